@@ -1,0 +1,83 @@
+"""A write is whole or absent, also for a process that is killed in the middle of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from textgen.atomic import new_directory, write_file
+
+
+def test_a_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_file(path, "old")
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_file(path, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_file(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_directory_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder"
+    with new_directory(path) as building:
+        (building / "file").write_text("content")
+        assert not path.exists()
+    assert (path / "file").read_text() == "content"
+    assert os.listdir(path.parent) == ["folder"]
+
+
+def test_a_directory_whose_building_fails_never_appears(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), new_directory(tmp_path / "folder") as building:
+        (building / "file").write_text("content")
+        raise ValueError("broken")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_another_process_made_first_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    with pytest.raises(FileExistsError), new_directory(path) as building:
+        (building / "file").write_text("late")
+        path.mkdir()
+        (path / "file").write_text("first")
+    assert (path / "file").read_text() == "first"
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_reader_never_sees_half_a_file_of_a_killed_writer(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    code = (
+        "import sys; from pathlib import Path; from textgen.atomic import write_file\n"
+        "number = 0\n"
+        "while True:\n"
+        "    number += 1; write_file(Path(sys.argv[1]), f'{number % 10}' * 200_000)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)])
+    deadline = time.monotonic() + 20
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for _ in range(50):
+        text = path.read_text()
+        assert text == text[0] * 200_000
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    text = path.read_text()
+    assert text == text[0] * 200_000

@@ -1,0 +1,74 @@
+"""A write is whole or absent: under a temporary name first, flushed to the disk, then renamed into place.
+
+A reader, or a process killed at any moment, sees the old content or the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def _flush(path: Path) -> None:
+    """Ask the system to put a file, or a folder's list of names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # some file systems cannot flush a folder; the rename is atomic all the same
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Put content at path, replacing what was there, or leave everything as it was and raise OSError."""
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes the file private; a run is the user's to share
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _flush(path.parent)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A folder to fill: it appears at path, whole, when the block ends without an error, else not at all.
+
+    Raises FileExistsError when path holds something by then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        building.chmod(0o777 & ~_umask())
+        yield building
+        for file in building.iterdir():
+            _flush(file)
+        _flush(building)
+        try:
+            building.rename(path)
+        except OSError as error:
+            if path.exists():
+                raise FileExistsError(f"{path} exists") from error
+            raise
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    _flush(path.parent)

@@ -1,0 +1,90 @@
+"""Where the network runs, and in which arithmetic. torch is imported inside the functions only."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from textgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve_device(name: str) -> str:
+    """cpu, cuda or mps for a --device; auto takes a CUDA GPU if there is one.
+
+    mps is never chosen by auto: it is untested. Raises ConfigError when the device is not there.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda: torch sees no CUDA GPU here. Use --device cpu.")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device=mps: torch sees no Apple GPU here. Use --device cpu.")
+    return name
+
+
+def resolve_precision(name: str, device: str, *, cell: str, hidden_size: int) -> str:
+    """float32 or bfloat16 for a --precision; auto takes bfloat16 where it is faster.
+
+    On a CPU that is where the processor multiplies bfloat16 (AVX512-BF16 or AMX); a small GRU or RNN, whose
+    time goes into step-by-step overhead and not into products, stays in float32. On a GPU it is compute
+    capability 8 and above.
+    """
+    import torch
+
+    if name != "auto":
+        return name
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float32"
+    if device == "cpu" and cpu_multiplies_bfloat16() and (cell == "lstm" or hidden_size >= 128):
+        return "bfloat16"
+    return "float32"
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16 products, as torch reports them."""
+    import torch
+
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+# Layers up to this wide run as fast on one thread as on two: handing each step's small products to a second
+# processor and waiting for it costs what it saves, and on a busy machine far more.
+ONE_THREAD_HIDDEN_SIZE = 256
+
+
+def resolve_threads(requested: int | None, *, hidden_size: int) -> int:
+    """The number of CPU threads: as asked for, else one for a small network, else every processor there is."""
+    if requested is not None:
+        return requested
+    if hidden_size <= ONE_THREAD_HIDDEN_SIZE:
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_up(device: str, *, threads: int, seed: int, deterministic: bool) -> None:
+    """Set torch's threads, seeds and determinism for this process."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    if device == "cuda":
+        torch.cuda.manual_seed_all(seed)
+    if deterministic:
+        # cuBLAS reads this when it starts; without it torch refuses to promise determinism.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """The torch dtype of a precision's name."""
+    import torch
+
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
