@@ -1,0 +1,161 @@
+import json
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from textgen.errors import CorpusError
+from textgen.text.batches import StreamBatches, fit_batches
+from textgen.text.rows import Rows
+
+sizes = st.tuples(st.integers(2, 60), st.integers(1, 6), st.integers(1, 12), st.integers(0, 5)).filter(
+    lambda size: size[0] > size[1]
+)
+
+
+def epoch_of(batches):
+    """All batches of the epoch that is about to start."""
+    epoch = batches.place["epoch"]
+    found = []
+    while batches.place["epoch"] == epoch:
+        found.append(next(batches))
+    return found
+
+
+def batches_of(size):
+    """Tokens are their own places, so that a batch shows where it was taken from."""
+    num_tokens, batch_size, seq_len, seed = size
+    return StreamBatches(np.arange(num_tokens, dtype=np.uint16), None, batch_size, seq_len, seed)
+
+
+@given(sizes)
+def test_targets_are_the_tokens_after_their_inputs(size):
+    batches = batches_of(size)
+    for batch in epoch_of(batches) + epoch_of(batches):
+        assert (batch.targets == batch.inputs + 1).all()
+        assert batch.inputs.dtype == batch.targets.dtype == np.int64
+        assert batch.inputs.shape == batch.targets.shape == (size[1], batch.inputs.shape[1])
+
+
+@given(sizes)
+def test_no_target_comes_twice_in_an_epoch_and_fewer_than_batch_size_are_left_out(size):
+    num_tokens, batch_size, _, _ = size
+    batches = batches_of(size)
+    for _ in range(3):
+        targets = np.concatenate([batch.targets.ravel() for batch in epoch_of(batches)])
+        assert len(set(targets.tolist())) == len(targets)
+        assert 0 <= num_tokens - 1 - len(targets) < batch_size
+
+
+@given(sizes)
+def test_each_lane_goes_on_where_its_last_window_ended_round_the_ring(size):
+    batches = batches_of(size)
+    lanes = np.concatenate([batch.inputs for batch in epoch_of(batches)], axis=1)
+    assert lanes.shape == (size[1], (size[0] - 1) // size[1])
+    along = lanes.ravel()
+    assert ((along[1:] - along[:-1]) % (size[0] - 1) == 1 % (size[0] - 1)).all()
+
+
+@given(sizes)
+def test_no_window_crosses_the_wrap(size):
+    for batch in epoch_of(batches_of(size)):
+        assert (np.diff(batch.inputs, axis=1) == 1).all()
+
+
+@given(sizes)
+def test_windows_are_full_but_before_the_wrap_and_at_the_end(size):
+    num_tokens, _, seq_len, _ = size
+    found = epoch_of(batches_of(size))
+    for batch, following in pairwise(found):
+        if batch.inputs.shape[1] < seq_len:
+            assert 0 in following.inputs[:, 0]
+            assert num_tokens - 1 in batch.targets[:, -1]
+    assert all(1 <= batch.inputs.shape[1] <= seq_len for batch in found)
+
+
+@given(sizes)
+def test_an_epoch_has_as_many_steps_as_said_and_says_where_it_starts(size):
+    batches = batches_of(size)
+    for epoch in range(3):
+        found = epoch_of(batches)
+        assert len(found) == batches.steps_per_epoch(epoch)
+        assert [batch.starts_epoch for batch in found] == [True] + [False] * (len(found) - 1)
+
+
+@given(sizes, st.integers(0, 40))
+def test_a_saved_place_goes_on_exactly(size, steps):
+    batches = batches_of(size)
+    for _ in range(steps):
+        next(batches)
+    again = batches_of(size)
+    again.restore(json.loads(json.dumps(batches.place)))
+    for _ in range(10):
+        expected, found = next(batches), next(again)
+        assert (found.inputs == expected.inputs).all()
+        assert (found.targets == expected.targets).all()
+        assert found.starts_epoch == expected.starts_epoch
+    assert again.place == batches.place
+
+
+def test_each_epoch_and_seed_has_its_own_offset():
+    batches = batches_of((10_001, 4, 50, 1))
+    starts = [int(epoch_of(batches)[0].inputs[0, 0]) for _ in range(5)]
+    starts.append(int(next(batches_of((10_001, 4, 50, 2))).inputs[0, 0]))
+    assert len(set(starts)) == 6
+    assert int(next(batches_of((10_001, 4, 50, 1))).inputs[0, 0]) == starts[0]
+
+
+def test_others_are_left_out_each_epoch():
+    batches = batches_of((104, 5, 10, 0))
+    left_out = [
+        frozenset(range(1, 104)) - set(np.concatenate([batch.targets.ravel() for batch in epoch_of(batches)]))
+        for _ in range(5)
+    ]
+    assert all(len(targets) == 3 for targets in left_out)
+    assert len(set(left_out)) > 1
+
+
+def test_ids_become_rows():
+    tokens = np.array([5, 9, 5, 7, 9, 5], np.uint16)
+    rows = Rows.from_counts(np.bincount(tokens))
+    for seed in range(5):
+        of_rows, of_ids = (next(StreamBatches(tokens, given, 1, 5, seed)) for given in (rows, None))
+        assert of_rows.inputs.tolist() == rows.to_rows(of_ids.inputs).tolist()
+        assert of_rows.targets.tolist() == rows.to_rows(of_ids.targets).tolist()
+        assert of_rows.inputs.max() < rows.size
+
+
+def test_a_batch_is_read_in_far_less_time_than_it_is_trained_on(tmp_path):
+    tokens = np.memmap(tmp_path / "tokens", np.uint16, "w+", shape=(1_000_000,))
+    batches = StreamBatches(tokens, Rows.from_counts(np.ones(300, int)), 32, 64, 0)
+    times = []
+    for _ in range(200):
+        start = time.perf_counter()
+        next(batches)
+        times.append(time.perf_counter() - start)
+    assert np.median(times) < 500e-6  # about 30 microseconds where nothing else runs
+
+
+def test_too_few_tokens_are_refused():
+    with pytest.raises(CorpusError, match=r"4 tokens are too few for batch_size=4; at least 5"):
+        StreamBatches(np.arange(4), None, 4, 2, 0)
+    with pytest.raises(CorpusError, match="1 tokens are too few"):
+        fit_batches(1, 32, 64)
+
+
+@given(st.integers(2, 10_000), st.integers(1, 200), st.integers(1, 500))
+def test_batches_that_fit_are_never_larger_and_give_some_steps(num_tokens, batch_size, seq_len):
+    lanes, window = fit_batches(num_tokens, batch_size, seq_len)
+    assert 1 <= lanes <= batch_size
+    assert 1 <= window <= seq_len
+    assume(num_tokens > 8)
+    batches = StreamBatches(np.arange(num_tokens), None, lanes, window, 0)
+    assert batches.steps_per_epoch(0) >= 8
+
+
+def test_a_corpus_that_is_large_enough_is_not_shrunk():
+    assert fit_batches(32 * 64 * 8 + 1, 32, 64) == (32, 64)
+    assert fit_batches(1800, 32, 64) == (8, 16)

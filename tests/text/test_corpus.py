@@ -1,0 +1,209 @@
+import gzip
+import json
+import os
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgen.config import DataConfig
+from textgen.errors import CorpusError
+from textgen.text.corpus import Corpus
+from textgen.text.documents import Separator, TextSize
+
+
+def write(folder, files):
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+def corpus_of(*arguments, stdin=None, **settings):
+    return Corpus(DataConfig(corpus=tuple(map(str, arguments)), **settings), stdin)
+
+
+def text_of(corpus, part="train", mark="|"):
+    return "".join(mark if isinstance(item, Separator) else item for item in corpus.stream(part))
+
+
+@given(st.text(st.sampled_from("ab é\n"), min_size=20, max_size=200), st.floats(0.1, 0.9))
+def test_one_document_is_cut_at_exactly_its_character(tmp_path_factory, text, fraction):
+    path = write(tmp_path_factory.mktemp("one"), {"a.txt": text}) / "a.txt"
+    corpus = corpus_of(path, val_fraction=fraction)
+    cut = int(len(text) * (1 - fraction))
+    assert text_of(corpus, "train") == text[:cut]
+    assert text_of(corpus, "val") == text[cut:]
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=30), min_size=20, max_size=40), st.floats(0.01, 0.99))
+def test_many_documents_are_cut_at_the_nearest_boundary(tmp_path_factory, documents, fraction):
+    path = write(tmp_path_factory.mktemp("many"), {"a.txt": "\n".join(documents)}) / "a.txt"
+    corpus = corpus_of(path, val_fraction=fraction, documents="line")
+    lengths = [sum(map(len, documents[:count])) for count in range(1, len(documents))]
+    target = int(sum(map(len, documents)) * (1 - fraction))
+    nearest = min(lengths, key=lambda length: abs(length - target))
+    count = lengths.index(nearest) + 1
+    if nearest < 2 or sum(map(len, documents)) - nearest < 2:
+        with pytest.raises(CorpusError, match="text are too few"):
+            corpus.stream("train")
+        return
+    assert text_of(corpus, "train") == "|".join(documents[:count])
+    assert text_of(corpus, "val") == "|".join(documents[count:])
+
+
+def test_each_source_gives_its_own_end_to_validation(tmp_path):
+    write(tmp_path, {"a.txt": "a" * 100, "b.txt": "b" * 50})
+    corpus = corpus_of(tmp_path / "a.txt", tmp_path / "b.txt")
+    assert text_of(corpus, "train") == "a" * 90 + "|" + "b" * 45
+    assert text_of(corpus, "val") == "a" * 10 + "|" + "b" * 5
+
+
+def test_a_new_file_begins_a_new_document_of_no_separating_characters(tmp_path):
+    write(tmp_path, {"a.txt": "one\ntwo\n", "b.txt": "three\n", "c.txt": ""})
+    for kind, expected in [
+        ("line", "one|two|three"),
+        ("file", "one\ntwo\n|three\n"),
+        ("block", "one\ntwo|three"),
+    ]:
+        corpus = Corpus.whole(DataConfig(corpus=("unused",), documents=kind), str(tmp_path))
+        assert text_of(corpus, "text") == expected
+        assert list(corpus.stream("text"))[-2] == Separator(0, 0)
+
+
+def test_a_folder_is_read_in_order_without_hidden_and_unknown_files(tmp_path):
+    files = {"b.txt": "B", "a/z.md": "Z", "a/y.txt.gz": gzip.compress(b"Y"), "c.gz": gzip.compress(b"C")}
+    skipped = {".hidden.txt": "H", ".git/x.txt": "G", "image.png": "P", "x.tar.gz": b"T"}
+    write(tmp_path, files | skipped)
+    assert text_of(Corpus.whole(DataConfig(corpus=("x",)), str(tmp_path)), "text") == "Y|Z|B|C"
+
+
+def test_a_glob_is_one_source_sorted_at_every_depth(tmp_path):
+    write(tmp_path, {"b.dat": "B", "x/a.dat": "A", "x/y/c.dat": "C", "x/y/c.txt": "no"})
+    corpus = Corpus.whole(DataConfig(corpus=("x",)), str(tmp_path / "**" / "*.dat"))
+    assert text_of(corpus, "text") == "B|A|C"
+    literal = write(tmp_path, {"[x].txt": "literal"}) / "[x].txt"
+    assert text_of(Corpus.whole(DataConfig(corpus=("x",)), str(literal)), "text") == "literal"
+
+
+def test_standard_input_is_read_from_its_copy_as_plain_text(tmp_path):
+    copy = write(tmp_path, {"copy.jsonl": "plain text"}) / "copy.jsonl"
+    assert text_of(corpus_of("-", stdin=copy, val_fraction=0.2)) == "plain te"
+    with pytest.raises(CorpusError, match="standard input cannot be read here"):
+        corpus_of("-")
+    with pytest.raises(CorpusError, match="once"):
+        corpus_of("-", "-", stdin=copy)
+
+
+def test_records_are_documents_one_line_end_apart(tmp_path):
+    lines = [json.dumps({"text": text}) for text in ["one\n\ntwo", "", "three"]]
+    write(tmp_path, {"a.jsonl": "\n".join(lines), "b.csv": "n,text\n1,four\n"})
+    config = DataConfig(corpus=("x",), field="text", documents="line")
+    corpus = Corpus.whole(config, str(tmp_path))
+    expected = ["one\n\ntwo", Separator(1, 1), "three", Separator(0, 0), "four"]
+    assert list(corpus.stream("text")) == expected
+
+
+def test_named_validation_and_test_files_are_parts_of_their_own(tmp_path):
+    write(tmp_path, {"a.txt": "train text", "v.txt": "v\nw", "t.txt": "tt"})
+    corpus = corpus_of(
+        tmp_path / "a.txt", val=str(tmp_path / "v.txt"), test=str(tmp_path / "t.txt"), documents="line"
+    )
+    assert corpus.parts == ("train", "val", "test")
+    assert [text_of(corpus, part) for part in corpus.parts] == ["train text", "v|w", "tt"]
+    corpus = corpus_of(tmp_path / "a.txt", test=str(tmp_path / "t.txt"), val_fraction=0.5)
+    assert corpus.parts == ("train", "val", "test")
+    assert [text_of(corpus, part) for part in corpus.parts] == ["train", " text", "tt"]
+
+
+def test_sizes_count_separators_between_documents(tmp_path):
+    path = write(tmp_path, {"a.txt": "né o\r\n\r\nzwei drei\n"}) / "a.txt"
+    corpus = Corpus.whole(DataConfig(corpus=("x",), documents="block"), str(path))
+    assert corpus.size("text") == TextSize(characters=17, bytes=18, words=4, documents=2)
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "message"),
+    [
+        ({}, {}, "a.txt: no such file"),
+        ({"a.txt": ""}, {}, "a.txt: there is no text"),
+        ({"a.txt": "\n\n\n"}, {"documents": "line"}, "there is no text"),
+        ({"a.txt": "abcdefgh"}, {}, "1 characters of val text are too few"),
+        ({"a.txt": "abcdefgh"}, {"val_fraction": 0.9}, "0 characters of train text are too few"),
+        ({"a.txt": "abc"}, {"val_fraction": 0.0}, "--val-fraction"),
+        ({"a.txt": "abc"}, {"field": "text"}, "no .jsonl or .csv"),
+        ({"a.txt": "abc"}, {"val": "v.txt"}, "v.txt: no such file"),
+        ({"a.txt": "abc"}, {"val": "a.txt"}, "a.txt: given twice"),
+        ({"a.txt/b.png": "x"}, {}, "no file ending in"),
+    ],
+)
+def test_a_corpus_that_cannot_be_used_is_refused_in_one_line(tmp_path, monkeypatch, files, settings, message):
+    monkeypatch.chdir(write(tmp_path, files))
+    with pytest.raises(CorpusError, match=message) as caught:
+        corpus_of("a.txt", **settings).stream("train")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pattern_that_matches_nothing_is_refused(tmp_path):
+    with pytest.raises(CorpusError, match="no file matches"):
+        corpus_of(tmp_path / "*.txt")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_refused_since_text_is_read_more_than_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CorpusError, match="pipe it into `-`"):
+        corpus_of(tmp_path / "pipe")
+
+
+def test_a_file_inside_a_folder_cannot_be_given_again(tmp_path):
+    write(tmp_path, {"a/b.txt": "text"})
+    with pytest.raises(CorpusError, match="given twice"):
+        corpus_of(tmp_path / "a", tmp_path / "a" / "b.txt")
+
+
+def test_the_fingerprint_follows_content_and_settings_but_not_place_and_time(tmp_path):
+    text = "line one\nline two\n" * 5
+    write(
+        tmp_path,
+        {
+            "a.txt": text,
+            "moved/b.txt": text,
+            "edited.txt": text[:-1] + " ",
+            "packed.gz": gzip.compress(text.encode()),
+        },
+    )
+    base = corpus_of(tmp_path / "a.txt").fingerprint
+    os.utime(tmp_path / "a.txt", (1, 1))
+    assert corpus_of(tmp_path / "a.txt").fingerprint == base
+    assert corpus_of(tmp_path / "moved" / "b.txt", encoding="UTF8").fingerprint == base
+    assert corpus_of(tmp_path / "packed.gz").fingerprint == base
+    others = [
+        corpus_of(tmp_path / "edited.txt"),
+        corpus_of(tmp_path / "a.txt", documents="line"),
+        corpus_of(tmp_path / "a.txt", encoding="latin-1"),
+        corpus_of(tmp_path / "a.txt", val_fraction=0.2),
+        corpus_of(tmp_path / "a.txt", val=str(tmp_path / "edited.txt")),
+        corpus_of(tmp_path / "a.txt", test=str(tmp_path / "edited.txt")),
+        corpus_of(tmp_path / "a.txt", tmp_path / "edited.txt"),
+        Corpus.whole(DataConfig(corpus=("x",)), str(tmp_path / "a.txt")),
+    ]
+    assert len({base, *(corpus.fingerprint for corpus in others)}) == len(others) + 1
+
+
+def test_one_long_line_is_streamed_in_little_memory(tmp_path):
+    path = tmp_path / "long.txt"
+    with path.open("w") as file:
+        for _ in range(200):
+            file.write("no line end here " * 1000)
+    corpus = corpus_of(path, documents="block")
+    tracemalloc.start()
+    try:
+        assert corpus.size("train").characters == int(3_400_000 * 0.9)
+        assert all(len(item) <= 2**16 + 4100 for item in corpus.stream("val"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000

@@ -1,0 +1,220 @@
+import json
+import os
+import stat
+import threading
+
+import numpy as np
+import pytest
+
+from textgen.config import DataConfig
+from textgen.errors import CorpusError
+from textgen.text import store as store_module
+from textgen.text.corpus import Corpus
+from textgen.text.store import TokenStore, default_cache_dir
+from textgen.text.tokenizer import Tokenizer
+
+TEXT = "one line\nanother line, naïve\n" * 20
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache" / "textgen"
+
+
+def corpus_of(path, **settings):
+    return Corpus(DataConfig(corpus=(str(path),), documents="line", **settings))
+
+
+def built(path, cache, kind="char", progress=None, **settings):
+    corpus = corpus_of(path, **settings)
+    return TokenStore.open_or_build(corpus, Tokenizer.train(kind, corpus.stream("train")), cache, progress)
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
+def test_a_store_holds_the_ids_of_each_part_and_the_counts_of_the_first(path, cache, kind):
+    corpus = corpus_of(path)
+    tokenizer = Tokenizer.train(kind, corpus.stream("train"))
+    store = TokenStore.open_or_build(corpus, tokenizer, cache)
+    for part in ("train", "val"):
+        expected = np.concatenate([*tokenizer.encode_stream(corpus.stream(part))])
+        assert store.tokens(part).tolist() == expected.tolist()
+        assert store.size(part) == corpus.size(part)
+    assert (
+        store.counts.tolist() == np.bincount(store.tokens("train"), minlength=tokenizer.vocab_size).tolist()
+    )
+    assert store.parts == ("train", "val")
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "dtype"), [(256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")]
+)
+def test_ids_are_kept_in_the_smallest_type_that_holds_them(path, cache, monkeypatch, vocab_size, dtype):
+    corpus = corpus_of(path)
+    tokenizer = Tokenizer.train("byte", [])
+    monkeypatch.setattr(tokenizer, "vocab_size", vocab_size)
+    monkeypatch.setattr(tokenizer, "end_of_text_id", 255)
+    tokenizer._id_of_code[0xD800] = 255
+    tokens = TokenStore.open_or_build(corpus, tokenizer, cache).tokens("train")
+    assert tokens.dtype == dtype
+    assert not tokens.flags.writeable
+
+
+def counting_builds(monkeypatch):
+    builds = []
+    build = store_module._build
+    monkeypatch.setattr(store_module, "_build", lambda *args: (builds.append(args), build(*args)))
+    return builds
+
+
+def test_a_touched_or_moved_file_is_not_encoded_again_and_an_edited_one_is(path, cache, monkeypatch):
+    builds = counting_builds(monkeypatch)
+    first = built(path, cache)
+    os.utime(path, (1, 1))
+    path = path.rename(path.with_name("moved.txt"))
+    assert built(path, cache).key == first.key
+    assert len(builds) == 1
+    before = path.stat()
+    path.write_text(TEXT.replace("one", "two", 1), encoding="utf-8")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as old and as long as it was
+    edited = built(path, cache)
+    assert edited.key != first.key
+    assert edited.tokens("train").tolist() != first.tokens("train").tolist()
+    assert built(path, cache, kind="byte").key not in (first.key, edited.key)
+    assert len(builds) == 3
+
+
+def damage_tokens(store):
+    os.truncate(store / "train.bin", 10)
+
+
+def lengthen_tokens(store):
+    with (store / "train.bin").open("ab") as file:
+        file.write(bytes(10))
+
+
+def damage_meta(store):
+    (store / "meta.json").write_text('{"dtype"')
+
+
+def damage_meta_keys(store):
+    (store / "meta.json").write_text(json.dumps({"dtype": "uint16", "tokens": [], "sizes": {}}))
+
+
+def damage_counts(store):
+    (store / "counts.npy").write_bytes(b"")
+
+
+def lose_a_part(store):
+    (store / "val.bin").unlink()
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_tokens, lengthen_tokens, damage_meta, damage_meta_keys, damage_counts, lose_a_part]
+)
+def test_a_damaged_store_is_built_again(path, cache, damage):
+    store = built(path, cache)
+    tokens = store.tokens("train").tolist()
+    del store
+    [folder] = cache.iterdir()
+    damage(folder)
+    again = built(path, cache)
+    assert again.tokens("train").tolist() == tokens
+    assert list(cache.iterdir()) == [folder]
+
+
+def test_a_build_that_is_interrupted_leaves_nothing(path, cache):
+    def interrupt(part, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        built(path, cache, progress=interrupt)
+    assert list(cache.iterdir()) == []
+
+
+def test_what_a_killed_build_left_is_removed_after_a_day_only(path, cache):
+    for name in ("new", "old"):
+        (cache / f".{64 * 'a'}.{name}").mkdir(parents=True)
+        (cache / f".{64 * 'a'}.{name}" / "train.bin").write_bytes(b"x")
+    os.utime(cache / f".{64 * 'a'}.old" / "train.bin", (1, 1))
+    os.utime(cache / f".{64 * 'a'}.old", (1, 1))
+    store = built(path, cache)
+    assert {entry.name for entry in cache.iterdir()} == {f".{64 * 'a'}.new", store.key}
+
+
+def test_two_builders_at_once_both_succeed(path, cache, monkeypatch):
+    build, together = store_module._build, threading.Barrier(2)
+    monkeypatch.setattr(
+        store_module, "_build", lambda *args: (together.wait(10), build(*args), together.wait(10))
+    )
+    stores = []
+    builders = [threading.Thread(target=lambda: stores.append(built(path, cache))) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join()
+    assert len(stores) == 2
+    assert stores[0].tokens("train").tolist() == stores[1].tokens("train").tolist()
+    assert [entry.name for entry in cache.iterdir()] == [stores[0].key]
+
+
+def test_progress_ends_with_all_characters_of_each_part(path, cache):
+    told = []
+    store = built(path, cache, progress=lambda part, done, total: told.append((part, done, total)))
+    assert len(told) > 10
+    for part in ("train", "val"):
+        total = store.size(part).characters
+        assert [entry for entry in told if entry[0] == f"encoding {part}"][-1][1:] == (total, total)
+
+
+def test_a_cache_that_cannot_be_written_is_one_line_that_names_the_option(path, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(CorpusError, match="--cache-dir") as caught:
+        built(path, tmp_path / "file" / "cache")
+    assert "\n" not in str(caught.value)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_module, "_build", full)
+    with pytest.raises(CorpusError, match=r"No space left on device; .*--cache-dir"):
+        built(path, tmp_path / "cache")
+
+
+def test_another_text_has_a_store_of_one_part(path, cache):
+    corpus = corpus_of(path)
+    tokenizer = Tokenizer.train("char", corpus.stream("train"))
+    config = DataConfig(corpus=("unused",), documents="line")
+    store = TokenStore.open_or_build(Corpus.whole(config, str(path)), tokenizer, cache)
+    assert store.parts == ("text",)
+    assert tokenizer.decode(store.tokens("text")) == TEXT.strip().replace("\n", tokenizer.end_of_text)
+
+
+def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / "textgen"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / ".cache" / "textgen"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert default_cache_dir() == tmp_path / "Library" / "Caches" / "textgen"
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "Local"))
+    assert default_cache_dir() == tmp_path / "Local" / "textgen"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of another kind")
+def test_files_can_be_read_by_whom_the_user_lets_read(path, tmp_path):
+    before = os.umask(0o022)
+    try:
+        Tokenizer.train("byte", []).save(tmp_path / "tokenizer.json")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "tokenizer.json").stat().st_mode) == 0o644

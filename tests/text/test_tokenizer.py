@@ -1,0 +1,227 @@
+import json
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from textgen.errors import TokenizerError
+from textgen.text import vocabulary
+from textgen.text.chunks import chunks
+from textgen.text.documents import Separator
+from textgen.text.tokenizer import Tokenizer
+
+KINDS = ("char", "byte", "bpe", "word")
+TRAINING_TEXT = (
+    "First Citizen:\nBefore we proceed any further, hear me speak. Don't, don't!\r\n\r\n"
+    "  def f(x):\n        return x + 100  # naïve 中文 中文 हिन्दी हिन्दी שלום\0\n" * 3
+)
+SPECIAL = ["<|endoftext|>", "<0x41>", "<0xFF>", "<unk>", "</s>", "[SEP]", "Ġ", "▁", "\ufffd", "\ufeff"]
+HARD = [
+    *SPECIAL,
+    "\r\n",
+    "\0",
+    "👩‍👩‍👧",
+    "e\u0301",
+    "中文",
+    "שלום",
+    "हिन्दी",
+    "ﬁ",
+    "\u2028",
+    "    ",
+    "don't",
+    "'s",
+    "word " * 3,
+]
+
+hard_texts = st.lists(
+    st.one_of(st.sampled_from(HARD), st.text(st.characters(codec="utf-8"), max_size=8)), max_size=8
+).map("".join)
+# Runs longer than any pre-token, with every kind of boundary in between.
+long_texts = st.lists(
+    st.tuples(
+        st.sampled_from([*"a中१1.' \n\t\u0301", "ll", "\r\n", "'s", " a", "x y\n"]), st.integers(1, 90)
+    ).map(lambda pair: pair[0] * pair[1]),
+    max_size=6,
+).map("".join)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request):
+    return learnt(request.param)
+
+
+def learnt(kind, text=TRAINING_TEXT, **settings):
+    if kind == "bpe":
+        settings = {"vocab_size": 330, **settings}
+    return Tokenizer.train(kind, [text], **settings)
+
+
+def plain(tokenizer):
+    """The tokenizer as anyone else would read it."""
+    return tokenizers.Tokenizer.from_str(tokenizer.to_json())
+
+
+@given(text=hard_texts)
+def test_any_text_comes_back_exactly(tokenizer, text):
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@given(text=hard_texts)
+def test_no_text_produces_end_of_text(tokenizer, text):
+    assert tokenizer.end_of_text_id not in tokenizer.encode(text + tokenizer.end_of_text + text)
+
+
+@given(text=st.one_of(hard_texts, long_texts))
+def test_the_saved_file_gives_the_same_ids_in_the_plain_library(tokenizer, text):
+    assert tokenizer.encode(text).tolist() == plain(tokenizer).encode(text).ids
+
+
+@given(
+    documents=st.lists(st.one_of(hard_texts, long_texts).filter(bool), min_size=1, max_size=4), data=st.data()
+)
+@settings(deadline=None)
+def test_a_stream_gives_the_ids_of_each_document_in_one_call(tokenizer, documents, data):
+    stream = []
+    for index, document in enumerate(documents):
+        cuts = data.draw(st.lists(st.integers(0, len(document)), max_size=4).map(sorted))
+        pieces = [
+            document[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(document)], strict=True)
+        ]
+        stream += [Separator(1, 1)] * (index > 0) + [piece for piece in pieces if piece]
+    size = data.draw(st.integers(1, 200))
+    expected = [i for document in documents for i in (*tokenizer.encode(document), tokenizer.end_of_text_id)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("textgen.text.tokenizer._BATCH_CHARACTERS", 50)
+        patch.setattr("textgen.text.tokenizer.chunks", lambda stream, cut: chunks(stream, cut, size))
+        ids = np.concatenate([*tokenizer.encode_stream(stream)])
+    assert ids.tolist() == expected[:-1]
+
+
+def test_a_text_without_spaces_is_chunked_all_the_same(tokenizer):
+    for unit in ("a", "中", " ", "\n", ".", "1"):
+        pieces = list(chunks([unit * 5000], tokenizer._cut, 100))
+        assert max(map(len, pieces)) < 400
+
+
+@given(ids=st.lists(st.integers(0, 256), max_size=40), text=hard_texts)
+def test_decoding_id_by_id_equals_decoding_at_once(tokenizer, ids, text):
+    ids = [*ids, *tokenizer.encode(text).tolist(), *ids]
+    decoder = tokenizer.decoder()
+    for _ in range(2):  # the second time after a flush
+        pieces = [decoder.push(token_id) for token_id in ids]
+        assert "".join(pieces) + decoder.flush() == tokenizer.decode(ids)
+
+
+def test_half_a_character_is_kept_until_the_rest_comes():
+    tokenizer = learnt("byte")
+    decoder = tokenizer.decoder()
+    assert [decoder.push(byte) for byte in "é中".encode()] == ["", "é", "", "", "中"]
+    assert decoder.flush() == ""
+    decoder.push(0xE4)
+    assert decoder.flush() == "\ufffd"
+
+
+def test_one_wrong_byte_costs_only_itself():
+    for kind in ("byte", "bpe"):
+        tokenizer = learnt(kind)
+        ids = tokenizer.encode("né").tolist()
+        wrong = next(i for i in range(256) if tokenizer.decode([i]) == "\ufffd" and i not in ids)
+        assert tokenizer.decode([*ids, wrong, *ids]) == "né\ufffdné"
+
+
+def test_saving_and_loading_changes_nothing(tokenizer, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(path)
+    assert list(tmp_path.iterdir()) == [path]
+    for read in (Tokenizer.load, Tokenizer.from_file):
+        again = read(path)
+        assert again.kind == tokenizer.kind
+        assert again.fingerprint == tokenizer.fingerprint
+        assert again.end_of_text_id == tokenizer.end_of_text_id == tokenizer.vocab_size - 1
+
+
+def test_learning_twice_gives_the_same_tokenizer(tokenizer):
+    assert learnt(tokenizer.kind).fingerprint == tokenizer.fingerprint
+    assert (
+        tokenizer.kind == "byte" or learnt(tokenizer.kind, "other text").fingerprint != tokenizer.fingerprint
+    )
+
+
+def test_learning_does_not_depend_on_the_pieces_of_the_text(tokenizer):
+    pieces = [TRAINING_TEXT[start : start + 7] for start in range(0, len(TRAINING_TEXT), 7)]
+    settings = {"vocab_size": 330} if tokenizer.kind == "bpe" else {}
+    assert Tokenizer.train(tokenizer.kind, pieces, **settings).fingerprint == tokenizer.fingerprint
+
+
+def test_end_of_text_is_in_the_models_vocabulary_and_no_added_token(tokenizer):
+    data = json.loads(tokenizer.to_json())
+    assert data["added_tokens"] == []
+    assert data["model"]["vocab"]["<|endoftext|>"] == tokenizer.end_of_text_id
+
+
+def test_the_vocabulary_size_counts_what_was_learnt():
+    text = "aaa bb bb c the the the\n"
+    assert learnt("char", text).vocab_size == 256 + len(set(text)) + 1
+    assert learnt("char", text, vocab_size=3).vocab_size == 256 + 3 + 1
+    assert learnt("char", text, min_frequency=3).vocab_size == 256 + len("a bthe") - 0 + 1
+    assert learnt("word", text).vocab_size == 256 + len(set(text)) + len(["bb", "the"]) + 1
+    assert learnt("word", text, vocab_size=1).vocab_size == 256 + len(set(text)) + 1 + 1
+    assert (
+        learnt("word", text, min_frequency=1).vocab_size
+        == 256 + len(set(text)) + len(["aaa", "bb", "the"]) + 1
+    )
+    assert learnt("byte", text).vocab_size == 257
+    assert learnt("bpe", text, vocab_size=258).vocab_size == 258 + 1
+    assert learnt("bpe", text, vocab_size=256).vocab_size == 256 + 1
+
+
+def test_characters_are_numbered_by_falling_frequency_then_code_point():
+    tokenizer = learnt("char", "cbbaab" + "é" * 9)
+    assert [tokenizer.token_text(i) for i in range(256, 261)] == ["é", "b", "a", "c", "<|endoftext|>"]
+
+
+def test_a_word_not_learnt_is_read_by_characters_and_those_not_learnt_by_bytes():
+    tokenizer = learnt("word", "the cat the cat sat")
+    tokens = [tokenizer.token_text(i) for i in tokenizer.encode("the hat é")]
+    assert tokens == ["the", " ", "h", "a", "t", " ", "<0xC3>", "<0xA9>"]
+
+
+def test_separators_are_no_part_of_what_is_learnt():
+    tokenizer = Tokenizer.train("word", ["the", Separator(1, 1), "the"])
+    assert [len(tokenizer.encode(text)) for text in ("the", "thethe")] == [1, 6]
+
+
+def test_a_long_text_is_learnt_from_in_part_but_from_all_over_it(monkeypatch):
+    monkeypatch.setattr(vocabulary, "_THINNING_CHARACTERS", 2**15)
+    stream = [chr(ord("a") + index % 26) * 3 + " " for index in range(26) for _ in range(2**14)]
+    kept = list(vocabulary._thinned(stream, vocabulary.split_of("word")))
+    assert 2**15 < sum(map(len, kept)) < 2**15 * 8 < sum(map(len, stream))
+    assert max(text[1] for text in kept) > "m"
+
+
+def test_characters_that_no_utf8_can_hold_are_refused(tokenizer):
+    for call in (tokenizer.encode, lambda text: list(tokenizer.encode_stream([text]))):
+        with pytest.raises(TokenizerError, match=r"character 2 of the text, '\\ud800'"):
+            call("ab\ud800")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("bpe", {"vocab_size": 255}, "at least 256"),
+        ("byte", {"vocab_size": 300}, "learns nothing"),
+        ("byte", {"min_frequency": 2}, "learns nothing"),
+        ("chars", {}, "did you mean 'char'"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused(kind, settings, message):
+    with pytest.raises(TokenizerError, match=message):
+        Tokenizer.train(kind, ["text"], **settings)
+
+
+def test_an_empty_text_has_no_ids(tokenizer):
+    assert tokenizer.encode("").shape == (0,)
+    assert tokenizer.encode("").dtype == np.int64
+    assert tokenizer.decode([]) == ""

@@ -1,0 +1,1 @@
+"""From text to lanes of tokens: corpus, tokenizer, rows, store, batches."""

@@ -1,0 +1,130 @@
+"""Lanes: how a long row of tokens becomes batches whose state can be carried on.
+
+N tokens are N-1 pairs of an input and its target, the next token. An epoch turns the ring of pairs to an
+offset drawn for it and lays batch_size lanes of equal length along it; a batch is one window of every lane:
+
+    pairs        offset ┐          ┌ the wrap: the text's end, then its beginning
+        ... ·  ·  ·  ·  ▼
+    lane 0              ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤
+    lane 1              ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    the wrap falls into this lane,
+    lane 2              ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    so window 2 ends there for all
+    left out            fewer than batch_size pairs, others each epoch
+
+Window k+1 of a lane continues window k, so the state that left the one may enter the other: truncated
+backpropagation through time (Williams and Peng 1990). The state is zero at the start of an epoch. No pair
+comes twice in an epoch; no window runs across the wrap, where the text's beginning follows on its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from textgen.errors import CorpusError
+from textgen.text.rows import Rows
+
+_MIN_WINDOWS_PER_EPOCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One window of every lane: inputs and targets (B, T) int64. starts_epoch: to be read from zero state."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    starts_epoch: bool
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """How an epoch lies on the ring: its first pair, the length of a lane, where in a lane windows begin."""
+
+    offset: int
+    lane_length: int
+    window_starts: np.ndarray
+
+
+class StreamBatches(Iterator[Batch]):
+    """Batches without end, from tokens (N,) of any integer type; rows turns ids into rows, None leaves them.
+
+    Raises CorpusError when there is not one pair for each lane.
+    """
+
+    def __init__(
+        self, tokens: np.ndarray, rows: Rows | None, batch_size: int, seq_len: int, seed: int
+    ) -> None:
+        if len(tokens) <= batch_size:
+            raise CorpusError(
+                f"{len(tokens)} tokens are too few for batch_size={batch_size}; at least {batch_size + 1} "
+                "are needed. Use a smaller --batch-size."
+            )
+        self._tokens = np.asarray(tokens)  # a memmap is slower to index than the array it is
+        self._rows = rows
+        self._batch_size = batch_size
+        self._seq_len = seq_len
+        self._seed = seed
+        self.restore({"epoch": 0, "position": 0})
+
+    @property
+    def place(self) -> dict[str, int]:
+        """Where the next batch is: its epoch, and how far into the lanes. Can be written as JSON."""
+        return {"epoch": self._epoch, "position": self._position}
+
+    def restore(self, place: Mapping[str, int]) -> None:
+        """Go to a place that `place` gave, in the same tokens with the same sizes and seed."""
+        self._epoch, self._position = place["epoch"], place["position"]
+        self._layout = self._lay_out(self._epoch)
+
+    def steps_per_epoch(self, epoch: int) -> int:
+        """How many batches an epoch has: the same for all, but for one more where the wrap cuts a window."""
+        return len(self._lay_out(epoch).window_starts)
+
+    def _lay_out(self, epoch: int) -> _Epoch:
+        num_pairs = len(self._tokens) - 1
+        lane_length = num_pairs // self._batch_size
+        offset = int(np.random.default_rng([self._seed, epoch]).integers(num_pairs))
+        lane_of_wrap, wrap = divmod(num_pairs - offset, lane_length)
+        if lane_of_wrap >= self._batch_size:  # among the pairs that are left out
+            wrap = 0
+        before = np.arange(0, wrap, self._seq_len)
+        after = np.arange(wrap, lane_length, self._seq_len)
+        return _Epoch(offset, lane_length, np.concatenate([before, after]))
+
+    def __next__(self) -> Batch:
+        layout = self._layout
+        index = int(np.searchsorted(layout.window_starts, self._position, side="right"))
+        last = index == len(layout.window_starts)
+        end = layout.lane_length if last else int(layout.window_starts[index])
+        lanes = layout.offset + layout.lane_length * np.arange(self._batch_size) + self._position
+        first_pairs = lanes % (len(self._tokens) - 1)
+        # A pair p is tokens p and p+1, so a window of T pairs is T+1 tokens.
+        ids = self._tokens[first_pairs[:, None] + np.arange(end - self._position + 1)]  # (B, T+1)
+        read = ids.astype(np.int64) if self._rows is None else self._rows.to_rows(ids)
+        batch = Batch(read[:, :-1], read[:, 1:], starts_epoch=self._position == 0)
+        if last:
+            self.restore({"epoch": self._epoch + 1, "position": 0})
+        else:
+            self._position = end
+        return batch
+
+
+def fit_batches(num_tokens: int, batch_size: int, seq_len: int) -> tuple[int, int]:
+    """Shrink batch and window until a small corpus has some windows in an epoch, so that it takes some steps.
+
+    The longer side is halved first, where 2 tokens of a window count as much as one lane.
+
+    Raises CorpusError when there is not one pair of tokens.
+    """
+    num_pairs = num_tokens - 1
+    if num_pairs < 1:
+        raise CorpusError(
+            f"{num_tokens} tokens are too few to train on: at least 2 are needed; give more text"
+        )
+    while batch_size * seq_len * _MIN_WINDOWS_PER_EPOCH > num_pairs and (batch_size > 1 or seq_len > 1):
+        if seq_len > 2 * batch_size or batch_size == 1:
+            seq_len = max(1, seq_len // 2)
+        else:
+            batch_size //= 2
+    return batch_size, seq_len

@@ -1,0 +1,100 @@
+"""Where a stream of text may be cut so that the tokens stay those of each document encoded in one call.
+
+A tokenizer first splits text into pre-tokens, from left to right, and then encodes each by itself. A cut
+between two pre-tokens is safe when neither what comes before it nor what comes after it needs to see across:
+
+- After a letter and before a space or a line end. None of the patterns used here has a match that crosses
+  from one to the other, or that ends before it and looks past it.
+- At a boundary of the tokenizer's own split that lies far enough before the end for more text not to move it:
+  a split whose matches are all short cannot see further than its longest match. But a run of white space may
+  be split otherwise when a word follows than when the text ends, so not between the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from tokenizers import pre_tokenizers
+
+from textgen.text.documents import Separator
+
+CHUNK_CHARACTERS = 2**14
+
+# Given a text that goes on: where it may be cut, or 0 where nothing is known to be safe.
+Cut = Callable[[str], int]
+
+_LETTER_THEN_SPACE = re.compile(r"[A-Za-z](?=[ \n])")
+_TAIL_CHARACTERS = 256
+
+
+def cut_nowhere(text: str) -> int:
+    """For tokenizers that must see a document whole."""
+    return 0
+
+
+def cut_anywhere(text: str) -> int:
+    """For tokenizers that encode each character by itself."""
+    return len(text)
+
+
+def _last_word_end(text: str, start: int) -> int:
+    last = 0
+    for match in _LETTER_THEN_SPACE.finditer(text, start):
+        last = match.end()
+    return last
+
+
+def cut_after_letter(text: str) -> int:
+    """The last place after a letter and before a space or a line end."""
+    return _last_word_end(text, max(0, len(text) - _TAIL_CHARACTERS)) or _last_word_end(text, 0)
+
+
+def cut_by_split(split: pre_tokenizers.PreTokenizer, longest: int) -> Cut:
+    """A cut for a split none of whose matches looks at more than `longest` characters."""
+
+    def cut(text: str) -> int:
+        if position := _last_word_end(text, max(0, len(text) - _TAIL_CHARACTERS)):
+            return position
+        ends = [end for _, (_, end) in split.pre_tokenize_str(text) if end <= len(text) - longest]
+        safe = (end for end in reversed(ends) if not text[end - 1].isspace() or text[end] in " \t\r\n")
+        return next(safe, 0)
+
+    return cut
+
+
+def chunks(
+    stream: Iterable[str | Separator], cut: Cut, size: int = CHUNK_CHARACTERS
+) -> Iterator[str | Separator]:
+    """The same stream in other pieces: about `size` characters where `cut` finds a place, else more."""
+    held: list[str] = []
+    num_held = 0
+    wanted = size  # characters to gather before looking for a place
+    for item in _slices(stream, size):
+        if isinstance(item, Separator):
+            if num_held:
+                yield "".join(held)
+            yield item
+            held, num_held, wanted = [], 0, size
+            continue
+        held.append(item)
+        num_held += len(item)
+        if num_held < wanted:
+            continue
+        text = "".join(held)
+        position = cut(text)
+        if position:
+            yield text[:position]
+        held, num_held = [text[position:]], len(text) - position
+        # Where there is no place, look again when there is twice as much: looking then costs little in all.
+        wanted = max(size, 2 * num_held)
+    if num_held:
+        yield "".join(held)
+
+
+def _slices(stream: Iterable[str | Separator], size: int) -> Iterator[str | Separator]:
+    for item in stream:
+        if isinstance(item, Separator):
+            yield item
+        else:
+            yield from (item[start : start + size] for start in range(0, len(item), size))

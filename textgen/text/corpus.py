@@ -1,0 +1,177 @@
+"""The corpus: sources of text, divided into the parts that train, validate and test.
+
+    a.txt        ██████████████████████████████████████░░░░    █ train   ░ val
+    folder/      ███████████████████████████░░░
+
+The end of every source is kept for validation, so that each kind of text is validated on, and no window of
+training text can hold any of it. Everything is streamed: memory does not grow with the corpus.
+"""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from textgen.config import DataConfig
+from textgen.errors import CorpusError
+from textgen.text.documents import Separator, TextSize, between_documents, excerpt, measure
+from textgen.text.formats import raw_blocks
+from textgen.text.sources import Source, find_files, refuse_repeated_files
+
+# A source with this many documents is cut between two of them, one with fewer within its text.
+_MIN_DOCUMENTS_TO_CUT_BETWEEN = 20
+_MIN_PART_CHARACTERS = 2  # one token to read and one to predict
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The characters start..stop (None: to the end) of a source, separators not counted."""
+
+    source: Source
+    start: int
+    stop: int | None
+
+    def stream(self) -> Iterator[str | Separator]:
+        return excerpt(self.source.stream(), self.start, self.stop)
+
+
+class Corpus:
+    """The text that `config` names, in the parts `train`, `val` and, with config.test, `test`.
+
+    The last config.val_fraction of each source is `val`, from character int(characters * (1 - val_fraction))
+    on, separators not counted; a source of many documents is cut at the nearest boundary between two. With
+    config.val, all sources are `train` and that file is `val`. With divided=False all is one part, `text`.
+
+    `stdin` is the file that standard input was copied to; None when it was not. The files are found at
+    once and read when a part is first asked for; both raise CorpusError.
+    """
+
+    def __init__(self, config: DataConfig, stdin: Path | None = None, *, divided: bool = True) -> None:
+        if config.corpus.count("-") > 1:
+            raise CorpusError("-: standard input can be read once only; give `-` once")
+        if not config.corpus:
+            raise CorpusError("no text: name a file, a folder or `-` for standard input")
+        if divided and config.val is None and config.val_fraction == 0:
+            raise CorpusError("validation needs text: set --val-fraction above 0, or name a file with --val")
+        self._config = config
+        self._cut = divided and config.val is None
+        arguments = {"train" if divided else "text": config.corpus}
+        if divided and config.val is not None:
+            arguments["val"] = (config.val,)
+        if divided and config.test is not None:
+            arguments["test"] = (config.test,)
+        self._sources = {
+            part: [_source(config, name, stdin) for name in arguments[part]] for part in arguments
+        }
+        refuse_repeated_files(self._all_sources)
+        if divided and config.field is not None and not self._has_records:
+            raise CorpusError(f"--field {config.field}: there is no .jsonl or .csv file; leave --field out")
+        self._sizes: dict[str, TextSize] = {}
+
+    @classmethod
+    def whole(cls, config: DataConfig, path: str, stdin: Path | None = None) -> Corpus:
+        """Another text, read with the same settings, as one part named `text`.
+
+        Raises CorpusError.
+        """
+        return cls(dataclasses.replace(config, corpus=(path,)), stdin, divided=False)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts, in the order train, val, test."""
+        given = tuple(self._sources)
+        return ("train", "val", *given[1:]) if self._cut else given
+
+    def stream(self, part: str) -> Iterator[str | Separator]:
+        """The text of a part in pieces, with a Separator between documents, never first or last.
+
+        Raises CorpusError, at once or while reading.
+        """
+        return between_documents(share.stream() for share in self._shares[part])
+
+    def size(self, part: str) -> TextSize:
+        """How much text a part has; counted once, by reading it."""
+        if part not in self._sizes:
+            self._sizes[part] = measure(self.stream(part))
+        return self._sizes[part]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the content of all files and of every setting that decides documents and parts.
+
+        Paths and times are left out: a file that is moved or touched is the same text.
+        """
+        config = self._config
+        field = config.field if self._has_records else None
+        val_fraction = config.val_fraction if self._cut else None
+        settings = [config.documents, field, codecs.lookup(config.encoding).name, val_fraction]
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        for part, sources in self._sources.items():
+            for source in sources:
+                digest.update(json.dumps([part, [file.format for file in source.files]]).encode())
+                for file in source.files:
+                    content = hashlib.sha256()
+                    for block in raw_blocks(file):
+                        content.update(block)
+                    digest.update(content.digest())
+        return digest.hexdigest()
+
+    @property
+    def _all_sources(self) -> list[Source]:
+        return [source for sources in self._sources.values() for source in sources]
+
+    @property
+    def _has_records(self) -> bool:
+        return any(file.format != "text" for source in self._all_sources for file in source.files)
+
+    @cached_property
+    def _shares(self) -> dict[str, list[_Share]]:
+        """What each part takes of each source. Reads every source once or twice, which validates it."""
+        shares: dict[str, list[_Share]] = {part: [] for part in self.parts}
+        characters = dict.fromkeys(self.parts, 0)
+        for part, sources in self._sources.items():
+            for source in sources:
+                total, num_documents = _count(source)
+                cut = total
+                if part == "train" and self._cut:
+                    cut = int(total * (1 - self._config.val_fraction))
+                    if num_documents >= _MIN_DOCUMENTS_TO_CUT_BETWEEN:
+                        cut = source.boundary_near(cut)
+                    shares["val"].append(_Share(source, cut, None))
+                    characters["val"] += total - cut
+                shares[part].append(_Share(source, 0, cut))
+                characters[part] += cut
+        self._refuse_too_little(characters)
+        return shares
+
+    def _refuse_too_little(self, characters: dict[str, int]) -> None:
+        names = ", ".join(source.name for source in self._all_sources)
+        if sum(characters.values()) == 0:
+            raise CorpusError(f"{names}: there is no text in it; name another")
+        for part, count in characters.items():
+            if count < _MIN_PART_CHARACTERS:
+                raise CorpusError(
+                    f"{names}: {count} characters of {part} text are too few, "
+                    f"at least {_MIN_PART_CHARACTERS} are needed; give more text"
+                )
+
+
+def _source(config: DataConfig, argument: str, stdin: Path | None) -> Source:
+    return Source(argument, find_files(argument, stdin), config.documents, config.field, config.encoding)
+
+
+def _count(source: Source) -> tuple[int, int]:
+    """Characters, separators not counted, and documents of a source."""
+    characters = separators = 0
+    for item in source.stream():
+        if isinstance(item, Separator):
+            separators += 1
+        else:
+            characters += len(item)
+    return characters, separators + (characters > 0)

@@ -1,0 +1,57 @@
+"""What a tokenizer loses of a text. The kinds that textgen learns lose nothing; one made elsewhere may."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textgen.text.documents import Separator
+from textgen.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """What encoding and decoding a text loses. `example`: a stretch of the first loss, before and after.
+
+    A lost character is one of the text that its decoding has fewer of.
+    """
+
+    documents: int
+    lost_documents: int
+    characters: int
+    lost_characters: int
+    example: tuple[str, str] | None
+
+
+def measure_round_trip(tokenizer: Tokenizer, stream: Iterable[str | Separator]) -> RoundTrip:
+    """Encode and decode a stream piece by piece.
+
+    Raises TokenizerError for a text that cannot be encoded.
+    """
+    documents = lost_documents = characters = lost_characters = 0
+    started = intact = False
+    example: tuple[str, str] | None = None
+    for item in tokenizer.chunks(stream):
+        if isinstance(item, Separator):
+            started = False
+            continue
+        if not started:
+            documents += 1
+            started = intact = True
+        characters += len(item)
+        decoded = tokenizer.decode(tokenizer.encode(item))
+        if decoded == item:
+            continue
+        lost_documents += intact
+        intact = False
+        lost_characters += (Counter(item) - Counter(decoded)).total()
+        example = example or _first_difference(item, decoded)
+    return RoundTrip(documents, lost_documents, characters, lost_characters, example)
+
+
+def _first_difference(text: str, decoded: str) -> tuple[str, str]:
+    pairs = enumerate(zip(text, decoded, strict=False))
+    start = next((i for i, (one, other) in pairs if one != other), min(len(text), len(decoded)))
+    around = slice(max(0, start - 10), start + 20)
+    return text[around], decoded[around]

@@ -1,0 +1,132 @@
+"""Where text comes from: each CORPUS argument (a file, a folder, a glob, or `-`) is one source."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from textgen.errors import CorpusError
+from textgen.text.documents import (
+    PIECE_CHARACTERS,
+    Separator,
+    between_documents,
+    split_documents,
+)
+from textgen.text.formats import KNOWN_ENDINGS, TextFile, records, text_blocks
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of one argument, in a fixed order, and how they are read; a file begins a new document."""
+
+    name: str
+    files: tuple[TextFile, ...]
+    documents: str
+    field: str | None
+    encoding: str
+
+    def stream(self) -> Iterator[str | Separator]:
+        """The text of all files, with a Separator between documents.
+
+        Raises CorpusError for whatever cannot be read.
+        """
+        return between_documents(self._file_stream(file) for file in self.files)
+
+    def _file_stream(self, file: TextFile) -> Iterator[str | Separator]:
+        if file.format == "text":
+            return split_documents(text_blocks(file, self.encoding), self.documents)
+        return _record_stream(records(file, self.field, self.encoding))
+
+    def boundary_near(self, position: int) -> int:
+        """The document boundary nearest to a position, both in characters without separators.
+
+        Only for a source of two documents or more; each boundary has text on both sides.
+        """
+        reached = nearest = 0
+        for item in self.stream():
+            if not isinstance(item, Separator):
+                reached += len(item)
+                continue
+            if nearest == 0 or abs(reached - position) < abs(nearest - position):
+                nearest = reached
+            if reached >= position:
+                break
+        return nearest
+
+
+def _record_stream(texts: Iterable[str]) -> Iterator[str | Separator]:
+    """Records as documents, one line end apart; a record without text is none."""
+    line_end = Separator(1, 1)
+    started = False
+    for text in texts:
+        if text and started:
+            yield line_end
+        for start in range(0, len(text), PIECE_CHARACTERS):
+            yield text[start : start + PIECE_CHARACTERS]
+            started = True
+
+
+def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
+    """The files that an argument names, sorted.
+
+    A folder is searched at every depth for files whose name ends as KNOWN_ENDINGS say; hidden files and
+    folders, and folders that are links, are skipped. A file that is named or that matches a glob is read
+    whatever its ending. `stdin` is the file that standard input was copied to; None when it was not.
+
+    Raises CorpusError when there is none.
+    """
+    path = Path(argument)
+    if argument == "-":
+        if stdin is None:
+            raise CorpusError("-: standard input cannot be read here; name a file")
+        return (TextFile(stdin, "standard input", is_text=True),)
+    if path.is_dir():
+        files = tuple(file for file in _walk(path) if file.known)
+        if not files:
+            endings = " ".join(KNOWN_ENDINGS)
+            raise CorpusError(f"{argument}: the folder has no file ending in {endings} or these with .gz")
+        return files
+    if path.is_file():
+        return (TextFile(path, argument),)
+    if path.exists():
+        raise CorpusError(f"{argument}: not a file that can be read more than once; pipe it into `-`")
+    if glob.has_magic(argument):
+        found = glob.glob(argument, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        matches = sorted(match for match in found if Path(match).is_file())
+        if not matches:
+            raise CorpusError(f"{argument}: no file matches; check the pattern")
+        return tuple(TextFile(Path(match), match) for match in matches)
+    raise CorpusError(f"{argument}: no such file or folder; check the path")
+
+
+def _walk(folder: Path) -> list[TextFile]:
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    ordered = sorted(found, key=lambda path: path.parts)
+    return [TextFile(path, str(path)) for path in ordered if path.is_file()]
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise CorpusError(f"{error.filename}: {error.strerror}; the folder must be readable")
+
+
+def refuse_repeated_files(sources: Iterable[Source]) -> None:
+    """Each file once: the end of a file that is also elsewhere in the corpus would be trained on.
+
+    Raises CorpusError.
+    """
+    seen: dict[str, str] = {}
+    for source in sources:
+        for file in source.files:
+            real = os.path.realpath(file.path)
+            if real in seen:
+                raise CorpusError(
+                    f"{file.name}: given twice, in {seen[real]!r} and in {source.name!r}, which would put "
+                    "validation text into training; leave one out"
+                )
+            seen[real] = source.name

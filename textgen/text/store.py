@@ -1,0 +1,162 @@
+"""The tokens of a corpus, encoded once and kept in files that are mapped into memory.
+
+    <cache folder>/<key>/
+        train.bin  val.bin      ids in the smallest unsigned integer that holds vocab_size
+        counts.npy              how often each token id occurs in the first part, int64
+        meta.json               sizes of the parts
+
+The key is made of the content of corpus and tokenizer, never of paths or times: an edited file has another
+store, a moved or touched one the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textgen.atomic import new_directory
+from textgen.errors import CorpusError
+from textgen.text.corpus import Corpus
+from textgen.text.documents import Separator, TextSize
+from textgen.text.tokenizer import Tokenizer
+
+_FORMAT = 1
+_BUILDING = "." + 64 * "[0-9a-f]" + ".*"  # what new_directory calls a store that is not whole yet
+_ABANDONED_SECONDS = 24 * 60 * 60
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+
+# Called with what is done ("encoding train"), the characters encoded so far and those in all.
+Progress = Callable[[str, int, int], None]
+
+
+def default_cache_dir() -> Path:
+    """Where the operating system wants what can be made again: a folder of the user's."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "textgen"
+
+
+class TokenStore:
+    """The token ids of each part of a corpus, as read-only arrays that take no memory of their own."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a store. Raises one of _DAMAGED when it is absent or not whole."""
+        self.path = path
+        meta = json.loads((path / "meta.json").read_text())
+        self._dtype = np.dtype(meta["dtype"])
+        self._sizes = {part: TextSize(**size) for part, size in meta["sizes"].items()}
+        self._tokens = {part: self._map(part, num_tokens) for part, num_tokens in meta["tokens"].items()}
+        self.counts: np.ndarray = np.load(path / "counts.npy")
+
+    def _map(self, part: str, num_tokens: int) -> np.ndarray:
+        file = self.path / f"{part}.bin"
+        if file.stat().st_size != num_tokens * self._dtype.itemsize:
+            raise ValueError(f"{file} does not hold {num_tokens} tokens")
+        return np.memmap(file, self._dtype, "r", shape=(num_tokens,))
+
+    @property
+    def key(self) -> str:
+        """What the store was made of: SHA-256 of corpus, tokenizer and this format."""
+        return self.path.name
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts."""
+        return tuple(self._sizes)
+
+    def tokens(self, part: str) -> np.ndarray:
+        """Token ids of a part, (N,), read-only, in an unsigned integer type."""
+        return self._tokens[part]
+
+    def size(self, part: str) -> TextSize:
+        """How much text the tokens of a part stand for."""
+        return self._sizes[part]
+
+    @classmethod
+    def open_or_build(
+        cls, corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, progress: Progress | None = None
+    ) -> TokenStore:
+        """The store of a corpus: the one that is there, or a new one. Two processes may build it at once.
+
+        Raises CorpusError for text that cannot be read and a cache folder that cannot be written.
+        """
+        identity = f"{_FORMAT} {corpus.fingerprint} {tokenizer.fingerprint}"
+        path = cache_dir / hashlib.sha256(identity.encode()).hexdigest()
+        try:
+            return cls(path)
+        except _DAMAGED:
+            pass  # made anew
+        try:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(cache_dir)
+            shutil.rmtree(path, ignore_errors=True)
+            # Another process may put the same store there first; then that one stays.
+            with suppress(FileExistsError), new_directory(path) as building:
+                _build(building, corpus, tokenizer, progress)
+            return cls(path)
+        except OSError as error:
+            raise CorpusError(
+                f"{cache_dir}: {error.strerror or error}; name a folder that can be written, with --cache-dir"
+            ) from error
+
+
+def _remove_abandoned(cache_dir: Path) -> None:
+    """What a killed process left half built; one that has been written to lately may still be at it."""
+    for folder in cache_dir.glob(_BUILDING):
+        try:
+            latest = max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
+        except OSError:  # another process has just moved or removed it
+            continue
+        if time.time() - latest > _ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progress | None) -> None:
+    dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
+    counts = np.zeros(tokenizer.vocab_size, np.int64)
+    meta: dict[str, Any] = {"dtype": dtype.name, "tokens": {}, "sizes": {}}
+    for part in corpus.parts:
+        size = corpus.size(part)
+        meta["sizes"][part] = asdict(size)
+        stream = corpus.stream(part)
+        if progress is not None:
+            stream = _reporting(stream, part, size.characters, progress)
+        num_tokens = 0
+        with (folder / f"{part}.bin").open("wb") as file:
+            for ids in tokenizer.encode_stream(stream):
+                file.write(ids.astype(dtype).data)
+                num_tokens += len(ids)
+                if part == corpus.parts[0]:
+                    counts += np.bincount(ids, minlength=len(counts))
+        meta["tokens"][part] = num_tokens
+    np.save(folder / "counts.npy", counts)
+    (folder / "meta.json").write_text(json.dumps(meta, indent=2))
+
+
+def _reporting(
+    stream: Iterable[str | Separator], part: str, total: int, progress: Progress
+) -> Iterator[str | Separator]:
+    """Pass a stream on and tell how far it is, about a hundred times."""
+    done = told = 0
+    for item in stream:
+        yield item
+        done += item.characters if isinstance(item, Separator) else len(item)
+        if done - told >= total / 100 or done == total:
+            progress(f"encoding {part}", done, total)
+            told = done

@@ -1,0 +1,220 @@
+"""Text to ids and back. One class around the `tokenizers` library for every kind of tokenizer.
+
+What is saved is the library's own tokenizer.json: `tokenizers.Tokenizer.from_file` reads it and gives the
+same ids. For `char` and `byte` a table from code point to id does the same faster.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+from textgen.atomic import write_file
+from textgen.config import TOKENIZER_KINDS, unknown_name
+from textgen.errors import TokenizerError
+from textgen.text.chunks import Cut, chunks, cut_anywhere, cut_by_split
+from textgen.text.decoder import ByteDecoder, Decoder, WindowDecoder
+from textgen.text.documents import Separator
+from textgen.text.external import adopt, cut_of, read_library
+from textgen.text.vocabulary import BYTE_TOKENS, LONGEST_MATCH, kind_of, learn, named_end_of_text, split_of
+
+_BATCH_CHARACTERS = 2**18  # encoded together: work for all cores, in a few dozen megabytes
+_MARK = "\ud800"  # stands for end-of-text among characters: a lone surrogate, which no text can hold
+
+
+class Tokenizer:
+    """A tokenizer of a kind: `char`, `byte`, `bpe`, `word`, or `external` for one that was made elsewhere.
+
+    Ids are 0..vocab_size-1. No text produces end_of_text_id: one that would is refused with a TokenizerError.
+    """
+
+    def __init__(self, library: tokenizers.Tokenizer) -> None:
+        end_of_text = named_end_of_text(json.loads(library.to_str()))
+        if end_of_text is None:
+            raise TokenizerError(
+                "the tokenizer does not say which token is end-of-text; read it with from_file"
+            )
+        vocabulary = library.get_vocab()
+        self._library = library
+        self.kind = kind_of(library)
+        self.end_of_text = end_of_text
+        self.end_of_text_id = vocabulary[end_of_text]
+        self.vocab_size = max(vocabulary.values()) + 1
+        self._by_character = self.kind in ("char", "byte")
+        if self._by_character:
+            self._cut: Cut = cut_anywhere
+            self._id_of_code = _code_table(vocabulary, self.end_of_text_id)
+        elif self.kind == "external":
+            self._cut = cut_of(library)
+        else:
+            self._cut = cut_by_split(split_of(self.kind), LONGEST_MATCH)
+        # In the kinds built on byte fallback a token stands for fixed bytes. (The library's own decoder
+        # would give up a whole run of byte tokens for one that is no UTF-8.)
+        self._token_bytes = (
+            None if self.kind in ("bpe", "external") else _bytes_of(vocabulary, self.vocab_size)
+        )
+
+    @classmethod
+    def train(
+        cls,
+        kind: str,
+        stream: Iterable[str | Separator],
+        vocab_size: int | None = None,
+        min_frequency: int | None = None,
+    ) -> Tokenizer:
+        """Learn a vocabulary from a text, which is read once.
+
+        vocab_size: how many characters (`char`) or words (`word`) to learn, bytes and end-of-text not
+        counted; for `bpe` all tokens but end-of-text, the 256 bytes counted. None: all characters, or a
+        default. min_frequency: how often a character, word or merge must occur; None: a default. Of a long
+        text, `word` and `bpe` learn words and merges from a part that is spread over all of it.
+
+        Raises TokenizerError.
+        """
+        if kind not in TOKENIZER_KINDS:
+            raise TokenizerError(unknown_name("kind of tokenizer", kind, TOKENIZER_KINDS))
+        return cls(learn(kind, stream, vocab_size, min_frequency))
+
+    @classmethod
+    def from_file(cls, path: str | Path, end_of_text: str | None = None) -> Tokenizer:
+        """Take over any tokenizer.json; end_of_text names its token for that, None finds or adds one.
+
+        Raises TokenizerError.
+        """
+        return cls(adopt(Path(path), end_of_text))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """Read what `save` wrote.
+
+        Raises TokenizerError.
+        """
+        library = read_library(Path(path))
+        if named_end_of_text(json.loads(library.to_str())) is None:
+            raise TokenizerError(f"{path}: not written by textgen; give it to `textgen train` as --tokenizer")
+        return cls(library)
+
+    def save(self, path: str | Path) -> None:
+        """Write a tokenizer.json, whole or not at all."""
+        write_file(Path(path), self.to_json().encode())
+
+    def to_json(self) -> str:
+        """The tokenizer.json."""
+        return self._library.to_str(pretty=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides ids."""
+        canonical = json.dumps(json.loads(self._library.to_str()), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text, (N,) int64.
+
+        Raises TokenizerError for a text that is no Unicode, or that would produce end-of-text.
+        """
+        return self._encode_batch([text])
+
+    def encode_stream(self, stream: Iterable[str | Separator]) -> Iterator[np.ndarray]:
+        """The ids of a stream, in arrays (N,) int64: those of each document in one call, end-of-text between.
+
+        Raises TokenizerError as `encode` does.
+        """
+        batch: list[str | Separator] = []
+        num_characters = 0
+        for item in stream if self._by_character else self.chunks(stream):
+            batch.append(item)
+            num_characters += 1 if isinstance(item, Separator) else len(item)
+            if num_characters >= _BATCH_CHARACTERS:
+                yield self._encode_batch(batch)
+                batch, num_characters = [], 0
+        if batch:
+            yield self._encode_batch(batch)
+
+    def chunks(self, stream: Iterable[str | Separator]) -> Iterator[str | Separator]:
+        """The same stream in pieces that can be encoded one by one."""
+        return chunks(stream, self._cut)
+
+    def _encode_batch(self, batch: Sequence[str | Separator]) -> np.ndarray:
+        texts = [item for item in batch if not isinstance(item, Separator)]
+        _refuse_surrogates("".join(texts))
+        if self._by_character:
+            return self._encode_characters(
+                "".join(_MARK if isinstance(item, Separator) else item for item in batch)
+            )
+        encodings = iter(self._library.encode_batch_fast(texts, add_special_tokens=False))
+        ids: list[int] = []
+        for item in batch:
+            if isinstance(item, Separator):
+                ids.append(self.end_of_text_id)
+                continue
+            found = next(encodings).ids
+            if self.kind == "external" and self.end_of_text_id in found:
+                raise TokenizerError(
+                    f"this text holds the end-of-text token {self.end_of_text!r}; take it out"
+                )
+            ids += found
+        return np.array(ids, np.int64)
+
+    def _encode_characters(self, marked: str) -> np.ndarray:
+        """Ids of characters by table; those that are not in it become their bytes, whose ids are 0..255."""
+        codes = np.frombuffer(marked.encode("utf-32-le", "surrogatepass"), np.uint32)
+        ids = self._id_of_code[codes]
+        missing = ids < 0
+        if not missing.any():
+            return ids
+        rest = codes[missing]
+        utf8 = rest.tobytes().decode("utf-32-le").encode()
+        num_bytes = np.ones(len(codes), np.int64)
+        num_bytes[missing] = 1 + (rest >= 0x80) + (rest >= 0x800) + (rest >= 0x10000).astype(np.int64)
+        ids = np.repeat(ids, num_bytes)
+        ids[ids < 0] = np.frombuffer(utf8, np.uint8)
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; bytes that are no UTF-8 become U+FFFD, end-of-text its name."""
+        if self._token_bytes is None:
+            return self._library.decode([int(token_id) for token_id in ids], skip_special_tokens=False)
+        return b"".join(self._token_bytes[token_id] for token_id in ids).decode("utf-8", "replace")
+
+    def decoder(self) -> Decoder:
+        """A decoder that is given one id at a time."""
+        return WindowDecoder(self.decode) if self._token_bytes is None else ByteDecoder(self._token_bytes)
+
+    def token_text(self, token_id: int) -> str:
+        """One token for people to read: its text, or where that is no whole character its name."""
+        text = self.decode([token_id])
+        return text if text and "\ufffd" not in text else str(self._library.id_to_token(token_id))
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TokenizerError(
+            f"character {error.start} of the text, {text[error.start]!r}, is half a surrogate pair; "
+            "give the text as valid UTF-8"
+        ) from None
+
+
+def _code_table(vocabulary: dict[str, int], end_of_text_id: int) -> np.ndarray:
+    """Ids by code point, (0x110000,) int64: -1 where there is none, end-of-text at the mark."""
+    table = np.full(0x110000, -1, np.int64)
+    for token, token_id in vocabulary.items():
+        if len(token) == 1:
+            table[ord(token)] = token_id
+    table[ord(_MARK)] = end_of_text_id
+    return table
+
+
+def _bytes_of(vocabulary: dict[str, int], vocab_size: int) -> list[bytes]:
+    """What each id of a tokenizer with byte fallback stands for."""
+    token_bytes = [b""] * vocab_size
+    for token, token_id in vocabulary.items():
+        token_bytes[token_id] = token.encode() if token_id >= len(BYTE_TOKENS) else bytes([token_id])
+    return token_bytes

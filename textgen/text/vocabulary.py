@@ -1,0 +1,208 @@
+"""How each kind of tokenizer is built, and how its vocabulary is learnt from the training part.
+
+    char   256 bytes, characters by falling frequency, end-of-text    a character not learnt: its bytes
+    byte   256 bytes, end-of-text
+    word   256 bytes, characters, words, end-of-text                  a word not learnt: its characters
+    bpe    256 bytes, merges of them, end-of-text                     Sennrich et al. 2016, over bytes
+
+All four are BPE models of the `tokenizers` library. Without merges, and with byte_fallback, such a model
+has one token per character; with ignore_merges too, it first looks up the whole pre-token. End-of-text is in
+the model's vocabulary but is no added token, so no text produces it: no merge leads there, no word has a `<`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
+
+from textgen.errors import TokenizerError
+from textgen.text.chunks import chunks, cut_by_split
+from textgen.text.documents import PIECE_CHARACTERS, Separator
+
+END_OF_TEXT = "<|endoftext|>"
+BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+DEFAULT_WORDS = 10_000
+DEFAULT_BPE_TOKENS = 2_048
+DEFAULT_MIN_FREQUENCY = {"char": 1, "word": 2, "bpe": 2}
+
+# A pre-token has a bounded length, so that a text without spaces can be cut, and learnt from, like any other.
+# Marks belong to their letters: without them, the words of half of Asia would fall apart.
+_WORDS = r"[\p{L}\p{M}\p{N}]{1,32}(?:['’][\p{L}\p{M}]{1,32})?|(?m:.)"  # m: the dot matches "\n" too
+_WORDS_WITH_SPACE = (
+    r"'(?:[sdmt]|re|ve|ll)| ?[\p{L}\p{M}]{1,32}| ?\p{N}{1,32}| ?[^\s\p{L}\p{M}\p{N}]{1,32}"
+    r"|\s{1,32}(?!\S)|\s{1,32}"
+)
+LONGEST_MATCH = 66  # characters, with the one that a match looks at and leaves
+
+# Words and merges are learnt from this many characters, then from every second chunk for as many, and so on.
+_THINNING_CHARACTERS = 2**24
+
+
+def split_of(kind: str) -> pre_tokenizers.PreTokenizer:
+    """The split into pre-tokens of `word` and `bpe`."""
+    return pre_tokenizers.Split(Regex(_WORDS if kind == "word" else _WORDS_WITH_SPACE), "isolated")
+
+
+def build(
+    kind: str, vocabulary: dict[str, int], merges: list[tuple[str, str]] | None = None
+) -> tokenizers.Tokenizer:
+    """A tokenizer of this kind; the vocabulary maps tokens to ids and holds END_OF_TEXT."""
+    if kind == "bpe":
+        library = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges or []))
+        to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        library.pre_tokenizer = pre_tokenizers.Sequence([split_of(kind), to_bytes])
+        library.decoder = decoders.ByteLevel()
+    else:
+        model = models.BPE(vocab=vocabulary, merges=[], byte_fallback=True, ignore_merges=kind == "word")
+        library = tokenizers.Tokenizer(model)
+        if kind == "word":
+            library.pre_tokenizer = split_of(kind)
+        library.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    library.post_processor = naming(END_OF_TEXT, vocabulary[END_OF_TEXT])
+    return library
+
+
+def naming(end_of_text: str, token_id: int) -> processors.TemplateProcessing:
+    """A post-processor that adds nothing to a text; it tells a reader of the file what end-of-text is."""
+    return processors.TemplateProcessing(
+        single="$A", pair="$A $B:1", special_tokens=[(end_of_text, token_id)]
+    )
+
+
+def named_end_of_text(data: dict[str, Any]) -> str | None:
+    """The token that `naming` left in a tokenizer's JSON; None in one that textgen did not write."""
+    processor = data["post_processor"] or {}
+    names = list(processor.get("special_tokens", ()))
+    adds_nothing = processor.get("single") == [{"Sequence": {"id": "A", "type_id": 0}}]
+    return names[0] if adds_nothing and len(names) == 1 else None
+
+
+def kind_of(library: tokenizers.Tokenizer) -> str:
+    """`char`, `byte`, `bpe` or `word` when the tokenizer is built as one, else `external`."""
+    data = json.loads(library.to_str())
+    vocabulary = data["model"]["vocab"]
+    if END_OF_TEXT not in vocabulary:
+        return "external"
+    for kind in ("char", "word", "bpe"):
+        if _structure(data) != _structure(json.loads(build(kind, {END_OF_TEXT: 0}).to_str())):
+            continue
+        if kind == "bpe":
+            return kind
+        if not data["model"]["merges"] and all(
+            vocabulary.get(token) == i for i, token in enumerate(BYTE_TOKENS)
+        ):
+            return "byte" if len(vocabulary) == len(BYTE_TOKENS) + 1 else kind
+    return "external"
+
+
+def _structure(data: dict[str, Any]) -> dict[str, Any]:
+    """All of a tokenizer's JSON but what was learnt and the end-of-text's name."""
+    model = {name: value for name, value in data["model"].items() if name not in ("vocab", "merges")}
+    return {**data, "model": model, "post_processor": None}
+
+
+def learn(
+    kind: str, stream: Iterable[str | Separator], vocab_size: int | None, min_frequency: int | None
+) -> tokenizers.Tokenizer:
+    """Learn a tokenizer's vocabulary. None takes the defaults above, and for `char` all characters.
+
+    Raises TokenizerError for a size that cannot be.
+    """
+    if kind == "byte":
+        if vocab_size is not None or min_frequency is not None:
+            raise TokenizerError("a byte tokenizer learns nothing: leave vocab_size and min_frequency out")
+        return build(kind, _numbered(BYTE_TOKENS))
+    frequency = DEFAULT_MIN_FREQUENCY[kind] if min_frequency is None else min_frequency
+    if kind == "bpe":
+        return _learn_bpe(stream, DEFAULT_BPE_TOKENS if vocab_size is None else vocab_size, frequency)
+    counts = np.zeros(0x110000, np.int64)  # by code point
+    if kind == "char":
+        for _ in _counting(stream, counts):
+            pass
+        return build(kind, _numbered([*BYTE_TOKENS, *_characters(counts, frequency)[:vocab_size]]))
+    words = _count_words(_counting(stream, counts))
+    ordered = sorted((-count, word) for word, count in words.items() if count >= frequency and len(word) > 1)
+    learnt = [word for _, word in ordered[: DEFAULT_WORDS if vocab_size is None else vocab_size]]
+    return build(kind, _numbered([*BYTE_TOKENS, *_characters(counts, 1), *learnt]))
+
+
+def _numbered(tokens: Iterable[str]) -> dict[str, int]:
+    """Ids in the order given, end-of-text last."""
+    return {token: token_id for token_id, token in enumerate([*tokens, END_OF_TEXT])}
+
+
+def _counting(stream: Iterable[str | Separator], counts: np.ndarray) -> Iterator[str | Separator]:
+    """Pass a stream on and count its characters by code point."""
+    gathered: list[str] = []
+    num_gathered = 0
+    for item in stream:
+        yield item
+        if not isinstance(item, Separator):
+            gathered.append(item)
+            num_gathered += len(item)
+        if num_gathered >= PIECE_CHARACTERS:
+            _count("".join(gathered), counts)
+            gathered, num_gathered = [], 0
+    _count("".join(gathered), counts)
+
+
+def _count(text: str, counts: np.ndarray) -> None:
+    seen = np.bincount(np.frombuffer(text.encode("utf-32-le"), np.uint32))
+    counts[: len(seen)] += seen
+
+
+def _characters(counts: np.ndarray, min_frequency: int) -> list[str]:
+    """The characters that occur often enough, by falling frequency, then code point."""
+    codes = np.flatnonzero(counts >= min_frequency)
+    return [chr(code) for code in codes[np.argsort(-counts[codes], kind="stable")]]
+
+
+def _thinned(stream: Iterable[str | Separator], split: pre_tokenizers.PreTokenizer) -> Iterator[str]:
+    """Ever fewer chunks, evenly over what is left: what is given grows as the logarithm of the stream.
+
+    Distinct words keep growing with a text (Heaps 1978), so counting all of them would take memory that does.
+    """
+    stride, num_given = 1, 0
+    texts = (item for item in chunks(stream, cut_by_split(split, LONGEST_MATCH)) if isinstance(item, str))
+    for index, text in enumerate(texts):
+        if index % stride:
+            continue
+        yield text
+        num_given += len(text)
+        if num_given >= _THINNING_CHARACTERS:
+            stride, num_given = 2 * stride, 0
+
+
+def _count_words(stream: Iterable[str | Separator]) -> Counter[str]:
+    split = split_of("word")
+    words: Counter[str] = Counter()
+    for text in _thinned(stream, split):
+        words.update(word for word, _ in split.pre_tokenize_str(text))
+    return words
+
+
+def _learn_bpe(
+    stream: Iterable[str | Separator], vocab_size: int, min_frequency: int
+) -> tokenizers.Tokenizer:
+    if vocab_size < len(BYTE_TOKENS):
+        raise TokenizerError(
+            f"vocab_size={vocab_size}: bpe needs at least {len(BYTE_TOKENS)}, one for each byte"
+        )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    learner = build("bpe", {END_OF_TEXT: 0})
+    learner.train_from_iterator(_thinned(stream, split_of("bpe")), trainer)
+    model = json.loads(learner.to_str())["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    return build("bpe", _numbered(tokens), [tuple(pair) for pair in model["merges"]])
