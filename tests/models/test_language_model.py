@@ -1,0 +1,313 @@
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from textgen.config import ModelConfig
+from textgen.errors import ConfigError, RunError
+from textgen.models.cells import CELLS
+from textgen.models.language_model import LanguageModel
+from textgen.text.rows import Rows
+
+VOCAB, BATCH, TIME = 7, 3, 9
+TOKEN_IDS = np.array([2, 3, 5, 7, 11, 13, 17])
+COUNTS = np.array([50, 20, 10, 8, 6, 4, 2])
+
+every_cell = pytest.mark.parametrize("cell", CELLS)
+tied_or_not = pytest.mark.parametrize("tie_weights", [False, True])
+
+
+def make(cell: str = "lstm", **options: object) -> LanguageModel:
+    torch.manual_seed(1)
+    sizes = {"embedding_dim": 6, "hidden_size": 6, "num_layers": 2} | options
+    return LanguageModel(ModelConfig(vocab_size=VOCAB, cell=cell, **sizes), Rows(TOKEN_IDS, COUNTS))
+
+
+def make_tokens(seed: int = 2) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, VOCAB, (BATCH, TIME)))
+
+
+@every_cell
+@tied_or_not
+def test_it_gives_logits_for_every_next_token_and_a_state(cell: str, tie_weights: bool) -> None:
+    model = make(cell, tie_weights=tie_weights)
+    logits, state = model(make_tokens())
+    assert logits.shape == (BATCH, TIME, VOCAB)
+    assert [part.shape for part in state] == [part.shape for part in model.zero_state(BATCH)]
+    assert [part.shape for part in state] == [(2, BATCH, 6)] * CELLS[cell].num_states
+
+
+@every_cell
+def test_reading_token_by_token_equals_reading_at_once(cell: str) -> None:
+    model, tokens = make(cell).double().eval(), make_tokens()
+    model.compute_dtype = torch.float64
+    expected, expected_state = model(tokens)
+    state, logits = model.zero_state(BATCH), []
+    for t in range(TIME):
+        out, state = model(tokens[:, t : t + 1], state)
+        logits.append(out)
+    torch.testing.assert_close(torch.cat(logits, dim=1), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(state, expected_state, rtol=1e-12, atol=1e-12)
+
+
+@every_cell
+def test_no_state_is_the_zero_state(cell: str) -> None:
+    model, tokens = make(cell), make_tokens()
+    assert torch.equal(model(tokens)[0], model(tokens, model.zero_state(BATCH))[0])
+
+
+def test_tokens_and_state_that_are_given_stay_as_they_were() -> None:
+    model, tokens = make().eval(), make_tokens()
+    with torch.no_grad():
+        _, state = model(tokens)
+        tokens[0, 0] = VOCAB
+        before = copy.deepcopy((tokens, *state))
+        model(tokens, state)
+    assert all(map(torch.equal, (tokens, *state), before))
+
+
+def test_a_token_at_one_time_changes_no_logits_before_it() -> None:
+    model, tokens = make().eval(), make_tokens()
+    changed = tokens.clone()
+    changed[:, 5] = (changed[:, 5] + 1) % VOCAB
+    difference = (model(tokens)[0] - model(changed)[0]).abs().amax(dim=(0, 2))
+    assert not difference[:5].any()
+    assert difference[5:].all()
+
+
+def test_an_unseen_token_is_read_as_the_mean_embedding_weighted_by_frequency() -> None:
+    model, tokens = make().eval(), make_tokens()
+    tokens[:, 4] = VOCAB
+    table = model.embedding.weight.detach()
+    twin = make().eval()
+    with torch.no_grad():
+        twin.embedding.weight[3] = (table * torch.from_numpy(COUNTS)[:, None] / 100).sum(dim=0)
+    as_unseen = torch.zeros(1, 1, dtype=torch.int64) + VOCAB
+    torch.testing.assert_close(model(as_unseen)[0], twin(torch.tensor([[3]]))[0], rtol=1e-5, atol=1e-6)
+    # Among others it changes nothing before it, and something after.
+    assert torch.equal(model(tokens)[0][:, :4], model(tokens[:, :4])[0])
+
+
+def test_the_logits_have_no_place_for_an_unseen_token() -> None:
+    assert make().eval()(torch.full((1, 2), VOCAB))[0].shape == (1, 2, VOCAB)
+
+
+@pytest.mark.parametrize(("training", "row"), [(True, VOCAB), (False, VOCAB + 1), (False, -1)])
+def test_a_row_out_of_range_is_an_index_error(training: bool, row: int) -> None:
+    with pytest.raises(IndexError):
+        make().train(training)(torch.full((1, 2), row))
+
+
+def test_training_and_eval_mode_agree_where_nothing_is_dropped() -> None:
+    model, tokens = make(), make_tokens()
+    assert torch.equal(model.train()(tokens)[0], model.eval()(tokens)[0])
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_dropout_acts_in_training_and_not_in_eval_mode(num_layers: int) -> None:
+    model, tokens = make(num_layers=num_layers, dropout=0.5), make_tokens()
+    exact = make(num_layers=num_layers).eval()
+    assert not torch.equal(model(tokens)[0], exact(tokens)[0])
+    assert torch.equal(model.eval()(tokens)[0], exact(tokens)[0])
+
+
+def test_dropout_on_the_output_drops_the_same_units_at_all_time_steps() -> None:
+    model = make(num_layers=1, hidden_size=200, dropout=0.5)
+    seen = []
+    model.dropout.register_forward_hook(lambda module, args, out: seen.append(out == 0))
+    model(make_tokens())
+    (dropped,) = seen  # (B, T, H)
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert 0.3 < dropped.double().mean() < 0.7
+
+
+def test_tied_weights_are_one_table_that_both_uses_teach() -> None:
+    model = make(tie_weights=True)
+    assert model.head.weight is model.embedding.weight
+    logits, _ = model(make_tokens() % 2)  # as input, rows 0 and 1 only
+    cross_entropy(logits.flatten(0, 1), make_tokens(3).flatten()).backward()
+    assert model.embedding.weight.grad is not None
+    assert model.embedding.weight.grad.abs().sum(dim=1).all()
+
+
+@tied_or_not
+def test_a_fresh_model_is_about_as_unsure_as_one_can_be(tie_weights: bool) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(vocab_size=500, embedding_dim=128, hidden_size=128, tie_weights=tie_weights)
+    logits, _ = LanguageModel(config)(torch.randint(500, (4, 50)))
+    loss = cross_entropy(logits.flatten(0, 1), torch.randint(500, (200,)))
+    assert loss.item() == pytest.approx(np.log(500), abs=0.1)
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("lstm", 4), ("gru", 3), ("rnn", 1)])
+@tied_or_not
+def test_parameters_are_counted_as_the_formulas_say_and_tied_ones_once(
+    cell: str, gates: int, tie_weights: bool
+) -> None:
+    per_layer = gates * (6 * 6 + 6 * 6 + 6 + 6)
+    expected = VOCAB * 6 + 2 * per_layer + (0 if tie_weights else VOCAB * 6) + VOCAB
+    assert make(cell, tie_weights=tie_weights).num_parameters == expected
+
+
+@every_cell
+def test_bfloat16_arithmetic_keeps_float32_weights_and_gradients(cell: str) -> None:
+    model, tokens = make(cell), make_tokens()
+    exact, _ = model(tokens)
+    model.compute_dtype = torch.bfloat16
+    logits, state = model(tokens, model.zero_state(BATCH))
+    assert {tensor.dtype for tensor in (logits, *state, *model.zero_state(1))} == {torch.bfloat16}
+    assert (logits.float() - exact).norm() < 0.03 * exact.norm()
+    logits.float().sum().backward()
+    for parameter in model.parameters():
+        assert parameter.dtype == torch.float32
+        assert parameter.grad is not None
+        assert parameter.grad.dtype == torch.float32
+
+
+def test_without_rows_token_ids_are_rows_and_equally_frequent() -> None:
+    rows = LanguageModel(ModelConfig(vocab_size=4)).rows
+    assert rows.token_ids.tolist() == [0, 1, 2, 3]
+    assert len(set(rows.counts.tolist())) == 1
+
+
+def test_rows_of_another_number_are_refused() -> None:
+    with pytest.raises(ConfigError, match="vocab_size=8, but there are 7 rows"):
+        LanguageModel(ModelConfig(vocab_size=8), Rows(TOKEN_IDS, COUNTS))
+
+
+def test_the_same_seed_draws_the_same_model() -> None:
+    assert all(map(torch.equal, make().parameters(), make().parameters()))
+
+
+@every_cell
+@tied_or_not
+def test_a_saved_model_comes_back_with_the_same_logits_and_rows(
+    tmp_path: Path, cell: str, tie_weights: bool
+) -> None:
+    model, tokens = make(cell, tie_weights=tie_weights, dropout=0.3).eval(), make_tokens()
+    model.save_pretrained(tmp_path / "model")
+    torch.manual_seed(99)
+    loaded = LanguageModel.from_pretrained(tmp_path / "model")
+    assert not loaded.training
+    assert loaded.config == model.config
+    assert loaded.rows.token_ids.tolist() == TOKEN_IDS.tolist()
+    assert loaded.rows.counts.tolist() == COUNTS.tolist()
+    tokens[0, 0] = VOCAB
+    assert torch.equal(loaded(tokens)[0], model(tokens)[0])
+    assert (loaded.head.weight is loaded.embedding.weight) == tie_weights
+
+
+@tied_or_not
+def test_weights_are_copies_under_torchs_names_with_tied_ones_once(tie_weights: bool) -> None:
+    model = make(tie_weights=tie_weights)
+    weights = model.weights()
+    assert ("head.weight" in weights) != tie_weights
+    assert {
+        "token_ids",
+        "token_counts",
+        "embedding.weight",
+        "head.bias",
+        "layers.weight_hh_l1",
+    } <= weights.keys()
+    for name, array in weights.items():
+        assert array.dtype == (np.int64 if name.startswith("token_") else np.float32)
+    before = copy.deepcopy(weights)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    assert all(np.array_equal(weights[name], before[name]) for name in before)
+    model.load_weights(weights, "test")
+    for name, tensor in model.weights().items():
+        assert np.array_equal(tensor, before[name])
+
+
+def test_weights_are_loaded_from_read_only_arrays_and_share_no_memory_with_them() -> None:
+    weights = make().weights()
+    for array in weights.values():
+        array.flags.writeable = False
+    model = make()
+    model.load_weights(weights, "test")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    assert all(np.array_equal(array, make().weights()[name]) for name, array in weights.items())
+
+
+def test_weights_of_another_model_are_refused_by_name_and_change_nothing() -> None:
+    model = make()
+    before = model.weights()
+    wrong = {name: array + 1 for name, array in before.items()}
+    wrong["head.bias"] = wrong["head.bias"][:3]
+    wrong["layers.weight_ih_l2"] = wrong.pop("layers.weight_ih_l1")
+    with pytest.raises(RunError) as caught:
+        model.load_weights(wrong, "runs/x")
+    message = str(caught.value)
+    assert message.startswith("runs/x: ")
+    assert "layers.weight_ih_l1 is missing" in message
+    assert "layers.weight_ih_l2 is unknown" in message
+    assert "head.bias has shape (3,), not (7,)" in message
+    assert all(np.array_equal(array, before[name]) for name, array in model.weights().items())
+
+
+def test_a_directory_whose_weights_do_not_fit_its_config_is_refused(tmp_path: Path) -> None:
+    make(num_layers=2).save_pretrained(tmp_path / "two")
+    make(num_layers=1).save_pretrained(tmp_path / "one")
+    (tmp_path / "one" / "model.safetensors").replace(tmp_path / "two" / "model.safetensors")
+    with pytest.raises(RunError, match=r"two: .*layers\.weight_ih_l1 is missing"):
+        LanguageModel.from_pretrained(tmp_path / "two")
+
+
+@tied_or_not
+def test_new_rows_start_at_the_mean_of_the_old_ones_weighted_by_frequency(tie_weights: bool) -> None:
+    model = make(tie_weights=tie_weights).eval()
+    with torch.no_grad():
+        model.head.bias.normal_()
+    before = model.weights()
+    rows = Rows(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS + 10, [3, 9]))
+    extended = model.with_rows(rows)
+    assert extended.config.vocab_size == VOCAB + 2
+    assert extended.rows.token_ids.tolist() == rows.token_ids.tolist()
+    assert extended.rows.counts.tolist() == rows.counts.tolist()
+    assert (extended.head.weight is extended.embedding.weight) == tie_weights
+    for name in ("embedding.weight", "head.weight", "head.bias"):
+        old, new = model.get_parameter(name).detach(), extended.get_parameter(name).detach()
+        expected = np.average(old.numpy(), axis=0, weights=COUNTS)
+        assert torch.equal(new[:VOCAB], old)
+        np.testing.assert_allclose(new[VOCAB:].numpy(), np.stack([expected] * 2), rtol=1e-5, atol=1e-6)
+    assert all(np.array_equal(array, before[name]) for name, array in model.weights().items())
+
+
+def test_a_model_with_more_rows_reads_and_scores_the_old_ones_as_before() -> None:
+    model = make().eval()
+    model.compute_dtype = torch.bfloat16
+    rows = Rows(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS, [3, 9]))
+    extended = model.with_rows(rows)
+    assert not extended.training
+    assert extended.compute_dtype == torch.bfloat16
+    extended.compute_dtype = model.compute_dtype = torch.float32
+    torch.testing.assert_close(extended(make_tokens())[0][..., :VOCAB], model(make_tokens())[0])
+    unseen, new = torch.tensor([[VOCAB]]), torch.tensor([[VOCAB + 1]])
+    torch.testing.assert_close(extended(new)[0][..., :VOCAB], model(unseen)[0])
+
+
+def test_rows_that_do_not_begin_with_the_models_own_are_refused() -> None:
+    for token_ids in (np.append(TOKEN_IDS[::-1], 1), TOKEN_IDS[:-1]):
+        with pytest.raises(ConfigError, match="do not begin with the model's own 7"):
+            make().with_rows(Rows(token_ids, np.ones(len(token_ids), dtype=np.int64)))
+
+
+def test_a_few_steps_of_training_learn_a_repeating_text() -> None:
+    model = make(embedding_dim=8, hidden_size=32, num_layers=1)
+    tokens = torch.arange(40).remainder(VOCAB).repeat(2, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(40):
+        logits, _ = model(tokens[:, :-1])
+        loss = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05

@@ -1,0 +1,176 @@
+"""LSTM, GRU and the plain tanh RNN as their equations, one time step each, with the gates by name.
+
+This is the definition that the fast twin, recurrent.py, is tested against, and what shows the gates.
+
+Shapes: B batch, T time, E input_size, H hidden_size, G gates (LSTM 4, GRU 3, RNN 1).
+Equations: W, b are weight_ih, bias_ih; U, c are weight_hh, bias_hh; * is elementwise, s the logistic sigmoid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from textgen.config import unknown_name
+from textgen.errors import ConfigError
+
+State = tuple[Tensor, ...]
+"""What a network remembers between steps: LSTM (h, c), GRU (h,), RNN (h,).
+
+Each part is (B, H) for one layer, (L, B, H) for a stack of L layers.
+"""
+
+
+class CellWeights(NamedTuple):
+    """The weights of one layer, its gates stacked along the first axis in torch's order."""
+
+    weight_ih: Tensor  # (G*H, E)  from the input
+    weight_hh: Tensor  # (G*H, H)  from the last hidden state
+    bias_ih: Tensor  # (G*H,)
+    bias_hh: Tensor  # (G*H,)  only the GRU's new gate can tell it from the first bias
+
+
+@dataclass(frozen=True)
+class LSTMStep:
+    """What an LSTM step computed: the new state (h, c) and its gates, (B, H) each."""
+
+    state: State
+    input: Tensor  # 0..1, how much of the candidate is written
+    forget: Tensor  # 0..1, how much of the old cell is kept
+    cell_candidate: Tensor  # -1..1, what could be written
+    output: Tensor  # 0..1, how much of the cell is shown
+
+
+@dataclass(frozen=True)
+class GRUStep:
+    """What a GRU step computed: the new state (h,) and its gates, (B, H) each."""
+
+    state: State
+    reset: Tensor  # 0..1, how much of the past the new value is computed from
+    update: Tensor  # 0..1, how much of the old state is kept
+    new: Tensor  # -1..1, what could replace it
+
+
+@dataclass(frozen=True)
+class RNNStep:
+    """What a plain RNN step computed: the new state (h,), (B, H). It has no gates."""
+
+    state: State
+
+
+Step = LSTMStep | GRUStep | RNNStep
+
+
+def lstm_step(x: Tensor, state: State, weights: CellWeights) -> LSTMStep:
+    """Read one input x (B, E) with an LSTM that remembers state (h, c), (B, H) each.
+
+        i = s(W_i x + b_i + U_i h + c_i)        input gate
+        f = s(W_f x + b_f + U_f h + c_f)        forget gate
+        g = tanh(W_g x + b_g + U_g h + c_g)     cell candidate
+        o = s(W_o x + b_o + U_o h + c_o)        output gate
+        cell' = f * cell + i * g
+        h' = o * tanh(cell')
+
+    The cell is only scaled and added to, never multiplied by a matrix: along it a gradient can live long.
+
+    Hochreiter & Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers, Schmidhuber &
+    Cummins, "Learning to forget: continual prediction with LSTM", 2000; no peepholes.
+    """
+    hidden, cell = state  # (B, H) each
+    from_input = x @ weights.weight_ih.T + weights.bias_ih  # (B, 4H)
+    from_hidden = hidden @ weights.weight_hh.T + weights.bias_hh  # (B, 4H)
+    i, f, g, o = (from_input + from_hidden).chunk(4, dim=-1)  # (B, H) each
+    i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+    cell = f * cell + i * g
+    return LSTMStep((o * torch.tanh(cell), cell), input=i, forget=f, cell_candidate=g, output=o)
+
+
+def gru_step(x: Tensor, state: State, weights: CellWeights) -> GRUStep:
+    """Read one input x (B, E) with a GRU that remembers state (h,), (B, H).
+
+        r = s(W_r x + b_r + U_r h + c_r)            reset gate
+        z = s(W_z x + b_z + U_z h + c_z)            update gate
+        n = tanh(W_n x + b_n + r * (U_n h + c_n))   new gate
+        h' = (1 - z) * n + z * h
+
+    Two GRUs share the name. This one, which torch and cuDNN compute, applies the reset gate after the
+    recurrent product (in Keras: reset_after=True); the first one applied it before, U_n (r * h), and the
+    weights of one do not fit the other. Also, z keeps the old state here; in some texts it admits the new.
+
+    Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine
+    translation", 2014.
+    """
+    (hidden,) = state  # (B, H)
+    from_input = x @ weights.weight_ih.T + weights.bias_ih  # (B, 3H)
+    from_hidden = hidden @ weights.weight_hh.T + weights.bias_hh  # (B, 3H)
+    input_r, input_z, input_n = from_input.chunk(3, dim=-1)  # (B, H) each
+    hidden_r, hidden_z, hidden_n = from_hidden.chunk(3, dim=-1)  # (B, H) each
+    r = torch.sigmoid(input_r + hidden_r)
+    z = torch.sigmoid(input_z + hidden_z)
+    n = torch.tanh(input_n + r * hidden_n)
+    return GRUStep(((1 - z) * n + z * hidden,), reset=r, update=z, new=n)
+
+
+def rnn_step(x: Tensor, state: State, weights: CellWeights) -> RNNStep:
+    """Read one input x (B, E) with a plain RNN that remembers state (h,), (B, H).
+
+        h' = tanh(W x + b + U h + c)
+
+    Every step multiplies the past by U again, so over many steps its gradient vanishes or explodes.
+
+    Elman, "Finding structure in time", 1990.
+    """
+    (hidden,) = state  # (B, H)
+    from_input = x @ weights.weight_ih.T + weights.bias_ih  # (B, H)
+    from_hidden = hidden @ weights.weight_hh.T + weights.bias_hh  # (B, H)
+    return RNNStep((torch.tanh(from_input + from_hidden),))
+
+
+class Cell(NamedTuple):
+    """What tells one kind of cell from another."""
+
+    step: Callable[[Tensor, State, CellWeights], Step]
+    num_gates: int  # G
+    num_states: int  # parts of the state; h comes first
+
+
+CELLS = {"lstm": Cell(lstm_step, 4, 2), "gru": Cell(gru_step, 3, 1), "rnn": Cell(rnn_step, 1, 1)}
+
+
+def find_cell(name: str) -> Cell:
+    """The cell of that name. Raises ConfigError when there is none."""
+    if name not in CELLS:
+        raise ConfigError(f"{unknown_name('cell', name, CELLS)}; the cells are {', '.join(CELLS)}")
+    return CELLS[name]
+
+
+def run_cell(cell: str, x: Tensor, state: State, weights: CellWeights) -> tuple[Tensor, State, Step]:
+    """Read a sequence x (B, T, E), T >= 1, with one layer from state, (B, H) per part.
+
+    Returns the hidden state after each step (B, T, H), the last state, (B, H) per part, and all steps as one:
+    states and gates are (B, T, H) in it.
+
+    Raises ConfigError for an unknown cell.
+    """
+    step = find_cell(cell).step
+    steps: list[Step] = []  # T of them
+    for x_t in x.unbind(dim=1):  # (B, E)
+        steps.append(step(x_t, state, weights))
+        state = steps[-1].state
+    sequence = _over_time(steps)
+    return sequence.state[0], state, sequence
+
+
+def _over_time(steps: Sequence[Step]) -> Step:
+    """T steps of (B, H) each as one of (B, T, H)."""
+    states = zip(*(step.state for step in steps), strict=True)
+    sequence: dict[str, Any] = {"state": tuple(torch.stack(parts, dim=1) for parts in states)}
+    for field in dataclasses.fields(steps[0]):
+        if field.name != "state":
+            sequence[field.name] = torch.stack([getattr(step, field.name) for step in steps], dim=1)
+    return type(steps[0])(**sequence)

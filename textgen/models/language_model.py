@@ -1,0 +1,171 @@
+"""The language model: tokens in, logits for the next token out.
+
+Shapes: B batch, T time, V vocab_size (rows), E embedding_dim, H hidden_size, L num_layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear
+
+from textgen.config import ModelConfig
+from textgen.errors import ConfigError, RunError
+from textgen.models.cells import State
+from textgen.models.dropout import LockedDropout
+from textgen.models.recurrent import Recurrent
+from textgen.run import load_model, save_model
+from textgen.text.rows import Rows
+
+
+class LanguageModel(nn.Module):
+    """Embedding, recurrent stack and head: forward(tokens, state) -> (logits, state).
+
+    Its tokens are rows: 0..V-1 for the tokens that training saw, and V for any other. `rows` says which token
+    ids they stand for and how often training saw each; None: row and token id are the same, all equally
+    frequent. Weights are drawn from torch's global generator.
+
+    `compute_dtype` is the type of the arithmetic and of logits and state; the weights keep their own, and so
+    do their gradients. torch.bfloat16 is faster where the processor has it.
+
+    Raises ConfigError when rows and config disagree.
+    """
+
+    token_ids: Tensor  # (V,) int64, the token id of each row
+    token_counts: Tensor  # (V,) int64, how often training saw it
+
+    def __init__(self, config: ModelConfig, rows: Rows | None = None) -> None:
+        super().__init__()
+        if rows is None:
+            rows = Rows(np.arange(config.vocab_size), np.ones(config.vocab_size, dtype=np.int64))
+        if rows.size != config.vocab_size:
+            raise ConfigError(f"vocab_size={config.vocab_size}, but there are {rows.size} rows")
+        self.config = config
+        self.compute_dtype = torch.float32
+        self.register_buffer("token_ids", torch.from_numpy(rows.token_ids.astype(np.int64)))
+        self.register_buffer("token_counts", torch.from_numpy(rows.counts.astype(np.int64)))
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
+        self.layers = Recurrent(
+            config.cell, config.embedding_dim, config.hidden_size, config.num_layers, config.dropout
+        )
+        self.dropout = LockedDropout(config.dropout)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size)
+        if config.tie_weights:
+            # Numbers around 1, torch's start for an embedding, would put a head's first logits far from 0.
+            nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
+            self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Read tokens (B, T) int64 rows from state, (L, B, H) per part; None is the zero state.
+
+        Returns the logits of each next token (B, T, V) and the state after the last, both in compute_dtype.
+        In eval mode the row V stands for a token that training never saw. Nothing given is changed.
+
+        Raises IndexError for a row out of range, ValueError when the state does not fit.
+        """
+        x = self._embed(tokens).to(self.compute_dtype)  # (B, T, E)
+        x, state = self.layers(x, state)  # (B, T, H)
+        x = self.dropout(x)
+        weight, bias = self.head.weight.to(x.dtype), self.head.bias.to(x.dtype)  # (V, H), (V,)
+        return linear(x, weight, bias), state  # (B, T, V)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """(B, T) -> (B, T, E)."""
+        table = self.embedding.weight  # (V, E)
+        if self.training:
+            # Every training token has a row, so the mean below is not paid for in each step.
+            return embedding(tokens, table)
+        unseen = tokens == self.config.vocab_size
+        seen = embedding(tokens.masked_fill(unseen, 0), table)
+        return torch.where(unseen.unsqueeze(-1), self._mean_row(table), seen)
+
+    def _mean_row(self, table: Tensor) -> Tensor:
+        """The mean of a table's rows weighted by their frequency in training. (V, ...) -> (...)"""
+        frequencies = self.token_counts.to(table.dtype) / self.token_counts.sum()
+        return frequencies @ table
+
+    def zero_state(self, batch_size: int) -> State:
+        """The state before anything is read: zeros (L, B, H) per part."""
+        return self.layers.zero_state(batch_size, self.compute_dtype)
+
+    @property
+    def rows(self) -> Rows:
+        """Which token id each row stands for, and how often training saw it."""
+        return Rows(self.token_ids.cpu().numpy(), self.token_counts.cpu().numpy())
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers training learns: all weights and biases, tied ones once; no ids, no counts."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def with_rows(self, rows: Rows) -> LanguageModel:
+        """A model for more rows, to go on training on new text: this model's rows first, with its weights.
+
+        New rows of embedding and head start at the mean of the present ones, weighted by frequency: the
+        network takes such a token as one that it knows nothing of.
+
+        Raises ConfigError when rows do not begin with this model's.
+        """
+        old = self.config.vocab_size
+        if not np.array_equal(rows.token_ids[:old], self.rows.token_ids):
+            raise ConfigError(f"the rows to extend to do not begin with the model's own {old}")
+        model = LanguageModel(dataclasses.replace(self.config, vocab_size=rows.size), rows)
+        weights = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+        for name in ("embedding.weight", "head.weight", "head.bias"):
+            mean = self._mean_row(weights[name]).expand(rows.size - old, *weights[name].shape[1:])
+            weights[name] = torch.cat([weights[name], mean])
+        weights |= {name: getattr(model, name) for name in ("token_ids", "token_counts")}
+        model.to(self.head.weight).load_state_dict(weights)
+        model.compute_dtype = self.compute_dtype
+        return model.train(self.training)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """A copy of the state dict as arrays: weights in float32, tied ones once, and the rows in int64."""
+        state_dict = self.state_dict()
+        if self.config.tie_weights:
+            del state_dict["head.weight"]
+        return {
+            name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy().copy()
+            for name, tensor in state_dict.items()
+        }
+
+    def load_weights(self, arrays: Mapping[str, np.ndarray], where: str) -> None:
+        """Take over what `weights` gave, all or nothing. `where` names the source in errors.
+
+        Raises RunError when names or shapes are not exactly this model's.
+        """
+        expected = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        if self.config.tie_weights:
+            del expected["head.weight"]
+        problems = [f"{name} is missing" for name in expected.keys() - arrays.keys()]
+        problems += [f"{name} is unknown" for name in arrays.keys() - expected.keys()]
+        problems += [
+            f"{name} has shape {arrays[name].shape}, not {tuple(shape)}"
+            for name, shape in expected.items()
+            if name in arrays and arrays[name].shape != shape
+        ]
+        if problems:
+            raise RunError(f"{where}: not the weights of this model: {'; '.join(sorted(problems))}")
+        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        # Not strict, for tied weights come once; the names are checked above.
+        self.load_state_dict(tensors, strict=False)
+
+    def save_pretrained(self, directory: Path | str) -> None:
+        """Write the model alone, without tokenizer or run: config.json and model.safetensors."""
+        save_model(Path(directory), self.config, self.weights())
+
+    @classmethod
+    def from_pretrained(cls, run_directory: Path | str) -> LanguageModel:
+        """The network of a run, with its best weights, or of what save_pretrained wrote; in eval mode.
+
+        Raises RunError or ConfigError when the directory does not hold one.
+        """
+        config, arrays = load_model(Path(run_directory))
+        model = cls(config)
+        model.load_weights(arrays, str(run_directory))
+        return model.eval()

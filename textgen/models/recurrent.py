@@ -1,0 +1,150 @@
+"""The cells of cells.py, stacked and fast: one call per layer into oneDNN (CPU) or cuDNN (GPU).
+
+Shapes: B batch, T time, E input_size, H hidden_size, L num_layers, G gates (LSTM 4, GRU 3, RNN 1).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from textgen.errors import ConfigError
+from textgen.models.cells import CellWeights, State, find_cell
+from textgen.models.dropout import LockedDropout
+
+
+class Recurrent(nn.Module):
+    """A stack of recurrent layers: forward(x, state) -> (outputs, state).
+
+    Parameters have the names, shapes and gate order of torch.nn.LSTM, GRU and RNN: state dicts load both
+    ways. The state is a value: given, returned, never kept here and never edited in place. `dropout` acts
+    between the layers, with one mask for all time steps.
+
+    Raises ConfigError for an unknown cell, a size below 1 or a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, num_layers: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ConfigError(f"{name}={size!r}: must be at least 1")
+        self.cell = cell
+        self.num_gates = find_cell(cell).num_gates
+        self.num_states = find_cell(cell).num_states
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.dropout = LockedDropout(dropout)
+        for layer in range(num_layers):
+            columns = input_size if layer == 0 else hidden_size
+            rows = self.num_gates * hidden_size
+            shapes = ((rows, columns), (rows, hidden_size), (rows,), (rows,))
+            for name, shape in zip(CellWeights._fields, shapes, strict=True):
+                self.register_parameter(f"{name}_l{layer}", nn.Parameter(torch.empty(shape)))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new weights, each gate on its own, from the generator (None: torch's global one).
+
+        Input weights are Glorot uniform (Glorot & Bengio 2010). Recurrent weights are orthogonal, so that
+        applying them again and again neither shrinks nor grows what is remembered (Saxe et al. 2014). Biases
+        are 0, but an LSTM's forget gate starts at 1: open, until training learns what to forget (Jozefowicz
+        et al. 2015).
+        """
+        for layer in range(self.num_layers):
+            weights = self.layer_weights(layer)
+            for gate in weights.weight_ih.chunk(self.num_gates):  # (H, E)
+                nn.init.xavier_uniform_(gate, generator=generator)
+            for gate in weights.weight_hh.chunk(self.num_gates):  # (H, H)
+                nn.init.orthogonal_(gate, generator=generator)
+            weights.bias_ih.zero_()
+            weights.bias_hh.zero_()
+            if self.cell == "lstm":
+                forget = slice(self.hidden_size, 2 * self.hidden_size)
+                weights.bias_ih[forget] = 1.0  # and 0 in bias_hh, for the gate adds both
+
+    def layer_weights(self, layer: int) -> CellWeights:
+        """The parameters of one layer, as the equations of cells.py take them."""
+        return CellWeights(*(self.get_parameter(f"{name}_l{layer}") for name in CellWeights._fields))
+
+    def zero_state(
+        self, batch_size: int, dtype: torch.dtype | None = None, device: torch.device | None = None
+    ) -> State:
+        """The state before anything is read: zeros (L, B, H) per part; None means as the weights are."""
+        shape = self.num_layers, batch_size, self.hidden_size
+        like = self.layer_weights(0).weight_hh
+        return tuple(like.new_zeros(shape, dtype=dtype, device=device) for _ in range(self.num_states))
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Read x (B, T, E), T >= 1, from state, (L, B, H) per part; None is the zero state.
+
+        Returns the last layer's hidden states (B, T, H) and the state after the last step. The arithmetic and
+        both results are in x.dtype: weights and state of another type are cast to it, so float32 weights can
+        serve a bfloat16 x, and their gradients are float32.
+
+        Raises ValueError when shapes do not fit.
+        """
+        if state is None:
+            state = self.zero_state(len(x), x.dtype, x.device)
+        self._check_shapes(x, state)
+        ends: list[State] = []  # the last state of each layer, (1, B, H) per part
+        for layer in range(self.num_layers):
+            if layer > 0:
+                x = self.dropout(x)
+            start = tuple(part[layer : layer + 1].to(x.dtype) for part in state)  # (1, B, H) per part
+            x, end = self._run_layer(layer, x, start)  # (B, T, H)
+            ends.append(end)
+        return x, tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
+
+    def _run_layer(self, layer: int, x: Tensor, state: State) -> tuple[Tensor, State]:
+        weights = _cast_weights(self.layer_weights(layer), x)
+        # torch's `train` keeps what the backward pass needs. It is not self.training: gradients of a model in
+        # eval mode are wanted too, and the dropout that torch means by it is ours, outside.
+        train = torch.is_grad_enabled()
+        if self.cell == "lstm":
+            out, hidden, cell = torch.lstm(x, state, weights, True, 1, 0.0, train, False, True)
+            return out, (hidden, cell)
+        run = torch.gru if self.cell == "gru" else torch.rnn_tanh
+        out, hidden = run(x, state[0], weights, True, 1, 0.0, train, False, True)
+        return out, (hidden,)
+
+    def _check_shapes(self, x: Tensor, state: State) -> None:
+        if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != self.input_size:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; expected (batch, time, {self.input_size}), time at least 1"
+            )
+        if len(state) != self.num_states:
+            raise ValueError(f"state has {len(state)} parts; that of {self.cell} has {self.num_states}")
+        expected = self.num_layers, x.shape[0], self.hidden_size
+        for part in state:
+            if part.shape != expected:
+                raise ValueError(
+                    f"state has shape {tuple(part.shape)}; "
+                    f"expected (num_layers, batch, hidden_size) = {expected} for x of shape {tuple(x.shape)}"
+                )
+
+    def extra_repr(self) -> str:
+        """What print(model) shows."""
+        return f"{self.cell}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
+
+
+def _cast_weights(weights: CellWeights, x: Tensor) -> list[Tensor]:
+    """The weights of one layer in the type of x; gradients pass back through the cast."""
+    if x.is_cuda:
+        return _pack(weights, x.dtype)
+    return [weight.to(x.dtype) for weight in weights]
+
+
+def _pack(weights: CellWeights, dtype: torch.dtype) -> list[Tensor]:
+    """The same, as views of one block of memory.
+
+    cuDNN reads a layer's weights as one block, in this order; from four it builds that block itself at each
+    call and warns about it.
+    """
+    block = torch.cat([weight.flatten() for weight in weights]).to(dtype)
+    parts = torch.split(block, [weight.numel() for weight in weights])
+    return [part.view_as(weight) for part, weight in zip(parts, weights, strict=True)]

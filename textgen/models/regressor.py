@@ -1,0 +1,194 @@
+"""The same recurrent layers on sequences of numbers: read T values, predict what comes of them.
+
+Shapes: N sequences, B batch, T time, F input_size (numbers per step), H hidden_size, O output_size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from textgen.errors import ConfigError, TrainingError
+from textgen.models.recurrent import Recurrent
+
+Progress = Callable[[int, float], None]
+"""Called after each epoch with its number, from 1, and its training loss."""
+
+
+@dataclass(frozen=True)
+class History:
+    """Mean squared error per epoch, in the squared unit of y."""
+
+    train_loss: tuple[float, ...]  # mean over the epoch, while the weights change
+    val_loss: tuple[float, ...] | None  # at the end of the epoch; None without validation data
+
+
+class SequenceRegressor(nn.Module):
+    """A recurrent stack and a linear layer on the last layer's last hidden state.
+
+    >>> X = np.random.default_rng(0).normal(size=(8, 10, 1))
+    >>> model = SequenceRegressor("gru", input_size=1, hidden_size=4)
+    >>> history = model.fit(X, X.sum(axis=1), epochs=2)
+    >>> model.predict(X).shape
+    (8, 1)
+
+    Raises ConfigError for an unknown cell or a size below 1.
+    """
+
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, num_layers: int = 1, output_size: int = 1
+    ) -> None:
+        super().__init__()
+        if output_size < 1:
+            raise ConfigError(f"output_size={output_size!r}: must be at least 1")
+        self.layers = Recurrent(cell, input_size, hidden_size, num_layers)
+        self.head = nn.Linear(hidden_size, output_size)
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new weights from the generator (None: torch's global one)."""
+        self.layers.reset_parameters(generator)
+        nn.init.xavier_uniform_(self.head.weight, generator=generator)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, F) -> (B, O)."""
+        out, _ = self.layers(x)  # (B, T, H)
+        prediction: Tensor = self.head(out[:, -1])  # (B, O)
+        return prediction
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers `fit` learns: all weights and biases."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 10,
+        batch_size: int = 32,
+        learning_rate: float = 1e-3,
+        seed: int = 1,
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        warm_start: bool = False,
+        progress: Progress | None = None,
+    ) -> History:
+        """Minimise the mean squared error over X (N, T, F) and y (N, O), or (N,) where O is 1, with Adam.
+
+        Starts from new weights, or from the present ones with warm_start. The seed decides the new weights
+        and the order of the sequences, which is drawn anew for each epoch; torch's global generator is left
+        alone. `validation` is another X and y, measured after each epoch.
+
+        Kingma & Ba, "Adam: a method for stochastic optimization", 2015.
+
+        Raises ConfigError when the arrays do not fit the model or hold NaN or infinity, or for an option out
+        of range; TrainingError when the loss is no longer a number.
+        """
+        _check_options(epochs, batch_size, learning_rate)
+        inputs, targets = self._tensors(X, y)
+        val = None if validation is None else self._tensors(*validation, prefix="validation ")
+        generator = torch.Generator(inputs.device).manual_seed(seed)
+        if not warm_start:
+            self.reset_parameters(generator)
+        optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate, fused=True)
+        train_loss: list[float] = []
+        val_loss: list[float] = []
+        for epoch in range(1, epochs + 1):
+            train_loss.append(self._fit_epoch(inputs, targets, batch_size, optimizer, generator))
+            if not math.isfinite(train_loss[-1]):
+                raise TrainingError(
+                    f"epoch {epoch}: the loss is no longer a number. "
+                    f"Use a learning_rate below {learning_rate}, or scale X and y to about -1..1."
+                )
+            if val is not None:
+                val_loss.append(mse_loss(self._predict(val[0]), val[1]).item())
+            if progress is not None:
+                progress(epoch, train_loss[-1])
+        return History(tuple(train_loss), None if val is None else tuple(val_loss))
+
+    def _fit_epoch(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        batch_size: int,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+    ) -> float:
+        """One pass over all sequences in a new order; the mean loss per sequence."""
+        order = torch.randperm(len(inputs), generator=generator, device=inputs.device)
+        # The sum stays a tensor: asking for its value at each step would make a GPU wait.
+        total = torch.zeros((), device=inputs.device)
+        parameters = list(self.parameters())
+        for batch in torch.split(order, batch_size):
+            loss = mse_loss(self(inputs[batch]), targets[batch])
+            # Not loss.backward(): adding into .grad and clearing it costs a tenth of the step of a small net.
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+            total += loss.detach() * len(batch)
+        return total.item() / len(inputs)
+
+    def predict(self, X: ArrayLike) -> np.ndarray:
+        """The outputs (N, O) float32 for X (N, T, F).
+
+        Raises ConfigError when X does not fit the model or holds NaN or infinity.
+        """
+        return self._predict(self._inputs("X", X)).cpu().numpy()
+
+    @torch.no_grad()
+    def _predict(self, inputs: Tensor) -> Tensor:
+        # In pieces, since a recurrent layer keeps its hidden states of all steps.
+        return torch.cat([self(piece) for piece in torch.split(inputs, 1024)])
+
+    def _tensors(self, X: ArrayLike, y: ArrayLike, prefix: str = "") -> tuple[Tensor, Tensor]:
+        inputs = self._inputs(f"{prefix}X", X)
+        return inputs, self._targets(f"{prefix}y", y, len(inputs))
+
+    def _inputs(self, name: str, array: ArrayLike) -> Tensor:
+        numbers = _numbers(name, array)
+        features = self.layers.input_size
+        if numbers.ndim != 3 or numbers.shape[2] != features or 0 in numbers.shape:
+            raise ConfigError(
+                f"{name} has shape {numbers.shape}; expected (sequences, time steps, {features})"
+            )
+        return torch.from_numpy(numbers).to(self.head.weight.device)
+
+    def _targets(self, name: str, array: ArrayLike, num_sequences: int) -> Tensor:
+        numbers = _numbers(name, array)
+        outputs = self.head.out_features
+        columns = numbers[:, None] if numbers.ndim == 1 and outputs == 1 else numbers
+        if columns.shape != (num_sequences, outputs):
+            raise ConfigError(f"{name} has shape {numbers.shape}; expected ({num_sequences}, {outputs})")
+        return torch.from_numpy(columns).to(self.head.weight.device)
+
+
+def _numbers(name: str, array: ArrayLike) -> np.ndarray:
+    """A float32 copy of an array of finite numbers."""
+    try:
+        numbers = np.asarray(array)
+    except ValueError as error:
+        raise ConfigError(f"{name} is not an array: {error}") from error
+    if numbers.dtype.kind not in "biuf":
+        raise ConfigError(f"{name} is an array of {numbers.dtype}, not of real numbers")
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity and is refused as such
+        numbers = numbers.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        raise ConfigError(f"{name} holds NaN or infinity; leave those sequences out or fill the gaps")
+    return numbers
+
+
+def _check_options(epochs: int, batch_size: int, learning_rate: float) -> None:
+    for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
+        if value < 1:
+            raise ConfigError(f"{name}={value!r}: must be at least 1")
+    if not 0 < learning_rate < math.inf:
+        raise ConfigError(f"learning_rate={learning_rate!r}: must be above 0")
