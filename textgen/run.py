@@ -1,0 +1,252 @@
+"""The run directory: all that a trained model is, readable by eye, and nothing that can run code.
+
+    runs/<name>/
+        config.json          how it was made, complete
+        tokenizer.json       text <-> token ids; plain `tokenizers` loads it
+        model.safetensors    the best weights by validation loss, with the table of rows
+        metrics.jsonl        one line a measurement
+        loss.png             the same, drawn
+        training/            what an exact resume needs; may be deleted
+
+Sampling needs the first three only. Weights are NumPy arrays here, so that reading a run loads no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from textgen.atomic import write_file
+from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, from_mapping
+from textgen.errors import ConfigError, RunError
+from textgen.text.corpus import Corpus
+from textgen.text.rows import Rows
+from textgen.text.store import TokenStore
+from textgen.text.tokenizer import Tokenizer
+
+Progress = Callable[[str, int, int], None]  # what is worked on, done, total
+
+FORMAT = 1
+CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
+TRAINING, STDIN = "training", "stdin.txt"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(
+            f"{path}: {error.strerror or error}. Name a run directory, such as runs/<name>."
+        ) from error
+    except ValueError as error:
+        raise RunError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: not a JSON object")
+    if content.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: format {content.get('format')!r}, but this version of textgen reads format {FORMAT}"
+        )
+    return content
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a config.json, complete and strictly checked.
+
+    Raises RunError when there is none, ConfigError when it holds what this version does not know.
+    """
+    content = _read_json(path)
+    missing = {"textgen_version", "data", "model", "training"} - content.keys()
+    if missing:
+        raise RunError(f"{path}: this is a saved model without a run: no {', '.join(sorted(missing))} in it")
+    sections = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
+    for name, section in sections.items():
+        content[name] = from_mapping(section, content[name], f"{path}: {name}")
+    return from_mapping(RunConfig, content, str(path))
+
+
+def config_json(config: RunConfig) -> str:
+    """The text of config.json."""
+    return json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False) + "\n"
+
+
+def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name as one safetensors file, whole or not at all."""
+    write_file(
+        path, safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    )
+
+
+def load_weights(path: Path) -> dict[str, np.ndarray]:
+    """Read arrays by name. Raises RunError when the file is missing or damaged."""
+    try:
+        return safetensors.numpy.load_file(path)
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file; the run has no weights yet. Train it first.") from None
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def save_model(directory: Path, config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
+    """Write a model alone, without a tokenizer or a run: config.json and model.safetensors."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_file(
+        directory / CONFIG,
+        json.dumps({"format": FORMAT, "model": dataclasses.asdict(config)}, indent=2) + "\n",
+    )
+    save_weights(directory / WEIGHTS, weights)
+
+
+def load_model(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray]]:
+    """Read the network of a run, or of a model saved alone. Raises RunError or ConfigError."""
+    content = _read_json(directory / CONFIG)
+    if "model" not in content:
+        raise RunError(f"{directory / CONFIG}: no model in it")
+    config = from_mapping(ModelConfig, content["model"], f"{directory / CONFIG}: model")
+    return config, load_weights(directory / WEIGHTS)
+
+
+class Run:
+    """One run directory, read lazily."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise RunError(f"{self.path}: no such run directory")
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """How the run was made. Raises RunError or ConfigError."""
+        return read_config(self.path / CONFIG)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The run's own tokenizer. Raises RunError or TokenizerError."""
+        if not (self.path / TOKENIZER).is_file():
+            raise RunError(f"{self.path / TOKENIZER}: no such file; a run's tokenizer lies in its directory")
+        return Tokenizer.load(self.path / TOKENIZER)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is something to sample from."""
+        return (self.path / WEIGHTS).is_file()
+
+    def load_weights(self) -> dict[str, np.ndarray]:
+        """The best weights by name, in the names of torch.nn, and the rows' table. Raises RunError."""
+        return load_weights(self.path / WEIGHTS)
+
+    @property
+    def training_directory(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.path / TRAINING
+
+    def open_store(self, cache_dir: Path, progress: Progress | None) -> TokenStore:
+        """The encoded text that the run was trained on, built again from the corpus if it is gone.
+
+        Raises RunError when the corpus has changed since, CorpusError when it cannot be read.
+        """
+        stdin = self.training_directory / STDIN
+        corpus = Corpus(self.config.data, stdin if stdin.is_file() else None)
+        if corpus.fingerprint != self.config.measured["corpus_fingerprint"]:
+            raise RunError(
+                f"{', '.join(self.config.data.corpus)}: the corpus has changed since {self.path} was begun. "
+                "Put the old text back, or train a new run."
+            )
+        return TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress)
+
+    def require_part(self, store: TokenStore, part: str) -> str:
+        """The name of a part of the run's corpus, if it has one. Raises ConfigError."""
+        if part not in store.parts:
+            raise ConfigError(f"{self.path}: its corpus has no {part} part, only {', '.join(store.parts)}")
+        return part
+
+    @property
+    def metrics_path(self) -> Path:
+        """metrics.jsonl, whether it is there or not."""
+        return self.path / METRICS
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The measurements so far, oldest first; a last line that a crash left half written is left out."""
+        if not self.metrics_path.is_file():
+            return []
+        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def facts(self) -> dict[str, Any]:
+        """What a person wants to know of a run, by name; `best` is None before the first evaluation."""
+        config, metrics = self.config, self.metrics()
+        final = [record for record in metrics if record["kind"] == "final"]
+        best = final or [record for record in metrics if record["kind"] == "val" and record["best"]]
+        model = config.model
+        return {
+            "run": str(self.path),
+            "status": "complete" if final else "not complete",
+            "network": f"{model.num_layers} x {model.hidden_size} {model.cell}",
+            "parameters": config.measured["parameters"],
+            "tokenizer": config.data.tokenizer,
+            "vocab_size": model.vocab_size,
+            "corpus": list(config.data.corpus),
+            "train_characters": config.measured["train_characters"],
+            "from_run": config.from_run,
+            "settings": describe(config),
+            "steps": metrics[-1]["step"] if metrics else 0,
+            "seconds": metrics[-1]["seconds"] if metrics else 0.0,
+            "best": best[-1] if best else None,
+        }
+
+
+def describe(config: RunConfig) -> str:
+    """A network and how it is trained, in one line."""
+    model, training = config.model, config.training
+    budgets = {"minutes": training.minutes, "epochs": training.epochs, "steps": training.steps}
+    budget = next(f"{value:,g} {name}" for name, value in budgets.items() if value is not None)
+    return (
+        f"{model.num_layers} x {model.hidden_size} {model.cell}, embedding {model.embedding_dim}, "
+        f"dropout {model.dropout:g}, batch {training.batch_size} x {training.seq_len}, "
+        f"learning rate {training.learning_rate:g}, {budget}, {training.device} {training.precision}, "
+        f"{training.threads} threads, seed {training.seed}"
+    )
+
+
+def rows_of(weights: Mapping[str, np.ndarray]) -> Rows:
+    """The table from token id to row that a run keeps beside its weights."""
+    return Rows(weights["token_ids"], weights["token_counts"])
+
+
+def all_runs(root: Path) -> list[Run]:
+    """The runs in a folder, the most recently written first."""
+    if not root.is_dir():
+        return []
+    runs = [Run(path) for path in root.iterdir() if (path / CONFIG).is_file()]
+    return sorted(runs, key=lambda run: _last_written(run.path), reverse=True)
+
+
+def _last_written(path: Path) -> float:
+    weights = path / WEIGHTS
+    return (weights if weights.is_file() else path / CONFIG).stat().st_mtime
+
+
+def newest_run(root: Path) -> Run:
+    """The run whose weights were written last. Raises RunError when there is none."""
+    trained = [run for run in all_runs(root) if run.has_weights]
+    if not trained:
+        raise RunError(
+            f"no trained run in {root}/. Train one with `textgen train CORPUS`, or name a directory."
+        )
+    return trained[0]
+
+
+def free_directory(root: Path, name: str) -> Path:
+    """root/name, or root/name-2, root/name-3, ... when taken."""
+    number, path = 1, root / name
+    while path.exists():
+        number += 1
+        path = root / f"{name}-{number}"
+    return path
