@@ -1,0 +1,56 @@
+"""What tests of several rooms start from: a tiny run, without training one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from textgen.atomic import write_file
+from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, Run, config_json, save_weights
+from textgen.text.rows import Rows
+from textgen.text.tokenizer import Tokenizer
+
+TEXT = "The quick brown fox jumps over the lazy dog.\nWhy? It is not known; the dog was 42 years old!\n" * 3
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """make_run(name, text=, kind=, end_of_text=, seed=, **model): a run that knows `text`, untrained."""
+
+    def make(
+        name: str = "tiny",
+        *,
+        text: str = TEXT,
+        kind: str = "char",
+        end_of_text: bool = False,
+        seed: int = 0,
+        **model: object,
+    ) -> Run:
+        import torch
+
+        from textgen.models.language_model import LanguageModel
+
+        tokenizer = Tokenizer.train(kind, [text])
+        ids = np.append(tokenizer.encode(text), [tokenizer.end_of_text_id] * end_of_text).astype(np.int64)
+        rows = Rows.from_counts(np.bincount(ids, minlength=tokenizer.vocab_size))
+        torch.manual_seed(seed)
+        sizes = {"cell": "lstm", "embedding_dim": 8, "hidden_size": 16}
+        network = LanguageModel(ModelConfig(vocab_size=rows.size, **(sizes | model)), rows)
+        config = RunConfig(
+            format=FORMAT,
+            textgen_version="0",
+            data=DataConfig(corpus=("a.txt",), tokenizer=kind),
+            model=network.config,
+            training=TrainingConfig(steps=1),
+        )
+        directory = tmp_path / "runs" / name
+        directory.mkdir(parents=True)
+        write_file(directory / CONFIG, config_json(config))
+        tokenizer.save(directory / TOKENIZER)
+        save_weights(directory / WEIGHTS, network.weights())
+        return Run(directory)
+
+    return make

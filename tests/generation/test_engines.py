@@ -1,0 +1,273 @@
+"""Both engines against the language model, and the NumPy engine against the equations of cells.py."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from textgen.config import ModelConfig
+from textgen.errors import RunError
+from textgen.generation import engines
+from textgen.generation.engines import Engine, NumpyEngine
+from textgen.generation.torch_engine import TorchEngine
+from textgen.models.cells import CELLS, CellWeights, run_cell
+from textgen.models.language_model import LanguageModel
+from textgen.text.rows import Rows
+
+V = 11
+LONG = 700  # longer than READ_STEPS: a prompt in more than one piece
+NETWORKS = [
+    {"cell": cell, "num_layers": num_layers, "tie_weights": tied, "embedding_dim": 12 if tied else 5}
+    for cell in CELLS
+    for num_layers in (1, 2)
+    for tied in (False, True)
+]
+networks = pytest.mark.parametrize(
+    "network", NETWORKS, ids=lambda network: " ".join(map(str, network.values()))
+)
+both_engines = pytest.mark.parametrize("make", ["numpy", "torch"])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Networks so small gain nothing from a second thread, and lose much where other work runs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_model(**network):
+    """A model with weights, biases too, large enough that every gate moves."""
+    torch.manual_seed(1)
+    config = ModelConfig(vocab_size=V, hidden_size=12, dropout=0.4, **network)
+    model = LanguageModel(config, Rows(np.arange(V) * 3, np.arange(V) ** 2 + 1))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.6)
+    return model.eval()
+
+
+def make_engine(make, model):
+    return NumpyEngine(model.config, model.weights()) if make == "numpy" else TorchEngine(model)
+
+
+@pytest.fixture
+def model():
+    return make_model(cell="lstm", num_layers=2)
+
+
+def some_rows(batch_size, steps, seed=0):
+    """Rows with some that stand for unseen tokens, V."""
+    return np.random.default_rng(seed).integers(0, V + 1, (batch_size, steps))
+
+
+def logits_of_model(model, rows):
+    """(B, T) -> (B, T, V)"""
+    with torch.no_grad():
+        return model(torch.from_numpy(rows))[0].numpy()
+
+
+def logits_of_equations(model, rows):
+    """The whole network from its weights in float64, with the equations of cells.py: (B, T) -> (B, T, V)"""
+    weights = {
+        name: torch.from_numpy(array).double() for name, array in model.weights().items() if array.ndim
+    }
+    config = model.config
+    known = weights["embedding.weight"]
+    counts = weights["token_counts"]
+    unseen = sum(count * row for count, row in zip(counts, known, strict=True)) / counts.sum()
+    x = torch.stack([torch.stack([unseen if row == V else known[row] for row in line]) for line in rows])
+    for layer in range(config.num_layers):
+        layer_weights = CellWeights(*(weights[f"layers.{name}_l{layer}"] for name in CellWeights._fields))
+        state = (torch.zeros(len(rows), config.hidden_size).double(),) * CELLS[config.cell].num_states
+        x, _, _ = run_cell(config.cell, x, state, layer_weights)
+    head = known if config.tie_weights else weights["head.weight"]
+    return (x @ head.T + weights["head.bias"]).numpy()
+
+
+@networks
+@both_engines
+def test_reading_a_prompt_gives_the_models_logits(make, network):
+    model = make_model(**network)
+    rows = some_rows(3, LONG)
+    logits = make_engine(make, model).start(rows)
+    assert logits.shape == (3, V)
+    np.testing.assert_allclose(logits, logits_of_model(model, rows)[:, -1], atol=1e-4)
+
+
+@networks
+def test_the_numpy_engine_follows_the_equations_over_a_long_text(network):
+    model = make_model(**network)
+    rows = some_rows(2, 300)
+    engine = make_engine("numpy", model)
+    logits = [engine.start(rows[:, :1]), *(engine.step(column) for column in rows.T[1:])]
+    np.testing.assert_allclose(np.stack(logits, axis=1), logits_of_equations(model, rows), atol=1e-4)
+
+
+@networks
+@both_engines
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_reading_token_by_token_equals_reading_at_once(make, network, batch_size):
+    model = make_model(**network)
+    rows = some_rows(batch_size, 60)
+    engine = make_engine(make, model)
+    engine.start(rows[:, :20])
+    stepwise = [engine.step(column) for column in rows.T[20:]]
+    np.testing.assert_allclose(np.stack(stepwise, axis=1), logits_of_model(model, rows)[:, 20:], atol=1e-4)
+
+
+@both_engines
+def test_the_state_is_the_models(make, model):
+    rows = some_rows(2, 9)
+    engine = make_engine(make, model)
+    engine.start(rows)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(rows))[1]
+    assert len(engine.state) == len(expected)
+    for part, expected_part in zip(engine.state, expected, strict=True):
+        np.testing.assert_allclose(part, expected_part.numpy(), atol=1e-5)
+
+
+@both_engines
+def test_a_text_goes_on_from_a_state_that_was_kept(make, model):
+    engine = make_engine(make, model)
+    engine.start(some_rows(2, 9))
+    kept = engine.state
+    expected = engine.step(np.array([1, 2]))
+    engine.start(some_rows(5, 3))
+    engine.state = kept
+    np.testing.assert_array_equal(engine.step(np.array([1, 2])), expected)
+
+
+@both_engines
+def test_the_state_that_a_caller_gets_or_gives_is_a_copy(make, model):
+    engine = make_engine(make, model)
+    engine.start(some_rows(1, 9))
+    given = engine.state
+    engine.state = given
+    kept = [part.copy() for part in given]
+    expected = engine.step(np.array([1]))
+    for part, kept_part in zip(given, kept, strict=True):
+        np.testing.assert_array_equal(part, kept_part)  # a step left them alone
+        part[:] = 7
+    engine.state = tuple(kept)
+    for part in engine.state:
+        part[:] = 7  # and changing one does nothing to the engine
+    np.testing.assert_array_equal(engine.step(np.array([1])), expected)
+
+
+@both_engines
+def test_logits_stay_as_they_were_after_later_steps(make, model):
+    engine = make_engine(make, model)
+    first = engine.start(some_rows(1, 3))
+    kept = first.copy()
+    second = engine.step(np.array([1]))
+    engine.step(np.array([2]))
+    np.testing.assert_array_equal(first, kept)
+    assert not np.shares_memory(first, second)
+
+
+@both_engines
+def test_a_copied_engine_reads_a_text_of_its_own(make, model):
+    engine = make_engine(make, model)
+    alone = [engine.start(some_rows(1, 5)), *(engine.step(np.array([i])) for i in range(4))]
+    one, other = copy.copy(engine), copy.copy(engine)
+    in_turn = [one.start(some_rows(1, 5))]
+    other.start(some_rows(3, 8, seed=1))
+    for i in range(4):
+        in_turn.append(one.step(np.array([i])))
+        other.step(np.array([5, 6, 7]))
+    np.testing.assert_array_equal(in_turn, alone)
+
+
+@both_engines
+def test_before_any_text_the_state_is_zero(make, model):
+    rows = some_rows(1, 1)
+    stepped = make_engine(make, model).step(rows[:, 0])
+    np.testing.assert_allclose(stepped, make_engine(make, model).start(rows), atol=1e-6)
+
+
+@both_engines
+def test_engines_fit_the_interface(make, model):
+    engine = make_engine(make, model)
+    assert isinstance(engine, Engine)
+    assert not isinstance(model, Engine)
+    assert engine.rows.token_ids.tolist() == model.rows.token_ids.tolist()
+
+
+@networks
+def test_a_vocabulary_too_large_for_a_table_gives_the_same(network, monkeypatch):
+    model = make_model(**network)
+    rows = some_rows(2, 30)
+    with_table = make_engine("numpy", model).start(rows)
+    monkeypatch.setattr(engines, "LARGEST_TABLE", 1)
+    np.testing.assert_allclose(make_engine("numpy", model).start(rows), with_table, atol=1e-5)
+
+
+def test_gates_that_are_wide_open_neither_overflow_nor_become_nan():
+    model = make_model(cell="lstm")
+    with torch.no_grad():
+        for parameter in model.layers.parameters():
+            parameter.mul_(1e4)
+    logits = make_engine("numpy", model).start(some_rows(1, 50))  # a warning would fail the test
+    assert np.isfinite(logits).all()
+
+
+def test_the_numpy_engine_keeps_its_weights_when_the_model_goes_on_training(model):
+    engine = make_engine("numpy", model)
+    before = engine.start(some_rows(1, 9))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    np.testing.assert_array_equal(engine.start(some_rows(1, 9)), before)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_torch_engine_drops_nothing_and_leaves_the_models_mode(model, training):
+    rows = some_rows(2, 20)
+    expected = logits_of_model(model, rows)[:, -1]
+    model.train(training)
+    engine = TorchEngine(model)
+    np.testing.assert_allclose(engine.start(rows), expected, atol=1e-4)
+    assert model.training is training
+    assert model.layers.training is training
+
+
+def test_the_torch_engine_writes_with_the_weights_that_the_model_has_now(model):
+    engine = TorchEngine(model)
+    before = engine.start(some_rows(1, 9))
+    with torch.no_grad():
+        model.embedding.weight.mul_(-1)
+    rows = some_rows(1, 9)
+    assert not np.allclose(engine.start(rows), before)
+    np.testing.assert_allclose(engine.start(rows), logits_of_model(model, rows)[:, -1], atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+def test_on_a_gpu_the_torch_engine_gives_the_numpy_engines_logits(model):
+    rows = some_rows(3, LONG)
+    expected = make_engine("numpy", model)
+    engine = TorchEngine(model.to("cuda"))
+    np.testing.assert_allclose(engine.start(rows), expected.start(rows), atol=1e-3)
+    for column in some_rows(3, 20, seed=1).T:
+        np.testing.assert_allclose(engine.step(column), expected.step(column), atol=1e-3)
+
+
+def damage(weights, how):
+    if how == "missing":
+        del weights["layers.bias_hh_l1"]
+    elif how == "too many":
+        weights["layers.bias_hh_l2"] = weights["layers.bias_hh_l1"]
+    else:
+        weights["layers.bias_hh_l1"] = weights["layers.bias_hh_l1"][:-1]
+
+
+@pytest.mark.parametrize("how", ["missing", "too many", "of another size"])
+def test_weights_that_are_not_the_configs_are_refused_by_name(how, model):
+    weights = model.weights()
+    damage(weights, how)
+    with pytest.raises(RunError, match=r"not the weights of this model: layers\.bias_hh_l"):
+        NumpyEngine(model.config, weights)

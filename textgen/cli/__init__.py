@@ -1,0 +1,55 @@
+"""The command line: one file a command, each loaded only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from textgen.errors import TextgenError
+from textgen.version import VERSION
+
+COMMANDS = ("train", "sample", "eval", "info")
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own names; `eval` lives in eval.py."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command's module; None when there is no such command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"textgen.cli.{cmd_name}").command
+        return command
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(VERSION, prog_name="textgen")
+def group() -> None:
+    """Train recurrent text generators on your own text, and write new text with them."""
+
+
+def main() -> None:
+    """Run it: what the user can fix is one line on standard error; a bug keeps its traceback."""
+    try:
+        group.main(prog_name="textgen", standalone_mode=False)
+    except TextgenError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message().replace("\n", " "), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    print(f"textgen: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(exit_code)

@@ -1,0 +1,59 @@
+"""Command-line options made from the config dataclasses, so that names, defaults and help are said once."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from textgen.config import option_help
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def scalar_type(config_class: type, name: str) -> type:
+    """The type of an option without its None."""
+    annotation = typing.get_type_hints(config_class)[name]
+    if isinstance(annotation, types.UnionType):
+        annotation = next(option for option in typing.get_args(annotation) if option is not type(None))
+    return typing.cast(type, annotation)
+
+
+def default_of(config_class: type, name: str) -> Any:
+    """The default that the dataclass gives an option."""
+    return next(entry.default for entry in dataclasses.fields(config_class) if entry.name == name)
+
+
+def config_option(
+    config_class: type,
+    name: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    shown_default: str | None = None,
+    unset: bool = False,
+) -> Callable[[Command], Command]:
+    """A click option for one field of a config dataclass.
+
+    `unset` gives None when the user said nothing, so that a settings file can speak; the help still shows
+    the dataclass's default, or `shown_default`. A bool becomes a pair --name/--no-name.
+    """
+    default = default_of(config_class, name)
+    kind = scalar_type(config_class, name)
+    flag = "--" + name.replace("_", "-")
+    shown = shown_default or (None if default is None else default)
+    if kind is bool:
+        shown = shown_default or (flag[2:] if default else f"no-{flag[2:]}")
+        flag = f"{flag}/--no-{flag[2:]}"
+    help = option_help(config_class, name)
+    return click.option(
+        flag,
+        name,
+        type=click.Choice(choices) if choices else None if kind is bool else kind,
+        default=None if unset else default,
+        help=help if shown is None else f"{help}  [default: {shown}]",
+        metavar=None if choices or kind is bool else {int: "N", float: "X"}.get(kind, "TEXT"),
+    )

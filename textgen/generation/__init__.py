@@ -1,0 +1,1 @@
+"""Writing text: a network's logits become tokens, tokens become text."""

@@ -1,0 +1,182 @@
+"""The generator: a prompt in, new text out.
+
+    prompt ─tokenizer→ rows ─engine→ logits ─sampling→ row ─tokenizer→ text ─stop strings→ the caller
+                               └──────────────←──────────────┘
+
+Shapes: B batch (samples drawn side by side), T time, V vocab_size.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from textgen.config import SampleConfig
+from textgen.errors import ConfigError, RunError
+from textgen.generation.draft import Draft, Sample
+from textgen.generation.engines import Engine, NumpyEngine
+from textgen.generation.sampling import choose, log_probabilities
+from textgen.generation.stops import StopFilter
+from textgen.run import Run
+from textgen.text.beginning import start_row
+from textgen.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from textgen.models.language_model import LanguageModel
+
+DEFAULTS = SampleConfig()
+
+
+class Generator:
+    """Writes text with a model and its tokenizer.
+
+    `model` is a LanguageModel or an engine. A LanguageModel on a CPU is copied into a NumpyEngine, so that
+    later training does not show; one on another device is used there.
+
+    With no prompt a text starts as after end-of-text if training saw it, else as after a newline if training
+    saw one, else with a token drawn by its frequency in training, which is then part of the text. That draw
+    obeys the SampleConfig like any other: temperature 0 takes the most frequent.
+
+    Texts do not disturb each other: several streams of one generator may be read in turn.
+
+    Raises RunError when model and tokenizer do not belong together.
+    """
+
+    def __init__(self, model: LanguageModel | Engine, tokenizer: Tokenizer) -> None:
+        self.engine = model if isinstance(model, Engine) else _engine_for(model)
+        self.tokenizer = tokenizer
+        self.rows = self.engine.rows
+        if self.rows.token_ids.max() >= tokenizer.vocab_size:
+            raise RunError(
+                f"the model knows token {self.rows.token_ids.max()}, but the tokenizer has "
+                f"{tokenizer.vocab_size} tokens: they do not belong together"
+            )
+
+    @classmethod
+    def from_run(cls, run: Run, device: str | None = None) -> Generator:
+        """The generator of a run, on a device; None is the CPU, and "auto" a GPU if there is one.
+
+        On the CPU torch is not loaded. Raises RunError, ConfigError or TokenizerError.
+        """
+        return cls(_engine_of_run(run, device), run.tokenizer)
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        config: SampleConfig = DEFAULTS,
+    ) -> Iterator[str]:
+        """Draw one text and yield it in pieces as soon as they are certain; the prompt is not among them.
+
+        A piece never ends within a character, nor within what could become a stop string. Stop strings count
+        in new text only, and are not yielded. The same seed gives the same text; None, another each time.
+
+        Raises ConfigError, TokenizerError, RunError.
+        """
+        (draft,) = self._drafts(prompt, 1, stop, seed)
+        return filter(None, self._stream(draft, config))
+
+    def _stream(self, draft: Draft, config: SampleConfig) -> Iterator[str]:
+        for _, rows in islice(self._draws([draft], config), config.max_new_tokens):
+            (token_id,) = self.rows.to_token_ids(rows).tolist()
+            yield draft.push(token_id)
+            if draft.finish_reason:
+                return
+        yield draft.finish("length")
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        num_samples: int = 1,
+        stop: Sequence[str] = (),
+        seed: int | None = None,
+        config: SampleConfig = DEFAULTS,
+    ) -> list[Sample]:
+        """Draw num_samples texts side by side, one engine call a step.
+
+        Sample k depends on prompt, settings, seed and k only, not on how many others there are or when they
+        end (but for rounding: products of another batch size may differ in their last bits). Drawn alone,
+        sample 0 is the text that `stream` gives.
+
+        Raises ConfigError, TokenizerError, RunError.
+        """
+        if num_samples < 1:
+            raise ConfigError(f"num_samples={num_samples!r}: must be at least 1")
+        drafts = self._drafts(prompt, num_samples, stop, seed)
+        for logits, rows in islice(self._draws(drafts, config), config.max_new_tokens):
+            scores = log_probabilities(logits)[np.arange(num_samples), rows].tolist()
+            token_ids = self.rows.to_token_ids(rows).tolist()
+            for draft, token_id, score in zip(drafts, token_ids, scores, strict=True):
+                # A finished text is drawn on, unheard: so the others' products keep their shape and rounding.
+                if not draft.finish_reason:
+                    draft.push(token_id)
+                    draft.log_probabilities.append(score)
+            if all(draft.finish_reason for draft in drafts):
+                break
+        for draft in drafts:
+            if not draft.finish_reason:
+                draft.finish("length")
+        return [draft.sample() for draft in drafts]
+
+    def _drafts(self, prompt: str, num_samples: int, stop: Sequence[str], seed: int | None) -> list[Draft]:
+        seeds = np.random.SeedSequence(seed).spawn(num_samples)
+        prompt_ids = self.tokenizer.encode(prompt)
+        return [Draft(prompt, prompt_ids, StopFilter(stop), self.tokenizer, child) for child in seeds]
+
+    def _draws(self, drafts: list[Draft], config: SampleConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Without end: the logits (B, V) of each draft's next token, and the rows (B,) drawn from them."""
+        prompt = self.rows.to_rows(drafts[0].prompt_ids)  # (T,)
+        engine = copy.copy(self.engine)  # on the same weights, with a state of its own
+        logits = self._begin(engine, prompt, len(drafts))
+        every = np.arange(len(drafts))
+        occurred = None
+        if config.repetition_penalty != 1:
+            occurred = np.zeros(logits.shape, dtype=bool)
+            occurred[:, prompt[prompt < self.rows.size]] = True
+        while True:
+            uniforms = np.array([draft.rng.random() for draft in drafts])
+            rows = choose(logits, config, uniforms, occurred)
+            yield logits, rows
+            if occurred is not None:
+                occurred[every, rows] = True
+            logits = engine.step(rows)
+
+    def _begin(self, engine: Engine, prompt: np.ndarray, batch_size: int) -> np.ndarray:
+        """Read the prompt (T,) once, whatever the number of samples. Returns the first logits (B, V)."""
+        start = start_row(self.rows, self.tokenizer)
+        if not len(prompt) and start is not None:
+            prompt = np.array([start])
+        if len(prompt):
+            logits = engine.start(prompt[None])  # (1, V)
+        else:
+            logits = np.log(self.rows.frequencies)[None]  # (1, V)
+            engine.state = tuple(np.zeros_like(part[:, :1]) for part in engine.state)
+        engine.state = tuple(part.repeat(batch_size, axis=1) for part in engine.state)
+        return np.repeat(logits, batch_size, axis=0)
+
+
+def _engine_for(model: LanguageModel) -> Engine:
+    if next(model.parameters()).device.type == "cpu":
+        return NumpyEngine(model.config, model.weights())
+    from textgen.generation.torch_engine import TorchEngine
+
+    return TorchEngine(model)
+
+
+def _engine_of_run(run: Run, device: str | None) -> Engine:
+    if device not in (None, "cpu"):
+        from textgen.device import resolve_device
+        from textgen.models.language_model import LanguageModel
+
+        return _engine_for(LanguageModel.from_pretrained(run.path).to(resolve_device(device)))
+    try:
+        return NumpyEngine(run.config.model, run.load_weights())
+    except RunError as error:
+        raise RunError(f"{run.path}: {error}") from error

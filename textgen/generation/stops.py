@@ -1,0 +1,53 @@
+"""Stop strings: where a text that is still being written ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textgen.errors import ConfigError
+
+
+class StopFilter:
+    """Lets text pass up to the first stop string, and holds back what could still become one.
+
+    The stop string that is complete first counts; of several complete at the same character, the longest. So
+    the pieces in which the text arrives make no difference.
+
+    Raises ConfigError for an empty stop string, which would stand everywhere.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        if isinstance(stops, str):  # a sequence of strings too, but surely not what was meant
+            stops = [stops]
+        if "" in stops:
+            raise ConfigError("an empty stop string would stop at once; leave it out")
+        self.stopped = False
+        self._stops = tuple(stops)
+        self._longest = max(map(len, self._stops), default=0)
+        self._held = ""
+
+    def push(self, text: str) -> str:
+        """Take the next piece of text; returns what is now certain to come before any stop string."""
+        if not self._stops:
+            return text
+        text = self._held + text
+        found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            self._held = ""
+            return text[: min(found)[1]]
+        certain = len(text) - self._unsure(text)
+        self._held = text[certain:]
+        return text[:certain]
+
+    def flush(self) -> str:
+        """What was held back, when no more text comes."""
+        held, self._held = self._held, ""
+        return held
+
+    def _unsure(self, text: str) -> int:
+        """How many characters at the end of the text are the beginning of a stop string."""
+        for length in range(min(len(text), self._longest - 1), 0, -1):
+            if any(stop.startswith(text[-length:]) for stop in self._stops):
+                return length
+        return 0

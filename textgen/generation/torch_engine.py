@@ -1,0 +1,101 @@
+"""The engine for a GPU, and for many texts side by side: the language model itself.
+
+Shapes: B batch (texts side by side), T time, V vocab_size, E embedding_dim, H hidden_size, L num_layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from textgen.generation.engines import READ_STEPS, State
+from textgen.models.cells import find_cell
+from textgen.models.language_model import LanguageModel
+from textgen.text.rows import Rows
+
+
+class TorchEngine:
+    """A language model that writes, where it is and in the type of its weights; an Engine.
+
+    A prompt goes through the fast layers at once. A single step goes through the equations: for one time
+    step the fast layers spend more on packing their weights anew than on the arithmetic. The model's mode,
+    training or evaluation, stays as it is.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self._table = self._extended_embedding()
+        self._state = model.layers.zero_state(1)
+
+    @property
+    def rows(self) -> Rows:
+        """Which token id each row stands for, and how often training saw it."""
+        return self.model.rows
+
+    @torch.inference_mode()
+    def start(self, prompt_ids: np.ndarray) -> np.ndarray:
+        """Forget everything and read prompts (B, T), T >= 1, in one pass. Returns the next logits (B, V)."""
+        self._table = self._extended_embedding()  # anew: training may have changed the weights
+        self._state = self.model.layers.zero_state(len(prompt_ids))
+        with _without_dropout(self.model):
+            for begin in range(0, prompt_ids.shape[1], READ_STEPS):
+                x = self._embed(prompt_ids[:, begin : begin + READ_STEPS])  # (B, T, E)
+                hidden, self._state = self.model.layers(x, self._state)  # (B, T, H)
+        return self._logits(hidden[:, -1])
+
+    @torch.inference_mode()
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        """Read one more token of each text (B,). Returns the next logits (B, V)."""
+        layers = self.model.layers
+        step = find_cell(layers.cell).step
+        x = self._embed(ids)  # (B, E), then (B, H)
+        states = []
+        for layer in range(layers.num_layers):
+            state = tuple(part[layer] for part in self._state)  # (B, H) each
+            states.append(step(x, state, layers.layer_weights(layer)).state)
+            x = states[-1][0]
+        self._state = tuple(torch.stack(part) for part in zip(*states, strict=True))
+        return self._logits(x)
+
+    @property
+    def state(self) -> State:
+        """What the network remembers, (L, B, H) per part, as a copy."""
+        return tuple(part.float().cpu().numpy().copy() for part in self._state)
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = tuple(torch.tensor(part).to(self._table) for part in state)
+
+    @torch.no_grad()
+    def _extended_embedding(self) -> Tensor:
+        """The embedding with one more row: for a token that training never saw, the mean of the others."""
+        known = self.model.embedding.weight  # (V, E)
+        frequencies = torch.from_numpy(self.rows.frequencies).to(known)  # (V,)
+        return torch.cat([known, (frequencies @ known).unsqueeze(0)])  # (V + 1, E)
+
+    def _embed(self, ids: np.ndarray) -> Tensor:
+        """(...) -> (..., E)"""
+        embedded: Tensor = self._table[torch.from_numpy(ids).to(self._table.device)]
+        return embedded
+
+    def _logits(self, hidden: Tensor) -> np.ndarray:
+        """(B, H) -> (B, V)"""
+        head = self.model.head
+        logits: np.ndarray = linear(hidden, head.weight, head.bias).float().cpu().numpy()
+        return logits
+
+
+@contextmanager
+def _without_dropout(model: LanguageModel) -> Iterator[None]:
+    """Evaluation mode for a moment, so that sampling in the midst of training leaves the mode as it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
