@@ -1,0 +1,298 @@
+"""`textgen train`, `eval` and `info` as the user meets them: what is printed, written and refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from textgen.cli import main
+from textgen.run import Run
+
+TEXT = "".join(f"Line {n}: the {n % 7} dogs and {n % 5} cats of {n * n % 89} streets.\n" for n in range(300))
+TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+
+
+@dataclass
+class Result:
+    """What a command left behind."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def only_error(self) -> str:
+        """The one line on standard error of a command that was refused."""
+        assert self.exit_code != 0
+        assert self.out == ""
+        assert len(self.err.splitlines()) == 1, self.err
+        return self.err
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """Run textgen in this process, in a folder with corpus.txt and a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "corpus.txt").write_text(TEXT)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr("sys.argv", ["textgen", *map(str, arguments)])
+        exit_code = 0
+        try:
+            main()
+        except SystemExit as error:
+            exit_code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return Result(exit_code, captured.out, captured.err)
+
+    return run
+
+
+def test_a_run_holds_all_that_it_says(cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "corpus.txt", *TINY)
+    assert result.exit_code == 0
+    run = tmp_path / "runs" / "corpus"
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl", "loss.png"):
+        assert (run / name).is_file(), name
+    assert "textgen sample runs/corpus" in result.out
+    kinds = [record["kind"] for record in Run(run).metrics()]
+    assert kinds.count("val") == 3
+    assert kinds.count("train") == 12
+    assert kinds[-1] == "final"
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_name_that_is_taken_is_numbered_and_a_given_one_refused(cli: Cli, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert cli("train", "corpus.txt", *TINY).exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["corpus", "corpus-2"]
+    assert "--resume runs/corpus" in cli("train", "corpus.txt", "--run", "runs/corpus", *TINY).only_error
+
+
+def test_the_result_of_training_is_what_eval_prints(cli: Cli) -> None:
+    trained = json.loads(cli("train", "corpus.txt", *TINY, "--json").out)
+    evaluated = json.loads(cli("eval", "runs/corpus", "--json").out)
+    names = "nats_per_token bits_per_character bits_per_byte perplexity_per_token tokens characters".split()
+    assert {name: trained[name] for name in names} == {name: evaluated[name] for name in names}
+    assert evaluated["tokens"] == len(TEXT) - int(len(TEXT) * 0.9)
+    assert evaluated["bits_per_character"] == pytest.approx(evaluated["nats_per_token"] / math.log(2))
+    printed = cli("eval", "runs/corpus").out
+    assert f"{evaluated['nats_per_token']:.4f} nats/token" in printed
+    assert f"{evaluated['bits_per_byte']:.4f} bits/byte" in printed
+
+
+def test_json_is_one_object_and_everything_else_goes_to_standard_error(cli: Cli) -> None:
+    result = cli("train", "corpus.txt", *TINY, "--json")
+    assert json.loads(result.out)["steps"] == 12
+    assert "nats/token" in result.err
+
+
+def test_eval_reads_another_file_and_says_how_many_tokens_were_unseen(cli: Cli, tmp_path: Path) -> None:
+    cli("train", "corpus.txt", *TINY)
+    (tmp_path / "other.txt").write_text("the dogs 😀 and § cats")
+    figures = json.loads(cli("eval", "runs/corpus", "other.txt", "--json").out)
+    assert figures["characters"] == 21
+    assert figures["bytes"] == 25
+    assert figures["unseen_tokens"] == 6  # four bytes and two
+    assert "6 tokens that training never saw" in cli("eval", "runs/corpus", "other.txt").out
+
+
+def test_a_window_changes_the_figure_and_a_missing_part_is_named(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY)
+    carried = json.loads(cli("eval", "runs/corpus", "--json").out)
+    windowed = json.loads(cli("eval", "runs/corpus", "--window", 4, "--json").out)
+    assert windowed["tokens"] == carried["tokens"]
+    assert windowed["nats_per_token"] != carried["nats_per_token"]
+    assert "no test part" in cli("eval", "runs/corpus", "--part", "test").only_error
+
+
+def test_val_and_test_files_are_used_as_given(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "val.txt").write_text("three dogs and five cats\n" * 9)
+    (tmp_path / "test.txt").write_text("one street\n" * 20)
+    result = cli("train", "corpus.txt", "--val", "val.txt", "--test", "test.txt", *TINY, "--json")
+    assert json.loads(result.out)["tokens"] == 225
+    assert json.loads(cli("eval", "runs/corpus", "--part", "test", "--json").out)["tokens"] == 220
+
+
+def test_a_tiny_corpus_trains_and_a_line_says_what_shrank(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "tiny.txt").write_text(TEXT[:2000])
+    result = cli("train", "tiny.txt", "--steps", 3, "--hidden-size", 8)
+    assert result.exit_code == 0
+    (line,) = [line for line in result.out.splitlines() if "corpus is small" in line]
+    training = Run(tmp_path / "runs" / "tiny").config.training
+    assert f"{training.batch_size} windows of {training.seq_len} tokens" in line
+    assert training.batch_size * training.seq_len < 1800
+
+
+def test_with_no_settings_everything_is_chosen_printed_and_kept(cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "corpus.txt", "--minutes", 0.02)
+    assert result.exit_code == 0
+    config = Run(tmp_path / "runs" / "corpus").config
+    assert None not in vars(config.model).values()
+    resolved = {name: value for name, value in vars(config.training).items() if name not in ("epochs", "steps")}
+    assert None not in resolved.values()
+    assert config.training.device != "auto"
+    assert config.training.precision != "auto"
+    (line,) = [line for line in result.out.splitlines() if line.startswith("Model:")]
+    assert f"{config.model.hidden_size} lstm" in line
+    assert f"learning rate {config.training.learning_rate:g}" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "section"),
+    [
+        ("--cell", "gru", "model"),
+        ("--num-layers", 2, "model"),
+        ("--dropout", 0.25, "model"),
+        ("--learning-rate", 0.001, "training"),
+        ("--warmup-fraction", 0.5, "training"),
+        ("--final-lr-fraction", 0.5, "training"),
+        ("--weight-decay", 0.5, "training"),
+        ("--clip-norm", 0.01, "training"),
+        ("--seed", 5, "training"),
+        ("--precision", "bfloat16", "training"),
+        ("--val-fraction", 0.2, "data"),
+        ("--tokenizer", "word", "data"),
+        ("--min-frequency", 250, "data"),
+        ("--documents", "line", "data"),
+    ],
+)
+def test_an_option_reaches_the_run_and_changes_what_is_learnt(
+    cli: Cli, tmp_path: Path, option: str, value: object, section: str
+) -> None:
+    settings = [*TINY, "--dropout", 0.1, "--precision", "float32"]
+    plain = json.loads(cli("train", "corpus.txt", *settings, "--run", "plain", "--json").out)
+    changed = json.loads(cli("train", "corpus.txt", *settings, option, value, "--run", "changed", "--json").out)
+    name = option[2:].replace("-", "_")
+    assert getattr(getattr(Run("changed").config, section), name) == value
+    assert changed["nats_per_token"] != plain["nats_per_token"]
+
+
+def test_tied_weights_are_one(cli: Cli) -> None:
+    tiny = [*TINY, "--embedding-dim", 8]
+    cli("train", "corpus.txt", *tiny, "--tie-weights", "--run", "tied")
+    cli("train", "corpus.txt", *tiny, "--run", "untied")
+    assert "head.weight" not in Run("tied").load_weights()
+    assert "head.weight" in Run("untied").load_weights()
+    assert cli("sample", "tied", "--max-new-tokens", 5).exit_code == 0
+
+
+def test_epochs_are_passes_over_the_training_text(cli: Cli) -> None:
+    arguments = ["--hidden-size", 8, "--batch-size", 4, "--seq-len", 16, "--epochs", 2, "--run", "epochs", "--json"]
+    result = json.loads(cli("train", "corpus.txt", *arguments).out)
+    pairs = int(len(TEXT) * 0.9) - 1
+    windows = math.ceil(pairs // 4 / 16)
+    assert 2 * windows <= result["steps"] <= 2 * (windows + 1)
+
+
+def test_early_stopping_ends_a_run_that_gets_worse_and_can_be_turned_off(cli: Cli, tmp_path: Path) -> None:
+    # What is learnt from the training text is wrong of the validation text, so the loss there rises.
+    (tmp_path / "one.txt").write_text("abababababab\n" * 300)
+    (tmp_path / "other.txt").write_text("bbaabbaabbaa\n" * 30)
+    arguments = ["train", "one.txt", "--val", "other.txt", "--hidden-size", 16, "--steps", 120, "--patience", 2,
+                 "--batch-size", 4, "--seq-len", 16, "--evaluations", 24, "--json"]  # fmt: skip
+    stopped = json.loads(cli(*arguments, "--run", "stopped").out)
+    full = json.loads(cli(*arguments, "--no-early-stopping", "--run", "full").out)
+    assert stopped["steps"] < 120
+    assert full["steps"] == 120
+    assert stopped["best_step"] == stopped["steps"] - 2 * 120 // 24
+    # The best weights are kept, not the last ones: both runs are the same up to there.
+    assert full["nats_per_token"] == pytest.approx(stopped["nats_per_token"])
+
+
+def test_settings_come_from_a_file_and_the_command_line_wins(cli: Cli, tmp_path: Path) -> None:
+    lines = ["corpus = ['corpus.txt']", "steps = 3", "hidden_size = 8", "cell = 'gru'", "dropout = 0.1"]
+    (tmp_path / "settings.toml").write_text("\n".join(lines))
+    result = json.loads(cli("train", "--config", "settings.toml", "--dropout", 0.2, "--json").out)
+    config = Run(result["run"]).config
+    assert (config.model.cell, config.model.dropout, config.training.steps) == ("gru", 0.2, 3)
+
+
+def test_an_unknown_setting_names_the_nearest_known_one(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text("hiden_size = 8\n")
+    assert "did you mean 'hidden_size'" in cli("train", "corpus.txt", "--config", "settings.toml").only_error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "no corpus"),
+        (["train", "missing.txt"], "missing.txt"),
+        (["train", "corpus.txt", "--hiden-size", "3"], "--hidden-size"),
+        (["train", "corpus.txt", "--hidden-size", "0"], "at least 1"),
+        (["train", "corpus.txt", "--steps", "1", "--minutes", "1"], "one budget"),
+        (["train", "corpus.txt", "--device", "cuda", "--steps", "1"], "cuda"),
+        (["train", "corpus.txt", "--resume", "runs/x"], "leave out CORPUS"),
+        (["train", "--resume", "runs/x", "--seed", "3"], "leave out --seed"),
+        (["train", "--resume", "runs/x"], "no such run"),
+        (["train", "corpus.txt", "--from", "runs/x"], "no such run"),
+        (["train", "corpus.txt", "--tokenizer", "nowhere.json"], "nowhere.json"),
+        (["train", "corpus.txt", "--tokenizer", "byte", "--vocab-size", "9"], "vocab_size"),
+        (["eval", "runs/x"], "no such run"),
+        (["info", "runs/x"], "no such run"),
+        (["sample"], "no trained run"),
+        (["evaluate"], "evaluate"),
+    ],
+)
+def test_a_mistake_gives_one_line_and_a_non_zero_exit(
+    cli: Cli, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    assert message in cli(*arguments).only_error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_fine_tuning_keeps_the_old_rows_and_adds_the_new_ones(cli: Cli, tmp_path: Path) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "old")
+    (tmp_path / "new.txt").write_text(TEXT.replace("dogs", "Ωλ"))
+    started = cli("train", "new.txt", "--from", "old", "--steps", 1, "--learning-rate", 1e-9, "--run", "new", "--json")
+    old, new = Run("old").load_weights(), Run("new").load_weights()
+    size = len(old["token_ids"])
+    assert len(new["token_ids"]) == size + 3  # the bytes CE A9 and CE BB
+    assert new["embedding.weight"][:size] == pytest.approx(old["embedding.weight"], abs=1e-6)
+    weights = old["token_counts"] / old["token_counts"].sum()
+    assert new["embedding.weight"][size] == pytest.approx(weights @ old["embedding.weight"], abs=1e-5)
+    assert started.exit_code == 0
+    assert Run("new").tokenizer.fingerprint == Run("old").tokenizer.fingerprint
+    assert "Ω" in "".join(cli("sample", "new", "--prompt", "Ω", "--max-new-tokens", 5).out)
+
+
+def test_fine_tuning_refuses_another_network_or_tokenizer(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "old")
+    assert "hidden_size" in cli("train", "corpus.txt", "--from", "old", "--hidden-size", 9).only_error
+    assert "tokenizer" in cli("train", "corpus.txt", "--from", "old", "--tokenizer", "byte").only_error
+
+
+def test_info_says_what_a_run_is_and_lists_the_runs(cli: Cli) -> None:
+    assert "No runs" in cli("info").out
+    cli("train", "corpus.txt", *TINY, "--cell", "gru")
+    final = Run("runs/corpus").metrics()[-1]
+    said = cli("info", "runs/corpus").out
+    for part in ("1 x 8 gru", "corpus.txt", "12 steps", f"{final['nats_per_token']:.4f} nats/token", "complete"):
+        assert part in said
+    assert "runs/corpus: 1 x 8 gru" in cli("info").out
+    assert json.loads(cli("info", "runs/corpus", "--json").out)["best"]["nats_per_token"] == final["nats_per_token"]
+    assert [run["run"] for run in json.loads(cli("info", "--json").out)["runs"]] == ["runs/corpus"]
+
+
+def test_no_bar_and_no_control_characters_reach_a_pipe(cli: Cli) -> None:
+    result = cli("train", "corpus.txt", *TINY)
+    assert result.err == ""
+    assert "\r" not in result.out
+    assert "\x1b" not in result.out
+
+
+def test_a_loss_that_is_no_longer_a_number_ends_the_run_in_one_line(cli: Cli) -> None:
+    settings = ["--clip-norm", 1e30, "--learning-rate", 1e30, "--precision", "float32", "--cell", "rnn"]
+    result = cli("train", "corpus.txt", *TINY, *settings)
+    assert result.exit_code == 1
+    assert "lower --learning-rate" in result.err
+    assert len(result.err.splitlines()) == 1

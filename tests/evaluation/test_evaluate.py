@@ -1,0 +1,133 @@
+"""Evaluation against the slow definition: one token at a time, probabilities that sum to 1."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from textgen.config import ModelConfig
+from textgen.evaluation.evaluate import TokenScorer, evaluate
+from textgen.models.language_model import LanguageModel
+from textgen.text.rows import Rows
+
+TOKENIZER_SIZE = 40
+COUNTS = np.zeros(TOKENIZER_SIZE, dtype=np.int64)
+COUNTS[[3, 5, 8, 13, 21]] = [10, 40, 20, 25, 5]
+
+
+@pytest.fixture
+def model() -> LanguageModel:
+    torch.manual_seed(0)
+    config = ModelConfig(vocab_size=5, embedding_dim=6, hidden_size=12, num_layers=2, cell="lstm", dropout=0.5)
+    return LanguageModel(config, Rows.from_counts(COUNTS)).train()
+
+
+@pytest.fixture
+def token_ids() -> np.ndarray:
+    # 7 and 30 are tokens that training never saw.
+    return np.random.default_rng(1).choice([3, 5, 8, 13, 21, 7, 30], size=1300, p=[0.2] * 4 + [0.1, 0.05, 0.05])
+
+
+@torch.no_grad()
+def slow_nats(
+    model: LanguageModel, token_ids: np.ndarray, start_row: int | None, reset_every: int | None = None
+) -> list[float]:
+    """The definition: the probability of each token given all before it, the unseen ones' share included."""
+    model.eval()
+    rows = model.rows
+    unseen_probability = 1 / (rows.total + 1)
+    num_unseen = TOKENIZER_SIZE - rows.size
+    frequencies = np.append(rows.frequencies, 0.0)
+    state, previous, nats, position = None, start_row, [], 0
+    for token_id in token_ids:
+        row = int(rows.to_rows(np.array([token_id]))[0])
+        if previous is None:
+            probabilities = frequencies[:-1]
+        else:
+            if reset_every is not None and position % reset_every == 0:
+                state = None
+            logits, state = model(torch.tensor([[previous]]), state)
+            probabilities = torch.softmax(logits[0, 0].double(), dim=0).numpy()
+            position += 1
+        if row == rows.size:
+            nats.append(-math.log(unseen_probability / num_unseen))
+        else:
+            nats.append(-math.log(probabilities[row] * (1 - unseen_probability)))
+        previous = row
+    return nats
+
+
+@pytest.mark.parametrize("start_row", [2, None])
+def test_the_fast_evaluation_equals_the_definition(
+    model: LanguageModel, token_ids: np.ndarray, start_row: int | None
+) -> None:
+    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=start_row)
+    assert loss.tokens == len(token_ids)
+    assert loss.unseen_tokens == int(np.isin(token_ids, [7, 30]).sum())
+    assert loss.total_nats == pytest.approx(sum(slow_nats(model, token_ids, start_row)), rel=1e-6)
+
+
+def test_an_unseen_first_token_counts(model: LanguageModel) -> None:
+    ids = np.array([7, 3, 5])
+    loss = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_row=None)
+    assert loss.unseen_tokens == 1
+    assert loss.total_nats == pytest.approx(sum(slow_nats(model, ids, None)), rel=1e-6)
+
+
+@pytest.mark.parametrize("window", [1, 7, 256])
+def test_with_a_window_the_state_is_reset_every_so_many_tokens(
+    model: LanguageModel, token_ids: np.ndarray, window: int
+) -> None:
+    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, reset_every=window)
+    assert loss.tokens == len(token_ids)
+    expected = sum(slow_nats(model, token_ids, 2, reset_every=window))
+    assert loss.total_nats == pytest.approx(expected, rel=1e-6)
+
+
+def test_lanes_read_equal_stretches_each_from_its_own_start(model: LanguageModel, token_ids: np.ndarray) -> None:
+    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, lanes=3)
+    length = len(token_ids) // 3
+    rows = model.rows.to_rows(token_ids)
+    expected = 0.0
+    for lane in range(3):
+        before = 2 if lane == 0 else int(rows[lane * length - 1])
+        expected += sum(slow_nats(model, token_ids[lane * length : (lane + 1) * length], before))
+    assert loss.tokens == 3 * length
+    assert loss.total_nats == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_probabilities_of_all_tokens_sum_to_one() -> None:
+    rows = Rows.from_counts(COUNTS)
+    scorer = TokenScorer(rows, TOKENIZER_SIZE - rows.size)
+    logits = torch.randn(1, 1, 5)
+    seen = [float(scorer.total_nats(logits, torch.tensor([[row]]))[0]) for row in range(5)]
+    unseen = float(scorer.total_nats(logits, torch.tensor([[5]]))[0])
+    total = sum(math.exp(-nats) for nats in seen) + (TOKENIZER_SIZE - 5) * math.exp(-unseen)
+    assert total == pytest.approx(1, abs=1e-6)
+
+
+def test_with_nothing_unseen_the_seen_tokens_share_it_all() -> None:
+    rows = Rows.from_counts(np.array([3, 4]))
+    scorer = TokenScorer(rows, 0)
+    logits = torch.tensor([[[0.3, -0.2]]])
+    nats = float(scorer.total_nats(logits, torch.tensor([[0]]))[0])
+    assert nats == pytest.approx(-float(torch.log_softmax(logits, dim=-1)[0, 0, 0]), rel=1e-6)
+
+
+def test_evaluation_leaves_the_model_as_it_was(model: LanguageModel, token_ids: np.ndarray) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2)
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_progress_is_told_up_to_the_end(model: LanguageModel, token_ids: np.ndarray) -> None:
+    told: list[tuple[int, int]] = []
+    evaluate(
+        model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, progress=lambda *done: told.append(done)
+    )
+    assert told[-1] == (len(token_ids), len(token_ids))
+    assert [done for done, _ in told] == sorted(done for done, _ in told)

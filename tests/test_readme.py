@@ -1,0 +1,86 @@
+"""What the README shows works: every textgen and scripts line runs, in order, the long ones with a smaller budget."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SMALL = "--steps 3 --hidden-size 8 --embedding-dim 8".split()
+
+
+def shell_lines() -> list[str]:
+    """The lines of the sh blocks that call textgen or a script; those with && by their parts."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    lines = [part.strip() for block in blocks for line in block.splitlines() for part in line.split(" && ")]
+    lines = [line.removeprefix(".venv/bin/") for line in lines]
+    return [line for line in lines if line.startswith(("textgen ", "python scripts/"))]
+
+
+def smaller(arguments: list[str]) -> list[str]:
+    """The same command with a budget for a test: a few steps of a tiny network, one epoch of regression."""
+    if arguments[:1] == ["scripts/regression.py"]:
+        kept = [argument for argument in arguments if argument != "--keras"]  # the comparison has its own test
+        return [*kept, "--epochs", "1", "--repeats", "1"]
+    if arguments[:1] != ["train"] or "--resume" in arguments:
+        return arguments
+    if "--minutes" in arguments:
+        at = arguments.index("--minutes")
+        arguments = arguments[:at] + arguments[at + 2 :]
+    fixed = "--from" in arguments or "--config" in arguments
+    return arguments + (SMALL[:2] if fixed else SMALL)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that looks like a fresh clone."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("data", "scripts"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+def call(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    program, *arguments = shlex.split(line, comments=True)
+    arguments = smaller(arguments)
+    module = ["-m", "textgen"] if program == "textgen" else []
+    environment = os.environ | {"XDG_CACHE_HOME": str(cwd / "cache"), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *module, *arguments],
+        cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("line", shell_lines(), ids=lambda line: line[:60])
+def test_a_line_of_the_readme_works(line: str, clone: Path) -> None:
+    if "--resume" in line:  # the line before was interrupted, says the README: make it so
+        run = clone / shlex.split(line, comments=True)[-1]
+        metrics = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+        (run / "metrics.jsonl").write_text("".join(line for line in metrics if '"final"' not in line))
+    result = call(line, clone)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout or "--output" in line
+
+
+def test_the_python_of_the_readme_works(clone: Path) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+def test_the_two_commands_stand_in_the_readme() -> None:
+    first, second = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
+    assert "textgen train data/faq.txt" in first
+    assert "textgen sample" in first
+    assert second.endswith("-m pytest")

@@ -1,0 +1,155 @@
+"""Killed and resumed equals never killed, bit for bit: with real processes and real signals."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEXT = "".join(f"The {n} birds of line {n * n % 97} sing of {n % 7} things, and rest.\n" for n in range(600))
+SETTINGS = (
+    "--steps 250 --evaluations 4 --hidden-size 24 --num-layers 2 --dropout 0.2 --batch-size 8 --seq-len 24 "
+    "--embedding-dim 16 --seed 3 --no-early-stopping"
+).split()
+TIMES = {"seconds", "tokens_per_second"}
+
+
+def textgen(*arguments: object, cwd: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "textgen", *map(str, arguments), "--cache-dir", str(cwd / "cache")]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, stdin=stdin, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def wait_for(process: subprocess.Popen[str], condition: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, "the run ended before it could be interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def lines_of(run: Path) -> int:
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def without_times(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in TIMES}
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """All that must repeat: every tensor file byte for byte, the place, the figures without their times."""
+    files = {path.name: path.read_bytes() for path in run.glob("training/step-*/*.safetensors")}
+    files["model.safetensors"] = (run / "model.safetensors").read_bytes()
+    (progress,) = run.glob("training/step-*/progress.json")
+    place = json.loads(progress.read_text())
+    metrics = [without_times(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return files | {
+        "progress": {name: value for name, value in place.items() if name not in {"seconds", "metrics_size"}},
+        "metrics": metrics,
+        "checkpoints": [path.name for path in run.glob("training/step-*")],
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("resume")
+    (path / "corpus.txt").write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def never_killed(folder: Path) -> dict[str, Any]:
+    finish(textgen("train", "corpus.txt", "--run", "whole", *SETTINGS, cwd=folder))
+    return contents(folder / "whole")
+
+
+def test_a_run_repeats_itself(folder: Path, never_killed: dict[str, Any]) -> None:
+    finish(textgen("train", "--config", "whole/config.json", "--run", "again", cwd=folder))
+    assert contents(folder / "again") == never_killed
+
+
+def test_killed_and_resumed_equals_never_killed(folder: Path, never_killed: dict[str, Any]) -> None:
+    run = folder / "killed"
+    process = textgen("train", "corpus.txt", "--run", "killed", *SETTINGS, cwd=folder)
+    # First before there is any checkpoint, then at moments drawn anew each time the test runs.
+    wait_for(process, lambda: lines_of(run) >= 2)
+    kill(process)
+    assert not list(run.glob("training/step-*"))
+    seed = random.randrange(1000)
+    print(f"moments drawn with seed {seed}")  # shown when the test fails
+    for lines in sorted(random.Random(seed).sample(range(55, 190), 2)):
+        process = textgen("train", "--resume", "killed", cwd=folder)
+        wait_for(process, lambda lines=lines: lines_of(run) >= lines)
+        kill(process)
+    finish(textgen("train", "--resume", "killed", cwd=folder))
+    assert contents(run) == never_killed
+
+
+def interrupt(process: subprocess.Popen[str], run: Path, number: signal.Signals) -> None:
+    """Send a signal in the middle of a run, and check what the user is left with."""
+    wait_for(process, lambda: lines_of(run) >= 20)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"textgen train --resume {run.name}" in err
+    assert len(err.splitlines()) == 1
+    assert len(list(run.glob("training/step-*"))) == 1
+
+
+def test_ctrl_c_saves_and_standard_input_is_kept_for_resuming(folder: Path, never_killed: dict[str, Any]) -> None:
+    run = folder / "piped"
+    process = textgen("train", "-", "--run", "piped", *SETTINGS, cwd=folder, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(TEXT)
+    process.stdin.close()
+    process.stdin = None
+    interrupt(process, run, signal.SIGINT)
+    finish(textgen("train", "--resume", "piped", cwd=folder))
+    assert contents(run) == never_killed
+
+
+def test_sigterm_saves_and_the_store_is_rebuilt_from_the_same_corpus_only(
+    folder: Path, never_killed: dict[str, Any]
+) -> None:
+    run, corpus = folder / "stopped", folder / "corpus.txt"
+    interrupt(textgen("train", "corpus.txt", "--run", run.name, *SETTINGS, cwd=folder), run, signal.SIGTERM)
+    shutil.rmtree(folder / "cache")
+    corpus.write_text(TEXT.replace("birds", "cats "))
+    process = textgen("train", "--resume", run.name, cwd=folder)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert len(err.splitlines()) == 1
+    assert "changed" in err
+    assert "corpus.txt" in err
+    corpus.write_text(TEXT)
+    finish(textgen("train", "--resume", run.name, cwd=folder))
+    assert contents(run) == never_killed
+
+
+def test_a_complete_run_is_not_resumed(folder: Path, never_killed: dict[str, Any]) -> None:
+    process = textgen("train", "--resume", "whole", cwd=folder)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "complete" in err
+    assert "--from whole" in err

@@ -1,0 +1,58 @@
+"""Starting is quick: no help loads torch, and the two ways to call textgen are one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from textgen.cli import COMMANDS
+
+HELPS = [["--help"], *([command, "--help"] for command in COMMANDS)]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
+def test_help_loads_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from textgen.cli import group\n"
+        f"try: group.main({arguments!r}, prog_name='textgen')\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    lines = run("-c", code).stdout.splitlines()
+    assert lines[0].startswith("Usage: textgen")
+    assert lines[-1] == "False"
+
+
+@pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
+def test_help_takes_at_most_300_ms_more_than_python_itself(arguments: list[str]) -> None:
+    def seconds(*command: str) -> float:
+        started = time.perf_counter()
+        run(*command)
+        return time.perf_counter() - started
+
+    # The best of a few: the machine may be busy, but it cannot make a process faster than it is.
+    differences = [seconds("-m", "textgen", *arguments) - seconds("-c", "pass") for _ in range(5)]
+    assert min(differences) <= 0.3
+
+
+def test_module_and_command_are_the_same() -> None:
+    script = (
+        "import sys; sys.argv = ['textgen', '--help']; from importlib.metadata import entry_points\n"
+        "(entry,) = [e for e in entry_points(group='console_scripts') if e.name == 'textgen']\n"
+        "entry.load()()"
+    )
+    assert run("-m", "textgen", "--help").stdout == run("-c", script).stdout
+
+
+def test_the_version_is_that_of_pyproject() -> None:
+    import tomllib
+    from pathlib import Path
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert run("-m", "textgen", "--version").stdout.split()[-1] == project["version"]

@@ -1,0 +1,65 @@
+"""`textgen info`: what a run is, or which runs there are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(name="info")
+@click.argument("run_directory", metavar="[RUN]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def command(run_directory: str | None, as_json: bool) -> None:
+    """Say what RUN is: network, corpus, training time, best figures. Without RUN, list those in runs/."""
+    from textgen.run import Run, all_runs
+
+    if run_directory is not None:
+        facts = Run(run_directory).facts()
+        print(json.dumps(facts) if as_json else _in_lines(facts))
+        return
+    listed = [run.facts() for run in all_runs(Path("runs"))]
+    if as_json:
+        print(json.dumps({"runs": listed}))
+    elif not listed:
+        print("No runs in runs/ yet. Train one with: textgen train CORPUS")
+    else:
+        for facts in listed:
+            print(f"{facts['run']}: {facts['network']}, {_best(facts)}, {facts['status']}")
+
+
+def _best(facts: dict[str, Any]) -> str:
+    if facts["best"] is None:
+        return "not evaluated yet"
+    return f"{facts['best']['nats_per_token']:.4f} nats/token"
+
+
+def _in_lines(facts: dict[str, Any]) -> str:
+    lines = {
+        "run": facts["run"],
+        "status": facts["status"],
+        "network": f"{facts['network']}; {facts['parameters']:,} parameters",
+        "tokenizer": f"{facts['tokenizer']}, {facts['vocab_size']:,} tokens seen in training",
+        "corpus": f"{', '.join(facts['corpus'])}; {facts['train_characters']:,} characters trained on",
+        "training": f"{facts['settings']}; {facts['steps']:,} steps in {facts['seconds']:.0f} s",
+        "validation": _validation(facts["best"]),
+    }
+    if facts["from_run"] is not None:
+        lines["started from"] = facts["from_run"]
+    width = max(map(len, lines)) + 2
+    return "\n".join(f"{name + ':':<{width}}{value}" for name, value in lines.items())
+
+
+def _validation(best: dict[str, Any] | None) -> str:
+    if best is None:
+        return "not evaluated yet"
+    figures = [f"{best['nats_per_token']:.4f} nats/token"]
+    if "bits_per_character" in best:
+        figures += [
+            f"{best['bits_per_character']:.4f} bits/character",
+            f"{best['bits_per_byte']:.4f} bits/byte",
+        ]
+        figures += [f"perplexity {best['perplexity_per_token']:.2f} per token"]
+    return ", ".join(figures) + (" (all validation text)" if len(figures) > 1 else " (during training)")

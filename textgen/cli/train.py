@@ -1,0 +1,118 @@
+"""`textgen train`: a text becomes a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from textgen.cli.options import config_option
+from textgen.config import (
+    CELLS,
+    DEVICES,
+    DOCUMENT_KINDS,
+    PRECISIONS,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+    TrainOptions,
+    from_mapping,
+    read_options,
+)
+from textgen.errors import ConfigError
+
+CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "precision": PRECISIONS}
+# What is chosen from corpus, budget and device when the user says nothing.
+CHOSEN = {
+    "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", "dropout", "batch_size",
+    "seq_len", "learning_rate", "minutes", "eval_tokens", "threads",
+}  # fmt: skip
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One option for every field of the three config classes, in their order."""
+    fields = [
+        (config_class, name)
+        for config_class in (DataConfig, ModelConfig, TrainingConfig)
+        for name in config_class.__dataclass_fields__
+        if name != "corpus" and (config_class, name) != (ModelConfig, "vocab_size")
+    ]
+    for config_class, name in reversed(fields):
+        decorate = config_option(
+            config_class,
+            name,
+            choices=CHOICES.get(name),
+            shown_default="chosen" if name in CHOSEN else None,
+            unset=True,
+        )
+        command = decorate(command)
+    return command
+
+
+@click.command(name="train")
+@click.argument("corpus", nargs=-1)
+@click.option("--run", metavar="DIR", help="The run's directory, new.  [default: runs/<name of the corpus>]")
+@click.option(
+    "--resume", metavar="DIR", help="Go on with an interrupted run, exactly as if it had never stopped."
+)
+@click.option("--from", "from_run", metavar="DIR", help="Start from another run's weights and tokenizer.")
+@click.option(
+    "--config",
+    "settings",
+    metavar="FILE",
+    help="Read options from a TOML file or a run's config.json; what is given here wins.",
+)
+@training_options
+@click.option("--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output."
+)
+def command(
+    corpus: tuple[str, ...], resume: str | None, settings: str | None, as_json: bool, **said: Any
+) -> None:
+    """Train a language model on CORPUS: text files, folders, globs, or - for standard input.
+
+    With no option at all, sizes and settings are chosen from the corpus and the device, printed and kept in
+    the run's config.json. Each can be set here.
+    """
+    from textgen.training.assembly import new_training, resumed_training
+    from textgen.training.interrupt import StopRequest
+    from textgen.training.progress import Reporter
+
+    given = {name: value for name, value in said.items() if value is not None}
+    if corpus:
+        given["corpus"] = corpus
+    reporter = Reporter(sys.stderr if as_json else sys.stdout)
+    with StopRequest() as stop:
+        if resume is not None:
+            _refuse_beside_resume(given, settings)
+            training = resumed_training(Path(resume), _cache_dir(given), reporter)
+        else:
+            options = read_options(Path(settings)) if settings else {}
+            training = new_training(merge(options, given), reporter)
+        result = training.complete(stop)
+    if as_json:
+        print(json.dumps(result))
+
+
+def merge(settings: dict[str, Any], given: dict[str, Any]) -> TrainOptions:
+    """The options of a settings file under those of the command line; one budget replaces another."""
+    budgets = {"minutes", "epochs", "steps"}
+    if given.keys() & budgets:
+        settings = {name: value for name, value in settings.items() if name not in budgets}
+    return from_mapping(TrainOptions, settings | given, "options")
+
+
+def _refuse_beside_resume(given: dict[str, Any], settings: str | None) -> None:
+    extra = sorted(given.keys() - {"cache_dir"}) + (["config"] if settings else [])
+    if extra:
+        names = ", ".join("CORPUS" if name == "corpus" else "--" + name.replace("_", "-") for name in extra)
+        raise ConfigError(f"--resume goes on with a run as it was: leave out {names}")
+
+
+def _cache_dir(given: dict[str, Any]) -> Path | None:
+    return Path(given["cache_dir"]) if "cache_dir" in given else None

@@ -1,0 +1,101 @@
+"""What a run makes of a text, in every unit that people use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textgen.evaluation.evaluate import Loss, evaluate
+from textgen.models.language_model import LanguageModel
+from textgen.run import Run
+from textgen.text.beginning import start_row
+from textgen.text.documents import TextSize
+from textgen.text.store import TokenStore
+
+
+@dataclass(frozen=True)
+class Report:
+    """The loss of a whole text in every unit that people use; each says between what it can be compared."""
+
+    loss: Loss
+    size: TextSize
+
+    @property
+    def bits_per_character(self) -> float:
+        """Bits for a character of the original text; comparable between tokenizers."""
+        return self.loss.total_nats / math.log(2) / self.size.characters
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits for a UTF-8 byte of the original text; comparable between tokenizers."""
+        return self.loss.total_nats / math.log(2) / self.size.bytes
+
+    @property
+    def perplexity_per_token(self) -> float:
+        """exp of nats per token; comparable only under one tokenizer."""
+        return _exp(self.loss.nats_per_token)
+
+    @property
+    def perplexity_per_word(self) -> float:
+        """exp of nats per word, a word being a run of characters between white space."""
+        return _exp(self.loss.total_nats / self.size.words) if self.size.words else math.inf
+
+    def as_dict(self) -> dict[str, float | int]:
+        """The figures by name, with their units in the names."""
+        return {
+            "nats_per_token": self.loss.nats_per_token,
+            "bits_per_character": self.bits_per_character,
+            "bits_per_byte": self.bits_per_byte,
+            "perplexity_per_token": self.perplexity_per_token,
+            "perplexity_per_word": self.perplexity_per_word,
+            "tokens": self.loss.tokens,
+            "unseen_tokens": self.loss.unseen_tokens,
+            "characters": self.size.characters,
+            "bytes": self.size.bytes,
+            "words": self.size.words,
+        }
+
+    def lines(self) -> list[str]:
+        """The figures for a person."""
+        unseen = self.loss.unseen_tokens
+        return [
+            f"{self.loss.nats_per_token:.4f} nats/token",
+            f"{self.bits_per_character:.4f} bits/character",
+            f"{self.bits_per_byte:.4f} bits/byte",
+            f"{self.perplexity_per_token:.3f} perplexity per token, {self.perplexity_per_word:.1f} per word",
+            f"{self.loss.tokens:,} tokens, {self.size.characters:,} characters, {self.size.bytes:,} bytes; "
+            f"{unseen:,} tokens that training never saw",
+        ]
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf  # exp(710) is beyond a float64
+
+
+def evaluate_run(
+    run: Run,
+    store: TokenStore,
+    part: str,
+    *,
+    device: str,
+    reset_every: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Report:
+    """The best weights of a run on a whole part of a store, in float32 and one lane, the state carried over
+    it all.
+
+    reset_every: see `evaluate`. progress is called with (what is done, tokens read, tokens in all).
+    """
+    model = LanguageModel.from_pretrained(run.path).to(device)
+    loss = evaluate(
+        model,
+        store.tokens(part),
+        vocab_size=run.tokenizer.vocab_size,
+        start_row=start_row(model.rows, run.tokenizer),
+        reset_every=reset_every,
+        progress=None
+        if progress is None
+        else lambda done, total: progress(f"evaluating on {part}", done, total),
+    )
+    return Report(loss, store.size(part))

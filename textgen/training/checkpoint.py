@@ -1,0 +1,92 @@
+"""A checkpoint: one directory, whole or absent, from which training goes on bit for bit.
+
+    training/step-<n>/
+        weights.safetensors     the network at step n
+        optimizer.safetensors   AdamW's moments, by parameter
+        carried.safetensors     state carried between windows, running sums, random generators
+        best.safetensors        the best weights so far: what model.safetensors will be
+        progress.json           step, seconds used, place in the data, best loss, length of metrics.jsonl
+
+The order makes a kill at any moment harmless: metrics.jsonl is flushed, then the checkpoint appears under its
+name, then model.safetensors is replaced by its best weights, then the older checkpoint goes. Whoever resumes
+takes the newest checkpoint, cuts metrics.jsonl back to the length that it names, and replaces
+model.safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from textgen.atomic import new_directory
+from textgen.errors import RunError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """All that training is at one step."""
+
+    progress: dict[str, Any]  # numbers, strings, lists and dicts only: it becomes JSON
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    carried: dict[str, Tensor]
+    best: dict[str, np.ndarray]  # empty before the first evaluation
+
+    @property
+    def step(self) -> int:
+        """The optimizer steps taken."""
+        return int(self.progress["step"])
+
+
+def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
+    """Write training/step-<n>/ and then remove the older ones."""
+    path = directory / f"step-{checkpoint.step}"
+    if path.exists():  # the same step again (a stop right after an evaluation): nothing has changed since
+        return path
+    with new_directory(path) as building:
+        for name in ("weights", "optimizer", "carried"):
+            tensors = {
+                key: value.detach().cpu().contiguous() for key, value in getattr(checkpoint, name).items()
+            }
+            safetensors.torch.save_file(tensors, building / f"{name}.safetensors")
+        safetensors.numpy.save_file(checkpoint.best, building / "best.safetensors")
+        (building / "progress.json").write_text(
+            json.dumps(checkpoint.progress, indent=2) + "\n", encoding="utf-8"
+        )
+    return path
+
+
+def remove_older(directory: Path, keep: Path) -> None:
+    """Remove every checkpoint but one, and what a kill left half built."""
+    for path in directory.glob("*step-*"):
+        if path != keep:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def newest_checkpoint(directory: Path) -> Path | None:
+    """The checkpoint with the highest step; None when there is none yet."""
+    found = [path for path in directory.glob("step-*") if path.is_dir()]
+    return max(found, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; all tensors on the CPU. Raises RunError when a file is missing or damaged."""
+    try:
+        return Checkpoint(
+            progress=json.loads((path / "progress.json").read_text(encoding="utf-8")),
+            weights=safetensors.torch.load_file(path / "weights.safetensors"),
+            optimizer=safetensors.torch.load_file(path / "optimizer.safetensors"),
+            carried=safetensors.torch.load_file(path / "carried.safetensors"),
+            best=safetensors.numpy.load_file(path / "best.safetensors"),
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise RunError(f"{path}: damaged checkpoint ({error}). Remove it and start the run again.") from error

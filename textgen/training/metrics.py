@@ -1,0 +1,44 @@
+"""metrics.jsonl: one line a measurement, appended, and cut back to a checkpoint's length when a run is
+resumed.
+
+    {"kind": "train", "step": ..., "epoch": ..., "nats_per_token": ..., "gradient_norm": ..., "learning_rate":
+    ...,
+     "tokens_per_second": ..., "seconds": ...}         mean loss since the line before
+    {"kind": "val",   "step": ..., "epoch": ..., "nats_per_token": ..., "tokens": ..., "best": ..., "seconds":
+    ...} {"kind": "final", "step": ..., ...}                the best weights on all validation text, once, at
+    the end
+
+tokens_per_second and seconds are times; everything else repeats exactly with the same seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class MetricsLog:
+    """Appends to one metrics.jsonl and knows its length, so that a checkpoint can name the place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0  # bytes that belong to this run so far
+
+    def start(self) -> None:
+        """Forget what was written after `size`: those lines will come again."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.truncate(self.size)
+
+    def append(self, kind: str, *, step: int, epoch: float, **figures: Any) -> None:
+        """Add a line."""
+        record = {"kind": kind, "step": step, "epoch": round(epoch, 6)} | figures
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            self.size = file.tell()
+
+    def flush(self) -> None:
+        """Put the lines on the disk."""
+        with self.path.open("a", encoding="utf-8") as file:
+            os.fsync(file.fileno())

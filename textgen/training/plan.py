@@ -1,0 +1,134 @@
+"""Settings for a corpus, a budget and a device when the user names none: a small table, and what it was read
+off.
+
+What the user said always wins; what is left open is filled in here, once, and becomes the run's config.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from textgen.config import DataConfig, ModelConfig, TrainingConfig, TrainOptions, from_mapping
+from textgen.device import resolve_device, resolve_precision, resolve_threads
+from textgen.errors import ConfigError
+from textgen.text.batches import fit_batches
+
+DEFAULT_MINUTES = 2.0
+EVAL_SHARE = 0.05  # of the budget goes into validation during training
+# Reading a token forward only, in wide lanes and without a graph, costs about this share of training on it.
+FORWARD_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """One row of the table."""
+
+    hidden_size: int
+    num_layers: int
+    dropout: float
+    learning_rate: float
+
+
+def table(train_tokens: int, minutes: float, device: str) -> Sizes:
+    """The sizes for so many training tokens and minutes.
+
+    Read off runs of two minutes on two CPU cores with bfloat16. Little text is learnt by heart by a wide
+    network before the budget is spent, so it gets fewer units and more dropout; a longer budget pays for
+    a second layer, a GPU for more units.
+    """
+    if train_tokens < 20_000:
+        return Sizes(hidden_size=128, num_layers=1, dropout=0.3, learning_rate=7e-3)
+    if train_tokens < 500_000:
+        return Sizes(hidden_size=256, num_layers=1, dropout=0.3, learning_rate=7e-3)
+    if device != "cpu":
+        return Sizes(hidden_size=1024, num_layers=2, dropout=0.4, learning_rate=2e-3)
+    if minutes >= 8:
+        return Sizes(hidden_size=384, num_layers=2, dropout=0.3, learning_rate=4e-3)
+    return Sizes(hidden_size=384, num_layers=1, dropout=0.0, learning_rate=7e-3)
+
+
+def embedding_dim(vocab_size: int, hidden_size: int) -> int:
+    """A size for the embedding: characters need few dimensions, subwords as many as the network is wide."""
+    return min(hidden_size, 64 if vocab_size <= 512 else 256)
+
+
+def plan_model(options: TrainOptions, *, vocab_size: int, train_tokens: int) -> ModelConfig:
+    """The network: what the user said, the rest from the table. Raises ConfigError."""
+    device = resolve_device(options.device or TrainingConfig.device)
+    sizes = table(train_tokens, options.minutes or DEFAULT_MINUTES, device)
+    chosen: dict[str, Any] = {
+        "hidden_size": sizes.hidden_size,
+        "num_layers": sizes.num_layers,
+        "dropout": sizes.dropout,
+    } | options.said(ModelConfig)
+    tied = chosen.get("tie_weights", False)
+    width = chosen["hidden_size"]
+    chosen.setdefault("embedding_dim", width if tied else embedding_dim(vocab_size, width))
+    return from_mapping(ModelConfig, chosen | {"vocab_size": vocab_size}, "options")
+
+
+def plan_training(options: TrainOptions, *, model: ModelConfig, train_tokens: int) -> TrainingConfig:
+    """Batches, budget, optimizer and device; eval_tokens stays None until the speed is known.
+
+    Raises ConfigError, and CorpusError when the text is too small for any window.
+    """
+    said = options.said(TrainingConfig)
+    if not said.keys() & {"minutes", "epochs", "steps"}:
+        said["minutes"] = DEFAULT_MINUTES
+    device = resolve_device(said.get("device", TrainingConfig.device))
+    sizes = table(train_tokens, said.get("minutes", DEFAULT_MINUTES), device)
+    batch_size, seq_len = fit_batches(
+        train_tokens,
+        said.get("batch_size", TrainingConfig.batch_size),
+        said.get("seq_len", TrainingConfig.seq_len),
+    )
+    precision = resolve_precision(
+        said.get("precision", TrainingConfig.precision),
+        device,
+        cell=model.cell,
+        hidden_size=model.hidden_size,
+    )
+    resolved = {"learning_rate": sizes.learning_rate} | said
+    resolved |= {
+        "device": device,
+        "precision": precision,
+        "threads": resolve_threads(options.threads, hidden_size=model.hidden_size),
+        "batch_size": batch_size,
+        "seq_len": seq_len,
+    }
+    return from_mapping(TrainingConfig, resolved, "options")
+
+
+def eval_tokens(expected_tokens: float, evaluations: int, val_tokens: int) -> int:
+    """How many validation tokens one evaluation may read, to keep all of them within their share of the
+    budget.
+
+    expected_tokens is how many tokens the budget trains on.
+    """
+    affordable = expected_tokens * EVAL_SHARE / FORWARD_SHARE / evaluations
+    return int(min(val_tokens, max(affordable, min(val_tokens, 2_000))))
+
+
+def plan_data(options: TrainOptions) -> DataConfig:
+    """The corpus and how it is tokenized. Raises ConfigError."""
+    if not options.corpus:
+        raise ConfigError("no corpus: name a text file, a folder, or - for standard input")
+    return from_mapping(DataConfig, options.said(DataConfig), "options")
+
+
+def same_network(options: TrainOptions, source: ModelConfig, source_path: str) -> None:
+    """Refuse, for --from, an option that the other run's network has fixed otherwise. Raises ConfigError."""
+    for name, value in options.said(ModelConfig).items():
+        if name not in ("dropout", "vocab_size") and value != getattr(source, name):
+            raise ConfigError(
+                f"{name}={value!r} does not fit --from {source_path}, whose network has "
+                f"{getattr(source, name)!r}. Leave the option out."
+            )
+
+
+def fine_tuning_model(options: TrainOptions, source: ModelConfig, vocab_size: int) -> ModelConfig:
+    """The other run's network with rows for the new text, and the user's dropout if one was said."""
+    dropout = source.dropout if options.dropout is None else options.dropout
+    return dataclasses.replace(source, vocab_size=vocab_size, dropout=dropout)

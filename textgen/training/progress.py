@@ -1,0 +1,82 @@
+"""What a person sees while a run trains: a bar in a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+BITS = 1 / math.log(2)  # bits in a nat
+
+
+class Reporter:
+    """Writes lines to `stream`, and keeps a bar on standard error when a person looks at it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.shows_bars = sys.stderr.isatty()
+        self._bar: tqdm[Any] | None = None
+
+    def line(self, text: str = "") -> None:
+        """Write one line, above the bar if there is one."""
+        if self._bar is None:
+            print(text, file=self.stream, flush=True)
+        else:
+            self._bar.write(text, file=self.stream)
+
+    def work(self, what: str, done: int, total: int) -> None:
+        """Show how far a piece of work is (in bytes, or tokens); done = total ends its bar."""
+        if not self.shows_bars:
+            return
+        if self._bar is None or self._bar.desc != f"{what}: ":
+            self.close()
+            self._bar = tqdm(total=total, desc=what, unit="", unit_scale=True, leave=False, delay=0.5)
+        self._bar.n = min(done, total)
+        self._bar.refresh() if done >= total else self._bar.update(0)
+        if done >= total:
+            self.close()
+
+    def training(self, progress: float, figures: str) -> None:
+        """Show the training bar at a progress from 0 to 1, with figures behind it."""
+        if not self.shows_bars:
+            return
+        if self._bar is None:
+            layout = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}  {postfix}"
+            self._bar = tqdm(total=1.0, initial=progress, bar_format=layout, leave=False, dynamic_ncols=True)
+        self._bar.set_postfix_str(figures, refresh=False)
+        self._bar.n = min(progress, 1.0)
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Speedometer:
+    """Tokens per second, from the moment it was made or last read."""
+
+    def __init__(self) -> None:
+        self._tokens = 0
+        self._since = time.monotonic()
+
+    def count(self, tokens: int) -> None:
+        """Note that so many tokens were trained on."""
+        self._tokens += tokens
+
+    def read(self) -> float:
+        """Tokens per second since the last reading; starts anew."""
+        now = time.monotonic()
+        speed = self._tokens / max(now - self._since, 1e-9)
+        self._tokens, self._since = 0, now
+        return speed
+
+
+def describe_loss(nats_per_token: float, characters_per_token: float) -> str:
+    """A loss in nats per token and, by how many characters a token has on average, in bits per character."""
+    bits_per_character = nats_per_token * BITS / characters_per_token
+    return f"{nats_per_token:.4f} nats/token, {bits_per_character:.4f} bits/character"

@@ -1,0 +1,351 @@
+"""The loop: batches become a trained run.
+
+    window k      inputs, state  ->  logits, state'  ->  loss  ->  gradients, clipped  ->  AdamW
+    window k+1    inputs, state' (detached)  ->  ...
+
+That is truncated backpropagation through time: the state that left one window enters the next, the gradient
+does not. All that happens at a certain time (the learning rate, figures, evaluations) is a function of the
+progress through the budget, so a run with a budget in steps repeats exactly, also when it was killed and
+resumed between.
+
+Shapes: B batch_size, T window, L num_layers, H hidden_size, V rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from textgen.config import SampleConfig, TrainingConfig
+from textgen.device import torch_dtype
+from textgen.errors import Interrupted, TrainingError
+from textgen.evaluation.evaluate import evaluate
+from textgen.generation.generator import Generator
+from textgen.models.language_model import LanguageModel
+from textgen.run import WEIGHTS, Run, save_weights
+from textgen.text.batches import Batch, StreamBatches
+from textgen.text.tokenizer import Tokenizer
+from textgen.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    newest_checkpoint,
+    remove_older,
+    save_checkpoint,
+)
+from textgen.training.interrupt import StopRequest
+from textgen.training.metrics import MetricsLog
+from textgen.training.optimizer import (
+    build_optimizer,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_learning_rate,
+)
+from textgen.training.progress import Reporter, Speedometer, describe_loss
+from textgen.training.schedule import Budget, learning_rate_factor
+
+RECORDS = 200  # lines of training loss in metrics.jsonl over the whole budget
+BAR_SECONDS = 0.5  # between two looks at the figures: each look waits for the device
+CHECKPOINT_SECONDS = 60.0  # at most so much work is lost to a crash
+SAMPLE_TOKENS = 120
+
+
+@dataclass
+class Position:
+    """How far training is: plain numbers, saved in progress.json as they are."""
+
+    step: int = 0
+    seconds: float = 0.0  # used by earlier processes of this run
+    tokens: int = 0
+    records: int = 0
+    evaluations: int = 0
+    best_loss: float | None = None
+    best_step: int = 0
+    stale_evaluations: int = 0
+    finished: bool = False
+
+
+class Trainer:
+    """Trains one model on one stream of batches into one run directory.
+
+    All it needs is handed in; `training/assembly.py` puts it together from options or from a run to resume.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Run,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        batches: StreamBatches,
+        val_token_ids: np.ndarray,
+        start_row: int | None,
+        budget: Budget,
+        reporter: Reporter,
+    ) -> None:
+        self.run = run
+        self.config: TrainingConfig = run.config.training
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batches = batches
+        self.val_token_ids = val_token_ids
+        self.start_row = start_row
+        self.budget = budget
+        self.reporter = reporter
+        self.device = next(model.parameters()).device
+        self.optimizer = build_optimizer(
+            model, learning_rate=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+        self.position = Position()
+        self.state: tuple[Tensor, ...] = ()
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.loss_count = 0
+        self.best_weights: dict[str, np.ndarray] = {}
+        self.metrics = MetricsLog(run.metrics_path)
+        self._started = time.monotonic()
+        self._checkpointed = time.monotonic()
+
+    # -- the loop ------------------------------------------------------------
+
+    def train(self, stop: StopRequest) -> None:
+        """Train until the budget is spent, validation stops improving, or a signal asks to stop.
+
+        Raises Interrupted after saving when `stop` was set, TrainingError when the loss is no longer a number
+        or memory runs out.
+        """
+        self._started = self._checkpointed = time.monotonic()
+        self.metrics.start()
+        self.model.train()
+        stop.deferred = True
+        try:
+            self._loop(stop)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"out of memory with batch_size={self.config.batch_size} and seq_len={self.config.seq_len}. "
+                "Use a smaller --batch-size or --hidden-size."
+            ) from error
+        finally:
+            self.reporter.close()
+
+    def _loop(self, stop: StopRequest) -> None:
+        speed, bar_speed, bar_time = Speedometer(), Speedometer(), time.monotonic()
+        while not self.position.finished:
+            batch = next(self.batches)
+            loss, norm = self._step(batch)
+            speed.count(batch.inputs.size)
+            bar_speed.count(batch.inputs.size)
+            progress = self.progress()
+            if self._passed("records", RECORDS, progress):
+                self._record_training(loss, norm, speed.read())
+            if self._passed("evaluations", self.config.evaluations, progress):
+                self._evaluate(progress)
+                self.save()
+            elif time.monotonic() - self._checkpointed > CHECKPOINT_SECONDS:
+                self.save()
+            if stop.signal_number is not None and not self.position.finished:
+                self.save()
+                raise Interrupted(
+                    f"stopped at step {self.position.step:,} and saved. "
+                    f"Go on with: textgen train --resume {self.run.path}",
+                    stop.signal_number,
+                )
+            if self.reporter.shows_bars and time.monotonic() - bar_time > BAR_SECONDS:
+                bar_time = time.monotonic()
+                self.reporter.training(
+                    progress, f"loss {self._describe(loss.item())}, {bar_speed.read():,.0f} tokens/s"
+                )
+
+    def progress(self) -> float:
+        """The share of the budget that is used."""
+        return self.budget.progress(self.position.step, self.seconds())
+
+    def seconds(self) -> float:
+        """Wall-clock seconds used by this run, those of earlier processes included."""
+        return self.position.seconds + time.monotonic() - self._started
+
+    def _step(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One optimizer step on a window; returns its loss and gradient norm as scalars on the device."""
+        factor = learning_rate_factor(
+            self.progress(),
+            warmup_fraction=self.config.warmup_fraction,
+            final_fraction=self.config.final_lr_fraction,
+        )
+        set_learning_rate(self.optimizer, self.config.learning_rate * factor)
+        if batch.starts_epoch or not self.state:
+            self.state = self.model.zero_state(batch.inputs.shape[0])
+        inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)  # (B, T)
+        targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)  # (B, T)
+        logits, state = self.model(inputs, self.state)  # (B, T, V)
+        loss = cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        # Detach here, not in the model: evaluation carries state across windows without a graph.
+        self.state = tuple(part.detach() for part in state)
+        self.loss_sum += loss.detach() * targets.numel()
+        self.loss_count += targets.numel()
+        self.position.step += 1
+        self.position.tokens += targets.numel()
+        return loss.detach(), norm.detach()
+
+    def _passed(self, what: str, times: int, progress: float) -> bool:
+        """Whether progress has passed the next of `times` marks spread evenly over the budget."""
+        marks = min(int(progress * times), times)
+        passed = marks > int(getattr(self.position, what))
+        setattr(self.position, what, marks)
+        return passed
+
+    # -- figures ------------------------------------------------------------
+
+    def _record_training(self, loss: Tensor, norm: Tensor, tokens_per_second: float) -> None:
+        mean_loss = float(self.loss_sum) / self.loss_count
+        if not math.isfinite(loss.item()) or not math.isfinite(mean_loss):
+            kept = (
+                f"The best weights, of step {self.position.best_step:,}, are kept."
+                if self.best_weights
+                else ""
+            )
+            raise TrainingError(
+                f"{self.run.path}: the loss is no longer a number at step {self.position.step:,}. {kept} "
+                f"Start again with a lower --learning-rate than {self.config.learning_rate:g}."
+            )
+        self.record(
+            "train",
+            nats_per_token=mean_loss,
+            gradient_norm=float(norm),
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            tokens_per_second=round(tokens_per_second),
+        )
+        self.loss_sum.zero_()
+        self.loss_count = 0
+
+    def record(self, kind: str, **figures: Any) -> None:
+        """Append a line to metrics.jsonl: where training is, the figures, and the time."""
+        epoch = self.position.tokens / self.run.config.measured["train_tokens"]
+        self.metrics.append(
+            kind, step=self.position.step, epoch=epoch, **figures, seconds=round(self.seconds(), 3)
+        )
+
+    def _describe(self, nats_per_token: float) -> str:
+        return describe_loss(nats_per_token, self.run.config.measured["characters_per_token"])
+
+    def _evaluate(self, progress: float) -> None:
+        """Validate, keep the weights if they are the best so far, show a line of figures and a sample."""
+        assert self.config.eval_tokens is not None
+        token_ids = self.val_token_ids[: self.config.eval_tokens]
+        lanes = max(1, min(self.config.batch_size, len(token_ids) // 256))
+        loss = evaluate(
+            self.model, token_ids, vocab_size=self.tokenizer.vocab_size, start_row=self.start_row, lanes=lanes
+        )
+        position = self.position
+        improved = position.best_loss is None or loss.nats_per_token < position.best_loss
+        if improved:
+            position.best_loss, position.best_step = loss.nats_per_token, position.step
+            position.stale_evaluations = 0
+            self.best_weights = self.model.weights()
+        else:
+            position.stale_evaluations += 1
+        self.record("val", nats_per_token=loss.nats_per_token, tokens=loss.tokens, best=improved)
+        stopping = self.config.early_stopping and position.stale_evaluations >= self.config.patience
+        position.finished = progress >= 1 or stopping
+        self._show_evaluation(loss.nats_per_token, improved)
+        if stopping and progress < 1:
+            self.reporter.line(
+                f"Stopping early: validation has not improved since step {position.best_step:,} "
+                "(--no-early-stopping goes on)."
+            )
+
+    def _show_evaluation(self, nats_per_token: float, improved: bool) -> None:
+        percent = min(100, round(100 * self.progress()))
+        self.reporter.line(
+            f"{percent:3d}%  step {self.position.step:,}  {self.seconds():.0f} s  "
+            f"validation {self._describe(nats_per_token)}{'  (best)' if improved else ''}"
+        )
+        sample = self._sample()
+        self.reporter.line(f"      {sample}")
+
+    def _sample(self) -> str:
+        """A short text from the weights as they are, on one line."""
+        generator = Generator(self.model, self.tokenizer)
+        config = SampleConfig(max_new_tokens=SAMPLE_TOKENS)
+        text = "".join(generator.stream(seed=self.config.seed, config=config))
+        return json.dumps(text, ensure_ascii=False)[1:-1]
+
+    # -- saving and going on ------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint, then the best weights, then remove the older checkpoint."""
+        self.metrics.flush()
+        carried = {f"state/{index}": part for index, part in enumerate(self.state)}
+        carried |= {"loss_sum": self.loss_sum, "rng/cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            carried["rng/cuda"] = torch.cuda.get_rng_state(self.device)
+        progress = vars(self.position) | {
+            "seconds": self.seconds(),
+            "loss_count": self.loss_count,
+            "place": self.batches.place,
+            "metrics_size": self.metrics.size,
+        }
+        checkpoint = Checkpoint(
+            progress=progress,
+            weights=dict(self.model.named_parameters()),
+            optimizer=optimizer_tensors(self.model, self.optimizer),
+            carried=carried,
+            best=self.best_weights,
+        )
+        path = save_checkpoint(self.run.training_directory, checkpoint)
+        self._replace_best()
+        remove_older(self.run.training_directory, keep=path)
+        self._checkpointed = time.monotonic()
+
+    def restore(self) -> bool:
+        """Go back to the newest checkpoint; False when there is none and training starts at the beginning."""
+        path = newest_checkpoint(self.run.training_directory)
+        if path is None:
+            return False
+        checkpoint = load_checkpoint(path)
+        progress = dict(checkpoint.progress)
+        self.batches.restore(progress.pop("place"))
+        self.loss_count = progress.pop("loss_count")
+        self.metrics.size = progress.pop("metrics_size")
+        self.position = Position(**progress)
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(checkpoint.weights[name])
+        load_optimizer_tensors(self.model, self.optimizer, checkpoint.optimizer)
+        carried = checkpoint.carried
+        parts = sum(name.startswith("state/") for name in carried)
+        self.state = tuple(carried[f"state/{index}"].to(self.device) for index in range(parts))
+        self.loss_sum.copy_(carried["loss_sum"])
+        self.best_weights = checkpoint.best
+        torch.set_rng_state(carried["rng/cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(carried["rng/cuda"], self.device)
+        self._replace_best()
+        return True
+
+    def _replace_best(self) -> None:
+        if self.best_weights:
+            save_weights(self.run.path / WEIGHTS, self.best_weights)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory: on a GPU a class of its own, on a CPU only its words tell."""
+    words = ("not enough memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+def training_model(model: LanguageModel, config: TrainingConfig) -> LanguageModel:
+    """The model on the device and in the arithmetic of a training config."""
+    model.compute_dtype = torch_dtype(config.precision)
+    return model.to(config.device)
