@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -11,6 +12,11 @@ from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, Run, config_json, save_weights
 from textgen.text.rows import Rows
 from textgen.text.tokenizer import Tokenizer
+
+# The same examples each time, so that a check fails for what was changed and not by luck; and no limit on the
+# time of one, for the machine may be busy. To look further: pytest --hypothesis-profile=default
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 TEXT = "The quick brown fox jumps over the lazy dog.\nWhy? It is not known; the dog was 42 years old!\n" * 3
 MakeRun = Callable[..., Run]

@@ -39,7 +39,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
     ],
 )
 def test_a_value_of_another_type_is_refused(config_class: type, values: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="here: .* must be"):
+    with pytest.raises(ConfigError, match=r"here: .* must be"):
         from_mapping(config_class, values, "here")
 
 
@@ -84,7 +84,9 @@ def test_configs_are_frozen() -> None:
 def test_what_can_be_said_is_what_can_be_resolved() -> None:
     said = {entry.name for entry in dataclasses.fields(TrainOptions)}
     resolved = {
-        entry.name for section in (DataConfig, ModelConfig, TrainingConfig) for entry in dataclasses.fields(section)
+        entry.name
+        for section in (DataConfig, ModelConfig, TrainingConfig)
+        for entry in dataclasses.fields(section)
     }
     assert said - {"from_run", "run", "cache_dir"} == resolved
 
@@ -111,7 +113,9 @@ def test_a_settings_file_gives_options(tmp_path: Path) -> None:
         ("hidden_size = 'wide'", "hidden_size must be"),
     ],
 )
-def test_a_settings_file_with_a_mistake_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_a_settings_file_with_a_mistake_is_refused_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "settings.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as error:

@@ -11,7 +11,18 @@ import textgen
 
 PACKAGE = Path(textgen.__file__).parent
 GROUND = ("errors", "version", "atomic", "config", "device", "plots")
-ROOMS = (*GROUND, "text", "run", "models", "generation", "evaluation", "training", "analysis", "cli", "__main__")
+ROOMS = (
+    *GROUND,
+    "text",
+    "run",
+    "models",
+    "generation",
+    "evaluation",
+    "training",
+    "analysis",
+    "cli",
+    "__main__",
+)
 # Where torch may not be imported when the module loads. batches.py ends the text room's part without it.
 WITHOUT_TORCH = ("errors", "version", "atomic", "config", "device", "plots", "text", "run", "cli")
 

@@ -1,4 +1,7 @@
-"""What the README shows works: every textgen and scripts line runs, in order, the long ones with a smaller budget."""
+"""What the README shows works: every textgen and scripts line runs, in order.
+
+Those that take long run with a smaller budget.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,10 @@ def shell_lines() -> list[str]:
 def smaller(arguments: list[str]) -> list[str]:
     """The same command with a budget for a test: a few steps of a tiny network, one epoch of regression."""
     if arguments[:1] == ["scripts/regression.py"]:
-        kept = [argument for argument in arguments if argument != "--keras"]  # the comparison has its own test
-        return [*kept, "--epochs", "1", "--repeats", "1"]
+        kept = [
+            argument for argument in arguments if argument != "--keras"
+        ]  # the comparison has its own test
+        return [*kept, "--epochs", "1", "--repeats", "3"]
     if arguments[:1] != ["train"] or "--resume" in arguments:
         return arguments
     if "--minutes" in arguments:
@@ -52,10 +57,9 @@ def call(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     arguments = smaller(arguments)
     module = ["-m", "textgen"] if program == "textgen" else []
     environment = os.environ | {"XDG_CACHE_HOME": str(cwd / "cache"), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, *module, *arguments],
-        cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    command = [sys.executable, *module, *arguments]
+    pipes = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    return subprocess.run(command, cwd=cwd, env=environment, timeout=120, check=False, **pipes)
 
 
 @pytest.mark.parametrize("line", shell_lines(), ids=lambda line: line[:60])
@@ -73,7 +77,12 @@ def test_the_python_of_the_readme_works(clone: Path) -> None:
     (code,) = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=clone, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=clone,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout

@@ -117,7 +117,9 @@ def interrupt(process: subprocess.Popen[str], run: Path, number: signal.Signals)
     assert len(list(run.glob("training/step-*"))) == 1
 
 
-def test_ctrl_c_saves_and_standard_input_is_kept_for_resuming(folder: Path, never_killed: dict[str, Any]) -> None:
+def test_ctrl_c_saves_and_standard_input_is_kept_for_resuming(
+    folder: Path, never_killed: dict[str, Any]
+) -> None:
     run = folder / "piped"
     process = textgen("train", "-", "--run", "piped", *SETTINGS, cwd=folder, stdin=subprocess.PIPE)
     assert process.stdin is not None

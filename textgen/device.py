@@ -59,7 +59,7 @@ ONE_THREAD_HIDDEN_SIZE = 256
 
 
 def resolve_threads(requested: int | None, *, hidden_size: int) -> int:
-    """The number of CPU threads: as asked for, else one for a small network, else every processor there is."""
+    """CPU threads to use: as asked for, else one for a small network and every processor for others."""
     if requested is not None:
         return requested
     if hidden_size <= ONE_THREAD_HIDDEN_SIZE:
@@ -67,6 +67,18 @@ def resolve_threads(requested: int | None, *, hidden_size: int) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def wait_briefly() -> None:
+    """Let idle threads of torch spin for microseconds before they sleep; works only before torch is imported.
+
+    A recurrent layer hands out work and waits for it at every time step. Threads that spin as long as GNU
+    OpenMP's default says keep, where another program takes a processor, the very thread from running that
+    they wait for. Measured on two cores with a layer of 384 units: beside one busy process 500 tokens/s with
+    the default and 21,000 with this; alone no difference beyond noise. What the user has set is left alone.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def set_up(device: str, *, threads: int, seed: int, deterministic: bool) -> None:

@@ -47,7 +47,13 @@ def draw_loss(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None
     best = [record for record in metrics if record["kind"] == "val" and record["best"]]
     if best:
         epoch, loss = best[-1]["epoch"], best[-1]["nats_per_token"]
-        ring: dict[str, Any] = {"color": "black", "markersize": 10, "fillstyle": "none", "linestyle": "none", "marker": "o"}
+        ring: dict[str, Any] = {
+            "color": "black",
+            "markersize": 10,
+            "fillstyle": "none",
+            "linestyle": "none",
+            "marker": "o",
+        }
         axes.plot(epoch, loss, label=f"best: {loss:.3f} nats/token", **ring)
     losses = [record["nats_per_token"] for record in metrics if record["kind"] in styles]
     if losses:

@@ -138,7 +138,9 @@ def test_with_no_settings_everything_is_chosen_printed_and_kept(cli: Cli, tmp_pa
     assert result.exit_code == 0
     config = Run(tmp_path / "runs" / "corpus").config
     assert None not in vars(config.model).values()
-    resolved = {name: value for name, value in vars(config.training).items() if name not in ("epochs", "steps")}
+    resolved = {
+        name: value for name, value in vars(config.training).items() if name not in ("epochs", "steps")
+    }
     assert None not in resolved.values()
     assert config.training.device != "auto"
     assert config.training.precision != "auto"
@@ -171,7 +173,9 @@ def test_an_option_reaches_the_run_and_changes_what_is_learnt(
 ) -> None:
     settings = [*TINY, "--dropout", 0.1, "--precision", "float32"]
     plain = json.loads(cli("train", "corpus.txt", *settings, "--run", "plain", "--json").out)
-    changed = json.loads(cli("train", "corpus.txt", *settings, option, value, "--run", "changed", "--json").out)
+    changed = json.loads(
+        cli("train", "corpus.txt", *settings, option, value, "--run", "changed", "--json").out
+    )
     name = option[2:].replace("-", "_")
     assert getattr(getattr(Run("changed").config, section), name) == value
     assert changed["nats_per_token"] != plain["nats_per_token"]
@@ -187,7 +191,19 @@ def test_tied_weights_are_one(cli: Cli) -> None:
 
 
 def test_epochs_are_passes_over_the_training_text(cli: Cli) -> None:
-    arguments = ["--hidden-size", 8, "--batch-size", 4, "--seq-len", 16, "--epochs", 2, "--run", "epochs", "--json"]
+    arguments = [
+        "--hidden-size",
+        8,
+        "--batch-size",
+        4,
+        "--seq-len",
+        16,
+        "--epochs",
+        2,
+        "--run",
+        "epochs",
+        "--json",
+    ]
     result = json.loads(cli("train", "corpus.txt", *arguments).out)
     pairs = int(len(TEXT) * 0.9) - 1
     windows = math.ceil(pairs // 4 / 16)
@@ -198,8 +214,8 @@ def test_early_stopping_ends_a_run_that_gets_worse_and_can_be_turned_off(cli: Cl
     # What is learnt from the training text is wrong of the validation text, so the loss there rises.
     (tmp_path / "one.txt").write_text("abababababab\n" * 300)
     (tmp_path / "other.txt").write_text("bbaabbaabbaa\n" * 30)
-    arguments = ["train", "one.txt", "--val", "other.txt", "--hidden-size", 16, "--steps", 120, "--patience", 2,
-                 "--batch-size", 4, "--seq-len", 16, "--evaluations", 24, "--json"]  # fmt: skip
+    arguments = "train one.txt --val other.txt --hidden-size 16 --steps 120 --patience 2 --json".split()
+    arguments += "--batch-size 4 --seq-len 16 --evaluations 24".split()
     stopped = json.loads(cli(*arguments, "--run", "stopped").out)
     full = json.loads(cli(*arguments, "--no-early-stopping", "--run", "full").out)
     assert stopped["steps"] < 120
@@ -253,7 +269,9 @@ def test_a_mistake_gives_one_line_and_a_non_zero_exit(
 def test_fine_tuning_keeps_the_old_rows_and_adds_the_new_ones(cli: Cli, tmp_path: Path) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "old")
     (tmp_path / "new.txt").write_text(TEXT.replace("dogs", "Ωλ"))
-    started = cli("train", "new.txt", "--from", "old", "--steps", 1, "--learning-rate", 1e-9, "--run", "new", "--json")
+    started = cli(
+        "train", "new.txt", "--from", "old", "--steps", 1, "--learning-rate", 1e-9, "--run", "new", "--json"
+    )
     old, new = Run("old").load_weights(), Run("new").load_weights()
     size = len(old["token_ids"])
     assert len(new["token_ids"]) == size + 3  # the bytes CE A9 and CE BB
@@ -276,10 +294,19 @@ def test_info_says_what_a_run_is_and_lists_the_runs(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--cell", "gru")
     final = Run("runs/corpus").metrics()[-1]
     said = cli("info", "runs/corpus").out
-    for part in ("1 x 8 gru", "corpus.txt", "12 steps", f"{final['nats_per_token']:.4f} nats/token", "complete"):
+    for part in (
+        "1 x 8 gru",
+        "corpus.txt",
+        "12 steps",
+        f"{final['nats_per_token']:.4f} nats/token",
+        "complete",
+    ):
         assert part in said
     assert "runs/corpus: 1 x 8 gru" in cli("info").out
-    assert json.loads(cli("info", "runs/corpus", "--json").out)["best"]["nats_per_token"] == final["nats_per_token"]
+    assert (
+        json.loads(cli("info", "runs/corpus", "--json").out)["best"]["nats_per_token"]
+        == final["nats_per_token"]
+    )
     assert [run["run"] for run in json.loads(cli("info", "--json").out)["runs"]] == ["runs/corpus"]
 
 

@@ -21,14 +21,18 @@ COUNTS[[3, 5, 8, 13, 21]] = [10, 40, 20, 25, 5]
 @pytest.fixture
 def model() -> LanguageModel:
     torch.manual_seed(0)
-    config = ModelConfig(vocab_size=5, embedding_dim=6, hidden_size=12, num_layers=2, cell="lstm", dropout=0.5)
+    config = ModelConfig(
+        vocab_size=5, embedding_dim=6, hidden_size=12, num_layers=2, cell="lstm", dropout=0.5
+    )
     return LanguageModel(config, Rows.from_counts(COUNTS)).train()
 
 
 @pytest.fixture
 def token_ids() -> np.ndarray:
     # 7 and 30 are tokens that training never saw.
-    return np.random.default_rng(1).choice([3, 5, 8, 13, 21, 7, 30], size=1300, p=[0.2] * 4 + [0.1, 0.05, 0.05])
+    return np.random.default_rng(1).choice(
+        [3, 5, 8, 13, 21, 7, 30], size=1300, p=[0.2] * 4 + [0.1, 0.05, 0.05]
+    )
 
 
 @torch.no_grad()
@@ -87,7 +91,9 @@ def test_with_a_window_the_state_is_reset_every_so_many_tokens(
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
 
 
-def test_lanes_read_equal_stretches_each_from_its_own_start(model: LanguageModel, token_ids: np.ndarray) -> None:
+def test_lanes_read_equal_stretches_each_from_its_own_start(
+    model: LanguageModel, token_ids: np.ndarray
+) -> None:
     loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, lanes=3)
     length = len(token_ids) // 3
     rows = model.rows.to_rows(token_ids)

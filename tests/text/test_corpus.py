@@ -29,7 +29,7 @@ def text_of(corpus, part="train", mark="|"):
     return "".join(mark if isinstance(item, Separator) else item for item in corpus.stream(part))
 
 
-@given(st.text(st.sampled_from("ab é\n"), min_size=20, max_size=200), st.floats(0.1, 0.9))
+@given(st.text(st.sampled_from("ab é\n"), min_size=30, max_size=200), st.floats(0.1, 0.9))
 def test_one_document_is_cut_at_exactly_its_character(tmp_path_factory, text, fraction):
     path = write(tmp_path_factory.mktemp("one"), {"a.txt": text}) / "a.txt"
     corpus = corpus_of(path, val_fraction=fraction)

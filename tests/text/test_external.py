@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -149,7 +149,6 @@ def test_end_of_text_is_one_that_its_literal_text_does_not_produce(case, text):
 
 
 @given(documents=st.lists(hard_texts.filter(bool), min_size=1, max_size=3), size=st.integers(1, 50))
-@settings(deadline=None)
 def test_a_stream_gives_the_ids_of_each_document_in_one_call(case, documents, size):
     tokenizer = case[2]
     stream = [item for document in documents for item in (Separator(1, 1), document)][1:]

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.errors import TokenizerError
@@ -81,7 +81,6 @@ def test_the_saved_file_gives_the_same_ids_in_the_plain_library(tokenizer, text)
 @given(
     documents=st.lists(st.one_of(hard_texts, long_texts).filter(bool), min_size=1, max_size=4), data=st.data()
 )
-@settings(deadline=None)
 def test_a_stream_gives_the_ids_of_each_document_in_one_call(tokenizer, documents, data):
     stream = []
     for index, document in enumerate(documents):

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from textgen.device import wait_briefly
 from textgen.errors import TextgenError
 from textgen.version import VERSION
 
@@ -38,6 +39,7 @@ def group() -> None:
 
 def main() -> None:
     """Run it: what the user can fix is one line on standard error; a bug keeps its traceback."""
+    wait_briefly()
     try:
         group.main(prog_name="textgen", standalone_mode=False)
     except TextgenError as error:

@@ -56,8 +56,9 @@ class LanguageModel(nn.Module):
         self.dropout = LockedDropout(config.dropout)
         self.head = nn.Linear(config.hidden_size, config.vocab_size)
         if config.tie_weights:
-            # Numbers around 1, torch's start for an embedding, would put a head's first logits far from 0.
-            nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.5)
+            # An embedding starts well with numbers around 1, a head, whose logits should be near 0, around
+            # hidden_size**-0.5. One table for both starts at their geometric mean.
+            nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.25)
             self.head.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:

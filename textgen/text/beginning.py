@@ -1,4 +1,4 @@
-"""What a text without a prompt stands after: where sampling starts, and what the first token is scored after."""
+"""What a text without a prompt stands after: where sampling and scoring start."""
 
 from __future__ import annotations
 

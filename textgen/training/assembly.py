@@ -207,7 +207,8 @@ def _build_tokenizer(data: DataConfig, corpus: Corpus, reporter: Reporter) -> To
         before, after = measured.example
         reporter.line(
             f"{data.tokenizer} loses {measured.lost_characters:,} of {measured.characters:,} characters, in "
-            f"{measured.lost_documents:,} of {measured.documents:,} documents: {before!r} comes back as {after!r}."
+            f"{measured.lost_documents:,} of {measured.documents:,} documents: "
+            f"{before!r} comes back as {after!r}."
         )
     return tokenizer
 

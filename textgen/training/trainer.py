@@ -55,6 +55,7 @@ RECORDS = 200  # lines of training loss in metrics.jsonl over the whole budget
 BAR_SECONDS = 0.5  # between two looks at the figures: each look waits for the device
 CHECKPOINT_SECONDS = 60.0  # at most so much work is lost to a crash
 SAMPLE_TOKENS = 120
+SHORTEST_LANE = 256  # tokens
 
 
 @dataclass
@@ -242,8 +243,7 @@ class Trainer:
     def _evaluate(self, progress: float) -> None:
         """Validate, keep the weights if they are the best so far, show a line of figures and a sample."""
         assert self.config.eval_tokens is not None
-        token_ids = self.val_token_ids[: self.config.eval_tokens]
-        lanes = max(1, min(self.config.batch_size, len(token_ids) // 256))
+        token_ids, lanes = spread(self.val_token_ids, self.config.eval_tokens, self.config.batch_size)
         loss = evaluate(
             self.model, token_ids, vocab_size=self.tokenizer.vocab_size, start_row=self.start_row, lanes=lanes
         )
@@ -337,6 +337,19 @@ class Trainer:
     def _replace_best(self) -> None:
         if self.best_weights:
             save_weights(self.run.path / WEIGHTS, self.best_weights)
+
+
+def spread(token_ids: np.ndarray, num_tokens: int, most_lanes: int) -> tuple[np.ndarray, int]:
+    """About num_tokens of token_ids (N,) in equal stretches from places spread evenly over it, and how many.
+
+    A stretch is at least SHORTEST_LANE tokens, so that the zero state at its start weighs little. Text
+    changes along a corpus: its first part alone would be another measure.
+    """
+    num_tokens = min(num_tokens, len(token_ids))
+    lanes = max(1, min(most_lanes, num_tokens // SHORTEST_LANE))
+    length = num_tokens // lanes
+    starts = np.linspace(0, len(token_ids) - length, lanes).astype(int)
+    return np.concatenate([token_ids[start : start + length] for start in starts]), lanes
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
