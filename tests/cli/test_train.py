@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from textgen.cli import main
-from textgen.run import Run
+from textgen.cli.train import CHOSEN
+from textgen.config import DataConfig, ModelConfig, TrainingConfig
+from textgen.run import Run, rows_of
+from textgen.text.batches import Batch, StreamBatches
 
 TEXT = "".join(f"Line {n}: the {n % 7} dogs and {n % 5} cats of {n * n % 89} streets.\n" for n in range(300))
 TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
@@ -149,6 +154,30 @@ def test_with_no_settings_everything_is_chosen_printed_and_kept(cli: Cli, tmp_pa
     assert f"learning rate {config.training.learning_rate:g}" in line
 
 
+@pytest.mark.parametrize("kind", ["char", "bpe", "word"])
+def test_validation_text_is_never_seen_in_training(
+    cli: Cli, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = int(len(TEXT) * 0.9)
+    # A word, and a character, that stand in the last tenth only.
+    (tmp_path / "marked.txt").write_text(TEXT[:cut] + TEXT[cut:].replace("dogs", "§xyz"))
+    seen: list[np.ndarray] = []
+    read = StreamBatches.__next__
+
+    def watch(batches: StreamBatches) -> Batch:
+        batch = read(batches)
+        seen.append(np.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1))
+        return batch
+
+    monkeypatch.setattr(StreamBatches, "__next__", watch)
+    cli("train", "marked.txt", "--tokenizer", kind, "--epochs", 2, "--hidden-size", 8, "--run", "marked")
+    run = Run("marked")
+    tokenizer, rows = run.tokenizer, rows_of(run.load_weights())
+    assert not {"§", "xyz", "x", "y", "z"} & {tokenizer.token_text(int(token_id)) for token_id in rows.token_ids}
+    for window in {tuple(lane) for batch in seen for lane in batch.tolist()}:
+        assert tokenizer.decode(rows.to_token_ids(np.array(window)).tolist()) in TEXT[:cut]
+
+
 @pytest.mark.parametrize(
     ("option", "value", "section"),
     [
@@ -179,6 +208,18 @@ def test_an_option_reaches_the_run_and_changes_what_is_learnt(
     name = option[2:].replace("-", "_")
     assert getattr(getattr(Run("changed").config, section), name) == value
     assert changed["nats_per_token"] != plain["nats_per_token"]
+
+
+@pytest.mark.parametrize("section", [DataConfig, ModelConfig, TrainingConfig])
+def test_the_help_shows_the_default_of_the_dataclass(cli: Cli, section: type) -> None:
+    shown = " ".join(cli("train", "--help").out.split())
+    for entry in dataclasses.fields(section):
+        if entry.name in ("corpus", "vocab_size"):
+            continue
+        default = "chosen" if entry.name in CHOSEN else entry.default
+        assert entry.metadata["help"] in shown
+        if default is not None and not isinstance(default, bool):
+            assert f"{entry.metadata['help']} [default: {default}]" in shown
 
 
 def test_tied_weights_are_one(cli: Cli) -> None:

@@ -106,11 +106,9 @@ class Training:
 
     def _draw(self) -> None:
         if can_draw():
-            draw_loss(
-                self.run.metrics(),
-                f"{self.run.path.name}: {describe(self.run.config)}",
-                self.run.path / "loss.png",
-            )
+            facts = self.run.facts()
+            title = f"{self.run.path.name}: {facts['network']}, {facts['parameters']:,} parameters"
+            draw_loss(self.run.metrics(), title, self.run.path / "loss.png")
 
 
 # -- a new run ------------------------------------------------------------

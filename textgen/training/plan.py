@@ -40,8 +40,10 @@ def table(train_tokens: int, minutes: float, device: str) -> Sizes:
     """
     if train_tokens < 20_000:
         return Sizes(hidden_size=128, num_layers=1, dropout=0.3, learning_rate=7e-3)
+    if train_tokens < 100_000:
+        return Sizes(hidden_size=256, num_layers=1, dropout=0.5, learning_rate=7e-3)
     if train_tokens < 500_000:
-        return Sizes(hidden_size=256, num_layers=1, dropout=0.3, learning_rate=7e-3)
+        return Sizes(hidden_size=384, num_layers=1, dropout=0.5, learning_rate=7e-3)
     if device != "cpu":
         return Sizes(hidden_size=1024, num_layers=2, dropout=0.4, learning_rate=2e-3)
     if minutes >= 8:
