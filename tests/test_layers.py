@@ -45,6 +45,7 @@ def imported_rooms(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names = [node.module or ""]
+            assert names != ["textgen"], f"{path}: import from a room, not from the package"
         rooms |= {name.split(".")[1] for name in names if name.startswith("textgen.")}
     return rooms
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,8 @@ def smaller(arguments: list[str]) -> list[str]:
     if "--minutes" in arguments:
         at = arguments.index("--minutes")
         arguments = arguments[:at] + arguments[at + 2 :]
+    if "runs/long" in arguments:  # to be interrupted
+        return [*arguments, "--steps", "400", *SMALL[2:]]
     fixed = "--from" in arguments or "--config" in arguments
     return arguments + (SMALL[:2] if fixed else SMALL)
 
@@ -52,25 +56,33 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def call(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def start(line: str, cwd: Path) -> subprocess.Popen[str]:
     program, *arguments = shlex.split(line, comments=True)
-    arguments = smaller(arguments)
     module = ["-m", "textgen"] if program == "textgen" else []
+    command = [sys.executable, *module, *smaller(arguments)]
     environment = os.environ | {"XDG_CACHE_HOME": str(cwd / "cache"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *module, *arguments]
-    pipes = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-    return subprocess.run(command, cwd=cwd, env=environment, timeout=120, check=False, **pipes)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def press_ctrl_c(process: subprocess.Popen[str], run: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not (run / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("line", shell_lines(), ids=lambda line: line[:60])
 def test_a_line_of_the_readme_works(line: str, clone: Path) -> None:
-    if "--resume" in line:  # the line before was interrupted, says the README: make it so
-        run = clone / shlex.split(line, comments=True)[-1]
-        metrics = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
-        (run / "metrics.jsonl").write_text("".join(line for line in metrics if '"final"' not in line))
-    result = call(line, clone)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout or "--output" in line
+    interrupted = "press Ctrl-C" in line
+    process = start(line, clone)
+    if interrupted:
+        press_ctrl_c(process, clone / "runs" / "long")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == (130 if interrupted else 0), err
+    assert out or "--output" in line
 
 
 def test_the_python_of_the_readme_works(clone: Path) -> None:
@@ -92,4 +104,5 @@ def test_the_two_commands_stand_in_the_readme() -> None:
     first, second = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
     assert "textgen train data/faq.txt" in first
     assert "textgen sample" in first
+    assert "@@" not in README
     assert second.endswith("-m pytest")

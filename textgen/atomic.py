@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 def _flush(path: Path) -> None:
     """Ask the system to put a file, or a folder's list of names, on the disk."""
@@ -49,6 +54,25 @@ def _umask() -> int:
 
 
 @contextmanager
+def only_one(folder: Path) -> Iterator[bool]:
+    """Whether this process is the only one in the block for this folder; the system frees it when one dies.
+
+    Where the system has no such lock (Windows), it is always True.
+    """
+    if fcntl is None:
+        yield True
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+@contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """A folder to fill: it appears at path, whole, when the block ends without an error, else not at all.
 
@@ -59,9 +83,8 @@ def new_directory(path: Path) -> Iterator[Path]:
     try:
         building.chmod(0o777 & ~_umask())
         yield building
-        for file in building.iterdir():
-            _flush(file)
-        _flush(building)
+        for entry in (*building.rglob("*"), building):
+            _flush(entry)
         try:
             building.rename(path)
         except OSError as error:

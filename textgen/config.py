@@ -335,6 +335,10 @@ class TrainOptions:
         _check_choice("device", self.device, DEVICES)
         _check_choice("precision", self.precision, PRECISIONS)
         _check_ranges(self)
+        if self.val is not None and self.val_fraction is not None:
+            raise ConfigError("val and val_fraction do not go together: leave one out")
+        if self.early_stopping is False and self.patience is not None:
+            raise ConfigError("patience does nothing without early stopping: leave it out")
 
     def said(self, config_class: type) -> dict[str, Any]:
         """What the user said of the options that a config class holds."""
@@ -350,6 +354,11 @@ def options_from_run_config(config: Mapping[str, Any]) -> dict[str, Any]:
         name: value for name, value in sections[1].items() if name != "vocab_size"
     }  # the number of rows
     options["from_run"] = config.get("from_run")
+    # What another option makes void was never used, and saying both would be refused.
+    if options.get("val") is not None:
+        del options["val_fraction"]
+    if not options.get("early_stopping", True):
+        del options["patience"]
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -371,6 +380,8 @@ def read_options(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not {"data", "model", "training"} <= content.keys():
             raise ConfigError(f"{path}: not the config.json of a run; settings files are TOML")
         content = options_from_run_config(content)
+    elif "from" in content:
+        content["from_run"] = content.pop("from")  # as on the command line; `from` cannot be a field's name
     options = vars(from_mapping(TrainOptions, content, str(path)))
     return {name: value for name, value in options.items() if value is not None}
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from textgen.errors import ConfigError
+from textgen.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -59,14 +61,20 @@ ONE_THREAD_HIDDEN_SIZE = 256
 
 
 def resolve_threads(requested: int | None, *, hidden_size: int) -> int:
-    """CPU threads to use: as asked for, else one for a small network and every processor for others."""
+    """CPU threads to use: as asked for, else one for a small network and every processor for others.
+
+    Raises ConfigError for more threads than could do any good.
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if requested is not None:
+        if requested > 8 * processors:
+            raise ConfigError(
+                f"threads={requested}: too many for the {processors} processors here; use fewer"
+            )
         return requested
     if hidden_size <= ONE_THREAD_HIDDEN_SIZE:
         return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return processors
 
 
 def wait_briefly() -> None:
@@ -93,6 +101,28 @@ def set_up(device: str, *, threads: int, seed: int, deterministic: bool) -> None
         # cuBLAS reads this when it starts; without it torch refuses to promise determinism.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn running out of memory, on a CPU or a GPU, into one line for the user; a bug stays what it is.
+
+    Raises TrainingError.
+    """
+    import torch
+
+    # On a GPU it is a class of its own; on a CPU only the words of a RuntimeError tell.
+    words = ("not enough memory", "can't allocate memory", "Storage size calculation overflowed")
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        is_one = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_one and not any(word in str(error) for word in words):
+            raise
+        raise TrainingError(
+            "out of memory: the network or its batches are too large for this machine. "
+            "Use a smaller --batch-size, --seq-len or --hidden-size."
+        ) from error
 
 
 def torch_dtype(precision: str) -> torch.dtype:

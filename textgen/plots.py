@@ -6,9 +6,12 @@ Needs matplotlib (extra `plot`).
 from __future__ import annotations
 
 import importlib.util
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from textgen.atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,5 +66,7 @@ def draw_loss(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None
         margin = 0.05 * max(top - ordered[0], 0.01)
         axes.set_ylim(ordered[0] - margin, top + 4 * margin)
     axes.legend(frameon=False)
-    axes.set_title(title, loc="left", fontsize=10)
-    figure.savefig(path, format="png")
+    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    write_file(path, image.getvalue())

@@ -89,7 +89,9 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load_file(path)
     except FileNotFoundError:
-        raise RunError(f"{path}: no such file; the run has no weights yet. Train it first.") from None
+        raise RunError(
+            f"{path}: no such file: no weights yet. Go on with: textgen train --resume {path.parent}"
+        ) from None
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path}: not a readable safetensors file ({error})") from error
 
@@ -176,8 +178,18 @@ class Run:
         """The measurements so far, oldest first; a last line that a crash left half written is left out."""
         if not self.metrics_path.is_file():
             return []
+        records = []
         lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith("\n"):
+                break
+            try:
+                record = json.loads(line)
+                records.append(record | {"kind": record["kind"], "step": record["step"]})
+            except (ValueError, TypeError, KeyError) as error:
+                where = f"{self.metrics_path}, line {number}"
+                raise RunError(f"{where}: not a measurement; remove the line") from error
+        return records
 
     def facts(self) -> dict[str, Any]:
         """What a person wants to know of a run, by name; `best` is None before the first evaluation."""
@@ -211,7 +223,7 @@ def describe(config: RunConfig) -> str:
         f"{model.num_layers} x {model.hidden_size} {model.cell}, embedding {model.embedding_dim}, "
         f"dropout {model.dropout:g}, batch {training.batch_size} x {training.seq_len}, "
         f"learning rate {training.learning_rate:g}, {budget}, {training.device} {training.precision}, "
-        f"{training.threads} threads, seed {training.seed}"
+        f"{training.threads} thread{'s' * (training.threads != 1)}, seed {training.seed}"
     )
 
 
@@ -224,7 +236,9 @@ def all_runs(root: Path) -> list[Run]:
     """The runs in a folder, the most recently written first."""
     if not root.is_dir():
         return []
-    runs = [Run(path) for path in root.iterdir() if (path / CONFIG).is_file()]
+    # A name with a dot in front is a directory that a killed process left half made.
+    names = [path for path in root.iterdir() if not path.name.startswith(".")]
+    runs = [Run(path) for path in names if (path / CONFIG).is_file()]
     return sorted(runs, key=lambda run: _last_written(run.path), reverse=True)
 
 

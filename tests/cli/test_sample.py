@@ -432,4 +432,4 @@ def test_to_a_terminal_text_comes_as_it_is_drawn(run):
                 break
         assert process.wait(20) == 130
     os.close(controller)
-    assert 0 < len(pieces[0]) < 100  # not a block of kilobytes
+    assert 0 < len(pieces[0]) < 2000  # not a block of kilobytes, also when the reader was slow

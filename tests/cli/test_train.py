@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from textgen.atomic import only_one
 from textgen.cli import main
 from textgen.cli.train import CHOSEN
 from textgen.config import DataConfig, ModelConfig, TrainingConfig
@@ -134,7 +136,7 @@ def test_a_tiny_corpus_trains_and_a_line_says_what_shrank(cli: Cli, tmp_path: Pa
     assert result.exit_code == 0
     (line,) = [line for line in result.out.splitlines() if "corpus is small" in line]
     training = Run(tmp_path / "runs" / "tiny").config.training
-    assert f"{training.batch_size} windows of {training.seq_len} tokens" in line
+    assert f"from 32 x 64 to {training.batch_size} x {training.seq_len} tokens" in line
     assert training.batch_size * training.seq_len < 1800
 
 
@@ -173,7 +175,8 @@ def test_validation_text_is_never_seen_in_training(
     cli("train", "marked.txt", "--tokenizer", kind, "--epochs", 2, "--hidden-size", 8, "--run", "marked")
     run = Run("marked")
     tokenizer, rows = run.tokenizer, rows_of(run.load_weights())
-    assert not {"§", "xyz", "x", "y", "z"} & {tokenizer.token_text(int(token_id)) for token_id in rows.token_ids}
+    known = {tokenizer.token_text(int(token_id)) for token_id in rows.token_ids}
+    assert not {"§", "xyz", "x", "y", "z"} & known
     for window in {tuple(lane) for batch in seen for lane in batch.tolist()}:
         assert tokenizer.decode(rows.to_token_ids(np.array(window)).tolist()) in TEXT[:cut]
 
@@ -255,9 +258,9 @@ def test_early_stopping_ends_a_run_that_gets_worse_and_can_be_turned_off(cli: Cl
     # What is learnt from the training text is wrong of the validation text, so the loss there rises.
     (tmp_path / "one.txt").write_text("abababababab\n" * 300)
     (tmp_path / "other.txt").write_text("bbaabbaabbaa\n" * 30)
-    arguments = "train one.txt --val other.txt --hidden-size 16 --steps 120 --patience 2 --json".split()
+    arguments = "train one.txt --val other.txt --hidden-size 16 --steps 120 --json".split()
     arguments += "--batch-size 4 --seq-len 16 --evaluations 24".split()
-    stopped = json.loads(cli(*arguments, "--run", "stopped").out)
+    stopped = json.loads(cli(*arguments, "--patience", 2, "--run", "stopped").out)
     full = json.loads(cli(*arguments, "--no-early-stopping", "--run", "full").out)
     assert stopped["steps"] < 120
     assert full["steps"] == 120
@@ -364,3 +367,81 @@ def test_a_loss_that_is_no_longer_a_number_ends_the_run_in_one_line(cli: Cli) ->
     assert result.exit_code == 1
     assert "lower --learning-rate" in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_a_loss_that_is_no_number_at_an_evaluation_is_never_kept(cli: Cli) -> None:
+    settings = ["--clip-norm", 1e30, "--learning-rate", 1e35, "--precision", "float32", "--cell", "rnn"]
+    result = cli("train", "corpus.txt", *settings, "--steps", 1, "--evaluations", 1, "--hidden-size", 8)
+    assert "lower --learning-rate" in result.err
+    assert not Run("runs/corpus").has_weights
+
+
+def test_a_network_that_no_memory_holds_is_refused_in_one_line(cli: Cli, tmp_path: Path) -> None:
+    assert "out of memory" in cli("train", "corpus.txt", "--hidden-size", 10**8, "--steps", 1).only_error
+    assert not (tmp_path / "runs").exists()
+
+
+def forget_the_end(metrics: Path) -> None:
+    """Make a complete run look as if it was killed before its last evaluation."""
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(line for line in lines if '"final"' not in line))
+
+
+def test_a_run_that_lost_its_checkpoints_is_not_begun_again_in_silence(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "old")
+    cli("train", "corpus.txt", "--from", "old", "--steps", 2, "--run", "new")
+    for run in ("old", "new"):
+        metrics = Run(run).metrics_path
+        forget_the_end(metrics)
+        shutil.rmtree(Run(run).training_directory)
+        assert f"--from {run}" in cli("train", "--resume", run).only_error
+
+
+def test_fine_tuning_keeps_the_start_when_nothing_is_better(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--steps", 60, "--run", "old")
+    before = json.loads(cli("eval", "old", "--json").out)["nats_per_token"]
+    worse = cli("train", "corpus.txt", "--from", "old", "--steps", 6, "--learning-rate", 100.0, "--json")
+    assert json.loads(worse.out)["best_step"] == 0
+    assert json.loads(worse.out)["nats_per_token"] == pytest.approx(before, rel=1e-4)
+
+
+def test_a_run_being_trained_is_not_trained_twice(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    metrics = Run("one").metrics_path
+    forget_the_end(metrics)
+    with only_one(Run("one").training_directory):
+        result = cli("train", "--resume", "one")
+    assert result.exit_code == 1
+    assert "another process" in result.err
+
+
+def test_one_damaged_run_does_not_hide_the_others(cli: Cli, tmp_path: Path) -> None:
+    cli("train", "corpus.txt", *TINY)
+    (tmp_path / "runs" / "bad").mkdir()
+    (tmp_path / "runs" / "bad" / "config.json").write_text("{")
+    listed = cli("info").out.splitlines()
+    assert any(line.startswith("runs/bad: not readable") for line in listed)
+    assert any(line.startswith("runs/corpus: 1 x 8 lstm") for line in listed)
+
+
+def test_what_would_do_nothing_is_refused(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "val.txt").write_text(TEXT[:500])
+    (tmp_path / "records.jsonl").write_text('{"text": "some words"}\n' * 50)
+    refused = [
+        ["--val", "val.txt", "--val-fraction", 0.2],
+        ["--no-early-stopping", "--patience", 2],
+    ]
+    for options in refused:
+        assert cli("train", "corpus.txt", *TINY, *options).only_error
+    assert cli("train", "records.jsonl", "--field", "text", "--documents", "line", *TINY).only_error
+    cli("train", "corpus.txt", *TINY)
+    assert "--part" in cli("eval", "runs/corpus", "val.txt", "--part", "test").only_error
+    assert "--field" in cli("eval", "runs/corpus", "--field", "text").only_error
+
+
+def test_a_bpe_run_writes_down_its_sizes(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--tokenizer", "bpe", "--run", "bpe")
+    data = Run("bpe").config.data
+    assert (data.vocab_size, data.min_frequency) == (2048, 2)
+    # The command line replaces a tokenizer with all that was said of it.
+    assert cli("train", "--config", "bpe/config.json", "--tokenizer", "char", "--run", "char").exit_code == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from textgen.config import ModelConfig
-from textgen.evaluation.evaluate import TokenScorer, evaluate
+from textgen.evaluation.evaluate import Stretches, TokenScorer, evaluate
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
 
@@ -91,17 +91,17 @@ def test_with_a_window_the_state_is_reset_every_so_many_tokens(
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
 
 
-def test_lanes_read_equal_stretches_each_from_its_own_start(
+def test_stretches_are_read_each_from_a_zero_state_after_the_token_before_it(
     model: LanguageModel, token_ids: np.ndarray
 ) -> None:
-    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, lanes=3)
-    length = len(token_ids) // 3
+    stretches = Stretches(np.array([0, 400, 1100]), 200)
+    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, stretches=stretches)
     rows = model.rows.to_rows(token_ids)
     expected = 0.0
-    for lane in range(3):
-        before = 2 if lane == 0 else int(rows[lane * length - 1])
-        expected += sum(slow_nats(model, token_ids[lane * length : (lane + 1) * length], before))
-    assert loss.tokens == 3 * length
+    for start in stretches.starts.tolist():
+        before = int(rows[start - 1]) if start else 2
+        expected += sum(slow_nats(model, token_ids[start : start + 200], before))
+    assert loss.tokens == 600
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
 
 

@@ -91,7 +91,7 @@ def test_a_glob_is_one_source_sorted_at_every_depth(tmp_path):
 def test_standard_input_is_read_from_its_copy_as_plain_text(tmp_path):
     copy = write(tmp_path, {"copy.jsonl": "plain text"}) / "copy.jsonl"
     assert text_of(corpus_of("-", stdin=copy, val_fraction=0.2)) == "plain te"
-    with pytest.raises(CorpusError, match="standard input cannot be read here"):
+    with pytest.raises(CorpusError, match="there is no standard input"):
         corpus_of("-")
     with pytest.raises(CorpusError, match="once"):
         corpus_of("-", "-", stdin=copy)

@@ -28,8 +28,12 @@ def test_the_first_step_counts_and_a_late_one_does_no_harm() -> None:
 
 
 def test_a_budget_in_steps_ignores_the_clock() -> None:
-    assert Budget(steps=200).progress(50, seconds=1e6) == 0.25
+    assert Budget(steps=200).progress(50, tokens=10**9, seconds=1e6) == 0.25
+
+
+def test_a_budget_in_tokens_counts_tokens_alone() -> None:
+    assert Budget(tokens=1000).progress(10**6, tokens=250, seconds=1e6) == 0.25
 
 
 def test_a_budget_in_seconds_ignores_the_steps() -> None:
-    assert Budget(seconds=120).progress(10**6, seconds=30) == 0.25
+    assert Budget(seconds=120).progress(10**6, tokens=10**9, seconds=30) == 0.25

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+import signal
 import sys
+from types import FrameType
 
 import click
 
 from textgen.device import wait_briefly
-from textgen.errors import TextgenError
+from textgen.errors import Interrupted, TextgenError
 from textgen.version import VERSION
 
 COMMANDS = ("train", "sample", "eval", "info")
@@ -40,16 +44,33 @@ def group() -> None:
 def main() -> None:
     """Run it: what the user can fix is one line on standard error; a bug keeps its traceback."""
     wait_briefly()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal's encoding cannot show must not end a training of hours.
+            stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         group.main(prog_name="textgen", standalone_mode=False)
+        sys.stdout.flush()
     except TextgenError as error:
         _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.ctx.get_help() if error.ctx else "", file=sys.stderr)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message().replace("\n", " "), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(f"{error.filename or 'output'}: no space left; make room and try again", 1)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Interrupted("terminated", number)
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
 import click
 
-from textgen.cli.options import config_option
-from textgen.config import DEVICES, TrainingConfig
+from textgen.config import DEVICES
+from textgen.errors import ConfigError
 
 
 @click.command(name="eval")
 @click.argument("run_directory", metavar="RUN")
 @click.argument("file", required=False)
 @click.option(
-    "--part", type=click.Choice(["val", "test", "train"]), default="val", show_default=True,
-    help="Which part of the run's own corpus to read, when no FILE is named.",
+    "--part", type=click.Choice(["val", "test", "train"]),
+    help="Which part of the run's own corpus to read, when no FILE is named.  [default: val]",
 )  # fmt: skip
 @click.option(
     "--window", "reset_every", type=click.IntRange(min=1), metavar="N",
     help="Reset the state every N tokens, to compare with models of a fixed context.  [default: never]",
 )  # fmt: skip
-@config_option(TrainingConfig, "device", choices=DEVICES)
+@click.option("--field", metavar="TEXT", help="The field of FILE's records, if it is a .jsonl or .csv file.")
+@click.option("--encoding", metavar="TEXT", help="FILE's encoding.  [default: the corpus's]")
+@click.option(
+    "--device", type=click.Choice(DEVICES), default="auto", show_default=True,
+    help="Where to compute; auto takes a GPU if there is one.",
+)  # fmt: skip
 @click.option("--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the figures as one JSON object on standard output."
@@ -31,20 +37,23 @@ from textgen.config import DEVICES, TrainingConfig
 def command(
     run_directory: str,
     file: str | None,
-    part: str,
+    part: str | None,
     reset_every: int | None,
+    field: str | None,
+    encoding: str | None,
     device: str,
     cache_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Measure how well RUN predicts its validation text, or FILE.
+    """Measure how well RUN predicts its validation text, or FILE (- is standard input).
 
     Every token counts once, and the state is carried over the whole text.
     """
-    from textgen.device import resolve_device
+    from textgen.device import memory_errors, resolve_device
     from textgen.evaluation.report import evaluate_run
     from textgen.run import Run
     from textgen.text.corpus import Corpus
+    from textgen.text.sources import standard_input
     from textgen.text.store import TokenStore, default_cache_dir
     from textgen.training.progress import Reporter
 
@@ -52,17 +61,31 @@ def command(
     run = Run(run_directory)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     if file is None:
+        _refuse_without_file(field, encoding)
         store = run.open_store(cache, reporter.work)
-        part = run.require_part(store, part)
+        part = run.require_part(store, part or "val")
     else:
-        corpus = Corpus.whole(run.config.data, file)
-        store, part = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work), corpus.parts[0]
-    report = evaluate_run(
-        run, store, part, device=resolve_device(device), reset_every=reset_every, progress=reporter.work
-    )
+        if part is not None:
+            raise ConfigError("--part is of the run's own corpus: leave it out, or leave FILE out")
+        data = run.config.data
+        data = dataclasses.replace(data, field=field, encoding=encoding or data.encoding)
+        with standard_input((file,)) as stdin:
+            corpus = Corpus.whole(data, file, stdin)
+            store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
+        part = corpus.parts[0]
+    with memory_errors():
+        report = evaluate_run(
+            run, store, part, device=resolve_device(device), reset_every=reset_every, progress=reporter.work
+        )
     if as_json:
         source = {"run": str(run.path), "text": file or part, "window": reset_every}
         print(json.dumps(source | report.as_dict()))
         return
     for line in report.lines():
         reporter.line(line)
+
+
+def _refuse_without_file(field: str | None, encoding: str | None) -> None:
+    for name, value in {"--field": field, "--encoding": encoding}.items():
+        if value is not None:
+            raise ConfigError(f"{name} is of FILE: name one, or leave it out")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from textgen.errors import TextgenError
+
+if TYPE_CHECKING:
+    from textgen.run import Run
 
 
 @click.command(name="info")
@@ -20,14 +25,26 @@ def command(run_directory: str | None, as_json: bool) -> None:
         facts = Run(run_directory).facts()
         print(json.dumps(facts) if as_json else _in_lines(facts))
         return
-    listed = [run.facts() for run in all_runs(Path("runs"))]
+    listed = [_facts_or_error(run) for run in all_runs(Path("runs"))]
     if as_json:
         print(json.dumps({"runs": listed}))
     elif not listed:
         print("No runs in runs/ yet. Train one with: textgen train CORPUS")
     else:
         for facts in listed:
-            print(f"{facts['run']}: {facts['network']}, {_best(facts)}, {facts['status']}")
+            print(f"{facts['run']}: {facts.get('error') or _summary(facts)}")
+
+
+def _facts_or_error(run: Run) -> dict[str, Any]:
+    """A run's facts, or why they cannot be read: one damaged run must not hide the others."""
+    try:
+        return run.facts()
+    except TextgenError as error:
+        return {"run": str(run.path), "error": f"not readable ({error})"}
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    return f"{facts['network']}, {_best(facts)}, {facts['status']}"
 
 
 def _best(facts: dict[str, Any]) -> str:

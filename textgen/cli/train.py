@@ -28,8 +28,8 @@ from textgen.errors import ConfigError
 CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "precision": PRECISIONS}
 # What is chosen from corpus, budget and device when the user says nothing.
 CHOSEN = {
-    "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", "dropout", "batch_size",
-    "seq_len", "learning_rate", "minutes", "eval_tokens", "threads",
+    "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", "dropout", "learning_rate",
+    "minutes", "eval_tokens", "threads",
 }  # fmt: skip
 
 
@@ -100,17 +100,22 @@ def command(
 
 
 def merge(settings: dict[str, Any], given: dict[str, Any]) -> TrainOptions:
-    """The options of a settings file under those of the command line; one budget replaces another."""
-    budgets = {"minutes", "epochs", "steps"}
-    if given.keys() & budgets:
-        settings = {name: value for name, value in settings.items() if name not in budgets}
+    """The options of a settings file under those of the command line.
+
+    One budget replaces another, and a tokenizer replaces all that was said of another.
+    """
+    together = ({"minutes", "epochs", "steps"}, {"tokenizer", "vocab_size", "min_frequency", "end_of_text"})
+    for group, replacing in zip(together, (together[0], {"tokenizer"}), strict=True):
+        if given.keys() & replacing:
+            settings = {name: value for name, value in settings.items() if name not in group}
     return from_mapping(TrainOptions, settings | given, "options")
 
 
 def _refuse_beside_resume(given: dict[str, Any], settings: str | None) -> None:
     extra = sorted(given.keys() - {"cache_dir"}) + (["config"] if settings else [])
     if extra:
-        names = ", ".join("CORPUS" if name == "corpus" else "--" + name.replace("_", "-") for name in extra)
+        flags = {"corpus": "CORPUS", "from_run": "--from"}
+        names = ", ".join(flags.get(name, "--" + name.replace("_", "-")) for name in extra)
         raise ConfigError(f"--resume goes on with a run as it was: leave out {names}")
 
 

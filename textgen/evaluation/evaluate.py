@@ -1,6 +1,6 @@
 """Cross-entropy of a text under a model, every token counted once.
 
-    targets    t0  t1  t2  ...  tN-1         read in `lanes` equal stretches side by side, usually one
+    targets    t0  t1  t2  ...  tN-1
     inputs     s   t0  t1  ...  tN-2         s: the token that sampling starts after
 
 The state is carried over the whole text, or with `reset_every` set to zero after every so many tokens, to
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -86,6 +87,13 @@ def _first_nats(scorer: TokenScorer, first_row: int) -> float:
     return -math.log(scorer.rows.frequencies[first_row]) + scorer.seen_nats
 
 
+class Stretches(NamedTuple):
+    """Parts of a text to read side by side: where each starts (B,), and how many tokens each has."""
+
+    starts: np.ndarray
+    length: int
+
+
 @torch.no_grad()
 def evaluate(
     model: LanguageModel,
@@ -93,22 +101,23 @@ def evaluate(
     *,
     vocab_size: int,
     start_row: int | None,
-    lanes: int = 1,
+    stretches: Stretches | None = None,
     reset_every: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
     """The cross-entropy of token ids (N,) under a model, in the model's compute_dtype.
 
     vocab_size is the tokenizer's, all tokens counted. start_row is the row of the token that the text starts
-    after; None charges the first token by its training frequency. With lanes > 1 the text is read in that
-    many stretches side by side, each from a zero state, and fewer than `lanes` tokens at its end are left
-    out: quick and comparable with itself, for use during training. reset_every, in tokens, needs one lane.
-    progress is called with (tokens read, tokens in all).
+    after; None charges the first token by its training frequency. Given stretches, only they are read, side
+    by side, each from a zero state after the token before it: quick and comparable with itself, for use
+    during training. reset_every, in tokens, is for the whole text. progress is called with (tokens read,
+    tokens in all).
     """
-    assert lanes == 1 or reset_every is None
+    assert stretches is None or reset_every is None
     rows = model.rows
     scorer = TokenScorer(rows, vocab_size - rows.size)
-    length = len(token_ids) // lanes
+    starts, length = (np.zeros(1, np.int64), len(token_ids)) if stretches is None else stretches
+    lanes = len(starts)
     device = next(model.parameters()).device
     total = torch.zeros((), dtype=torch.float64, device="cpu" if device.type == "mps" else device)
     num_unseen = torch.zeros((), dtype=torch.int64, device=total.device)
@@ -119,12 +128,11 @@ def evaluate(
     if start_row is None:
         extra_nats, first = _first_nats(scorer, int(rows.to_rows(token_ids[:1])[0])), 1
     window = reset_every or max(WINDOW // lanes, 16)
-    lane_starts = np.arange(lanes)[:, None] * length
     for start in range(first, length, window):
         stop = min(start + window, length)
         # One token more to the left: the input of the first target. The text's own start stands before it
         # all.
-        positions = lane_starts + np.arange(start - 1, stop)[None, :]  # (B, T + 1)
+        positions = starts[:, None] + np.arange(start - 1, stop)[None, :]  # (B, T + 1)
         read = rows.to_rows(token_ids[positions.clip(min=0)])
         if start_row is not None:
             read[positions < 0] = start_row

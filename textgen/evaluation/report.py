@@ -41,9 +41,9 @@ class Report:
         """exp of nats per word, a word being a run of characters between white space."""
         return _exp(self.loss.total_nats / self.size.words) if self.size.words else math.inf
 
-    def as_dict(self) -> dict[str, float | int]:
-        """The figures by name, with their units in the names."""
-        return {
+    def as_dict(self) -> dict[str, float | int | None]:
+        """The figures by name, with their units in the names; None for one beyond what a float holds."""
+        figures = {
             "nats_per_token": self.loss.nats_per_token,
             "bits_per_character": self.bits_per_character,
             "bits_per_byte": self.bits_per_byte,
@@ -55,6 +55,7 @@ class Report:
             "bytes": self.size.bytes,
             "words": self.size.words,
         }
+        return {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
 
     def lines(self) -> list[str]:
         """The figures for a person."""
@@ -63,7 +64,7 @@ class Report:
             f"{self.loss.nats_per_token:.4f} nats/token",
             f"{self.bits_per_character:.4f} bits/character",
             f"{self.bits_per_byte:.4f} bits/byte",
-            f"{self.perplexity_per_token:.3f} perplexity per token, {self.perplexity_per_word:.1f} per word",
+            f"{self.perplexity_per_token:.3f} perplexity per token, {self.perplexity_per_word:.4g} per word",
             f"{self.loss.tokens:,} tokens, {self.size.characters:,} characters, {self.size.bytes:,} bytes; "
             f"{unseen:,} tokens that training never saw",
         ]

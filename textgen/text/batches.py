@@ -77,6 +77,11 @@ class StreamBatches(Iterator[Batch]):
         self._epoch, self._position = place["epoch"], place["position"]
         self._layout = self._lay_out(self._epoch)
 
+    @property
+    def tokens_per_epoch(self) -> int:
+        """How many targets an epoch has."""
+        return (len(self._tokens) - 1) // self._batch_size * self._batch_size
+
     def steps_per_epoch(self, epoch: int) -> int:
         """How many batches an epoch has: the same for all, but for one more where the wrap cuts a window."""
         return len(self._lay_out(epoch).window_starts)

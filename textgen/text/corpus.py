@@ -72,6 +72,8 @@ class Corpus:
         refuse_repeated_files(self._all_sources)
         if divided and config.field is not None and not self._has_records:
             raise CorpusError(f"--field {config.field}: there is no .jsonl or .csv file; leave --field out")
+        if divided:
+            self._refuse_idle_documents()
         self._sizes: dict[str, TextSize] = {}
 
     @classmethod
@@ -149,6 +151,14 @@ class Corpus:
                 characters[part] += cut
         self._refuse_too_little(characters)
         return shares
+
+    def _refuse_idle_documents(self) -> None:
+        all_records = all(file.format != "text" for source in self._all_sources for file in source.files)
+        if all_records and self._config.documents != "file":
+            raise CorpusError(
+                f"documents={self._config.documents!r} does not apply: "
+                "a record of a .jsonl or .csv file is a document"
+            )
 
     def _refuse_too_little(self, characters: dict[str, int]) -> None:
         names = ", ".join(source.name for source in self._all_sources)

@@ -84,7 +84,7 @@ def adopt(path: Path, end_of_text: str | None) -> tokenizers.Tokenizer:
         )
     for name in _NEW_NAMES:
         if name not in vocabulary and (
-            adopted := _with_end_of_text(data, name, max(vocabulary.values()) + 1, vocabulary)
+            adopted := _with_end_of_text(data, name, max(vocabulary.values(), default=-1) + 1, vocabulary)
         ):
             return adopted
     raise TokenizerError(
@@ -109,7 +109,10 @@ def _with_end_of_text(
         return None
     library.post_processor = naming(name, token_id)
     contexts = ("{}", " {}", "{} ", " {} ", "a{}b", "a {} b", "\n{}\n", "{0}{0}", ".{}.")
-    encodings = library.encode_batch_fast([context.format(name) for context in contexts])
+    try:
+        encodings = library.encode_batch_fast([context.format(name) for context in contexts])
+    except Exception as error:  # the library raises nothing more exact
+        raise TokenizerError(f"this tokenizer cannot encode every text ({error}); use another") from error
     return None if any(token_id in encoding.ids for encoding in encodings) else library
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +85,7 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
     path = Path(argument)
     if argument == "-":
         if stdin is None:
-            raise CorpusError("-: standard input cannot be read here; name a file")
+            raise CorpusError("-: there is no standard input to read; name a file")
         return (TextFile(stdin, "standard input", is_text=True),)
     if path.is_dir():
         files = tuple(file for file in _walk(path) if file.known)
@@ -130,3 +134,16 @@ def refuse_repeated_files(sources: Iterable[Source]) -> None:
                     "validation text into training; leave one out"
                 )
             seen[real] = source.name
+
+
+@contextmanager
+def standard_input(arguments: Sequence[str]) -> Iterator[Path | None]:
+    """Standard input as a file, for text is read more than once; None when no argument is `-`."""
+    if "-" not in arguments:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="textgen-") as directory:
+        path = Path(directory) / "stdin.txt"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield path

@@ -28,8 +28,7 @@ from textgen.text.documents import PIECE_CHARACTERS, Separator
 END_OF_TEXT = "<|endoftext|>"
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
-DEFAULT_WORDS = 10_000
-DEFAULT_BPE_TOKENS = 2_048
+DEFAULT_VOCAB_SIZE = {"char": None, "word": 10_000, "bpe": 2_048}  # None: all characters
 DEFAULT_MIN_FREQUENCY = {"char": 1, "word": 2, "bpe": 2}
 
 # A pre-token has a bounded length, so that a text without spaces can be cut, and learnt from, like any other.
@@ -120,16 +119,18 @@ def learn(
             raise TokenizerError("a byte tokenizer learns nothing: leave vocab_size and min_frequency out")
         return build(kind, _numbered(BYTE_TOKENS))
     frequency = DEFAULT_MIN_FREQUENCY[kind] if min_frequency is None else min_frequency
+    size = DEFAULT_VOCAB_SIZE[kind] if vocab_size is None else vocab_size
     if kind == "bpe":
-        return _learn_bpe(stream, DEFAULT_BPE_TOKENS if vocab_size is None else vocab_size, frequency)
+        assert size is not None  # bpe has a default
+        return _learn_bpe(stream, size, frequency)
     counts = np.zeros(0x110000, np.int64)  # by code point
     if kind == "char":
         for _ in _counting(stream, counts):
             pass
-        return build(kind, _numbered([*BYTE_TOKENS, *_characters(counts, frequency)[:vocab_size]]))
+        return build(kind, _numbered([*BYTE_TOKENS, *_characters(counts, frequency)[:size]]))
     words = _count_words(_counting(stream, counts))
     ordered = sorted((-count, word) for word, count in words.items() if count >= frequency and len(word) > 1)
-    learnt = [word for _, word in ordered[: DEFAULT_WORDS if vocab_size is None else vocab_size]]
+    learnt = [word for _, word in ordered[:size]]
     return build(kind, _numbered([*BYTE_TOKENS, *_characters(counts, 1), *learnt]))
 
 

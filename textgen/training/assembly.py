@@ -11,12 +11,9 @@ path.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +21,17 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from textgen.atomic import new_directory
-from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, TrainOptions
-from textgen.device import set_up
+from textgen.atomic import new_directory, only_one
+from textgen.config import (
+    TOKENIZER_KINDS,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainingConfig,
+    TrainOptions,
+    unknown_name,
+)
+from textgen.device import memory_errors, resolve_device, set_up
 from textgen.errors import ConfigError, RunError
 from textgen.evaluation.report import evaluate_run
 from textgen.models.language_model import LanguageModel
@@ -50,8 +55,10 @@ from textgen.text.beginning import start_row
 from textgen.text.corpus import Corpus
 from textgen.text.round_trip import measure_round_trip
 from textgen.text.rows import Rows
+from textgen.text.sources import standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
+from textgen.training.checkpoint import newest_checkpoint
 from textgen.training.interrupt import StopRequest
 from textgen.training.plan import (
     eval_tokens,
@@ -84,10 +91,19 @@ class Training:
 
         Raises Interrupted when asked to stop, after saving; TrainingError.
         """
-        self.trainer.train(stop)
-        report = evaluate_run(
-            self.run, self.store, "val", device=self.run.config.training.device, progress=self.reporter.work
-        )
+        stop.hint = f"Go on with: textgen train --resume {self.run.path}"
+        with memory_errors(), only_one(self.run.training_directory) as alone:
+            if not alone:
+                raise RunError(f"{self.run.path}: another process is training it")
+            self.trainer.train(stop)
+            stop.end_deferral()  # all is saved: from here a signal may end the work at once
+            report = evaluate_run(
+                self.run,
+                self.store,
+                "val",
+                device=self.run.config.training.device,
+                progress=self.reporter.work,
+            )
         self.trainer.record("final", **report.as_dict())
         self._draw()
         seconds = self.trainer.seconds()
@@ -122,27 +138,51 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
     source = Run(options.from_run) if options.from_run is not None else None
     _refuse_beside_from(options, source)
     path = _run_path(options)
-    data = _absolute(plan_data(options))
+    data = plan_data(options)
     if source is not None:
         data = dataclasses.replace(
             data, tokenizer=source.config.data.tokenizer, vocab_size=None, min_frequency=None
         )
     cache_dir = Path(options.cache_dir) if options.cache_dir is not None else default_cache_dir()
-    with _standard_input(data, cache_dir) as stdin:
+    with standard_input(data.corpus) as stdin:
         corpus = Corpus(data, stdin)
         tokenizer = source.tokenizer if source is not None else _build_tokenizer(data, corpus, reporter)
         store = TokenStore.open_or_build(corpus, tokenizer, cache_dir, reporter.work)
-        config, model = _choose(options, data, corpus, store, tokenizer, source)
-        _describe_start(config, store, reporter)
+        with memory_errors():
+            config, model = _choose(options, data, corpus, store, tokenizer, source)
+        _describe_start(options, config, store, reporter)
+        initial = None if source is None else model.weights()
+        while True:
+            try:
+                _create(path, config, tokenizer, initial=initial, stdin=stdin)
+                break
+            except FileExistsError:  # another process took the name while this one read the corpus
+                path = _run_path(options)
+    return _assemble(Run(path), store, tokenizer, model, reporter)
+
+
+def _create(
+    path: Path,
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    *,
+    initial: dict[str, np.ndarray] | None,
+    stdin: Path | None,
+) -> None:
+    """Make a run's directory, whole or not at all. Raises FileExistsError when it is taken, RunError."""
+    try:
         with new_directory(path) as building:
             (building / CONFIG).write_text(config_json(config), encoding="utf-8")
             (building / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
             (building / TRAINING).mkdir()
-            if source is not None:
-                save_weights(building / TRAINING / INITIAL, model.weights())
+            if initial is not None:
+                save_weights(building / TRAINING / INITIAL, initial)
             if stdin is not None:
                 shutil.copyfile(stdin, building / TRAINING / STDIN)
-    return _assemble(Run(path), store, tokenizer, model, reporter)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise RunError(f"{path}: cannot be made ({error.strerror or error}); name another --run") from error
 
 
 def _run_path(options: TrainOptions) -> Path:
@@ -150,10 +190,18 @@ def _run_path(options: TrainOptions) -> Path:
         path = Path(options.run)
         if path.exists():
             raise RunError(f"{path}: is there already. Name a new directory, or go on with: --resume {path}")
-        return path
+        return _writable(path)
     first = (options.corpus or ("corpus",))[0]
     name = Path(first.rstrip("/*")).name.split(".")[0].strip("*?[]") if first != "-" else "stdin"
-    return free_directory(Path("runs"), name or "corpus")
+    return _writable(free_directory(Path("runs"), name or "corpus"))
+
+
+def _writable(path: Path) -> Path:
+    """Check, before any work is done, that a run's directory can be made. Raises RunError."""
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise RunError(f"{path}: cannot be made, {nearest} is no folder to write to; name another --run")
+    return path
 
 
 def _absolute(data: DataConfig) -> DataConfig:
@@ -173,19 +221,6 @@ def _absolute(data: DataConfig) -> DataConfig:
     )
 
 
-@contextmanager
-def _standard_input(data: DataConfig, cache_dir: Path) -> Iterator[Path | None]:
-    """Standard input as a file, for it is read more than once; None when the corpus does not name it."""
-    if "-" not in data.corpus:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="textgen-") as directory:
-        path = Path(directory) / STDIN
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        yield path
-
-
 def _refuse_beside_from(options: TrainOptions, source: Run | None) -> None:
     if source is None:
         return
@@ -199,7 +234,13 @@ def _refuse_beside_from(options: TrainOptions, source: Run | None) -> None:
 def _build_tokenizer(data: DataConfig, corpus: Corpus, reporter: Reporter) -> Tokenizer:
     if not data.uses_tokenizer_file:
         return Tokenizer.train(data.tokenizer, corpus.stream("train"), data.vocab_size, data.min_frequency)
-    tokenizer = Tokenizer.from_file(Path(data.tokenizer), data.end_of_text)
+    path = Path(data.tokenizer)
+    if not path.exists() and path.suffix != ".json":
+        raise ConfigError(
+            f"{unknown_name('tokenizer', data.tokenizer, TOKENIZER_KINDS)}: "
+            f"one of {', '.join(TOKENIZER_KINDS)}, or the path of a tokenizer.json"
+        )
+    tokenizer = Tokenizer.from_file(path, data.end_of_text)
     measured = measure_round_trip(tokenizer, corpus.stream("train"))
     if measured.example is not None:
         before, after = measured.example
@@ -230,12 +271,7 @@ def _choose(
         else plan_model(options, vocab_size=rows.size, train_tokens=train_tokens)
     )
     training = plan_training(options, model=model_config, train_tokens=train_tokens)
-    set_up(
-        training.device,
-        threads=training.threads or 1,
-        seed=training.seed,
-        deterministic=training.deterministic,
-    )
+    _set_up(training)
     model = _first_model(model_config, rows, source)
     model = training_model(model, training)
     size = store.size("train")
@@ -248,6 +284,7 @@ def _choose(
         "documents": size.documents,
         "characters_per_token": size.characters / train_tokens,
         "parameters": model.num_parameters,
+        "torch_version": torch.__version__,
     }
     expected = _expected_tokens(training, model, train_tokens, measured)
     training = dataclasses.replace(
@@ -256,13 +293,20 @@ def _choose(
     config = RunConfig(
         format=FORMAT,
         textgen_version=VERSION,
-        data=data,
+        data=_absolute(data),
         model=model_config,
         training=training,
         from_run=None if options.from_run is None else str(Path(options.from_run).absolute()),
         measured=measured,
     )
     return config, model
+
+
+def _set_up(training: TrainingConfig) -> None:
+    """Prepare torch as a resolved config says. Raises ConfigError when its device is not there."""
+    assert training.threads is not None  # resolved
+    device = resolve_device(training.device)
+    set_up(device, threads=training.threads, seed=training.seed, deterministic=training.deterministic)
 
 
 def _first_model(config: ModelConfig, rows: Rows, source: Run | None) -> LanguageModel:
@@ -302,22 +346,22 @@ def _probe(model: LanguageModel, batch_size: int, seq_len: int) -> float:
         if tokens.is_cuda:
             torch.cuda.synchronize()
         seconds.append(time.monotonic() - started)
-    return batch_size * seq_len / float(np.median(seconds))
+    return batch_size * seq_len / min(seconds)  # the fastest: a busy moment says nothing of the machine
 
 
-def _describe_start(config: RunConfig, store: TokenStore, reporter: Reporter) -> None:
+def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore, reporter: Reporter) -> None:
     train, val = store.size("train"), store.size("val")
     reporter.line(
         f"Corpus: {train.characters:,} characters to train on, {val.characters:,} to validate on; "
         f"{config.data.tokenizer} tokens, {config.model.vocab_size:,} distinct."
     )
     reporter.line(f"Model: {config.measured['parameters']:,} parameters; {describe(config)}.")
-    asked = TrainingConfig.batch_size * TrainingConfig.seq_len
-    chosen = config.training.batch_size * config.training.seq_len
-    if chosen < asked and config.measured["train_tokens"] < 10 * asked:
+    training = config.training
+    wanted = (options.batch_size or TrainingConfig.batch_size, options.seq_len or TrainingConfig.seq_len)
+    if (training.batch_size, training.seq_len) != wanted:
         reporter.line(
-            f"The corpus is small ({config.measured['train_tokens']:,} tokens), so a batch is "
-            f"{config.training.batch_size} windows of {config.training.seq_len} tokens."
+            f"The corpus is small ({config.measured['train_tokens']:,} tokens), so a batch shrinks from "
+            f"{wanted[0]} x {wanted[1]} to {training.batch_size} x {training.seq_len} tokens."
         )
 
 
@@ -336,13 +380,14 @@ def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> 
         )
     store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
     training = run.config.training
-    set_up(
-        training.device,
-        threads=training.threads or 1,
-        seed=training.seed,
-        deterministic=training.deterministic,
-    )
+    _set_up(training)
     initial = run.training_directory / INITIAL
+    fresh = newest_checkpoint(run.training_directory) is None
+    if fresh and (run.has_weights or (run.config.from_run is not None and not initial.is_file())):
+        raise RunError(
+            f"{run.training_directory}: what a resume needs is gone. "
+            f"Train on from the weights with: textgen train CORPUS --from {path}"
+        )
     if initial.is_file():
         arrays = load_weights(initial)
         model = LanguageModel(run.config.model, rows_of(arrays))
@@ -393,5 +438,5 @@ def _budget(training: TrainingConfig, batches: StreamBatches) -> Budget:
     if training.steps is not None:
         return Budget(steps=training.steps)
     assert training.epochs is not None
-    # Epochs differ by a window or two, with the place where each wraps round.
-    return Budget(steps=sum(batches.steps_per_epoch(epoch) for epoch in range(training.epochs)))
+    # Epochs may differ by a window, with the place where each wraps round, but never in their tokens.
+    return Budget(tokens=training.epochs * batches.tokens_per_epoch)

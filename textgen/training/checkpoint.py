@@ -48,21 +48,24 @@ class Checkpoint:
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
-    """Write training/step-<n>/ and then remove the older ones."""
+    """Write training/step-<n>/, whole or not at all. Raises RunError when the disk does not take it."""
     path = directory / f"step-{checkpoint.step}"
     if path.exists():  # the same step again (a stop right after an evaluation): nothing has changed since
         return path
-    with new_directory(path) as building:
-        for name in ("weights", "optimizer", "carried"):
-            tensors = {
-                key: value.detach().cpu().contiguous() for key, value in getattr(checkpoint, name).items()
-            }
-            safetensors.torch.save_file(tensors, building / f"{name}.safetensors")
-        safetensors.numpy.save_file(checkpoint.best, building / "best.safetensors")
-        (building / "progress.json").write_text(
-            json.dumps(checkpoint.progress, indent=2) + "\n", encoding="utf-8"
-        )
+    try:
+        with new_directory(path) as building:
+            _write(building, checkpoint)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: cannot be written ({error}); the checkpoint before it is kept") from error
     return path
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    for name in ("weights", "optimizer", "carried"):
+        tensors = {key: value.detach().cpu().contiguous() for key, value in getattr(checkpoint, name).items()}
+        safetensors.torch.save_file(tensors, folder / f"{name}.safetensors")
+    safetensors.numpy.save_file(checkpoint.best, folder / "best.safetensors")
+    (folder / "progress.json").write_text(json.dumps(checkpoint.progress, indent=2) + "\n", encoding="utf-8")
 
 
 def remove_older(directory: Path, keep: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from textgen.errors import Interrupted
 
@@ -25,6 +25,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self.deferred = False
+        self.hint = ""  # how to go on, once there is something to go on with
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -40,5 +41,14 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self.deferred or self.signal_number is not None:
-            raise Interrupted("interrupted; what was not saved yet is lost", number)
+            self._end(number)
         self.signal_number = number
+
+    def end_deferral(self) -> None:
+        """From here on there is nothing more to save. Raises Interrupted for a signal that was noted."""
+        self.deferred = False
+        if self.signal_number is not None:
+            self._end(self.signal_number)
+
+    def _end(self, number: int) -> NoReturn:
+        raise Interrupted(f"interrupted; what was not saved yet is lost. {self.hint}".rstrip(), number)

@@ -18,6 +18,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from textgen.errors import RunError
+
 
 class MetricsLog:
     """Appends to one metrics.jsonl and knows its length, so that a checkpoint can name the place."""
@@ -27,15 +29,20 @@ class MetricsLog:
         self.size = 0  # bytes that belong to this run so far
 
     def start(self) -> None:
-        """Forget what was written after `size`: those lines will come again."""
+        """Forget what was written after `size`: those lines will come again.
+
+        Raises RunError when lines are missing.
+        """
         with self.path.open("a", encoding="utf-8") as file:
+            if file.tell() < self.size:
+                raise RunError(f"{self.path}: shorter than its checkpoint says; it cannot be resumed")
             file.truncate(self.size)
 
     def append(self, kind: str, *, step: int, epoch: float, **figures: Any) -> None:
         """Add a line."""
         record = {"kind": kind, "step": step, "epoch": round(epoch, 6)} | figures
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(record, allow_nan=False) + "\n")
             self.size = file.tell()
 
     def flush(self) -> None:

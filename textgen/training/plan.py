@@ -14,8 +14,11 @@ from textgen.config import DataConfig, ModelConfig, TrainingConfig, TrainOptions
 from textgen.device import resolve_device, resolve_precision, resolve_threads
 from textgen.errors import ConfigError
 from textgen.text.batches import fit_batches
+from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE
 
 DEFAULT_MINUTES = 2.0
+# Weights that know a language already are to be changed, not made: a peak as for new ones undoes them first.
+FINE_TUNING_LEARNING_RATE = 2e-3
 EVAL_SHARE = 0.05  # of the budget goes into validation during training
 # Reading a token forward only, in wide lanes and without a graph, costs about this share of training on it.
 FORWARD_SHARE = 0.3
@@ -92,7 +95,8 @@ def plan_training(options: TrainOptions, *, model: ModelConfig, train_tokens: in
         cell=model.cell,
         hidden_size=model.hidden_size,
     )
-    resolved = {"learning_rate": sizes.learning_rate} | said
+    peak = FINE_TUNING_LEARNING_RATE if options.from_run is not None else sizes.learning_rate
+    resolved = {"learning_rate": peak} | said
     resolved |= {
         "device": device,
         "precision": precision,
@@ -117,7 +121,13 @@ def plan_data(options: TrainOptions) -> DataConfig:
     """The corpus and how it is tokenized. Raises ConfigError."""
     if not options.corpus:
         raise ConfigError("no corpus: name a text file, a folder, or - for standard input")
-    return from_mapping(DataConfig, options.said(DataConfig), "options")
+    said = options.said(DataConfig)
+    kind = said.get("tokenizer", DataConfig.tokenizer)
+    if options.from_run is None and kind in DEFAULT_MIN_FREQUENCY:
+        # Written down, so that the run can be repeated when the defaults are others.
+        chosen = {"vocab_size": DEFAULT_VOCAB_SIZE[kind], "min_frequency": DEFAULT_MIN_FREQUENCY[kind]}
+        said = chosen | said
+    return from_mapping(DataConfig, said, "options")
 
 
 def same_network(options: TrainOptions, source: ModelConfig, source_path: str) -> None:

@@ -20,16 +20,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long to train: a number of optimizer steps or seconds of wall-clock, exactly one of them."""
+    """How long to train: optimizer steps, tokens or seconds of wall-clock, exactly one of them."""
 
     steps: int | None = None
+    tokens: int | None = None
     seconds: float | None = None
 
-    def progress(self, step: int, seconds: float) -> float:
-        """The share of the budget that so many steps and seconds have used; 1 or more when it is spent."""
+    def progress(self, step: int, tokens: int, seconds: float) -> float:
+        """The share of the budget that is used after so much; 1 or more when it is spent."""
         if self.steps is not None:
             return step / self.steps
-        assert self.seconds is not None  # one of the two is given
+        if self.tokens is not None:
+            return tokens / self.tokens
+        assert self.seconds is not None  # one of the three is given
         return seconds / self.seconds
 
 

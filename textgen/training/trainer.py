@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from textgen.config import SampleConfig, TrainingConfig
 from textgen.device import torch_dtype
 from textgen.errors import Interrupted, TrainingError
-from textgen.evaluation.evaluate import evaluate
+from textgen.evaluation.evaluate import Stretches, evaluate
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
 from textgen.run import WEIGHTS, Run, save_weights
@@ -127,17 +127,12 @@ class Trainer:
         stop.deferred = True
         try:
             self._loop(stop)
-        except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            raise TrainingError(
-                f"out of memory with batch_size={self.config.batch_size} and seq_len={self.config.seq_len}. "
-                "Use a smaller --batch-size or --hidden-size."
-            ) from error
         finally:
             self.reporter.close()
 
     def _loop(self, stop: StopRequest) -> None:
+        if self.position.step == 0 and self.run.config.from_run is not None:
+            self._evaluate(0.0)  # the weights that it starts from may stay the best
         speed, bar_speed, bar_time = Speedometer(), Speedometer(), time.monotonic()
         while not self.position.finished:
             batch = next(self.batches)
@@ -167,7 +162,7 @@ class Trainer:
 
     def progress(self) -> float:
         """The share of the budget that is used."""
-        return self.budget.progress(self.position.step, self.seconds())
+        return self.budget.progress(self.position.step, self.position.tokens, self.seconds())
 
     def seconds(self) -> float:
         """Wall-clock seconds used by this run, those of earlier processes included."""
@@ -210,25 +205,29 @@ class Trainer:
 
     def _record_training(self, loss: Tensor, norm: Tensor, tokens_per_second: float) -> None:
         mean_loss = float(self.loss_sum) / self.loss_count
-        if not math.isfinite(loss.item()) or not math.isfinite(mean_loss):
-            kept = (
-                f"The best weights, of step {self.position.best_step:,}, are kept."
-                if self.best_weights
-                else ""
-            )
-            raise TrainingError(
-                f"{self.run.path}: the loss is no longer a number at step {self.position.step:,}. {kept} "
-                f"Start again with a lower --learning-rate than {self.config.learning_rate:g}."
-            )
+        self._require_number(loss.item())
+        self._require_number(mean_loss)
         self.record(
             "train",
             nats_per_token=mean_loss,
-            gradient_norm=float(norm),
+            gradient_norm=float(norm) if math.isfinite(norm) else None,
             learning_rate=self.optimizer.param_groups[0]["lr"],
             tokens_per_second=round(tokens_per_second),
         )
         self.loss_sum.zero_()
         self.loss_count = 0
+
+    def _require_number(self, loss: float) -> None:
+        """Raises TrainingError when a loss is NaN or infinite: from there no step leads back."""
+        if math.isfinite(loss):
+            return
+        kept = (
+            f" The best weights, of step {self.position.best_step:,}, are kept." if self.best_weights else ""
+        )
+        raise TrainingError(
+            f"{self.run.path}: the loss is no longer a number at step {self.position.step:,}.{kept} "
+            f"Start again with a lower --learning-rate than {self.config.learning_rate:g}."
+        )
 
     def record(self, kind: str, **figures: Any) -> None:
         """Append a line to metrics.jsonl: where training is, the figures, and the time."""
@@ -243,10 +242,14 @@ class Trainer:
     def _evaluate(self, progress: float) -> None:
         """Validate, keep the weights if they are the best so far, show a line of figures and a sample."""
         assert self.config.eval_tokens is not None
-        token_ids, lanes = spread(self.val_token_ids, self.config.eval_tokens, self.config.batch_size)
         loss = evaluate(
-            self.model, token_ids, vocab_size=self.tokenizer.vocab_size, start_row=self.start_row, lanes=lanes
+            self.model,
+            self.val_token_ids,
+            vocab_size=self.tokenizer.vocab_size,
+            start_row=self.start_row,
+            stretches=spread(len(self.val_token_ids), self.config.eval_tokens, self.config.batch_size),
         )
+        self._require_number(loss.nats_per_token)
         position = self.position
         improved = position.best_loss is None or loss.nats_per_token < position.best_loss
         if improved:
@@ -339,23 +342,16 @@ class Trainer:
             save_weights(self.run.path / WEIGHTS, self.best_weights)
 
 
-def spread(token_ids: np.ndarray, num_tokens: int, most_lanes: int) -> tuple[np.ndarray, int]:
-    """About num_tokens of token_ids (N,) in equal stretches from places spread evenly over it, and how many.
+def spread(num_tokens: int, num_read: int, most_lanes: int) -> Stretches:
+    """Stretches of a text that hold about num_read of its tokens, spread evenly over it.
 
     A stretch is at least SHORTEST_LANE tokens, so that the zero state at its start weighs little. Text
     changes along a corpus: its first part alone would be another measure.
     """
-    num_tokens = min(num_tokens, len(token_ids))
-    lanes = max(1, min(most_lanes, num_tokens // SHORTEST_LANE))
-    length = num_tokens // lanes
-    starts = np.linspace(0, len(token_ids) - length, lanes).astype(int)
-    return np.concatenate([token_ids[start : start + length] for start in starts]), lanes
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory: on a GPU a class of its own, on a CPU only its words tell."""
-    words = ("not enough memory", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+    num_read = min(num_read, num_tokens)
+    lanes = max(1, min(most_lanes, num_read // SHORTEST_LANE))
+    length = num_read // lanes
+    return Stretches(np.linspace(0, num_tokens - length, lanes).astype(np.int64), length)
 
 
 def training_model(model: LanguageModel, config: TrainingConfig) -> LanguageModel:
