@@ -29,7 +29,7 @@ CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "preci
 # What is chosen from corpus, budget and device when the user says nothing.
 CHOSEN = {
     "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", "dropout", "learning_rate",
-    "minutes", "eval_tokens", "threads",
+    "weight_decay", "minutes", "eval_tokens", "threads",
 }  # fmt: skip
 
 
