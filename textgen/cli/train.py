@@ -79,9 +79,10 @@ def command(
     With no option at all, sizes and settings are chosen from the corpus and the device, printed and kept in
     the run's config.json. Each can be set here.
     """
-    from textgen.training.assembly import new_training, resumed_training
+    from textgen.training.creation import new_training
     from textgen.training.interrupt import StopRequest
     from textgen.training.progress import Reporter
+    from textgen.training.resumption import resumed_training
 
     given = {name: value for name, value in said.items() if value is not None}
     if corpus:

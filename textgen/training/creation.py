@@ -1,11 +1,9 @@
-"""Everything that a trainer needs, put together: from options for a new run, from its directory for one to
-resume.
+"""A new run: what the user left open is chosen, measured and written down before the first step.
 
-    options -> corpus -> tokenizer -> store -> rows -> config -> run directory -> model -> Trainer
+    options -> corpus -> tokenizer -> store -> rows -> config -> run directory -> model
 
-A new run's directory appears when everything is chosen and measured, with its complete config.json, just
-before the first step. From then on nothing is chosen again: resuming reads config.json and takes the same
-path.
+The run's directory appears when all is chosen, with its complete config.json. From then on nothing is chosen
+again.
 """
 
 from __future__ import annotations
@@ -13,15 +11,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 
-from textgen.atomic import new_directory, only_one
+from textgen.atomic import new_directory
 from textgen.config import (
     TOKENIZER_KINDS,
     DataConfig,
@@ -31,11 +27,9 @@ from textgen.config import (
     TrainOptions,
     unknown_name,
 )
-from textgen.device import memory_errors, resolve_device, set_up
+from textgen.device import memory_errors
 from textgen.errors import ConfigError, RunError
-from textgen.evaluation.report import evaluate_run
 from textgen.models.language_model import LanguageModel
-from textgen.plots import can_draw, draw_loss
 from textgen.run import (
     CONFIG,
     FORMAT,
@@ -46,20 +40,15 @@ from textgen.run import (
     config_json,
     describe,
     free_directory,
-    load_weights,
     rows_of,
     save_weights,
 )
-from textgen.text.batches import StreamBatches
-from textgen.text.beginning import start_row
 from textgen.text.corpus import Corpus
 from textgen.text.round_trip import measure_round_trip
 from textgen.text.rows import Rows
 from textgen.text.sources import standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
-from textgen.training.checkpoint import newest_checkpoint
-from textgen.training.interrupt import StopRequest
 from textgen.training.plan import (
     eval_tokens,
     fine_tuning_model,
@@ -68,66 +57,11 @@ from textgen.training.plan import (
     plan_training,
     same_network,
 )
+from textgen.training.probe import expected_tokens
 from textgen.training.progress import Reporter
-from textgen.training.schedule import Budget
-from textgen.training.trainer import Trainer, training_model
+from textgen.training.session import INITIAL, Training, assemble, set_up_training
+from textgen.training.trainer import training_model
 from textgen.version import VERSION
-
-PROBE_SECONDS = 0.3
-INITIAL = "initial.safetensors"  # in training/, of a run that started from another: its first weights
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """A run with all that it takes to complete it."""
-
-    run: Run
-    store: TokenStore
-    trainer: Trainer
-    reporter: Reporter
-
-    def complete(self, stop: StopRequest) -> dict[str, Any]:
-        """Train to the end, then measure the best weights once on all validation text; returns the result.
-
-        Raises Interrupted when asked to stop, after saving; TrainingError.
-        """
-        stop.hint = f"Go on with: textgen train --resume {self.run.path}"
-        with memory_errors(), only_one(self.run.training_directory) as alone:
-            if not alone:
-                raise RunError(f"{self.run.path}: another process is training it")
-            self.trainer.train(stop)
-            stop.end_deferral()  # all is saved: from here a signal may end the work at once
-            report = evaluate_run(
-                self.run,
-                self.store,
-                "val",
-                device=self.run.config.training.device,
-                progress=self.reporter.work,
-            )
-        self.trainer.record("final", **report.as_dict())
-        self._draw()
-        seconds = self.trainer.seconds()
-        self.reporter.line(
-            f"Validation, all {report.loss.tokens:,} tokens: {report.loss.nats_per_token:.4f} nats/token, "
-            f"{report.bits_per_character:.4f} bits/character, {report.bits_per_byte:.4f} bits/byte, "
-            f"perplexity {report.perplexity_per_token:.2f} per token"
-        )
-        position = self.trainer.position
-        self.reporter.line(
-            f"Best weights of step {position.best_step:,} of {position.step:,}, in {seconds:.0f} s."
-        )
-        self.reporter.line(f"The run is in {self.run.path}. Write text with: textgen sample {self.run.path}")
-        return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
-                "seconds": round(seconds, 1)} | report.as_dict()  # fmt: skip
-
-    def _draw(self) -> None:
-        if can_draw():
-            facts = self.run.facts()
-            title = f"{self.run.path.name}: {facts['network']}, {facts['parameters']:,} parameters"
-            draw_loss(self.run.metrics(), title, self.run.path / "loss.png")
-
-
-# -- a new run ------------------------------------------------------------
 
 
 def new_training(options: TrainOptions, reporter: Reporter) -> Training:
@@ -158,7 +92,7 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
                 break
             except FileExistsError:  # another process took the name while this one read the corpus
                 path = _run_path(options)
-    return _assemble(Run(path), store, tokenizer, model, reporter)
+    return assemble(Run(path), store, tokenizer, model, reporter)
 
 
 def _create(
@@ -271,7 +205,7 @@ def _choose(
         else plan_model(options, vocab_size=rows.size, train_tokens=train_tokens)
     )
     training = plan_training(options, model=model_config, train_tokens=train_tokens)
-    _set_up(training)
+    set_up_training(training)
     model = _first_model(model_config, rows, source)
     model = training_model(model, training)
     size = store.size("train")
@@ -286,7 +220,7 @@ def _choose(
         "parameters": model.num_parameters,
         "torch_version": torch.__version__,
     }
-    expected = _expected_tokens(training, model, train_tokens, measured)
+    expected = expected_tokens(training, model, train_tokens, measured)
     training = dataclasses.replace(
         training, eval_tokens=training.eval_tokens or eval_tokens(expected, training.evaluations, val_tokens)
     )
@@ -302,13 +236,6 @@ def _choose(
     return config, model
 
 
-def _set_up(training: TrainingConfig) -> None:
-    """Prepare torch as a resolved config says. Raises ConfigError when its device is not there."""
-    assert training.threads is not None  # resolved
-    device = resolve_device(training.device)
-    set_up(device, threads=training.threads, seed=training.seed, deterministic=training.deterministic)
-
-
 def _first_model(config: ModelConfig, rows: Rows, source: Run | None) -> LanguageModel:
     """New weights from the seed, or another run's with rows for the new text."""
     if source is None:
@@ -317,36 +244,6 @@ def _first_model(config: ModelConfig, rows: Rows, source: Run | None) -> Languag
     fresh = LanguageModel(config, rows)  # the same network with this run's dropout
     fresh.load_weights(model.weights(), str(source.path))
     return fresh
-
-
-def _expected_tokens(
-    training: TrainingConfig, model: LanguageModel, train_tokens: int, measured: dict[str, Any]
-) -> float:
-    """How many tokens the budget will train on; for minutes that takes a look at the speed."""
-    window = training.batch_size * training.seq_len
-    if training.steps is not None:
-        return training.steps * window
-    if training.epochs is not None:
-        return training.epochs * train_tokens
-    speed = _probe(model, training.batch_size, training.seq_len)
-    measured["probed_tokens_per_second"] = round(speed)
-    assert training.minutes is not None
-    return speed * training.minutes * 60
-
-
-def _probe(model: LanguageModel, batch_size: int, seq_len: int) -> float:
-    """Tokens per second of forward and backward on this device, from a few windows. No weight changes."""
-    tokens = torch.zeros(batch_size, seq_len, dtype=torch.int64, device=next(model.parameters()).device)
-    seconds: list[float] = []
-    while len(seconds) < 2 or (sum(seconds) < PROBE_SECONDS and len(seconds) < 50):
-        started = time.monotonic()
-        logits, _ = model(tokens, model.zero_state(batch_size))
-        cross_entropy(logits.float().flatten(0, 1), tokens.flatten()).backward()  # type: ignore[no-untyped-call]
-        model.zero_grad(set_to_none=True)
-        if tokens.is_cuda:
-            torch.cuda.synchronize()
-        seconds.append(time.monotonic() - started)
-    return batch_size * seq_len / min(seconds)  # the fastest: a busy moment says nothing of the machine
 
 
 def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore, reporter: Reporter) -> None:
@@ -363,80 +260,3 @@ def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore,
             f"The corpus is small ({config.measured['train_tokens']:,} tokens), so a batch shrinks from "
             f"{wanted[0]} x {wanted[1]} to {training.batch_size} x {training.seq_len} tokens."
         )
-
-
-# -- a run to resume ------------------------------------------------------------
-
-
-def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> Training:
-    """The trainer of an interrupted run, at its newest checkpoint, or at its start when there is none yet.
-
-    Raises RunError when the run is complete, is no run, or its corpus has changed.
-    """
-    run = Run(path)
-    if any(record["kind"] == "final" for record in run.metrics()):
-        raise RunError(
-            f"{path}: this run is complete. Train on from it with: textgen train CORPUS --from {path}"
-        )
-    store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
-    training = run.config.training
-    _set_up(training)
-    initial = run.training_directory / INITIAL
-    fresh = newest_checkpoint(run.training_directory) is None
-    if fresh and (run.has_weights or (run.config.from_run is not None and not initial.is_file())):
-        raise RunError(
-            f"{run.training_directory}: what a resume needs is gone. "
-            f"Train on from the weights with: textgen train CORPUS --from {path}"
-        )
-    if initial.is_file():
-        arrays = load_weights(initial)
-        model = LanguageModel(run.config.model, rows_of(arrays))
-        model.load_weights(arrays, str(initial))
-    else:
-        model = LanguageModel(run.config.model, Rows.from_counts(store.counts))
-    model = training_model(model, training)
-    assembled = _assemble(run, store, run.tokenizer, model, reporter)
-    found = assembled.trainer.restore()
-    step = assembled.trainer.position.step
-    reporter.line(
-        f"Going on with {path} at step {step:,}."
-        if found
-        else f"Starting {path} again: nothing was saved yet."
-    )
-    return assembled
-
-
-def _assemble(
-    run: Run, store: TokenStore, tokenizer: Tokenizer, model: LanguageModel, reporter: Reporter
-) -> Training:
-    training = run.config.training
-    batches = StreamBatches(
-        store.tokens("train"),
-        model.rows,
-        batch_size=training.batch_size,
-        seq_len=training.seq_len,
-        seed=training.seed,
-    )
-    # The same random numbers from here on, whether the speed was probed (with dropout) before or not.
-    torch.manual_seed(training.seed)
-    trainer = Trainer(
-        run=run,
-        model=model,
-        tokenizer=tokenizer,
-        batches=batches,
-        val_token_ids=store.tokens("val"),
-        start_row=start_row(model.rows, tokenizer),
-        budget=_budget(training, batches),
-        reporter=reporter,
-    )
-    return Training(run, store, trainer, reporter)
-
-
-def _budget(training: TrainingConfig, batches: StreamBatches) -> Budget:
-    if training.minutes is not None:
-        return Budget(seconds=training.minutes * 60)
-    if training.steps is not None:
-        return Budget(steps=training.steps)
-    assert training.epochs is not None
-    # Epochs may differ by a window, with the place where each wraps round, but never in their tokens.
-    return Budget(tokens=training.epochs * batches.tokens_per_epoch)

@@ -1,0 +1,60 @@
+"""An interrupted run, taken up at its newest checkpoint, or at its start when there is none yet.
+
+Nothing is chosen again: config.json, complete since before the first step, says it all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textgen.errors import RunError
+from textgen.models.language_model import LanguageModel
+from textgen.run import (
+    Run,
+    load_weights,
+    rows_of,
+)
+from textgen.text.rows import Rows
+from textgen.text.store import default_cache_dir
+from textgen.training.checkpoint import newest_checkpoint
+from textgen.training.progress import Reporter
+from textgen.training.session import INITIAL, Training, assemble, set_up_training
+from textgen.training.trainer import training_model
+
+
+def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> Training:
+    """The trainer of an interrupted run, at its newest checkpoint, or at its start when there is none yet.
+
+    Raises RunError when the run is complete, is no run, or its corpus has changed.
+    """
+    run = Run(path)
+    if any(record["kind"] == "final" for record in run.metrics()):
+        raise RunError(
+            f"{path}: this run is complete. Train on from it with: textgen train CORPUS --from {path}"
+        )
+    store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
+    training = run.config.training
+    set_up_training(training)
+    initial = run.training_directory / INITIAL
+    fresh = newest_checkpoint(run.training_directory) is None
+    if fresh and (run.has_weights or (run.config.from_run is not None and not initial.is_file())):
+        raise RunError(
+            f"{run.training_directory}: what a resume needs is gone. "
+            f"Train on from the weights with: textgen train CORPUS --from {path}"
+        )
+    if initial.is_file():
+        arrays = load_weights(initial)
+        model = LanguageModel(run.config.model, rows_of(arrays))
+        model.load_weights(arrays, str(initial))
+    else:
+        model = LanguageModel(run.config.model, Rows.from_counts(store.counts))
+    model = training_model(model, training)
+    assembled = assemble(run, store, run.tokenizer, model, reporter)
+    found = assembled.trainer.restore()
+    step = assembled.trainer.position.step
+    reporter.line(
+        f"Going on with {path} at step {step:,}."
+        if found
+        else f"Starting {path} again: nothing was saved yet."
+    )
+    return assembled

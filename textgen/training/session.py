@@ -1,0 +1,124 @@
+"""A run in training: put together the same way whether it is new or resumed, and completed.
+
+run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  the figures at the end
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from textgen.atomic import only_one
+from textgen.config import TrainingConfig
+from textgen.device import memory_errors, resolve_device, set_up
+from textgen.errors import RunError
+from textgen.evaluation.report import evaluate_run
+from textgen.models.language_model import LanguageModel
+from textgen.plots import can_draw, draw_loss
+from textgen.run import Run
+from textgen.text.batches import StreamBatches
+from textgen.text.beginning import start_row
+from textgen.text.store import TokenStore
+from textgen.text.tokenizer import Tokenizer
+from textgen.training.interrupt import StopRequest
+from textgen.training.progress import Reporter
+from textgen.training.schedule import Budget
+from textgen.training.trainer import Trainer
+
+INITIAL = "initial.safetensors"  # in training/, of a run that started from another: its first weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A run with all that it takes to complete it."""
+
+    run: Run
+    store: TokenStore
+    trainer: Trainer
+    reporter: Reporter
+
+    def complete(self, stop: StopRequest) -> dict[str, Any]:
+        """Train to the end, then measure the best weights once on all validation text; returns the result.
+
+        Raises Interrupted when asked to stop, after saving; TrainingError.
+        """
+        stop.hint = f"Go on with: textgen train --resume {self.run.path}"
+        with memory_errors(), only_one(self.run.training_directory) as alone:
+            if not alone:
+                raise RunError(f"{self.run.path}: another process is training it")
+            self.trainer.train(stop)
+            stop.end_deferral()  # all is saved: from here a signal may end the work at once
+            report = evaluate_run(
+                self.run,
+                self.store,
+                "val",
+                device=self.run.config.training.device,
+                progress=self.reporter.work,
+            )
+        self.trainer.record("final", **report.as_dict())
+        self._draw()
+        seconds = self.trainer.seconds()
+        self.reporter.line(
+            f"Validation, all {report.loss.tokens:,} tokens: {report.loss.nats_per_token:.4f} nats/token, "
+            f"{report.bits_per_character:.4f} bits/character, {report.bits_per_byte:.4f} bits/byte, "
+            f"perplexity {report.perplexity_per_token:.2f} per token"
+        )
+        position = self.trainer.position
+        self.reporter.line(
+            f"Best weights of step {position.best_step:,} of {position.step:,}, in {seconds:.0f} s."
+        )
+        self.reporter.line(f"The run is in {self.run.path}. Write text with: textgen sample {self.run.path}")
+        return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
+                "seconds": round(seconds, 1)} | report.as_dict()  # fmt: skip
+
+    def _draw(self) -> None:
+        if can_draw():
+            facts = self.run.facts()
+            title = f"{self.run.path.name}: {facts['network']}, {facts['parameters']:,} parameters"
+            draw_loss(self.run.metrics(), title, self.run.path / "loss.png")
+
+
+def set_up_training(training: TrainingConfig) -> None:
+    """Prepare torch as a resolved config says. Raises ConfigError when its device is not there."""
+    assert training.threads is not None  # resolved
+    device = resolve_device(training.device)
+    set_up(device, threads=training.threads, seed=training.seed, deterministic=training.deterministic)
+
+
+def assemble(
+    run: Run, store: TokenStore, tokenizer: Tokenizer, model: LanguageModel, reporter: Reporter
+) -> Training:
+    """Batches, budget and trainer of a run; every run goes this way, new or resumed."""
+    training = run.config.training
+    batches = StreamBatches(
+        store.tokens("train"),
+        model.rows,
+        batch_size=training.batch_size,
+        seq_len=training.seq_len,
+        seed=training.seed,
+    )
+    # The same random numbers from here on, whether the speed was probed (with dropout) before or not.
+    torch.manual_seed(training.seed)
+    trainer = Trainer(
+        run=run,
+        model=model,
+        tokenizer=tokenizer,
+        batches=batches,
+        val_token_ids=store.tokens("val"),
+        start_row=start_row(model.rows, tokenizer),
+        budget=_budget(training, batches),
+        reporter=reporter,
+    )
+    return Training(run, store, trainer, reporter)
+
+
+def _budget(training: TrainingConfig, batches: StreamBatches) -> Budget:
+    if training.minutes is not None:
+        return Budget(seconds=training.minutes * 60)
+    if training.steps is not None:
+        return Budget(steps=training.steps)
+    assert training.epochs is not None
+    # Epochs may differ by a window, with the place where each wraps round, but never in their tokens.
+    return Budget(tokens=training.epochs * batches.tokens_per_epoch)
