@@ -27,8 +27,9 @@ from torch.nn.functional import cross_entropy
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
 
-# Tokens read in one call of the model. Longer amortises the call, shorter keeps the logits in cache.
-WINDOW = 512
+# A call of the model is worth its while with many steps, but its logits (B, T, V) should fit into cache.
+LOGITS = 2**20
+LONGEST_WINDOW = 512  # steps
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def evaluate(
     extra_nats, first = 0.0, 0
     if start_row is None:
         extra_nats, first = _first_nats(scorer, int(rows.to_rows(token_ids[:1])[0])), 1
-    window = reset_every or max(WINDOW // lanes, 16)
+    window = reset_every or min(max(LOGITS // (lanes * rows.size), 16), LONGEST_WINDOW)
     for start in range(first, length, window):
         stop = min(start + window, length)
         # One token more to the left: the input of the first target. The text's own start stands before it

@@ -50,6 +50,7 @@ from textgen.text.sources import standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.plan import (
+    FORWARD_SHARE,
     eval_tokens,
     fine_tuning_model,
     plan_data,
@@ -57,7 +58,7 @@ from textgen.training.plan import (
     plan_training,
     same_network,
 )
-from textgen.training.probe import expected_tokens
+from textgen.training.probe import measure_speed
 from textgen.training.progress import Reporter
 from textgen.training.session import INITIAL, Training, assemble, set_up_training
 from textgen.training.trainer import training_model
@@ -220,10 +221,10 @@ def _choose(
         "parameters": model.num_parameters,
         "torch_version": torch.__version__,
     }
-    expected = expected_tokens(training, model, train_tokens, measured)
-    training = dataclasses.replace(
-        training, eval_tokens=training.eval_tokens or eval_tokens(expected, training.evaluations, val_tokens)
-    )
+    if training.eval_tokens is None:
+        trained_tokens, forward_share = _cost(training, model, train_tokens, measured)
+        affordable = eval_tokens(trained_tokens, forward_share, training.evaluations, val_tokens)
+        training = dataclasses.replace(training, eval_tokens=affordable)
     config = RunConfig(
         format=FORMAT,
         textgen_version=VERSION,
@@ -234,6 +235,24 @@ def _choose(
         measured=measured,
     )
     return config, model
+
+
+def _cost(
+    training: TrainingConfig, model: LanguageModel, train_tokens: int, measured: dict[str, Any]
+) -> tuple[float, float]:
+    """How many tokens the budget trains on, and what reading one costs of training on it.
+
+    For minutes both are measured, which is noted; steps and epochs must repeat exactly, so nothing is.
+    """
+    if training.steps is not None:
+        return training.steps * training.batch_size * training.seq_len, FORWARD_SHARE
+    if training.epochs is not None:
+        return training.epochs * train_tokens, FORWARD_SHARE
+    assert training.minutes is not None
+    speed = measure_speed(model, training.batch_size, training.seq_len)
+    measured["probed_tokens_per_second"] = round(speed.training)
+    measured["probed_reading_tokens_per_second"] = round(speed.reading)
+    return speed.training * training.minutes * 60, speed.training / speed.reading
 
 
 def _first_model(config: ModelConfig, rows: Rows, source: Run | None) -> LanguageModel:

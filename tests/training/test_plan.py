@@ -1,0 +1,70 @@
+"""What is chosen when the user says nothing, and that what was said wins."""
+
+from __future__ import annotations
+
+import pytest
+
+from textgen.config import ModelConfig, TrainOptions
+from textgen.errors import ConfigError
+from textgen.training.plan import (
+    EVAL_SHARE,
+    eval_tokens,
+    fine_tuning_model,
+    plan_data,
+    plan_model,
+    plan_training,
+    same_network,
+    table,
+)
+
+
+def test_evaluation_keeps_within_its_share_of_the_budget() -> None:
+    trained, forward_share, evaluations = 1e6, 0.4, 10
+    read = evaluations * eval_tokens(trained, forward_share, evaluations, val_tokens=10**9)
+    assert read * forward_share <= EVAL_SHARE * trained
+    assert read * forward_share > 0.99 * EVAL_SHARE * trained
+
+
+def test_evaluation_reads_no_more_than_there_is_and_no_less_than_measures_something() -> None:
+    assert eval_tokens(1e9, 0.4, 10, val_tokens=5000) == 5000
+    assert eval_tokens(10, 0.4, 10, val_tokens=5000) == 2000
+    assert eval_tokens(10, 0.4, 10, val_tokens=50) == 50
+
+
+def test_little_text_gets_a_smaller_network_or_more_dropout() -> None:
+    sizes = [table(tokens, minutes=2, device="cpu") for tokens in (2_000, 50_000, 250_000, 1_000_000)]
+    assert [size.hidden_size for size in sizes] == sorted(size.hidden_size for size in sizes)
+    assert sizes[2].dropout > sizes[3].dropout
+    assert table(10**6, minutes=2, device="cuda").hidden_size > sizes[3].hidden_size
+    assert table(10**6, minutes=10, device="cpu").num_layers > sizes[3].num_layers
+
+
+def test_what_was_said_wins_over_the_table() -> None:
+    options = TrainOptions(
+        hidden_size=48, dropout=0.11, learning_rate=0.5, batch_size=3, threads=2, steps=7, device="cpu"
+    )
+    model = plan_model(options, vocab_size=65, train_tokens=10**6)
+    assert (model.hidden_size, model.dropout, model.vocab_size) == (48, 0.11, 65)
+    training = plan_training(options, model=model, train_tokens=10**6)
+    assert (training.learning_rate, training.batch_size, training.threads, training.steps) == (0.5, 3, 2, 7)
+    assert training.minutes is None
+
+
+def test_tied_weights_make_the_embedding_as_wide_as_the_network() -> None:
+    model = plan_model(TrainOptions(tie_weights=True, hidden_size=40), vocab_size=65, train_tokens=10**6)
+    assert model.embedding_dim == 40
+
+
+def test_fine_tuning_keeps_the_network_and_may_change_its_dropout() -> None:
+    source = ModelConfig(vocab_size=65, hidden_size=40, dropout=0.1)
+    assert fine_tuning_model(TrainOptions(dropout=0.4), source, 70) == ModelConfig(
+        vocab_size=70, hidden_size=40, dropout=0.4
+    )
+    same_network(TrainOptions(hidden_size=40), source, "old")
+    with pytest.raises(ConfigError, match="hidden_size"):
+        same_network(TrainOptions(hidden_size=41), source, "old")
+
+
+def test_no_corpus_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no corpus"):
+        plan_data(TrainOptions())
