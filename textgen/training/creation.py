@@ -60,8 +60,8 @@ from textgen.training.plan import (
 )
 from textgen.training.probe import measure_speed
 from textgen.training.progress import Reporter
-from textgen.training.session import INITIAL, Training, assemble, set_up_training
 from textgen.training.trainer import training_model
+from textgen.training.training import INITIAL, Training, assemble, set_up_training
 from textgen.version import VERSION
 
 

@@ -18,8 +18,8 @@ from textgen.text.rows import Rows
 from textgen.text.store import default_cache_dir
 from textgen.training.checkpoint import newest_checkpoint
 from textgen.training.progress import Reporter
-from textgen.training.session import INITIAL, Training, assemble, set_up_training
 from textgen.training.trainer import training_model
+from textgen.training.training import INITIAL, Training, assemble, set_up_training
 
 
 def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> Training:

@@ -76,7 +76,7 @@ class Position:
 class Trainer:
     """Trains one model on one stream of batches into one run directory.
 
-    All it needs is handed in; `session.py` puts it together.
+    All it needs is handed in; `training.py` puts it together.
     """
 
     def __init__(
