@@ -142,17 +142,15 @@ def _writable(path: Path) -> Path:
 def _absolute(data: DataConfig) -> DataConfig:
     """Paths that hold wherever the run is resumed from; - and the names of tokenizer kinds stay."""
 
-    def absolute(path: str | None) -> str | None:
-        return None if path is None else path if path == "-" else str(Path(path).absolute())
+    def absolute(path: str) -> str:
+        return path if path == "-" else str(Path(path).absolute())
 
-    tokenizer = absolute(data.tokenizer) if data.uses_tokenizer_file else data.tokenizer
-    corpus = tuple(absolute(path) or path for path in data.corpus)
     return dataclasses.replace(
         data,
-        corpus=corpus,
-        val=absolute(data.val),
-        test=absolute(data.test),
-        tokenizer=tokenizer or data.tokenizer,
+        corpus=tuple(map(absolute, data.corpus)),
+        val=data.val and absolute(data.val),
+        test=data.test and absolute(data.test),
+        tokenizer=absolute(data.tokenizer) if data.uses_tokenizer_file else data.tokenizer,
     )
 
 
