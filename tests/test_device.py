@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -43,3 +47,32 @@ def test_running_out_of_memory_is_one_line_that_names_the_batch_size() -> None:
 def test_a_bug_is_not_taken_for_a_lack_of_memory() -> None:
     with pytest.raises(RuntimeError, match="shape"), device.memory_errors():
         torch.ones(2, 3) @ torch.ones(2, 3)
+
+
+FAULTS = """
+import resource, sys
+import numpy
+from textgen.device import keep_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+def use():
+    block = numpy.empty(2**26, numpy.uint8)  # above what glibc itself would come to keep
+    block[::4096] = 1
+for _ in range(3):
+    use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep memory")
+def test_memory_that_is_kept_is_not_cleared_by_the_system_again() -> None:
+    faults = {
+        mode: int(
+            subprocess.run([sys.executable, "-c", FAULTS, mode], check=True, capture_output=True).stdout
+        )
+        for mode in ("keep", "return")
+    }
+    assert faults["return"] > 500 > 50 > faults["keep"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,9 +56,15 @@ def cpu_multiplies_bfloat16() -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-# Layers up to this wide run as fast on one thread as on two: handing each step's small products to a second
-# processor and waiting for it costs what it saves, and on a busy machine far more.
-ONE_THREAD_HIDDEN_SIZE = 256
+# From this width on every processor helps; below, handing each step's small products to a second one and
+# waiting for it costs what it saves. Measured with two processors, both passes over batches of 32 x 64:
+# an LSTM 1.0 times as fast on both at 64 units, 1.3 at 128, 1.5 at 256, 1.7 at 512.
+MANY_THREADS_HIDDEN_SIZE = 128
+
+
+def available_processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def resolve_threads(requested: int | None, *, hidden_size: int) -> int:
@@ -65,16 +72,14 @@ def resolve_threads(requested: int | None, *, hidden_size: int) -> int:
 
     Raises ConfigError for more threads than could do any good.
     """
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processors = available_processors()
     if requested is not None:
         if requested > 8 * processors:
             raise ConfigError(
                 f"threads={requested}: too many for the {processors} processors here; use fewer"
             )
         return requested
-    if hidden_size <= ONE_THREAD_HIDDEN_SIZE:
-        return 1
-    return processors
+    return processors if hidden_size >= MANY_THREADS_HIDDEN_SIZE else 1
 
 
 def wait_briefly() -> None:
@@ -89,10 +94,32 @@ def wait_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
+def keep_memory() -> None:
+    """Let memory that is freed stay with the process: the next training step asks for as much again.
+
+    The C library of Linux (glibc) gets large blocks from the system and gives them back at once, and the
+    system clears every page of them anew. Measured on two cores, an LSTM's forward and backward pass in
+    bfloat16, batch 32 x 64: with this 1.5 times as fast at 384 units, 1.9 times at 512. The process stays as
+    large as its largest step. Elsewhere this does nothing.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another C library, or Windows
+        return
+    mallopt(_M_MMAP_MAX, 0)  # large blocks come from the heap like small ones
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)  # and stay there
+
+
+# As malloc.h of glibc numbers them.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
 def set_up(device: str, *, threads: int, seed: int, deterministic: bool) -> None:
-    """Set torch's threads, seeds and determinism for this process."""
+    """Set threads, seeds, determinism and the way of memory for this process."""
     import torch
 
+    if device == "cpu":
+        keep_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     if device == "cuda":

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding
 
 from textgen.config import ModelConfig
 from textgen.errors import ConfigError, RunError
 from textgen.models.cells import State
 from textgen.models.dropout import LockedDropout
+from textgen.models.products import linear
 from textgen.models.recurrent import Recurrent
 from textgen.run import load_model, save_model
 from textgen.text.rows import Rows
@@ -69,14 +70,15 @@ class LanguageModel(nn.Module):
 
         Raises IndexError for a row out of range, ValueError when the state does not fit.
         """
-        x = self._embed(tokens).to(self.compute_dtype)  # (B, T, E)
+        # In memory time comes first throughout, as in the recurrent layers, so that nothing is rearranged.
+        x = self._embed(tokens.t()).to(self.compute_dtype).transpose(0, 1)  # (B, T, E)
         x, state = self.layers(x, state)  # (B, T, H)
         x = self.dropout(x)
         weight, bias = self.head.weight.to(x.dtype), self.head.bias.to(x.dtype)  # (V, H), (V,)
-        return linear(x, weight, bias), state  # (B, T, V)
+        return linear(x.transpose(0, 1), weight, bias).transpose(0, 1), state  # (B, T, V)
 
     def _embed(self, tokens: Tensor) -> Tensor:
-        """(B, T) -> (B, T, E)."""
+        """(T, B) -> (T, B, E)."""
         table = self.embedding.weight  # (V, E)
         if self.training:
             # Every training token has a row, so the mean below is not paid for in each step.

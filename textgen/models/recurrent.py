@@ -1,4 +1,4 @@
-"""The cells of cells.py, stacked and fast: one call per layer into oneDNN (CPU) or cuDNN (GPU).
+"""The cells of cells.py, stacked and fast: one call per layer into oneDNN, gru.py (CPU) or cuDNN (GPU).
 
 Shapes: B batch, T time, E input_size, H hidden_size, L num_layers, G gates (LSTM 4, GRU 3, RNN 1).
 """
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from textgen.errors import ConfigError
 from textgen.models.cells import CellWeights, State, find_cell
 from textgen.models.dropout import LockedDropout
+from textgen.models.gru import gru_pass
 
 
 class Recurrent(nn.Module):
@@ -108,6 +109,9 @@ class Recurrent(nn.Module):
         if self.cell == "lstm":
             out, hidden, cell = torch.lstm(x, state, weights, True, 1, 0.0, train, False, True)
             return out, (hidden, cell)
+        if self.cell == "gru" and x.device.type == "cpu":
+            by_time, last = gru_pass(x.transpose(0, 1), state[0][0], *weights)  # (T, B, H), (B, H)
+            return by_time.transpose(0, 1), (last.unsqueeze(0),)
         run = torch.gru if self.cell == "gru" else torch.rnn_tanh
         out, hidden = run(x, state[0], weights, True, 1, 0.0, train, False, True)
         return out, (hidden,)

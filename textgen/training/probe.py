@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from textgen.device import available_processors
 from textgen.models.language_model import LanguageModel
 
-PROBE_SECONDS = 0.3  # for each of the two
+PROBE_SECONDS = 0.15  # for each of the things that are timed
+# More threads must shorten a step by a tenth: they take the processors from whatever else runs.
+WORTH_MORE_THREADS = 0.9
 
 
 class Speed(NamedTuple):
@@ -23,19 +29,49 @@ class Speed(NamedTuple):
 
 def measure_speed(model: LanguageModel, batch_size: int, seq_len: int) -> Speed:
     """The speed of a model on batches of this shape, where it is and in its arithmetic. No weight changes."""
-    tokens = torch.zeros(batch_size, seq_len, dtype=torch.int64, device=next(model.parameters()).device)
+    tokens = _tokens(model, batch_size, seq_len)
 
     def read() -> None:
         with torch.no_grad():
             model(tokens, model.zero_state(batch_size))
 
-    def train() -> None:
-        logits, _ = model(tokens, model.zero_state(batch_size))
-        cross_entropy(logits.float().flatten(0, 1), tokens.flatten()).backward()  # type: ignore[no-untyped-call]
-        model.zero_grad(set_to_none=True)
+    training = _fastest(partial(_train, model, tokens), tokens.device)
+    return Speed(tokens.numel() / training, tokens.numel() / _fastest(read, tokens.device))
 
-    num_tokens = batch_size * seq_len
-    return Speed(num_tokens / _fastest(train, tokens.device), num_tokens / _fastest(read, tokens.device))
+
+def fastest_threads(model: LanguageModel, batch_size: int, seq_len: int) -> int:
+    """How many CPU threads train the model fastest on batches of this shape; torch's setting stays so.
+
+    Threads are doubled up to the processors there are for as long as it pays: each waits for the others at
+    every time step, so that beyond a number which depends on the network and the machine more are slower.
+    """
+    tokens = _tokens(model, batch_size, seq_len)
+    train = partial(_train, model, tokens)
+    best, shortest = 1, math.inf
+    for threads in _doubled(available_processors()):
+        torch.set_num_threads(threads)
+        seconds = _fastest(train, tokens.device)
+        if seconds > shortest * WORTH_MORE_THREADS:
+            break
+        best, shortest = threads, seconds
+    torch.set_num_threads(best)
+    return best
+
+
+def _doubled(most: int) -> list[int]:
+    """1, 2, 4, ... and most."""
+    return [2**power for power in range(most.bit_length()) if 2**power < most] + [most]
+
+
+def _tokens(model: LanguageModel, batch_size: int, seq_len: int) -> Tensor:
+    return torch.zeros(batch_size, seq_len, dtype=torch.int64, device=next(model.parameters()).device)
+
+
+def _train(model: LanguageModel, tokens: Tensor) -> None:
+    """Forward and backward, and nothing changes."""
+    logits, _ = model(tokens, model.zero_state(len(tokens)))
+    cross_entropy(logits.float().flatten(0, 1), tokens.flatten()).backward()  # type: ignore[no-untyped-call]
+    model.zero_grad(set_to_none=True)
 
 
 def _fastest(work: Callable[[], None], device: torch.device) -> float:

@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy
 from textgen.config import SampleConfig, TrainingConfig
 from textgen.device import torch_dtype
 from textgen.errors import Interrupted, TrainingError
-from textgen.evaluation.evaluate import Stretches, evaluate
+from textgen.evaluation.evaluate import Loss, Stretches, evaluate
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
 from textgen.run import WEIGHTS, Run, save_weights
@@ -104,14 +104,14 @@ class Trainer:
         self.optimizer = build_optimizer(
             model, learning_rate=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
+        self._parameters = list(model.parameters())  # looked up once, not in every step
         self.position = Position()
         self.state: tuple[Tensor, ...] = ()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.loss_count = 0
         self.best_weights: dict[str, np.ndarray] = {}
         self.metrics = MetricsLog(run.metrics_path)
-        self._started = time.monotonic()
-        self._checkpointed = time.monotonic()
+        self._start_clocks()
 
     # -- the loop ------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class Trainer:
         Raises Interrupted after saving when `stop` was set, TrainingError when the loss is no longer a number
         or memory runs out.
         """
-        self._started = self._checkpointed = time.monotonic()
+        self._start_clocks()
         self.metrics.start()
         self.model.train()
         stop.deferred = True
@@ -130,18 +130,16 @@ class Trainer:
         finally:
             self.reporter.close()
 
+    def _start_clocks(self) -> None:
+        self._started = self._checkpointed = self._bar_time = time.monotonic()
+        self._speed, self._bar_speed = Speedometer(), Speedometer()
+
     def _loop(self, stop: StopRequest) -> None:
         if self.position.step == 0 and self.run.config.from_run is not None:
             self._evaluate(0.0)  # the weights that it starts from may stay the best
-        speed, bar_speed, bar_time = Speedometer(), Speedometer(), time.monotonic()
         while not self.position.finished:
-            batch = next(self.batches)
-            loss, norm = self._step(batch)
-            speed.count(batch.inputs.size)
-            bar_speed.count(batch.inputs.size)
+            self.advance()
             progress = self.progress()
-            if self._passed("records", RECORDS, progress):
-                self._record_training(loss, norm, speed.read())
             if self._passed("evaluations", self.config.evaluations, progress):
                 self._evaluate(progress)
                 self.save()
@@ -154,11 +152,24 @@ class Trainer:
                     f"Go on with: textgen train --resume {self.run.path}",
                     stop.signal_number,
                 )
-            if self.reporter.shows_bars and time.monotonic() - bar_time > BAR_SECONDS:
-                bar_time = time.monotonic()
-                self.reporter.training(
-                    progress, f"loss {self._describe(loss.item())}, {bar_speed.read():,.0f} tokens/s"
-                )
+
+    def advance(self) -> None:
+        """Take one step and tell of it what is due; evaluations and saving are not in it.
+
+        Raises TrainingError when the loss is no longer a number.
+        """
+        batch = next(self.batches)
+        loss, norm = self._step(batch)
+        self._speed.count(batch.inputs.size)
+        self._bar_speed.count(batch.inputs.size)
+        progress = self.progress()
+        if self._passed("records", RECORDS, progress):
+            self._record_training(loss, norm, self._speed.read())
+        if self.reporter.shows_bars and time.monotonic() - self._bar_time > BAR_SECONDS:
+            self._bar_time = time.monotonic()
+            self.reporter.training(
+                progress, f"loss {self._describe(loss.item())}, {self._bar_speed.read():,.0f} tokens/s"
+            )
 
     def progress(self) -> float:
         """The share of the budget that is used."""
@@ -181,10 +192,11 @@ class Trainer:
         inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)  # (B, T)
         targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)  # (B, T)
         logits, state = self.model(inputs, self.state)  # (B, T, V)
-        loss = cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        self.optimizer.zero_grad(set_to_none=True)
+        # Time first, as the logits lie in memory; the mean is the same.
+        loss = cross_entropy(logits.transpose(0, 1).flatten(0, 1).float(), targets.t().flatten())
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
         self.optimizer.step()
         # Detach here, not in the model: evaluation carries state across windows without a graph.
         self.state = tuple(part.detach() for part in state)
@@ -239,16 +251,20 @@ class Trainer:
     def _describe(self, nats_per_token: float) -> str:
         return describe_loss(nats_per_token, self.run.config.measured["characters_per_token"])
 
-    def _evaluate(self, progress: float) -> None:
-        """Validate, keep the weights if they are the best so far, show a line of figures and a sample."""
+    def validate(self) -> Loss:
+        """The loss of the weights as they are, on as much validation text as one evaluation may read."""
         assert self.config.eval_tokens is not None
-        loss = evaluate(
+        return evaluate(
             self.model,
             self.val_token_ids,
             vocab_size=self.tokenizer.vocab_size,
             start_row=self.start_row,
             stretches=spread(len(self.val_token_ids), self.config.eval_tokens, self.config.batch_size),
         )
+
+    def _evaluate(self, progress: float) -> None:
+        """Validate, keep the weights if they are the best so far, show a line of figures and a sample."""
+        loss = self.validate()
         self._require_number(loss.nats_per_token)
         position = self.position
         improved = position.best_loss is None or loss.nats_per_token < position.best_loss

@@ -1,0 +1,161 @@
+"""The GRU's own pass over a sequence on a CPU, and its backward: gru_step of cells.py, arranged for speed.
+
+torch.gru goes step by step through general code and lets autograd record every operation. Here one product
+gives what the inputs contribute to all steps, one product a step what the past contributes, and the backward
+pass is written out. In it all that does not depend on the incoming gradient is worked out before, for many
+steps at once, so that a step back is three operations:
+
+    h' = n + z * (h - n)          dh'  ->  dh' * (h - n) * z * (1 - z)                  into the update gate
+    n  = tanh(a + r * c)              ->  dh' * (1 - z) * (1 - n**2)                    into a, from the input
+    c  = U_n h + c_n                  ->  dh' * (1 - z) * (1 - n**2) * r                into c, from the past
+    r  = s(..)                        ->  dh' * (1 - z) * (1 - n**2) * c * r * (1 - r)  into the reset gate
+
+Each line is dh' times a factor that the forward pass knows.
+
+Shapes: T time, B batch, E input_size, H hidden_size. Time comes first: a step is then one piece of memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from textgen.models.products import linear, step_product, weight_gradient
+
+# Factors of the backward pass are made for so many steps at a time, which then still lie in the cache.
+_BLOCK_STEPS = 8
+
+
+def gru_pass(
+    x: Tensor, start: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Read x (T, B, E), T >= 1, from the state start (B, H), with the weights of one layer in torch's layout.
+
+    Returns the hidden state after each step (T, B, H) and after the last (B, H). All arguments are of one
+    floating-point type on a CPU; gradients of first order pass to all of them.
+    """
+    hidden, last = _GRUPass.apply(x, start, weight_ih, weight_hh, bias_ih, bias_hh)  # type: ignore[no-untyped-call]
+    return hidden, last
+
+
+class _GRUPass(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        weight_ih, weight_hh, _, _ = weights
+        steps, batch_size, _ = x.shape
+        size = weight_hh.shape[1]
+        x = x.contiguous()
+        # tanh(y) = 2 s(2y) - 1, and torch's logistic function takes a fraction of the time of its tanh. So
+        # all that adds up to the new gate's y is doubled, which floating point does exactly.
+        doubled = [_scale_new(weight, 2) for weight in weights]
+        bias = doubled[2] + doubled[3]
+        bias[2 * size :] = doubled[2][2 * size :]
+        from_input = linear(x, doubled[0], bias)  # (T, B, 3H)
+        input_new = from_input[:, :, 2 * size :].contiguous()  # (T, B, H): 2a
+        # In its place the new gate's second bias: on it and the product with the past the reset gate acts.
+        from_input[:, :, 2 * size :] = doubled[3][2 * size :]
+        multiply = step_product(doubled[1], batch_size)
+
+        gates = x.new_empty(steps, batch_size, 2 * size)  # reset, update
+        sums = x.new_empty(steps, batch_size, size)  # 2 (a + r c)
+        new = x.new_empty(steps, batch_size, size)
+        states = x.new_empty(steps + 1, batch_size, size)
+        states[0] = start
+        minus_one = x.new_tensor(-1.0)
+        hidden = states[0]
+        for from_input_t, input_new_t, gates_t, reset_t, update_t, sum_t, new_t, hidden_t in zip(
+            from_input.unbind(0),
+            input_new.unbind(0),
+            gates.unbind(0),
+            gates[:, :, :size].unbind(0),
+            gates[:, :, size:].unbind(0),
+            sums.unbind(0),
+            new.unbind(0),
+            states[1:].unbind(0),
+            strict=True,
+        ):
+            past = multiply(hidden, from_input_t)  # (B, 3H)
+            logistic, candidate = past.split_with_sizes((2 * size, size), 1)
+            torch.sigmoid(logistic, out=gates_t)
+            torch.addcmul(input_new_t, reset_t, candidate, out=sum_t)
+            torch.sigmoid(sum_t, out=new_t)
+            torch.add(minus_one, new_t, alpha=2, out=new_t)
+            hidden = torch.lerp(new_t, hidden, update_t, out=hidden_t)
+        ctx.save_for_backward(x, weight_ih, weight_hh, gates, input_new, sums, new, states)
+        ctx.set_materialize_grads(False)
+        return states[1:], hidden.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_hidden: Tensor | None, d_last: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, weight_ih, weight_hh, gates, input_new, sums, new, states = ctx.saved_tensors
+        steps, batch_size, size = new.shape
+        if d_hidden is None:
+            d_hidden = torch.zeros_like(new)
+        d_hidden = d_hidden.contiguous()
+        multiply = step_product(weight_hh.t().contiguous(), batch_size)
+        reset, update = gates.split(size, dim=2)  # (T, B, H) each
+
+        d_past = x.new_empty(steps, batch_size, 3, size)  # of reset, update and new gate, through the past
+        d_new = x.new_empty(steps, batch_size, size)  # of the new gate, through the input
+        factors = x.new_empty(_BLOCK_STEPS, batch_size, 3, size)
+        d_gates = d_past.flatten(2).unbind(0)
+        nothing = torch.zeros_like(new[0])
+        dh = d_hidden[-1] if d_last is None else d_hidden[-1] + d_last  # (B, H)
+        for end in range(steps, 0, -_BLOCK_STEPS):
+            block = slice(max(0, end - _BLOCK_STEPS), end)
+            count = end - block.start
+            new_factor = _factors(
+                reset[block],
+                update[block],
+                input_new[block],
+                sums[block],
+                new[block],
+                states[block],
+                out=factors[:count],
+            )  # (count, B, H)
+            gradients = []
+            for step in range(end - 1, block.start - 1, -1):
+                gradients.append(dh)
+                torch.mul(dh.unsqueeze(1), factors[step - block.start], out=d_past[step])
+                beside = torch.addcmul(d_hidden[step - 1] if step else nothing, dh, update[step])
+                dh = multiply(d_gates[step], beside)
+            torch.stack(gradients[::-1], out=d_new[block]).mul_(new_factor)
+        flat = d_past.view(steps * batch_size, 3 * size)
+        d_bias_hh = flat.sum(0)
+        d_weight_hh = weight_gradient(flat, states[:-1].flatten(0, 1))
+        d_past[:, :, 2] = d_new
+        d_bias_ih = d_bias_hh.clone()
+        d_bias_ih[2 * size :] = d_new.flatten(0, 1).sum(0)
+        d_weight_ih = weight_gradient(flat, x.flatten(0, 1))
+        d_x = None
+        if ctx.needs_input_grad[0]:
+            d_x = linear(d_past.flatten(2), weight_ih.t())  # (T, B, E)
+        return d_x, dh, d_weight_ih, d_weight_hh, d_bias_ih, d_bias_hh
+
+
+def _factors(
+    reset: Tensor, update: Tensor, input_new: Tensor, sums: Tensor, new: Tensor, before: Tensor, out: Tensor
+) -> Tensor:
+    """What dh' is multiplied by on its way into each gate, for N steps; everything is (N, B, H) but out.
+
+    Writes those of reset, update and the new gate's past into out (N, B, 3, H), and returns the one of the
+    new gate's input. `before` is the state that each step started from.
+    """
+    aten = torch.ops.aten
+    factor: Tensor = aten.tanh_backward(1 - update, new)  # (1 - z) * (1 - n**2)
+    half = (sums - input_new).mul_(0.5).mul_(factor)  # r c (1 - z) (1 - n**2)
+    torch.addcmul(half, half, reset, value=-1, out=out[:, :, 0])  # times 1 - r
+    aten.sigmoid_backward.grad_input(before - new, update, grad_input=out[:, :, 1])  # (h - n) z (1 - z)
+    torch.mul(factor, reset, out=out[:, :, 2])
+    return factor
+
+
+def _scale_new(weights: Tensor, factor: float) -> Tensor:
+    """A copy with the new gate's third of the rows multiplied."""
+    scaled = weights.clone()
+    scaled.tensor_split(3)[2].mul_(factor)
+    return scaled
