@@ -30,6 +30,7 @@ import click
 import numpy as np
 import torch
 
+from textgen.device import resolve_threads
 from textgen.models.regressor import SequenceRegressor
 
 CELLS = ("lstm", "gru")
@@ -231,6 +232,8 @@ def main(epochs: int, repeats: int, seed: int, plot: Path | None, as_json: bool,
     if with_keras:
         require("keras", "--keras")
     results: dict[str, Any] = {"epochs": epochs, "repeats": repeats, "seed": seed}
+    # What helps small networks: a second thread costs ours and Keras' more than it saves.
+    torch.set_num_threads(resolve_threads(None, hidden_size=HIDDEN_SIZE))
     results["threads"] = torch.get_num_threads()
     results["textbook"] = run_textbook(epochs, repeats, seed)
     results["series"], forecasts, truth = run_series(epochs, seed)

@@ -9,9 +9,13 @@ import pytest
 
 from textgen.atomic import write_file
 from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textgen.device import wait_briefly
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, Run, config_json, save_weights
 from textgen.text.rows import Rows
 from textgen.text.tokenizer import Tokenizer
+
+# Before any test imports torch: on a busy machine its threads would else wait for each other.
+wait_briefly()
 
 # The same examples each time, so that a check fails for what was changed and not by luck; and no limit on the
 # time of one, for the machine may be busy. To look further: pytest --hypothesis-profile=default

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from textgen.cli.sample import command, read_escapes
+from textgen.cli.sample import command, read_escapes, show
 from textgen.config import SampleConfig
 from textgen.errors import ConfigError, TextgenError
 from textgen.generation.generator import Generator
@@ -393,6 +393,27 @@ def test_sampling_on_a_cpu_loads_no_torch(run):
     assert process.stdout
 
 
+@pytest.mark.parametrize(
+    ("variables", "threads"),
+    [({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2"), ({"OPENBLAS_NUM_THREADS": "2"}, "None")],
+    ids=str,
+)
+def test_numpy_multiplies_on_one_thread_unless_the_user_says_otherwise(run, variables, threads):
+    program = (
+        "import os, sys\nfrom textgen.cli import main\nmain()\n"
+        "assert 'numpy' in sys.modules\nprint(os.environ.get('OMP_NUM_THREADS'), file=sys.stderr)\n"
+    )
+    environment = {name: value for name, value in ENVIRONMENT.items() if not name.endswith("_NUM_THREADS")}
+    process = subprocess.run(
+        [sys.executable, "-c", program, "sample", run.path, *SHORT],
+        capture_output=True,
+        env=environment | variables,
+        timeout=60,
+        check=True,
+    )
+    assert process.stderr.decode().strip() == threads
+
+
 @posix
 def test_after_ctrl_c_what_was_drawn_stays_and_the_exit_code_is_130(run):
     with started(run.path, *ENDLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -413,6 +434,47 @@ def test_a_reader_that_goes_away_ends_the_work_quietly(run):
         process.stdout.close()
         process.wait(20)
         assert process.stderr.read() == b""
+
+
+class Screen(io.StringIO):
+    """A terminal, or a pipe, that counts how often it is flushed."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal, self.flushes = terminal, 0
+
+    def isatty(self):
+        return self.terminal
+
+    def flush(self):
+        self.flushes += 1
+
+
+@pytest.mark.parametrize(("terminal", "expected"), [(True, 30), (False, 1)])
+def test_output_is_flushed_thirty_times_a_second_to_a_terminal_and_once_to_a_pipe(
+    terminal, expected, monkeypatch
+):
+    clock = iter(range(10**6))
+    screen = Screen(terminal)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr("time.monotonic", lambda: next(clock) / 3000)
+    show("x" for _ in range(2990))  # in a second, or what the command takes for one
+    assert screen.getvalue() == "x" * 2990 + "\n"
+    assert 0.9 * expected <= screen.flushes <= expected + 1
+
+
+@posix
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["", "PYTHONUNBUFFERED"])
+def test_to_a_pipe_text_comes_in_blocks_never_character_by_character(run, unbuffered, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONUNBUFFERED", unbuffered)
+    with started(run.path, *ENDLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        pieces = [os.read(process.stdout.fileno(), 1 << 16) for _ in range(6)]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+        assert process.returncode == 130
+    sizes = sorted(map(len, pieces))
+    assert sizes[1] >= 50  # the very first character may come alone
+    assert unbuffered or sizes[0] >= 4096
 
 
 @posix

@@ -41,7 +41,7 @@ def _one_thread():
 def make_model(**network):
     """A model with weights, biases too, large enough that every gate moves."""
     torch.manual_seed(1)
-    config = ModelConfig(vocab_size=V, hidden_size=12, dropout=0.4, **network)
+    config = ModelConfig(**({"vocab_size": V, "hidden_size": 12, "dropout": 0.4} | network))
     model = LanguageModel(config, Rows(np.arange(V) * 3, np.arange(V) ** 2 + 1))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -104,6 +104,18 @@ def test_the_numpy_engine_follows_the_equations_over_a_long_text(network):
     engine = make_engine("numpy", model)
     logits = [engine.start(rows[:, :1]), *(engine.step(column) for column in rows.T[1:])]
     np.testing.assert_allclose(np.stack(logits, axis=1), logits_of_equations(model, rows), atol=1e-4)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_long_text_gives_the_logits_of_the_model_and_of_the_equations(cell, num_layers):
+    model = make_model(cell=cell, num_layers=num_layers)
+    rows = some_rows(1, 2000)
+    expected = logits_of_equations(model, rows)[0]
+    np.testing.assert_allclose(logits_of_model(model, rows)[0], expected, atol=1e-4)
+    engine = make_engine("numpy", model)
+    logits = [engine.start(rows[:, :1]), *(engine.step(row) for row in rows[0, 1:, None])]
+    np.testing.assert_allclose(np.concatenate(logits), expected, atol=1e-4)
 
 
 @networks
@@ -197,13 +209,28 @@ def test_engines_fit_the_interface(make, model):
     assert engine.rows.token_ids.tolist() == model.rows.token_ids.tolist()
 
 
+@pytest.mark.parametrize("hidden_size", [1, 7, 8])
+@pytest.mark.parametrize("cell", CELLS)
+def test_layers_of_any_size_follow_the_equations(cell, hidden_size):
+    model = make_model(cell=cell, num_layers=2, hidden_size=hidden_size)
+    rows = some_rows(2, 30)
+    engine = make_engine("numpy", model)
+    logits = [engine.start(rows[:, :20]), *(engine.step(column) for column in rows.T[20:])]
+    np.testing.assert_allclose(np.stack(logits, axis=1), logits_of_equations(model, rows)[:, 19:], atol=1e-4)
+
+
 @networks
 def test_a_vocabulary_too_large_for_a_table_gives_the_same(network, monkeypatch):
     model = make_model(**network)
     rows = some_rows(2, 30)
-    with_table = make_engine("numpy", model).start(rows)
+    with_table = make_engine("numpy", model)
     monkeypatch.setattr(engines, "LARGEST_TABLE", 1)
-    np.testing.assert_allclose(make_engine("numpy", model).start(rows), with_table, atol=1e-5)
+    without = make_engine("numpy", model)
+    np.testing.assert_allclose(without.start(rows), with_table.start(rows), atol=1e-5)
+    np.testing.assert_allclose(without.step(rows[:, 0]), with_table.step(rows[:, 0]), atol=1e-5)
+    one = rows[:1]
+    np.testing.assert_allclose(without.start(one), with_table.start(one), atol=1e-5)
+    np.testing.assert_allclose(without.step(one[:, 0]), with_table.step(one[:, 0]), atol=1e-5)
 
 
 def test_gates_that_are_wide_open_neither_overflow_nor_become_nan():

@@ -10,8 +10,8 @@ import torch
 
 from textgen.config import SampleConfig
 from textgen.errors import ConfigError, RunError, TokenizerError
-from textgen.generation.generator import Generator
-from textgen.generation.sampling import log_probabilities
+from textgen.generation.generator import CHANCES_AT_ONCE, Generator
+from textgen.generation.sampling import log_probabilities, sample_token
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
 from textgen.text.tokenizer import Tokenizer
@@ -151,6 +151,22 @@ def test_generate_and_stream_give_the_same_text_for_the_same_seed(make_run, prom
     settings = {"seed": 7, "stop": ["qz"], "config": SHORT}
     (sample,) = generator.generate(prompt, **settings)
     assert sample.text == "".join(generator.stream(prompt, **settings))
+
+
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_sample_k_is_drawn_by_inverse_transform_with_the_kth_stream_of_chances(make_run, num_samples):
+    generator = Generator.from_run(make_run())
+    count = 3 * CHANCES_AT_ONCE - 5
+    config = SampleConfig(temperature=0.9, max_new_tokens=count)
+    samples = generator.generate("The ", num_samples=num_samples, seed=5, config=config)
+    engine, prompt = generator.engine, generator.rows.to_rows(generator.tokenizer.encode("The "))
+    for sample, seed in zip(samples, np.random.SeedSequence(5).spawn(num_samples), strict=True):
+        rng, logits, ids = np.random.default_rng(seed), engine.start(prompt[None]), []
+        for _ in range(count):
+            row = sample_token(logits, config, rng)
+            ids += generator.rows.to_token_ids(row).tolist()
+            logits = engine.step(row)
+        assert sample.token_ids == tuple(ids)
 
 
 def test_the_same_seed_gives_the_same_text_and_no_seed_another(make_run):

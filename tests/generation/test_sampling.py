@@ -9,6 +9,8 @@ import pytest
 from textgen.config import SampleConfig
 from textgen.errors import RunError
 from textgen.generation.sampling import (
+    _choose_each,
+    _choose_one,
     choose,
     keep_min_p,
     keep_top_k,
@@ -279,3 +281,52 @@ def test_log_probabilities_are_the_log_of_the_softmax():
     np.testing.assert_allclose(
         log_probabilities(logits), np.log(weights / weights.sum(axis=1, keepdims=True))
     )
+
+
+# ---- one row, the fast twin
+
+SETTINGS = [
+    {},
+    {"temperature": 0},
+    {"temperature": 0.8},
+    {"top_k": 1},
+    {"top_k": 3},
+    {"top_k": 40},
+    {"top_p": 0.0},
+    {"top_p": 0.9},
+    {"top_p": 1.0},
+    {"min_p": 0.0},
+    {"min_p": 0.2},
+    {"min_p": 1.0},
+    {"temperature": 0.8, "top_k": 40, "top_p": 0.9},
+    {"temperature": 1.3, "top_k": 20, "top_p": 0.95, "min_p": 0.05},
+    {"top_p": 0.8, "min_p": 0.3},
+    {"top_k": 20, "min_p": 1.0},
+]
+
+
+@pytest.mark.parametrize("vocab_size", [1, 2, 30, 400])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_one_row_is_drawn_as_rows_are(settings, vocab_size):
+    config = SampleConfig(**({"temperature": 1.0} | settings))
+    logits = random_logits(4, batch_size=300, vocab_size=vocab_size).astype(np.float32)
+    uniforms = np.random.default_rng(1).random(300)
+    uniforms[:2] = 0.0, np.nextafter(1.0, 0.0)
+    one_by_one = [_choose_one(row, config, uniforms[i : i + 1]) for i, row in enumerate(logits)]
+    assert all(ids.shape == (1,) for ids in one_by_one)
+    assert [int(ids[0]) for ids in one_by_one] == _choose_each(logits, config, uniforms).tolist()
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_one_row_never_gives_a_token_of_probability_0(settings):
+    config = SampleConfig(**({"temperature": 1.0} | settings))
+    logits = logits_of(0.0, 0.3, 0.0, 0.7, 0.0)
+    for chance in (0.0, 0.5, float(np.nextafter(1.0, 0.0))):
+        assert _choose_one(logits[0], config, np.array([chance])) in ([1], [3])
+
+
+@pytest.mark.parametrize(
+    "row", [[601.0, 0.0], [-700.0, -601.0], [math.inf, 0.0], [math.nan, 1.0], [-math.inf, -math.inf]], ids=str
+)
+def test_what_exp_cannot_bear_is_left_to_the_careful_twin(row):
+    assert _choose_one(np.array(row), PLAIN, np.array([0.5])) is None

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from textgen.models import gru
 from textgen.models.cells import CellWeights, run_cell
 from textgen.models.gru import gru_pass
 
@@ -54,6 +55,11 @@ def gradients(
     hidden, last = function(*arguments)
     loss = weighted_sum(hidden, last)
     return hidden, last, torch.autograd.grad(loss, arguments)
+
+
+@pytest.fixture(autouse=True)
+def _short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gru, "_BLOCK_NUMBERS", 8 * 3 * 6)  # 8 steps of the small sizes below
 
 
 def test_the_backward_pass_is_the_derivative_of_the_forward_pass() -> None:

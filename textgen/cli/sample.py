@@ -20,6 +20,7 @@ import click
 from textgen.atomic import write_file
 from textgen.cli.options import config_option
 from textgen.config import DEVICES, SampleConfig
+from textgen.device import multiply_on_one_thread
 from textgen.errors import ConfigError, TextgenError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def command(
     for text, text_seed in zip(prompts, seeds, strict=False):
         if not as_json and target is None and num_samples == 1:
             pieces = generator.stream(text, stop=stops, seed=text_seed, config=config)
-            _show(pieces if no_prompt else itertools.chain([text], pieces))
+            show(pieces if no_prompt else itertools.chain([text], pieces))
             continue
         samples = generator.generate(text, num_samples=num_samples, stop=stops, seed=text_seed, config=config)
         if as_json:
@@ -178,6 +179,8 @@ def _writable(path: Path) -> Path:
 
 
 def _open_run(directory: str | None, device: str) -> tuple[Run, Generator]:
+    if device == "cpu":
+        multiply_on_one_thread()
     from textgen.generation.generator import Generator
     from textgen.run import Run, newest_run
 
@@ -208,7 +211,7 @@ def _whole_lines(text: str) -> str:
 def _put(content: str, target: Path | None) -> None:
     """Write to the file, whole or not at all, or to standard output."""
     if target is None:
-        _show([content])
+        show([content])
         return
     try:
         write_file(target, _whole_lines(content))
@@ -216,19 +219,21 @@ def _put(content: str, target: Path | None) -> None:
         raise TextgenError(f"--output {target}: {error.strerror}; nothing was written") from error
 
 
-def _show(pieces: Iterable[str]) -> None:
+def show(pieces: Iterable[str]) -> None:
     """Write to standard output, to a terminal as pieces come, to a pipe in blocks; ends with a newline."""
     out = sys.stdout
+    # Whoever sets PYTHONUNBUFFERED wants to see text as it comes, but not to pay a system call a character.
+    unbuffered = isinstance(out, io.TextIOWrapper) and out.write_through
+    at_once = unbuffered or out.isatty()
     if isinstance(out, io.TextIOWrapper):
         # Text is written as drawn, "\r\n" too; what the encoding has no character for becomes "?".
-        out.reconfigure(errors="replace", newline="", line_buffering=False)
-    terminal = out.isatty()
+        out.reconfigure(errors="replace", newline="", line_buffering=False, write_through=False)
     flushed, last = 0.0, ""
     try:
         for piece in pieces:
             out.write(piece)
             last = piece or last
-            if terminal and time.monotonic() - flushed > SECONDS_BETWEEN_FLUSHES:
+            if piece and at_once and time.monotonic() - flushed > SECONDS_BETWEEN_FLUSHES:
                 out.flush()
                 flushed = time.monotonic()
     finally:
@@ -236,3 +241,5 @@ def _show(pieces: Iterable[str]) -> None:
         if not last.endswith("\n"):
             out.write("\n")
         out.flush()
+        if isinstance(out, io.TextIOWrapper):
+            out.reconfigure(write_through=unbuffered)

@@ -45,19 +45,27 @@ class Draft:
     ) -> None:
         self.prompt = prompt
         self.prompt_ids = prompt_ids
-        self.rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(seed)
         self.token_ids: list[int] = []
         self.log_probabilities: list[float] = []
         self.finish_reason = ""  # until it has one
         self._text: list[str] = []
         self._stops = stops
         self._tokenizer = tokenizer
+        self._end_of_text_id = tokenizer.end_of_text_id
         self._decoder = _decoder_after(prompt_ids, tokenizer)
+
+    def chances(self, count: int) -> np.ndarray:
+        """The next numbers that decide over its tokens, evenly spread over [0, 1): (count,).
+
+        They are the same in whatever counts they are asked for.
+        """
+        return self._rng.random(count)
 
     def push(self, token_id: int) -> str:
         """Take the next token; returns the text that is now certain."""
         self.token_ids.append(token_id)
-        if token_id == self._tokenizer.end_of_text_id:
+        if token_id == self._end_of_text_id:
             return self.finish("end-of-text")
         text = self._stops.push(self._decoder.push(token_id))
         if self._stops.stopped:

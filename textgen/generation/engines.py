@@ -15,7 +15,7 @@ import numpy as np
 
 from textgen.config import ModelConfig
 from textgen.errors import RunError
-from textgen.generation.layers import LAYERS, Layer
+from textgen.generation.layers import MEMORIES, Layer
 from textgen.run import rows_of
 from textgen.text.rows import Rows
 
@@ -66,17 +66,13 @@ class NumpyEngine:
         _check_weights(config, weights)
         self.config = config
         self.rows = rows_of(weights)
-        self._layers = [
-            LAYERS[config.cell](*(weights[f"layers.{name}_l{layer}"] for name in _LAYER_WEIGHTS))
-            for layer in range(config.num_layers)
-        ]
         known = weights["embedding.weight"].astype(np.float32)  # (V, E)
+        head = known if config.tie_weights else weights["head.weight"].astype(np.float32)  # (V, H)
+        head_bias = weights["head.bias"].astype(np.float32)  # (V,)
+        self._layers, first = _stack(config, weights, (head, head_bias))
         # A token that training never saw: the frequency-weighted mean of those that it did.
         embedding = np.vstack([known, self.rows.frequencies.astype(np.float32) @ known])  # (V + 1, E)
-        first, *upper = self._layers
-        self._inputs = [_first_input(embedding, first), *(layer.project for layer in upper)]
-        self._head = (known if config.tie_weights else weights["head.weight"].astype(np.float32)).T  # (H, V)
-        self._head_bias = weights["head.bias"].astype(np.float32)  # (V,)
+        self._first_input = _first_input(embedding, *first)
         self._forget(1)
 
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
@@ -84,15 +80,16 @@ class NumpyEngine:
         batch_size, steps = prompt_ids.shape
         self._forget(batch_size)
         for begin in range(0, steps, READ_STEPS):
-            hidden = self._read(prompt_ids[:, begin : begin + READ_STEPS])
-        return self._logits(hidden)
+            self._read(prompt_ids[:, begin : begin + READ_STEPS])
+        logits = self._memories[-1].above  # (B, V)
+        return logits.copy()
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each text (B,). Returns the next logits (B, V)."""
-        x = ids
-        for to_gates, layer, memory in zip(self._inputs, self._layers, self._memories, strict=True):
-            x = layer.step(to_gates(x), memory)
-        return self._logits(x)
+        x = self._first_input(ids)
+        for memory in self._memories:
+            x = memory.step(x)
+        return x.copy()
 
     @property
     def state(self) -> State:
@@ -108,33 +105,52 @@ class NumpyEngine:
 
     def _forget(self, batch_size: int) -> None:
         zeros = np.zeros((self.config.num_layers, batch_size, self.config.hidden_size), np.float32)
-        self.state = (zeros,) * self._layers[0].num_states
+        self.state = (zeros,) * MEMORIES[self.config.cell].num_states
 
-    def _read(self, ids: np.ndarray) -> np.ndarray:
-        """Read (B, T) from the present state, layer after layer, each with one input product for all steps.
-
-        Returns the last layer's hidden state (B, H).
-        """
+    def _read(self, ids: np.ndarray) -> None:
+        """Read (B, T) from the present state, layer after layer, with one input product for all steps."""
         batch_size, steps = ids.shape
-        x = ids.T.reshape(-1)  # (T * B,), then (T * B, H)
-        for to_gates, layer, memory in zip(self._inputs, self._layers, self._memories, strict=True):
-            projected = to_gates(x).reshape(steps, batch_size, -1)  # (T, B, G)
-            x = np.concatenate([layer.step(step, memory).copy() for step in projected])
-        return x[-batch_size:]
-
-    def _logits(self, hidden: np.ndarray) -> np.ndarray:
-        """(B, H) -> (B, V)"""
-        logits: np.ndarray = hidden @ self._head
-        logits += self._head_bias
-        return logits
+        projected = self._first_input(ids.T.reshape(-1))  # (T * B, G)
+        for layer, memory in zip(self._layers, self._memories, strict=True):
+            hidden = layer.read(projected.reshape(steps, batch_size, -1), memory)  # (T, B, H)
+            if layer is not self._layers[-1]:
+                projected = layer.project(hidden.reshape(steps * batch_size, -1))
 
 
-def _first_input(embedding: np.ndarray, layer: Layer) -> Callable[[np.ndarray], np.ndarray]:
+def _stack(
+    config: ModelConfig, weights: Mapping[str, np.ndarray], head: tuple[np.ndarray, np.ndarray]
+) -> tuple[list[Layer], tuple[np.ndarray, np.ndarray]]:
+    """The layers from first to last, and the weight (G, E) and bias (G,) for the first one's input."""
+    layers: list[Layer] = []
+    above = head
+    for number in reversed(range(config.num_layers)):
+        layer_weights = [weights[f"layers.{name}_l{number}"] for name in _LAYER_WEIGHTS]
+        layers.insert(0, Layer(config.cell, layer_weights, above))
+        above = Layer.input_weights(config.cell, layer_weights)
+    return layers, above
+
+
+def _first_input(
+    embedding: np.ndarray, weight: np.ndarray, bias: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
     """What takes ids (N,) to what the first layer's gates get from them (N, G)."""
-    if len(embedding) * layer.bias.size > LARGEST_TABLE:
-        return lambda ids: layer.project(embedding[ids])
-    table = layer.project(embedding)  # (V + 1, G)
-    return lambda ids: table[ids]
+
+    def project(embedded: np.ndarray) -> np.ndarray:  # (N, E) -> (N, G)
+        projected: np.ndarray = np.dot(embedded, weight.T)
+        projected += bias
+        return projected
+
+    if len(embedding) * len(bias) > LARGEST_TABLE:
+        return lambda ids: project(embedding[ids])
+    table = project(embedding)  # (V + 1, G)
+
+    def look_up(ids: np.ndarray) -> np.ndarray:
+        if len(ids) > 1:
+            return table.take(ids, axis=0)
+        row = ids.item()
+        return table[row : row + 1]  # as it lies there: a copy would cost more
+
+    return look_up
 
 
 _LAYER_WEIGHTS: Sequence[str] = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -143,7 +159,7 @@ _LAYER_WEIGHTS: Sequence[str] = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def _check_weights(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
     """Raises RunError unless names and shapes are those of the network that the config describes."""
     V, E, H = config.vocab_size, config.embedding_dim, config.hidden_size
-    G = len(LAYERS[config.cell].order) * H
+    G = len(MEMORIES[config.cell].order) * H
     expected: dict[str, tuple[int, ...]] = {"token_ids": (V,), "token_counts": (V,), "head.bias": (V,)}
     expected["embedding.weight"] = (V, E)
     if not config.tie_weights:

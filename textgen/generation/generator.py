@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from textgen.models.language_model import LanguageModel
 
 DEFAULTS = SampleConfig()
+# Asking a random generator costs as much for one number as for many.
+CHANCES_AT_ONCE = 64
 
 
 class Generator:
@@ -83,9 +85,9 @@ class Generator:
         return filter(None, self._stream(draft, config))
 
     def _stream(self, draft: Draft, config: SampleConfig) -> Iterator[str]:
+        token_ids = self.rows.token_ids.tolist()
         for _, rows in islice(self._draws([draft], config), config.max_new_tokens):
-            (token_id,) = self.rows.to_token_ids(rows).tolist()
-            yield draft.push(token_id)
+            yield draft.push(token_ids[rows.item()])
             if draft.finish_reason:
                 return
         yield draft.finish("length")
@@ -140,8 +142,7 @@ class Generator:
         if config.repetition_penalty != 1:
             occurred = np.zeros(logits.shape, dtype=bool)
             occurred[:, prompt[prompt < self.rows.size]] = True
-        while True:
-            uniforms = np.array([draft.rng.random() for draft in drafts])
+        for uniforms in _chances(drafts):
             rows = choose(logits, config, uniforms, occurred)
             yield logits, rows
             if occurred is not None:
@@ -160,6 +161,12 @@ class Generator:
             engine.state = tuple(np.zeros_like(part[:, :1]) for part in engine.state)
         engine.state = tuple(part.repeat(batch_size, axis=1) for part in engine.state)
         return np.repeat(logits, batch_size, axis=0)
+
+
+def _chances(drafts: list[Draft]) -> Iterator[np.ndarray]:
+    """Without end, for each step one number of each draft: (B,)."""
+    while True:
+        yield from np.stack([draft.chances(CHANCES_AT_ONCE) for draft in drafts], axis=1)
 
 
 def _engine_for(model: LanguageModel) -> Engine:

@@ -1,26 +1,84 @@
 """The recurrent layers of the NumPy engine: the equations of models/cells.py in the fewest NumPy calls.
 
+A NumPy call on a short row costs more than its arithmetic, and a matrix is read from memory in each step, so
+that fewer calls and fewer passes are what counts. A new hidden state h' is multiplied twice, by the layer's
+own recurrent weights for the next step and by those of whatever lies above it; here that is one product:
+
+    h' ─(matrix)→ [ own: to this layer's gates, a step later | above: to the next layer's gates, or logits ]
+
 Shapes: B batch (texts side by side), E input_size (embedding_dim, or hidden_size of the layer below),
-H hidden_size, G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H).
+H hidden_size, G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H), A numbers for above (that layer's G, or V),
+K columns of the product: H, one of biases, and zeros.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+# Rows of the product begin where vector instructions like to load: 8 numbers are 32 bytes.
+ALIGNMENT = 8
 
-class Memory:
-    """One layer's state and working space for B texts, both of the caller's own; a step overwrites them."""
-
-    def __init__(self, state: tuple[np.ndarray, ...], num_gates: int) -> None:
-        self.state = tuple(part.astype(np.float32) for part in state)  # (B, H) each, h first; astype copies
-        batch_size, hidden_size = state[0].shape
-        self.gates = np.empty((batch_size, num_gates * hidden_size), np.float32)  # (B, G)
-        self.blocks = np.split(self.gates, num_gates, axis=1)  # views of it, (B, H) each
+# An array without axes: NumPy takes it faster than a Python number.
+_HALF = np.array(0.5, np.float32)
 
 
 class Layer:
-    """The weights of one recurrent layer, arranged for speed.
+    """The weights of one recurrent layer and of what reads it, arranged for speed.
+
+    `weights` are weight_ih, weight_hh, bias_ih and bias_hh as torch has them; those for the input are the
+    business of what lies below, as `above` is this layer's: weight (A, H) and bias (A,) of the next layer,
+    which input_weights gives, or of the head.
+    """
+
+    def __init__(
+        self, cell: str, weights: Sequence[np.ndarray], above: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        self.memory_type = MEMORIES[cell]
+        _, weight_hh, _, bias_hh = map(self.memory_type.arrange, weights)
+        _, beside_hidden = self.memory_type.split_bias(bias_hh)
+        weight, bias = above
+        self.num_own, self.hidden_size = weight_hh.shape
+        shape = self.num_own + len(weight), _aligned(self.hidden_size + 1)
+        rows = np.zeros(shape, np.float32)  # (G + A, K)
+        rows[:, : self.hidden_size] = np.concatenate([weight_hh, weight])
+        rows[:, self.hidden_size] = np.concatenate([beside_hidden, bias])
+        self.matrix = rows.T  # (K, G + A)
+        self.own = self.matrix[:, : self.num_own]  # (K, G)
+
+    @staticmethod
+    def input_weights(cell: str, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The weight (G, E) and bias (G,) that a layer with these weights applies to what is below it."""
+        memory_type = MEMORIES[cell]
+        weight_ih, _, bias_ih, bias_hh = map(memory_type.arrange, weights)
+        return weight_ih, bias_ih + memory_type.split_bias(bias_hh)[0]
+
+    def remember(self, state: tuple[np.ndarray, ...]) -> Memory:
+        """A memory that starts with a copy of that state, (B, H) per part."""
+        return self.memory_type(self, state)
+
+    def read(self, projected: np.ndarray, memory: Memory) -> np.ndarray:
+        """Go T >= 1 steps with what the inputs contribute to the gates (T, B, G). Returns all h (T, B, H)."""
+        steps, batch_size, _ = projected.shape
+        hidden = np.empty((steps, batch_size, self.hidden_size), np.float32)
+        for row, step in zip(hidden, projected, strict=True):
+            memory.advance(step)
+            row[:] = memory.hidden
+            np.matmul(memory.padded, self.own, out=memory.own)
+        np.dot(memory.padded, self.matrix, out=memory.product)
+        return hidden
+
+    def project(self, hidden: np.ndarray) -> np.ndarray:
+        """What hidden states (N, H) contribute above: (N, A), biases included."""
+        above = self.matrix[:, self.num_own :]  # (K, A)
+        projected: np.ndarray = np.dot(hidden, above[: self.hidden_size])
+        projected += above[self.hidden_size]
+        return projected
+
+
+class Memory:
+    """One layer's state and working space for B texts; its own arrays, which a step overwrites.
 
     All gates take one tanh, because the logistic function is one: s(x) = (1 + tanh(x / 2)) / 2, which cannot
     overflow. For that the rows of the logistic gates are halved, which floating point does exactly, and moved
@@ -31,119 +89,137 @@ class Layer:
     order: tuple[int, ...]  # where each block of H rows comes from, in torch's order of gates
     num_logistic: int  # the first so many blocks are logistic gates
 
-    def __init__(
-        self, weight_ih: np.ndarray, weight_hh: np.ndarray, bias_ih: np.ndarray, bias_hh: np.ndarray
-    ) -> None:
-        self.hidden_size = weight_hh.shape[1]
-        # Copied into the order in which a product with a row reads them.
-        self.from_input = np.ascontiguousarray(self._arrange(weight_ih).T)  # (E, G)
-        self.from_hidden = np.ascontiguousarray(self._arrange(weight_hh).T)  # (H, G)
-        self.bias = self._arrange(bias_ih) + self._arrange(self._bias_beside_input(bias_hh))  # (G,)
-        self.logistic = slice(0, self.num_logistic * self.hidden_size)
+    def __init__(self, layer: Layer, state: tuple[np.ndarray, ...]) -> None:
+        H = layer.hidden_size
+        self.matrix = layer.matrix
+        self.padded = np.zeros((len(state[0]), len(self.matrix)), np.float32)  # (B, K): h, 1, zeros
+        self.hidden = self.padded[:, :H]  # (B, H)
+        self.hidden[:] = state[0]
+        self.padded[:, H] = 1
+        self.product = np.dot(self.padded, self.matrix)  # (B, G + A)
+        self.own = self.product[:, : layer.num_own]  # (B, G)
+        self.above: np.ndarray = self.product[:, layer.num_own :]  # (B, A)
 
-    def _arrange(self, weights: np.ndarray) -> np.ndarray:
-        """The blocks of rows in this layer's order, in float32, those of the logistic gates halved."""
-        blocks = np.split(weights.astype(np.float32), len(self.order))
-        halved = [blocks[place] * 0.5 for place in self.order[: self.num_logistic]]
-        return np.concatenate([*halved, *(blocks[place] for place in self.order[self.num_logistic :])])
+    @property
+    def state(self) -> tuple[np.ndarray, ...]:
+        """What the layer remembers, (B, H) per part, h first."""
+        return (self.hidden,)
 
-    def _bias_beside_input(self, bias_hh: np.ndarray) -> np.ndarray:
-        """What of the second bias can be added once and for all to the first: everything."""
-        return bias_hh
-
-    def project(self, x: np.ndarray) -> np.ndarray:
-        """What inputs (N, E) contribute to the gates: (N, G), biases included."""
-        projected: np.ndarray = np.dot(x, self.from_input)
-        projected += self.bias
-        return projected
-
-    def remember(self, state: tuple[np.ndarray, ...]) -> Memory:
-        """A memory that starts with a copy of that state, (B, H) per part."""
-        return Memory(state, len(self.order))
-
-    def step(self, projected: np.ndarray, memory: Memory) -> np.ndarray:
+    def step(self, projected: np.ndarray) -> np.ndarray:
         """Go one step with what the input contributes to the gates (B, G).
 
-        Returns the new hidden state (B, H): the memory's own array, which the next step overwrites.
+        Returns what the new hidden state contributes above (B, A): its own array, which the next step
+        overwrites.
         """
+        self.advance(projected)
+        np.dot(self.padded, self.matrix, out=self.product)
+        return self.above
+
+    def advance(self, projected: np.ndarray) -> None:
+        """From the old state, whose product is there, and the input's part of the gates (B, G) to the new."""
         raise NotImplementedError
 
+    @classmethod
+    def arrange(cls, weights: np.ndarray) -> np.ndarray:
+        """The blocks of rows in this memory's order, in float32, those of the logistic gates halved."""
+        blocks = np.split(weights.astype(np.float32), len(cls.order))
+        halved = [blocks[place] * _HALF for place in cls.order[: cls.num_logistic]]
+        return np.concatenate([*halved, *(blocks[place] for place in cls.order[cls.num_logistic :])])
 
-class LSTMLayer(Layer):
-    """lstm_step of models/cells.py."""
+    @classmethod
+    def split_bias(cls, bias_hh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The second bias (G,), arranged: the part that can be added to the first for good, and the rest."""
+        return bias_hh, np.zeros_like(bias_hh)
+
+
+class LSTMMemory(Memory):
+    """lstm_step of models/cells.py.
+
+    Gates and cell lie side by side, input | forget | output | candidate | cell, so that one product of pairs
+    makes both parts of the new cell: input * candidate and forget * cell.
+    """
 
     num_states = 2
-    order, num_logistic = (0, 1, 3, 2), 3  # input, forget, output; cell candidate
+    order, num_logistic = (0, 1, 3, 2), 3
 
-    def step(self, projected: np.ndarray, memory: Memory) -> np.ndarray:
-        """As Layer.step."""
-        hidden, cell = memory.state
-        np.dot(hidden, self.from_hidden, out=memory.gates)
-        memory.gates += projected
-        np.tanh(memory.gates, out=memory.gates)
-        _open(memory.gates[:, self.logistic])
-        input_gate, forget_gate, output_gate, candidate = memory.blocks
-        cell *= forget_gate
-        candidate *= input_gate
-        cell += candidate
-        np.tanh(cell, out=hidden)
-        hidden *= output_gate
-        return hidden
+    def __init__(self, layer: Layer, state: tuple[np.ndarray, ...]) -> None:
+        super().__init__(layer, state)
+        H = layer.hidden_size
+        work = np.empty((len(self.hidden), 5 * H), np.float32)  # (B, 5H)
+        self.gates, self.logistic, self.output = work[:, : 4 * H], work[:, : 3 * H], work[:, 2 * H : 3 * H]
+        self.input_and_forget, self.candidate_and_cell = work[:, : 2 * H], work[:, 3 * H :]  # (B, 2H) each
+        self.cell = work[:, 4 * H :]
+        self.cell[:] = state[1]
+        self.parts = np.empty((len(self.hidden), 2 * H), np.float32)
+        self.written, self.kept = self.parts[:, :H], self.parts[:, H:]
+
+    @property
+    def state(self) -> tuple[np.ndarray, ...]:
+        """As Memory.state."""
+        return self.hidden, self.cell
+
+    def advance(self, projected: np.ndarray) -> None:
+        """As Memory.advance."""
+        gates, logistic, cell, hidden = self.gates, self.logistic, self.cell, self.hidden
+        np.add(self.own, projected, gates)
+        np.tanh(gates, gates)
+        np.multiply(logistic, _HALF, logistic)  # from tanh(x / 2) to s(x)
+        np.add(logistic, _HALF, logistic)
+        np.multiply(self.input_and_forget, self.candidate_and_cell, self.parts)
+        np.add(self.written, self.kept, cell)
+        np.tanh(cell, hidden)
+        np.multiply(hidden, self.output, hidden)
 
 
-class GRULayer(Layer):
+class GRUMemory(Memory):
     """gru_step of models/cells.py."""
 
     order, num_logistic = (0, 1, 2), 2  # reset, update; new
 
-    def __init__(
-        self, weight_ih: np.ndarray, weight_hh: np.ndarray, bias_ih: np.ndarray, bias_hh: np.ndarray
-    ) -> None:
-        super().__init__(weight_ih, weight_hh, bias_ih, bias_hh)
-        self.bias_new = np.split(bias_hh.astype(np.float32), 3)[2]  # (H,)
+    def __init__(self, layer: Layer, state: tuple[np.ndarray, ...]) -> None:
+        super().__init__(layer, state)
+        H = layer.hidden_size
+        self.gates = np.empty((len(self.hidden), 2 * H), np.float32)  # (B, 2H)
+        self.reset, self.update = self.gates[:, :H], self.gates[:, H:]
+        self.new = np.empty((len(self.hidden), H), np.float32)
+        self.own_gates, self.own_new = self.own[:, : 2 * H], self.own[:, 2 * H :]
 
-    def _bias_beside_input(self, bias_hh: np.ndarray) -> np.ndarray:
-        """All but the new gate's, on which the reset gate acts."""
-        reset, update, new = np.split(bias_hh, 3)
-        return np.concatenate([reset, update, np.zeros_like(new)])
+    @classmethod
+    def split_bias(cls, bias_hh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As Memory.split_bias: on the new gate's part the reset gate acts, so that it stays apart."""
+        beside_hidden = bias_hh.copy()
+        beside_hidden[: len(bias_hh) // 3 * 2] = 0
+        return bias_hh - beside_hidden, beside_hidden
 
-    def step(self, projected: np.ndarray, memory: Memory) -> np.ndarray:
-        """As Layer.step."""
-        (hidden,) = memory.state
-        np.dot(hidden, self.from_hidden, out=memory.gates)
-        logistic = memory.gates[:, self.logistic]
-        logistic += projected[:, self.logistic]
-        np.tanh(logistic, out=logistic)
-        _open(logistic)
-        reset, update, new = memory.blocks
-        new += self.bias_new
-        new *= reset
-        new += projected[:, self.logistic.stop :]
-        np.tanh(new, out=new)
-        hidden -= new  # h' = (1 - z) * n + z * h = n + z * (h - n)
-        hidden *= update
-        hidden += new
-        return hidden
+    def advance(self, projected: np.ndarray) -> None:
+        """As Memory.advance."""
+        gates, new, hidden = self.gates, self.new, self.hidden
+        border = gates.shape[1]
+        np.add(self.own_gates, projected[:, :border], gates)
+        np.tanh(gates, gates)
+        np.multiply(gates, _HALF, gates)  # from tanh(x / 2) to s(x)
+        np.add(gates, _HALF, gates)
+        np.multiply(self.own_new, self.reset, new)
+        np.add(new, projected[:, border:], new)
+        np.tanh(new, new)
+        np.subtract(hidden, new, hidden)  # h' = (1 - z) * n + z * h = n + z * (h - n)
+        np.multiply(hidden, self.update, hidden)
+        np.add(hidden, new, hidden)
 
 
-class RNNLayer(Layer):
+class RNNMemory(Memory):
     """rnn_step of models/cells.py."""
 
     order, num_logistic = (0,), 0
 
-    def step(self, projected: np.ndarray, memory: Memory) -> np.ndarray:
-        """As Layer.step."""
-        (hidden,) = memory.state
-        np.dot(hidden, self.from_hidden, out=memory.gates)
-        memory.gates += projected
-        np.tanh(memory.gates, out=hidden)
-        return hidden
+    def advance(self, projected: np.ndarray) -> None:
+        """As Memory.advance."""
+        np.add(self.own, projected, self.hidden)
+        np.tanh(self.hidden, self.hidden)
 
 
-LAYERS: dict[str, type[Layer]] = {"lstm": LSTMLayer, "gru": GRULayer, "rnn": RNNLayer}
+MEMORIES: dict[str, type[Memory]] = {"lstm": LSTMMemory, "gru": GRUMemory, "rnn": RNNMemory}
 
 
-def _open(halves: np.ndarray) -> None:
-    """From tanh(x / 2) to the logistic function of x, in place."""
-    halves *= 0.5
-    halves += 0.5
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

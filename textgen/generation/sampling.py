@@ -11,6 +11,7 @@ Shapes: B batch (samples drawn side by side), V vocab_size.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,6 +20,10 @@ from textgen.errors import RunError
 
 # Differences between float32 logits divided by this still fit in float64; a smaller one draws the same.
 SMALLEST_TEMPERATURE = 1e-200
+# Up to here exp keeps all its digits in float64, and a sum of many does not overflow.
+LARGEST_EXPONENT = 600.0
+# Where a filter leaves fewer than one of so many tokens, they are found before they are sorted.
+MANY = 8
 
 
 def sample_token(
@@ -40,6 +45,13 @@ def choose(
     """As sample_token, with the chance given: uniforms (B,) in [0, 1), one a row."""
     if config.repetition_penalty != 1 and occurred is not None:
         logits = penalize(logits, occurred, config.repetition_penalty)
+    if len(logits) == 1 and (ids := _choose_one(logits[0], config, uniforms)) is not None:
+        return ids
+    return _choose_each(logits, config, uniforms)
+
+
+def _choose_each(logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray) -> np.ndarray:
+    """What `choose` does after the penalty, for any number of rows and any numbers in them."""
     logits = _relative(logits)
     if config.temperature == 0:
         ids: np.ndarray = logits.argmax(axis=1)
@@ -52,6 +64,57 @@ def choose(
     if config.min_p is not None:
         logits = keep_min_p(logits, config.min_p)
     return _draw(logits, uniforms)
+
+
+def _choose_one(logits: np.ndarray, config: SampleConfig, uniform: np.ndarray) -> np.ndarray | None:
+    """The fast twin of _choose_each for one row (V,) and its uniform number (1,): its id (1,).
+
+    None where the numbers are so extreme, or so damaged, that they need more care.
+    """
+    scaled = logits.astype(np.float64)  # (V,)
+    if config.temperature not in (0, 1):
+        scaled /= _as_array(max(config.temperature, SMALLEST_TEMPERATURE))
+    likeliest = scaled.argmax()
+    if not -LARGEST_EXPONENT < scaled.item(likeliest) < LARGEST_EXPONENT:  # NaN is not either
+        return None
+    if config.temperature == 0:
+        return likeliest.reshape(1)
+    if config.top_k is None and config.top_p is None and config.min_p is None:
+        sums = np.add.accumulate(np.exp(scaled, scaled))
+        return sums.searchsorted(uniform * sums[-1:], "right")
+    ids = _kept(scaled, config)
+    sums = np.add.accumulate(np.exp(scaled.take(ids)))
+    return ids.take(sums.searchsorted(uniform * sums[-1:], "right"))
+
+
+@lru_cache
+def _as_array(number: float) -> np.ndarray:
+    """Without axes, as NumPy takes a number fastest."""
+    return np.array(number)
+
+
+def _kept(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
+    """The ids that top-k, top-p and min-p leave of one row (V,), ascending: (N,).
+
+    In a row sorted once, likeliest first and of equals the smallest id first, each filter keeps a beginning.
+    """
+    V, k, p = len(logits), config.top_k, config.top_p
+    floor = logits.max() + math.log(config.min_p) if config.min_p else -math.inf
+    if k is None and p is None:
+        return np.flatnonzero(logits >= floor)
+    if k is not None and k * MANY < V:  # to find the k largest is then much less work than to sort all
+        candidates = np.flatnonzero(logits >= np.partition(logits, V - k)[V - k])
+        order = candidates.take((-logits.take(candidates)).argsort(kind="stable"))
+    else:
+        order = (-logits).argsort(kind="stable")
+    order = order[:k]
+    if p is not None and p < 1:
+        held = np.add.accumulate(np.exp(logits.take(order)))  # by the likeliest 1, 2, ... together
+        order = order[: 1 + held.searchsorted(p * held[-1])]
+    if config.min_p:
+        order = order[: np.count_nonzero(logits.take(order) >= floor)]
+    order.sort()
+    return order
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:

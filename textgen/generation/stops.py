@@ -23,12 +23,15 @@ class StopFilter:
             raise ConfigError("an empty stop string would stop at once; leave it out")
         self.stopped = False
         self._stops = tuple(stops)
+        self._first_characters = {stop[0] for stop in self._stops}
         self._longest = max(map(len, self._stops), default=0)
         self._held = ""
 
     def push(self, text: str) -> str:
         """Take the next piece of text; returns what is now certain to come before any stop string."""
         if not self._stops:
+            return text
+        if not self._held and self._first_characters.isdisjoint(text):  # no stop string begins here
             return text
         text = self._held + text
         found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]

@@ -17,6 +17,7 @@ Shapes: T time, B batch, E input_size, H hidden_size. Time comes first: a step i
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -25,8 +26,8 @@ from torch.autograd.function import once_differentiable
 
 from textgen.models.products import linear, step_product, weight_gradient
 
-# Factors of the backward pass are made for so many steps at a time, which then still lie in the cache.
-_BLOCK_STEPS = 8
+# Factors of the backward pass are made for steps of so many numbers at a time: they then stay in the cache.
+_BLOCK_NUMBERS = 2**16
 
 
 def gru_pass(
@@ -44,20 +45,19 @@ def gru_pass(
 class _GRUPass(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, start: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        weight_ih, weight_hh, _, _ = weights
+        weight_ih, weight_hh, bias_ih, bias_hh = weights
         steps, batch_size, _ = x.shape
         size = weight_hh.shape[1]
         x = x.contiguous()
         # tanh(y) = 2 s(2y) - 1, and torch's logistic function takes a fraction of the time of its tanh. So
         # all that adds up to the new gate's y is doubled, which floating point does exactly.
-        doubled = [_scale_new(weight, 2) for weight in weights]
-        bias = doubled[2] + doubled[3]
-        bias[2 * size :] = doubled[2][2 * size :]
-        from_input = linear(x, doubled[0], bias)  # (T, B, 3H)
+        doubled, shared = _gate_scales(size, x.dtype)
+        bias = torch.addcmul(bias_ih * doubled, bias_hh, shared)
+        from_input = linear(x, weight_ih * doubled.unsqueeze(1), bias)  # (T, B, 3H)
         input_new = from_input[:, :, 2 * size :].contiguous()  # (T, B, H): 2a
         # In its place the new gate's second bias: on it and the product with the past the reset gate acts.
-        from_input[:, :, 2 * size :] = doubled[3][2 * size :]
-        multiply = step_product(doubled[1], batch_size)
+        from_input[:, :, 2 * size :] = 2 * bias_hh[2 * size :]
+        multiply = step_product(weight_hh * doubled.unsqueeze(1), batch_size)
 
         gates = x.new_empty(steps, batch_size, 2 * size)  # reset, update
         sums = x.new_empty(steps, batch_size, size)  # 2 (a + r c)
@@ -101,12 +101,13 @@ class _GRUPass(torch.autograd.Function):
 
         d_past = x.new_empty(steps, batch_size, 3, size)  # of reset, update and new gate, through the past
         d_new = x.new_empty(steps, batch_size, size)  # of the new gate, through the input
-        factors = x.new_empty(_BLOCK_STEPS, batch_size, 3, size)
+        block_steps = max(1, _BLOCK_NUMBERS // (batch_size * size))
+        factors = x.new_empty(min(block_steps, steps), batch_size, 3, size)
         d_gates = d_past.flatten(2).unbind(0)
         nothing = torch.zeros_like(new[0])
         dh = d_hidden[-1] if d_last is None else d_hidden[-1] + d_last  # (B, H)
-        for end in range(steps, 0, -_BLOCK_STEPS):
-            block = slice(max(0, end - _BLOCK_STEPS), end)
+        for end in range(steps, 0, -block_steps):
+            block = slice(max(0, end - block_steps), end)
             count = end - block.start
             new_factor = _factors(
                 reset[block],
@@ -128,8 +129,7 @@ class _GRUPass(torch.autograd.Function):
         d_bias_hh = flat.sum(0)
         d_weight_hh = weight_gradient(flat, states[:-1].flatten(0, 1))
         d_past[:, :, 2] = d_new
-        d_bias_ih = d_bias_hh.clone()
-        d_bias_ih[2 * size :] = d_new.flatten(0, 1).sum(0)
+        d_bias_ih = flat.sum(0)
         d_weight_ih = weight_gradient(flat, x.flatten(0, 1))
         d_x = None
         if ctx.needs_input_grad[0]:
@@ -154,8 +154,13 @@ def _factors(
     return factor
 
 
-def _scale_new(weights: Tensor, factor: float) -> Tensor:
-    """A copy with the new gate's third of the rows multiplied."""
-    scaled = weights.clone()
-    scaled.tensor_split(3)[2].mul_(factor)
-    return scaled
+@lru_cache(maxsize=16)
+def _gate_scales(size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What the rows of the weights are multiplied by, (3H,): the new gate's by 2.
+
+    And the rows of the second bias beside the first, (3H,): the new gate's does not belong there.
+    """
+    scales = torch.ones(2, 3 * size, dtype=dtype)
+    scales[0, 2 * size :] = 2
+    scales[1, 2 * size :] = 0
+    return scales[0], scales[1]

@@ -20,8 +20,9 @@ from torch.autograd.function import once_differentiable
 StepProduct = Callable[[Tensor, Tensor], Tensor]
 """(x (B, K), addend (B, M)) -> x @ weight.T + addend (B, M)."""
 
-# Multiplications below which a float32 product is over sooner in torch.mm than oneDNN is called.
-_SMALLEST = 2**19
+# Multiplications below which a float32 product is over sooner in torch.mm than oneDNN is called. For a
+# weight's gradient three arrays change their kind on top.
+_SMALLEST, _SMALLEST_GRADIENT = 2**19, 2**25
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -62,7 +63,12 @@ def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """The gradient of linear's weight (M, K), from that of its result (N, M) and its x (N, K)."""
-    if x.dtype != torch.float32 or not _suits_onednn(x, gradient.numel() * x.shape[1]):
+    multiplications = gradient.numel() * x.shape[1]
+    if (
+        x.dtype != torch.float32
+        or multiplications < _SMALLEST_GRADIENT
+        or not _suits_onednn(x, multiplications)
+    ):
         return torch.mm(gradient.t(), x)
     like = torch.empty(gradient.shape[1], x.shape[1]).to_mkldnn()
     product, _ = torch.ops.aten.mkldnn_linear_backward_weights(

@@ -60,8 +60,8 @@ class SequenceRegressor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, F) -> (B, O)."""
-        out, _ = self.layers(x)  # (B, T, H)
-        prediction: Tensor = self.head(out[:, -1])  # (B, O)
+        _, (hidden, *_) = self.layers(x)  # (L, B, H), of the last step
+        prediction: Tensor = self.head(hidden[-1])  # (B, O)
         return prediction
 
     @property

@@ -1,0 +1,53 @@
+"""textgen against what people use today: sampling, training, encoding and starting, each side by side.
+
+Every line of a table is measured in one run, ours and the alternative in turn, and shows medians, so that
+what else the machine does weighs on both. The ratio is the figure; single times are the machine's.
+
+Run as:
+
+    python scripts/benchmark.py                     all sections
+    python scripts/benchmark.py sampling training   some of them
+    python scripts/benchmark.py --json FILE         the figures for another program
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from benchmarks.measure import machine, table
+
+# Before NumPy is imported: it multiplies on one thread, as in `textgen sample`. torch keeps its own default.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+SECTIONS = ("sampling", "training", "encoding", "starting")
+
+
+@click.command()
+@click.argument("sections", nargs=-1, type=click.Choice(SECTIONS))
+@click.option(
+    "--rounds", type=click.IntRange(min=3), default=7, show_default=True, help="Timings per median."
+)
+@click.option(
+    "--only", default="", metavar="TEXT", help="Measure only the cases with this text in their names."
+)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write to FILE.")
+def main(sections: tuple[str, ...], rounds: int, only: str, json_path: Path | None) -> None:
+    """Measure the SECTIONS, all of them when none is named."""
+    results: dict[str, Any] = {"machine": machine()}
+    click.echo(", ".join(f"{name} {value}" for name, value in results["machine"].items()))
+    for name in sections or SECTIONS:
+        section = importlib.import_module(f"benchmarks.{name}")
+        click.echo(f"\n## {name}\n\n{section.__doc__.splitlines()[0]}\n")
+        comparisons = list(section.measure(rounds=rounds, only=only))
+        click.echo("\n".join(table(comparisons)))
+        results[name] = [each.as_json() for each in comparisons]
+        if json_path is not None:  # after each section: what was measured is not lost when the next one fails
+            json_path.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""How every section measures: ours and the alternative in turn, medians, a figure and its goal."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound on one figure of a comparison: ours / theirs, ours - theirs, or ours alone."""
+
+    figure: Literal["ratio", "difference", "ours"]
+    bound: float
+    at_most: bool = False  # else at least
+
+    def __str__(self) -> str:
+        return f"{'<=' if self.at_most else '>='} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of a table: what was measured, of ours and of what people use today, in one unit."""
+
+    case: str  # "lstm, 512 units, 1 layer"
+    against: str  # "nn.LSTM loop"
+    unit: str  # "characters/s"
+    ours: float
+    theirs: float
+    goal: Goal | None = None  # None: reported, not judged
+
+    @property
+    def figure(self) -> float:
+        """What the goal is about; the ratio where there is none."""
+        kind = self.goal.figure if self.goal else "ratio"
+        return {
+            "ratio": self.ours / self.theirs,
+            "difference": self.ours - self.theirs,
+            "ours": self.ours,
+        }[kind]
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal holds; None where there is none."""
+        if self.goal is None:
+            return None
+        return self.figure <= self.goal.bound if self.goal.at_most else self.figure >= self.goal.bound
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return asdict(self) | {"figure": self.figure, "met": self.met}
+
+
+def alternate(*actions: Callable[[], object], rounds: int) -> list[float]:
+    """Median seconds of each action, all run in turn `rounds` times after one unmeasured call each.
+
+    In turn, because other work on a shared machine comes and goes: it then slows all of them alike.
+    """
+    for action in actions:
+        action()
+    times = [[seconds(action) for action in actions] for _ in range(rounds)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long an action takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def table(comparisons: Sequence[Comparison]) -> list[str]:
+    """Comparisons as the lines of a Markdown table."""
+    rows = [("case", "against", "unit", "textgen", "other", "figure", "goal", "met")]
+    for each in comparisons:
+        goal = str(each.goal) if each.goal else ""
+        met = {True: "yes", False: "no", None: ""}[each.met]
+        kind = each.goal.figure if each.goal else "ratio"
+        figure = {"ratio": f"{each.figure:.2f} x", "difference": f"{each.figure:+.2f}", "ours": ""}[kind]
+        rows.append(
+            (each.case, each.against, each.unit, plain(each.ours), plain(each.theirs), figure, goal, met)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return lines
+
+
+def plain(value: float) -> str:
+    """A figure with as many digits as mean something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    import numpy as np
+    import torch
+
+    return {
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _processor() -> str:
+    """The processor's name and what it has for wide and short arithmetic, as Linux tells it."""
+    try:
+        fields = dict(
+            (part.strip() for part in line.split(":", 1))
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if ":" in line
+        )
+    except OSError:
+        return platform.processor() or platform.machine()
+    known = [
+        flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in fields["flags"].split()
+    ]
+    return f"{fields['model name']} ({', '.join(known)})"
