@@ -118,11 +118,9 @@ def machine() -> dict[str, Any]:
 def _processor() -> str:
     """The processor's name and what it has for wide and short arithmetic, as Linux tells it."""
     try:
-        fields = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if ":" in line
-        )
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        pairs = (line.partition(":") for line in lines)
+        fields = {name.strip(): value.strip() for name, _, value in pairs}
     except OSError:
         return platform.processor() or platform.machine()
     known = [

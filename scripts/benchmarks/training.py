@@ -1,0 +1,280 @@
+"""Training steps against a bare layer and a plain loop; our GRU against our LSTM and torch's GRU.
+
+A step is everything that `textgen train` does between two evaluations: reading the batch, embedding, stack,
+head, loss, backward, clipping, AdamW, metrics and progress. The bare layer is torch.nn.LSTM forward and
+backward, its input's gradient included, and nothing else. All run in this process, on the same threads, with
+the same way of memory (see keep_memory in device.py), on the text that ships.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.measure import Comparison, Goal, alternate
+from textgen.config import ModelConfig, TrainOptions
+from textgen.device import (
+    available_processors,
+    cpu_multiplies_bfloat16,
+    keep_memory,
+    resolve_threads,
+    torch_dtype,
+)
+from textgen.models.language_model import LanguageModel
+from textgen.models.recurrent import Recurrent
+from textgen.training.creation import new_training
+from textgen.training.probe import fastest_threads
+from textgen.training.progress import Reporter
+from textgen.training.trainer import Trainer
+
+CORPUS = Path(__file__).parents[2] / "data" / "faq.txt"
+EMBEDDING_DIM = 64
+QUALITY_STEPS = 400
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SHORT = "bfloat16" if DEVICE == "cuda" or cpu_multiplies_bfloat16() else "float32"
+
+
+def measure(*, rounds: int, only: str) -> Iterator[Comparison]:
+    """All cases whose name contains `only`, one after the other."""
+    keep_memory()
+    for name, compare in _cases():
+        if only in name:
+            yield compare(name, rounds)
+
+
+def _cases() -> Iterator[tuple[str, Callable[[str, int], Comparison]]]:
+    precisions = dict.fromkeys((SHORT, "float32"))
+    for size, batch, window in itertools.product((128, 256, 512), (32, 64), (64, 128)):
+        shape = f"lstm {size}, {batch} x {window}, {SHORT}"
+        goal = Goal("ratio", 0.75 if size == 128 else 0.85)
+        yield f"step, {shape}", partial(_against_bare, size, batch, window, SHORT, goal)
+    for size in (128, 256, 512):
+        name = f"step, lstm {size}, 32 x 64, {SHORT}, with a plain loop"
+        yield name, partial(_against_plain_loop, size, SHORT)
+    if SHORT != "float32":
+        yield "step, lstm 512, 32 x 64, bfloat16 with float32", _precisions
+        yield f"loss after {QUALITY_STEPS} steps, lstm 512", _losses
+    for precision, size in itertools.product(precisions, (128, 256, 512)):
+        bound = {
+            ("float32", 256): 1.0,
+            ("float32", 512): 0.95,
+            ("bfloat16", 256): 1.1,
+            ("bfloat16", 512): 1.1,
+        }
+        found = bound.get((precision, size)) if DEVICE == "cpu" else None
+        goal = Goal("ratio", found) if found else None
+        yield f"gru {size}, 32 x 128, {precision}", partial(_cells, size, precision, goal)
+    for precision, size in itertools.product(precisions, (16, 50, 128, 256, 512)):
+        for batch in (1, 32):
+            shape = f"gru {size}, {batch} x 128, {precision}"
+            yield f"{shape}, with torch's", partial(_against_torch_gru, size, batch, precision)
+    for size in (128, 256, 384, 512, 1024) if DEVICE == "cpu" else ():
+        yield f"threads, lstm {size}, 32 x 64, {SHORT}", partial(_threads, size)
+    yield "reading a batch, 32 x 64", _reading
+
+
+def _trainer(folder: str, **settings: object) -> Trainer:
+    """A run in training on the text that ships, of so many steps that it does not end here."""
+    options: dict[str, object] = {
+        "corpus": (str(CORPUS),),
+        "run": f"{folder}/run",
+        "cache_dir": f"{folder}/cache",
+        "steps": 5000,
+        "embedding_dim": EMBEDDING_DIM,
+        "num_layers": 1,
+        "dropout": 0.0,
+        "device": DEVICE,
+    }
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        trainer = new_training(TrainOptions(**options | settings), Reporter(nowhere)).trainer  # type: ignore[arg-type]
+    trainer.metrics.start()
+    trainer.model.train()
+    return trainer
+
+
+def _repeat(action: Callable[[], object], tokens: int) -> Callable[[], None]:
+    """The action as often as it takes to read about 20,000 tokens, so that a timing is long enough."""
+    times = max(1, 20_000 // tokens)
+
+    def repeated() -> None:
+        for _ in range(times):
+            action()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    return repeated
+
+
+def _race(
+    ours: Callable[[], object], theirs: Callable[[], object], tokens: int, rounds: int
+) -> tuple[float, float]:
+    """Tokens per second of both."""
+    times = max(1, 20_000 // tokens)
+    medians = alternate(_repeat(ours, tokens), _repeat(theirs, tokens), rounds=rounds)
+    return times * tokens / medians[0], times * tokens / medians[1]
+
+
+def _pass(layers: nn.Module, batch: int, window: int, precision: str) -> Callable[[], None]:
+    """Forward and backward of a recurrent layer, its input's gradient included."""
+    x = torch.randn(batch, window, EMBEDDING_DIM, device=DEVICE, dtype=torch_dtype(precision))
+    x.requires_grad_()
+    layers = layers.to(DEVICE)
+    gradient = torch.randn(batch, window, layers.hidden_size, device=DEVICE, dtype=torch_dtype(precision))
+
+    def forward_and_backward() -> None:
+        layers.zero_grad(set_to_none=True)
+        x.grad = None
+        layers(x)[0].backward(gradient)
+
+    return forward_and_backward
+
+
+def _bare(kind: type[nn.RNNBase], size: int, batch: int, window: int, precision: str) -> Callable[[], None]:
+    layer = kind(EMBEDDING_DIM, size, batch_first=True).to(torch_dtype(precision))
+    return _pass(layer, batch, window, precision)
+
+
+def _against_bare(
+    size: int, batch: int, window: int, precision: str, goal: Goal, name: str, rounds: int
+) -> Comparison:
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(
+            folder, hidden_size=size, batch_size=batch, seq_len=window, precision=precision, cell="lstm"
+        )
+        bare = _bare(nn.LSTM, size, batch, window, precision)
+        ours, theirs = _race(trainer.advance, bare, batch * window, rounds)
+    return Comparison(name, "bare nn.LSTM", "tokens/s", ours, theirs, goal)
+
+
+def _against_plain_loop(size: int, precision: str, name: str, rounds: int) -> Comparison:
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(
+            folder, hidden_size=size, batch_size=32, seq_len=64, precision=precision, cell="lstm"
+        )
+        model = LanguageModel(trainer.model.config, trainer.model.rows).to(DEVICE).train()
+        model.compute_dtype = torch_dtype(precision)
+        rows = torch.from_numpy(model.rows.to_rows(trainer.batches._tokens)).to(DEVICE)
+        step = PlainLoop(model, rows, batch_size=32, seq_len=64)
+        ours, theirs = _race(trainer.advance, step, 32 * 64, rounds)
+    return Comparison(name, "thirty-line loop", "tokens/s", ours, theirs, Goal("ratio", 0.95))
+
+
+class PlainLoop:
+    """What one would write by hand to train the same model: windows of lanes, AdamW, clipping, no more."""
+
+    def __init__(self, model: LanguageModel, tokens: Tensor, batch_size: int, seq_len: int) -> None:
+        lane_length = (len(tokens) - 1) // batch_size
+        self.inputs = tokens[: batch_size * lane_length].view(batch_size, lane_length)
+        self.targets = tokens[1 : batch_size * lane_length + 1].view(batch_size, lane_length)
+        self.model, self.seq_len, self.position = model, seq_len, 0
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        self.state = model.zero_state(batch_size)
+
+    def __call__(self) -> None:
+        """Take a step."""
+        if self.position + self.seq_len > self.inputs.shape[1]:
+            self.position, self.state = 0, self.model.zero_state(len(self.inputs))
+        window = slice(self.position, self.position + self.seq_len)
+        logits, state = self.model(self.inputs[:, window], self.state)
+        loss = cross_entropy(logits.float().flatten(0, 1), self.targets[:, window].flatten())
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.state = tuple(part.detach() for part in state)
+        self.position += self.seq_len
+
+
+def _precisions(name: str, rounds: int) -> Comparison:
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        settings: dict[str, object] = {"hidden_size": 512, "batch_size": 32, "seq_len": 64, "cell": "lstm"}
+        short = _trainer(first, precision="bfloat16", **settings)
+        full = _trainer(second, precision="float32", **settings)
+        ours, theirs = _race(short.advance, full.advance, 32 * 64, rounds)
+    return Comparison(name, "float32", "tokens/s", ours, theirs, Goal("ratio", 1.3))
+
+
+def _losses(name: str, rounds: int) -> Comparison:
+    """The loss on validation text after the same steps in both precisions, from the same first weights."""
+    losses = []
+    for precision in ("bfloat16", "float32"):
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = _trainer(
+                folder,
+                hidden_size=512,
+                batch_size=32,
+                seq_len=64,
+                precision=precision,
+                cell="lstm",
+                steps=QUALITY_STEPS,
+                learning_rate=4e-3,
+            )
+            for _ in range(QUALITY_STEPS):
+                trainer.advance()
+            losses.append(trainer.validate().nats_per_token)
+    return Comparison(name, "float32", "nats/token", *losses, Goal("difference", 0.01, at_most=True))
+
+
+def _cells(size: int, precision: str, goal: Goal | None, name: str, rounds: int) -> Comparison:
+    dtype = torch_dtype(precision)
+    gru, lstm = (
+        _pass(Recurrent(cell, EMBEDDING_DIM, size).to(dtype), 32, 128, precision) for cell in ("gru", "lstm")
+    )
+    torch.set_num_threads(resolve_threads(None, hidden_size=size))
+    ours, theirs = _race(gru, lstm, 32 * 128, rounds)
+    return Comparison(name, "our LSTM", "tokens/s", ours, theirs, goal)
+
+
+def _against_torch_gru(size: int, batch: int, precision: str, name: str, rounds: int) -> Comparison:
+    torch.set_num_threads(resolve_threads(None, hidden_size=size))
+    own = _pass(Recurrent("gru", EMBEDDING_DIM, size).to(torch_dtype(precision)), batch, 128, precision)
+    ours, theirs = _race(own, _bare(nn.GRU, size, batch, 128, precision), batch * 128, rounds)
+    return Comparison(name, "nn.GRU", "tokens/s", ours, theirs, Goal("ratio", 1.0))
+
+
+def _threads(size: int, name: str, rounds: int) -> Comparison:
+    """The number of threads that a new run would choose against the better of one and all."""
+    model = LanguageModel(ModelConfig(vocab_size=65, embedding_dim=EMBEDDING_DIM, hidden_size=size))
+    model.compute_dtype = torch_dtype(SHORT)
+    chosen = fastest_threads(model, batch_size=32, seq_len=64)
+    layers = Recurrent("lstm", EMBEDDING_DIM, size).to(torch_dtype(SHORT))
+
+    def on(threads: int) -> Callable[[], None]:
+        step = _pass(layers, 32, 64, SHORT)
+
+        def run() -> None:
+            torch.set_num_threads(threads)
+            step()
+
+        return run
+
+    counts = sorted({1, available_processors(), chosen})
+    medians = alternate(*(_repeat(on(count), 32 * 64) for count in counts), rounds=rounds)
+    speeds = {count: 1 / median for count, median in zip(counts, medians, strict=True)}
+    scale = max(1, 20_000 // (32 * 64)) * 32 * 64
+    best = max(speeds, key=speeds.__getitem__)
+    return Comparison(
+        f"{name}: {chosen} chosen", f"{best} thread{'s' if best > 1 else ''}", "tokens/s",
+        scale * speeds[chosen], scale * speeds[best], Goal("ratio", 0.9),
+    )  # fmt: skip
+
+
+def _reading(name: str, rounds: int) -> Comparison:
+    """Reading a batch against the whole step that uses it, for the fastest network worth training."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = _trainer(folder, hidden_size=256, batch_size=32, seq_len=64, cell="lstm")
+        reading = _repeat(lambda: next(trainer.batches), 32 * 64)
+        medians = alternate(reading, _repeat(trainer.advance, 32 * 64), rounds=rounds)
+    times = max(1, 20_000 // (32 * 64))
+    ours, theirs = (1e3 * median / times for median in medians)
+    return Comparison(
+        name, "a step, lstm 256", "milliseconds", ours, theirs, Goal("ratio", 0.02, at_most=True)
+    )
