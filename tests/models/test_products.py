@@ -63,14 +63,18 @@ def test_a_step_product_multiplies_and_adds_and_its_results_stay(
     dtype: torch.dtype, rows: int, columns: int, width: int
 ) -> None:
     weight = random(width, columns, dtype=dtype)
-    multiply = step_product(weight, rows)
-    inputs = [(random(rows, columns, dtype=dtype), random(rows, width, dtype=dtype)) for _ in range(2)]
-    found = [multiply(x, addend) for x, addend in inputs]
-    for result, (x, addend) in zip(found, inputs, strict=True):
-        expected = x.double() @ weight.double().T + addend.double()
-        torch.testing.assert_close(
-            result.double(), expected, rtol=0.02, atol=TOLERANCES[dtype] * columns**0.5
-        )
+    bias = random(width, dtype=dtype)
+    inputs = [random(rows, columns, dtype=dtype) for _ in range(2)]
+    for multiply, offset in (
+        (step_product(weight, rows, bias), bias.double()),
+        (step_product(weight, rows), 0),
+    ):
+        found = [multiply(x) for x in inputs]
+        for result, x in zip(found, inputs, strict=True):
+            expected = x.double() @ weight.double().T + offset
+            torch.testing.assert_close(
+                result.double(), expected, rtol=0.02, atol=TOLERANCES[dtype] * columns**0.5
+            )
 
 
 def test_without_onednn_torchs_own_products_serve(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,12 +82,12 @@ def test_without_onednn_torchs_own_products_serve(monkeypatch: pytest.MonkeyPatc
     expected = (
         linear(x, weight),
         weight_gradient(x, weight.t()[:64]),
-        step_product(weight, 64)(x, x @ weight.T),
+        step_product(weight, 64)(x),
     )
     # What would be called is taken away, so that a call of it fails.
     monkeypatch.delattr(torch.ops.mkldnn, "_linear_pointwise", raising=False)
     monkeypatch.setattr(products, "_HAS_ONEDNN", False)
-    found = linear(x, weight), weight_gradient(x, weight.t()[:64]), step_product(weight, 64)(x, x @ weight.T)
+    found = linear(x, weight), weight_gradient(x, weight.t()[:64]), step_product(weight, 64)(x)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 

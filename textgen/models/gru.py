@@ -54,10 +54,10 @@ class _GRUPass(torch.autograd.Function):
         doubled, shared = _gate_scales(size, x.dtype)
         bias = torch.addcmul(bias_ih * doubled, bias_hh, shared)
         from_input = linear(x, weight_ih * doubled.unsqueeze(1), bias)  # (T, B, 3H)
-        input_new = from_input[:, :, 2 * size :].contiguous()  # (T, B, H): 2a
-        # In its place the new gate's second bias: on it and the product with the past the reset gate acts.
-        from_input[:, :, 2 * size :] = 2 * bias_hh[2 * size :]
-        multiply = step_product(weight_hh * doubled.unsqueeze(1), batch_size)
+        # The new gate's second bias stays with the past: on both the reset gate acts.
+        bias_past = torch.where(shared == 0, bias_hh * doubled, 0)
+        multiply = step_product(weight_hh * doubled.unsqueeze(1), batch_size, bias_past)
+        input_gates, input_new = from_input[:, :, : 2 * size], from_input[:, :, 2 * size :]
 
         gates = x.new_empty(steps, batch_size, 2 * size)  # reset, update
         sums = x.new_empty(steps, batch_size, size)  # 2 (a + r c)
@@ -66,8 +66,8 @@ class _GRUPass(torch.autograd.Function):
         states[0] = start
         minus_one = x.new_tensor(-1.0)
         hidden = states[0]
-        for from_input_t, input_new_t, gates_t, reset_t, update_t, sum_t, new_t, hidden_t in zip(
-            from_input.unbind(0),
+        for input_gates_t, input_new_t, gates_t, reset_t, update_t, sum_t, new_t, hidden_t in zip(
+            input_gates.unbind(0),
             input_new.unbind(0),
             gates.unbind(0),
             gates[:, :, :size].unbind(0),
@@ -77,10 +77,9 @@ class _GRUPass(torch.autograd.Function):
             states[1:].unbind(0),
             strict=True,
         ):
-            past = multiply(hidden, from_input_t)  # (B, 3H)
-            logistic, candidate = past.split_with_sizes((2 * size, size), 1)
-            torch.sigmoid(logistic, out=gates_t)
-            torch.addcmul(input_new_t, reset_t, candidate, out=sum_t)
+            past_gates, past_new = multiply(hidden).split_with_sizes((2 * size, size), 1)
+            torch.add(input_gates_t, past_gates, out=gates_t).sigmoid_()
+            torch.addcmul(input_new_t, reset_t, past_new, out=sum_t)
             torch.sigmoid(sum_t, out=new_t)
             torch.add(minus_one, new_t, alpha=2, out=new_t)
             hidden = torch.lerp(new_t, hidden, update_t, out=hidden_t)
@@ -104,7 +103,6 @@ class _GRUPass(torch.autograd.Function):
         block_steps = max(1, _BLOCK_NUMBERS // (batch_size * size))
         factors = x.new_empty(min(block_steps, steps), batch_size, 3, size)
         d_gates = d_past.flatten(2).unbind(0)
-        nothing = torch.zeros_like(new[0])
         dh = d_hidden[-1] if d_last is None else d_hidden[-1] + d_last  # (B, H)
         for end in range(steps, 0, -block_steps):
             block = slice(max(0, end - block_steps), end)
@@ -122,8 +120,9 @@ class _GRUPass(torch.autograd.Function):
             for step in range(end - 1, block.start - 1, -1):
                 gradients.append(dh)
                 torch.mul(dh.unsqueeze(1), factors[step - block.start], out=d_past[step])
-                beside = torch.addcmul(d_hidden[step - 1] if step else nothing, dh, update[step])
-                dh = multiply(d_gates[step], beside)
+                dh = multiply(d_gates[step]).addcmul_(dh, update[step])
+                if step:
+                    dh += d_hidden[step - 1]
             torch.stack(gradients[::-1], out=d_new[block]).mul_(new_factor)
         flat = d_past.view(steps * batch_size, 3 * size)
         d_bias_hh = flat.sum(0)

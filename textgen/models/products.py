@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-StepProduct = Callable[[Tensor, Tensor], Tensor]
-"""(x (B, K), addend (B, M)) -> x @ weight.T + addend (B, M)."""
+StepProduct = Callable[[Tensor], Tensor]
+"""x (B, K) -> x @ weight.T + bias (B, M), the caller's own."""
 
 # Multiplications below which a float32 product is over sooner in torch.mm than oneDNN is called. For a
 # weight's gradient three arrays change their kind on top.
@@ -78,14 +78,16 @@ def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     return dense
 
 
-def step_product(weight: Tensor, batch_size: int) -> StepProduct:
+def step_product(weight: Tensor, batch_size: int, bias: Tensor | None = None) -> StepProduct:
     """The product with one weight (M, K) for many steps of batch_size rows, arranged once for all of them."""
     if not _suits_onednn(weight, batch_size * weight.numel()):
         columns = weight.t().contiguous()  # (K, M)
-        return lambda x, addend: torch.addmm(addend, x, columns)
+        if bias is None:
+            return lambda x: torch.mm(x, columns)
+        return lambda x: torch.addmm(bias, x, columns)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), batch_size)
-    multiply = torch.ops.mkldnn._linear_pointwise.binary
-    return lambda x, addend: multiply(x, addend, packed, None, "add")
+    multiply = torch.ops.mkldnn._linear_pointwise.default
+    return lambda x: multiply(x, packed, bias, "none", [], "")
 
 
 def _suits_onednn(x: Tensor, multiplications: int) -> bool:
