@@ -120,7 +120,7 @@ hard_texts = st.lists(
         st.sampled_from(
             ["the cat", " ", "\n", "\r\n", "123456", "</s>", "[SEP]", "'s", "e\u0301", "<|begin|>", "a" * 40]
         ),
-        st.text(st.sampled_from("abé中 \n\t.,1'\u0301"), max_size=10),
+        st.text(st.sampled_from("abé中，。 \n\t.,1'\u0301"), max_size=10),
     ),
     max_size=10,
 ).map("".join)
@@ -181,9 +181,21 @@ def test_saving_and_loading_changes_nothing(case, tmp_path):
         assert again.fingerprint == tokenizer.fingerprint
 
 
-def test_an_added_token_in_a_cut_place_keeps_documents_whole(tmp_path):
+@given(text=hard_texts)
+def test_a_cut_changes_no_pre_token(case, text):
+    _, original, tokenizer = case
+
+    def pre_tokens(text):
+        return [piece for piece, _ in original.pre_tokenizer.pre_tokenize_str(text)]
+
+    if position := tokenizer._cut(text):
+        assert pre_tokens(text[:position]) + pre_tokens(text[position:]) == pre_tokens(text)
+
+
+@pytest.mark.parametrize("token", ["two words", "\n", "中，"])
+def test_an_added_token_in_a_cut_place_keeps_documents_whole(tmp_path, token):
     library = gpt2()
-    library.add_special_tokens(["two words"])
+    library.add_special_tokens([token])
     library.save(str(tmp_path / "a.json"))
     assert Tokenizer.from_file(tmp_path / "a.json")._cut is cut_nowhere
 

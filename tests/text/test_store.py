@@ -60,7 +60,6 @@ def test_ids_are_kept_in_the_smallest_type_that_holds_them(path, cache, monkeypa
     tokenizer = Tokenizer.train("byte", [])
     monkeypatch.setattr(tokenizer, "vocab_size", vocab_size)
     monkeypatch.setattr(tokenizer, "end_of_text_id", 255)
-    tokenizer._id_of_code[0xD800] = 255
     tokens = TokenStore.open_or_build(corpus, tokenizer, cache).tokens("train")
     assert tokens.dtype == dtype
     assert not tokens.flags.writeable

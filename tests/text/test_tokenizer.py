@@ -1,4 +1,6 @@
 import json
+from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -41,7 +43,8 @@ hard_texts = st.lists(
 # Runs longer than any pre-token, with every kind of boundary in between.
 long_texts = st.lists(
     st.tuples(
-        st.sampled_from([*"a中१1.' \n\t\u0301", "ll", "\r\n", "'s", " a", "x y\n"]), st.integers(1, 90)
+        st.sampled_from([*"a中१1.，。_' \n\t\u0301\u180e\u200b", "ll", "\r\n", "'s", " a", "x y\n", "中。"]),
+        st.integers(1, 90),
     ).map(lambda pair: pair[0] * pair[1]),
     max_size=6,
 ).map("".join)
@@ -192,12 +195,30 @@ def test_separators_are_no_part_of_what_is_learnt():
     assert [len(tokenizer.encode(text)) for text in ("the", "thethe")] == [1, 6]
 
 
-def test_a_long_text_is_learnt_from_in_part_but_from_all_over_it(monkeypatch):
-    monkeypatch.setattr(vocabulary, "_THINNING_CHARACTERS", 2**15)
+def test_a_long_text_is_learnt_from_in_part_but_evenly_from_all_over_it(monkeypatch):
+    monkeypatch.setattr(vocabulary, "_SAMPLE_CHARACTERS", 2**19)
     stream = [chr(ord("a") + index % 26) * 3 + " " for index in range(26) for _ in range(2**14)]
-    kept = list(vocabulary._thinned(stream, vocabulary.split_of("word")))
-    assert 2**15 < sum(map(len, kept)) < 2**15 * 8 < sum(map(len, stream))
-    assert max(text[1] for text in kept) > "m"
+    told = []
+    kept = vocabulary._sample(stream, vocabulary.split_of("word"), lambda *sizes: told.append(sizes))
+    assert 2**18 <= sum(map(len, kept)) <= 2**19
+    assert told == [(sum(map(len, kept)), sum(map(len, stream)))]
+    counts = Counter("".join(kept).replace(" ", ""))
+    assert sorted(counts) == [chr(ord("a") + index) for index in range(26)]
+    assert max(counts.values()) < 2 * min(counts.values())
+
+
+@pytest.mark.parametrize("kind", ["bpe", "word"])
+def test_a_text_is_learnt_from_whole_up_to_a_size_and_else_it_is_said(monkeypatch, kind):
+    told = []
+    train = partial(Tokenizer.train, kind, sampled=lambda *sizes: told.append(sizes))
+    line = "one two three four\n"
+    monkeypatch.setattr(vocabulary, "_SAMPLE_CHARACTERS", 2000 * len(line))
+    stream = [line] * 2000
+    assert train(stream).fingerprint == Tokenizer.train(kind, stream).fingerprint
+    assert told == []
+    train([line] * 4000)
+    assert len(told) == 1
+    assert told[0][0] <= 2000 * len(line) < told[0][1] == 4000 * len(line)
 
 
 def test_characters_that_no_utf8_can_hold_are_refused(tokenizer):

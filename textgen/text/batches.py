@@ -82,10 +82,6 @@ class StreamBatches(Iterator[Batch]):
         """How many targets an epoch has."""
         return (len(self._tokens) - 1) // self._batch_size * self._batch_size
 
-    def steps_per_epoch(self, epoch: int) -> int:
-        """How many batches an epoch has: the same for all, but for one more where the wrap cuts a window."""
-        return len(self._lay_out(epoch).window_starts)
-
     def _lay_out(self, epoch: int) -> _Epoch:
         num_pairs = len(self._tokens) - 1
         lane_length = num_pairs // self._batch_size

@@ -3,8 +3,10 @@
 A tokenizer first splits text into pre-tokens, from left to right, and then encodes each by itself. A cut
 between two pre-tokens is safe when neither what comes before it nor what comes after it needs to see across:
 
-- After a letter and before a space or a line end. None of the patterns used here has a match that crosses
-  from one to the other, or that ends before it and looks past it.
+- Between a letter and a space, a line end, or a Chinese comma or full stop. None of the patterns used here
+  has a match that crosses from one to the other, or that ends before it and looks past it.
+- Between anything and a space or a line end, in the splits that textgen makes itself: there only white space
+  begins what white space goes on with.
 - At a boundary of the tokenizer's own split that lies far enough before the end for more text not to move it:
   a split whose matches are all short cannot see further than its longest match. But a run of white space may
   be split otherwise when a word follows than when the text ends, so not between the two.
@@ -19,13 +21,17 @@ from tokenizers import pre_tokenizers
 
 from textgen.text.documents import Separator
 
-CHUNK_CHARACTERS = 2**14
+CHUNK_CHARACTERS = 1500  # the library encodes longer texts more slowly, and shorter ones
+
+Batch = list[str | Separator]
 
 # Given a text that goes on: where it may be cut, or 0 where nothing is known to be safe.
 Cut = Callable[[str], int]
 
-_LETTER_THEN_SPACE = re.compile(r"[A-Za-z](?=[ \n])")
-_TAIL_CHARACTERS = 256
+# The last such place of a text: what comes before it takes all there is and gives it back from the end.
+_AFTER_LETTER = re.compile(r"(?s:.*)(?:[A-Za-z](?=[ \n])|[一-龥](?=[ \n，。]))")
+# The two named were white space in other versions of Unicode than Python's.
+_BEFORE_SPACE = re.compile(r"(?s:.*)(?:[^\s\u180e\u200b](?=[ \n])|[一-龥](?=[，。]))")
 
 
 def cut_nowhere(text: str) -> int:
@@ -38,24 +44,23 @@ def cut_anywhere(text: str) -> int:
     return len(text)
 
 
-def _last_word_end(text: str, start: int) -> int:
-    last = 0
-    for match in _LETTER_THEN_SPACE.finditer(text, start):
-        last = match.end()
-    return last
-
-
 def cut_after_letter(text: str) -> int:
-    """The last place after a letter and before a space or a line end."""
-    return _last_word_end(text, max(0, len(text) - _TAIL_CHARACTERS)) or _last_word_end(text, 0)
+    """The last place between a letter and what always ends a word."""
+    match = _AFTER_LETTER.match(text)
+    return match.end() if match else 0
+
+
+def holds_a_cut(token: str) -> bool:
+    """Whether `cut_after_letter` may cut within this token, or beside it where it takes in white space."""
+    return _AFTER_LETTER.match(token) is not None or any(map(str.isspace, token))
 
 
 def cut_by_split(split: pre_tokenizers.PreTokenizer, longest: int) -> Cut:
-    """A cut for a split none of whose matches looks at more than `longest` characters."""
+    """A cut for a split of textgen's own, none of whose matches looks at more than `longest` characters."""
 
     def cut(text: str) -> int:
-        if position := _last_word_end(text, max(0, len(text) - _TAIL_CHARACTERS)):
-            return position
+        if match := _BEFORE_SPACE.match(text):
+            return match.end()
         ends = [end for _, (_, end) in split.pre_tokenize_str(text) if end <= len(text) - longest]
         safe = (end for end in reversed(ends) if not text[end - 1].isspace() or text[end] in " \t\r\n")
         return next(safe, 0)
@@ -98,3 +103,17 @@ def _slices(stream: Iterable[str | Separator], size: int) -> Iterator[str | Sepa
             yield item
         else:
             yield from (item[start : start + size] for start in range(0, len(item), size))
+
+
+def batches(stream: Iterable[str | Separator], size: int) -> Iterator[Batch]:
+    """A stream in batches of `size` characters or a little more."""
+    batch: Batch = []
+    num_characters = 0
+    for item in stream:
+        batch.append(item)
+        num_characters += 1 if isinstance(item, Separator) else len(item)
+        if num_characters >= size:
+            yield batch
+            batch, num_characters = [], 0
+    if batch:
+        yield batch

@@ -70,7 +70,7 @@ class Corpus:
             part: [_source(config, name, stdin) for name in arguments[part]] for part in arguments
         }
         refuse_repeated_files(self._all_sources)
-        if divided and config.field is not None and not self._has_records:
+        if divided and config.field is not None and self._formats == {"text"}:
             raise CorpusError(f"--field {config.field}: there is no .jsonl or .csv file; leave --field out")
         if divided:
             self._refuse_idle_documents()
@@ -110,7 +110,7 @@ class Corpus:
         Paths and times are left out: a file that is moved or touched is the same text.
         """
         config = self._config
-        field = config.field if self._has_records else None
+        field = None if self._formats == {"text"} else config.field
         val_fraction = config.val_fraction if self._cut else None
         settings = [config.documents, field, codecs.lookup(config.encoding).name, val_fraction]
         digest = hashlib.sha256(json.dumps(settings).encode())
@@ -129,8 +129,8 @@ class Corpus:
         return [source for sources in self._sources.values() for source in sources]
 
     @property
-    def _has_records(self) -> bool:
-        return any(file.format != "text" for source in self._all_sources for file in source.files)
+    def _formats(self) -> set[str]:
+        return {file.format for source in self._all_sources for file in source.files}
 
     @cached_property
     def _shares(self) -> dict[str, list[_Share]]:
@@ -153,8 +153,7 @@ class Corpus:
         return shares
 
     def _refuse_idle_documents(self) -> None:
-        all_records = all(file.format != "text" for source in self._all_sources for file in source.files)
-        if all_records and self._config.documents != "file":
+        if "text" not in self._formats and self._config.documents != "file":
             raise CorpusError(
                 f"documents={self._config.documents!r} does not apply: "
                 "a record of a .jsonl or .csv file is a document"

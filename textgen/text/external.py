@@ -15,7 +15,7 @@ import tokenizers
 
 from textgen.config import unknown_name
 from textgen.errors import TokenizerError
-from textgen.text.chunks import Cut, cut_after_letter, cut_nowhere
+from textgen.text.chunks import Cut, cut_after_letter, cut_nowhere, holds_a_cut
 from textgen.text.vocabulary import END_OF_TEXT, named_end_of_text, naming
 
 # What end-of-text is called in the files that there are, the more particular names first.
@@ -138,7 +138,7 @@ def cut_of(library: tokenizers.Tokenizer) -> Cut:
         and split is not None
         and _splits_after_letters(split)
         and (data["decoder"] or {}).get("type") == "ByteLevel"
-        and not any(_crosses_spaces(token) for token in data["added_tokens"])
+        and not any(_may_be_cut(token) for token in data["added_tokens"])
     )
     return cut_after_letter if known else cut_nowhere
 
@@ -161,6 +161,5 @@ def _splits_after_letters(split: dict[str, Any]) -> bool:
     )
 
 
-def _crosses_spaces(added_token: dict[str, Any]) -> bool:
-    has_space = any(character.isspace() for character in added_token["content"])
-    return bool(has_space or added_token["lstrip"] or added_token["rstrip"])
+def _may_be_cut(added_token: dict[str, Any]) -> bool:
+    return bool(holds_a_cut(added_token["content"]) or added_token["lstrip"] or added_token["rstrip"])

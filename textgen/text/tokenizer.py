@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import tokenizers
@@ -17,14 +20,27 @@ import tokenizers
 from textgen.atomic import write_file
 from textgen.config import TOKENIZER_KINDS, unknown_name
 from textgen.errors import TokenizerError
-from textgen.text.chunks import Cut, chunks, cut_anywhere, cut_by_split
+from textgen.text.chunks import Batch, Cut, batches, chunks, cut_anywhere, cut_by_split
 from textgen.text.decoder import ByteDecoder, Decoder, WindowDecoder
 from textgen.text.documents import Separator
 from textgen.text.external import adopt, cut_of, read_library
-from textgen.text.vocabulary import BYTE_TOKENS, LONGEST_MATCH, kind_of, learn, named_end_of_text, split_of
+from textgen.text.vocabulary import (
+    BYTE_TOKENS,
+    LONGEST_MATCH,
+    Sampled,
+    kind_of,
+    learn,
+    named_end_of_text,
+    split_of,
+)
 
-_BATCH_CHARACTERS = 2**18  # encoded together: work for all cores, in a few dozen megabytes
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_BATCH_CHARACTERS = 2**18  # encoded together: a table's work stays in the processor's cache
+_AHEAD = 3  # batches that the library is given at once: work for all processors, in a few dozen megabytes
 _MARK = "\ud800"  # stands for end-of-text among characters: a lone surrogate, which no text can hold
+_MARK_BYTES = _MARK.encode("utf-8", "surrogatepass")
 
 
 class Tokenizer:
@@ -48,7 +64,8 @@ class Tokenizer:
         self._by_character = self.kind in ("char", "byte")
         if self._by_character:
             self._cut: Cut = cut_anywhere
-            self._id_of_code = _code_table(vocabulary, self.end_of_text_id)
+            if self.kind == "char":
+                self._id_of_code = _code_table(vocabulary, self.end_of_text_id)
         elif self.kind == "external":
             self._cut = cut_of(library)
         else:
@@ -66,19 +83,21 @@ class Tokenizer:
         stream: Iterable[str | Separator],
         vocab_size: int | None = None,
         min_frequency: int | None = None,
+        sampled: Sampled | None = None,
     ) -> Tokenizer:
         """Learn a vocabulary from a text, which is read once.
 
         vocab_size: how many characters (`char`) or words (`word`) to learn, bytes and end-of-text not
         counted; for `bpe` all tokens but end-of-text, the 256 bytes counted. None: all characters, or a
         default. min_frequency: how often a character, word or merge must occur; None: a default. Of a long
-        text, `word` and `bpe` learn words and merges from a part that is spread over all of it.
+        text, `word` and `bpe` learn words and merges from a sample that is spread evenly over all of it;
+        `sampled` is then called with the characters of the sample and of the text.
 
         Raises TokenizerError.
         """
         if kind not in TOKENIZER_KINDS:
             raise TokenizerError(unknown_name("kind of tokenizer", kind, TOKENIZER_KINDS))
-        return cls(learn(kind, stream, vocab_size, min_frequency))
+        return cls(learn(kind, stream, vocab_size, min_frequency, sampled))
 
     @classmethod
     def from_file(cls, path: str | Path, end_of_text: str | None = None) -> Tokenizer:
@@ -125,30 +144,22 @@ class Tokenizer:
 
         Raises TokenizerError as `encode` does.
         """
-        batch: list[str | Separator] = []
-        num_characters = 0
-        for item in stream if self._by_character else self.chunks(stream):
-            batch.append(item)
-            num_characters += 1 if isinstance(item, Separator) else len(item)
-            if num_characters >= _BATCH_CHARACTERS:
-                yield self._encode_batch(batch)
-                batch, num_characters = [], 0
-        if batch:
-            yield self._encode_batch(batch)
+        if self._by_character:
+            return map(self._encode_batch, batches(stream, _BATCH_CHARACTERS))
+        return _ahead(self._encode_batch, batches(self.chunks(stream), _BATCH_CHARACTERS))
 
     def chunks(self, stream: Iterable[str | Separator]) -> Iterator[str | Separator]:
         """The same stream in pieces that can be encoded one by one."""
         return chunks(stream, self._cut)
 
-    def _encode_batch(self, batch: Sequence[str | Separator]) -> np.ndarray:
+    def _encode_batch(self, batch: Batch) -> np.ndarray:
         texts = [item for item in batch if not isinstance(item, Separator)]
         _refuse_surrogates("".join(texts))
         if self._by_character:
-            return self._encode_characters(
-                "".join(_MARK if isinstance(item, Separator) else item for item in batch)
-            )
+            marked = "".join(_MARK if isinstance(item, Separator) else item for item in batch)
+            return self._encode_bytes(marked) if self.kind == "byte" else self._encode_characters(marked)
         encodings = iter(self._library.encode_batch_fast(texts, add_special_tokens=False))
-        ids: list[int] = []
+        ids = array("I")  # a list of ids would take as long to become an array as the library to give it
         for item in batch:
             if isinstance(item, Separator):
                 ids.append(self.end_of_text_id)
@@ -158,13 +169,20 @@ class Tokenizer:
                 raise TokenizerError(
                     f"this text holds the end-of-text token {self.end_of_text!r}; take it out"
                 )
-            ids += found
+            ids.extend(found)
         return np.array(ids, np.int64)
+
+    def _encode_bytes(self, marked: str) -> np.ndarray:
+        """Bytes are their own ids. One that no UTF-8 holds stands for the mark on the way."""
+        utf8 = marked.encode("utf-8", "surrogatepass").replace(_MARK_BYTES, b"\xff")
+        ids = np.frombuffer(utf8, np.uint8).astype(np.int64)
+        ids[ids == 0xFF] = self.end_of_text_id
+        return ids
 
     def _encode_characters(self, marked: str) -> np.ndarray:
         """Ids of characters by table; those that are not in it become their bytes, whose ids are 0..255."""
         codes = np.frombuffer(marked.encode("utf-32-le", "surrogatepass"), np.uint32)
-        ids = self._id_of_code[codes]
+        ids = self._id_of_code.take(codes)
         missing = ids < 0
         if not missing.any():
             return ids
@@ -190,6 +208,22 @@ class Tokenizer:
         """One token for people to read: its text, or where that is no whole character its name."""
         text = self.decode([token_id])
         return text if text and "\ufffd" not in text else str(self._library.id_to_token(token_id))
+
+
+def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """What `work` makes of each item, in order, by threads that are a few items ahead of the caller.
+
+    The library lets go of Python while it encodes: meanwhile the ids of another batch are taken out.
+    """
+    from concurrent.futures import Future, ThreadPoolExecutor  # not needed to encode a prompt
+
+    with ThreadPoolExecutor(_AHEAD) as threads:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(threads.submit(work, item))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
 
 
 def _refuse_surrogates(text: str) -> None:

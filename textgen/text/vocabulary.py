@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,11 @@ _WORDS_WITH_SPACE = (
 )
 LONGEST_MATCH = 66  # characters, with the one that a match looks at and leaves
 
-# Words and merges are learnt from this many characters, then from every second chunk for as many, and so on.
-_THINNING_CHARACTERS = 2**24
+# Words and merges are learnt from at most so much of a text: more would change few of them.
+_SAMPLE_CHARACTERS = 2**24
+
+# Called where only a sample was learnt from, with its characters and those in all.
+Sampled = Callable[[int, int], None]
 
 
 def split_of(kind: str) -> pre_tokenizers.PreTokenizer:
@@ -108,7 +111,11 @@ def _structure(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def learn(
-    kind: str, stream: Iterable[str | Separator], vocab_size: int | None, min_frequency: int | None
+    kind: str,
+    stream: Iterable[str | Separator],
+    vocab_size: int | None,
+    min_frequency: int | None,
+    sampled: Sampled | None = None,
 ) -> tokenizers.Tokenizer:
     """Learn a tokenizer's vocabulary. None takes the defaults above, and for `char` all characters.
 
@@ -122,13 +129,13 @@ def learn(
     size = DEFAULT_VOCAB_SIZE[kind] if vocab_size is None else vocab_size
     if kind == "bpe":
         assert size is not None  # bpe has a default
-        return _learn_bpe(stream, size, frequency)
+        return _learn_bpe(stream, size, frequency, sampled)
     counts = np.zeros(0x110000, np.int64)  # by code point
     if kind == "char":
         for _ in _counting(stream, counts):
             pass
         return build(kind, _numbered([*BYTE_TOKENS, *_characters(counts, frequency)[:size]]))
-    words = _count_words(_counting(stream, counts))
+    words = _count_words(_counting(stream, counts), sampled)
     ordered = sorted((-count, word) for word, count in words.items() if count >= frequency and len(word) > 1)
     learnt = [word for _, word in ordered[:size]]
     return build(kind, _numbered([*BYTE_TOKENS, *_characters(counts, 1), *learnt]))
@@ -165,32 +172,41 @@ def _characters(counts: np.ndarray, min_frequency: int) -> list[str]:
     return [chr(code) for code in codes[np.argsort(-counts[codes], kind="stable")]]
 
 
-def _thinned(stream: Iterable[str | Separator], split: pre_tokenizers.PreTokenizer) -> Iterator[str]:
-    """Ever fewer chunks, evenly over what is left: what is given grows as the logarithm of the stream.
+def _sample(
+    stream: Iterable[str | Separator], split: pre_tokenizers.PreTokenizer, sampled: Sampled | None
+) -> list[str]:
+    """The chunks of a text; of a long one every second, fourth, ... of them, evenly over all of it.
 
     Distinct words keep growing with a text (Heaps 1978), so counting all of them would take memory that does.
     """
-    stride, num_given = 1, 0
+    sample: list[str] = []
+    taken = total = 0
+    stride = 1
     texts = (item for item in chunks(stream, cut_by_split(split, LONGEST_MATCH)) if isinstance(item, str))
     for index, text in enumerate(texts):
+        total += len(text)
         if index % stride:
             continue
-        yield text
-        num_given += len(text)
-        if num_given >= _THINNING_CHARACTERS:
-            stride, num_given = 2 * stride, 0
+        sample.append(text)
+        taken += len(text)
+        if taken > _SAMPLE_CHARACTERS:
+            sample, stride = sample[::2], 2 * stride
+            taken = sum(map(len, sample))
+    if sampled is not None and taken < total:
+        sampled(taken, total)
+    return sample
 
 
-def _count_words(stream: Iterable[str | Separator]) -> Counter[str]:
+def _count_words(stream: Iterable[str | Separator], sampled: Sampled | None) -> Counter[str]:
     split = split_of("word")
     words: Counter[str] = Counter()
-    for text in _thinned(stream, split):
+    for text in _sample(stream, split, sampled):
         words.update(word for word, _ in split.pre_tokenize_str(text))
     return words
 
 
 def _learn_bpe(
-    stream: Iterable[str | Separator], vocab_size: int, min_frequency: int
+    stream: Iterable[str | Separator], vocab_size: int, min_frequency: int, sampled: Sampled | None
 ) -> tokenizers.Tokenizer:
     if vocab_size < len(BYTE_TOKENS):
         raise TokenizerError(
@@ -203,7 +219,7 @@ def _learn_bpe(
         show_progress=False,
     )
     learner = build("bpe", {END_OF_TEXT: 0})
-    learner.train_from_iterator(_thinned(stream, split_of("bpe")), trainer)
+    learner.train_from_iterator(_sample(stream, split_of("bpe"), sampled), trainer)
     model = json.loads(learner.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
     return build("bpe", _numbered(tokens), [tuple(pair) for pair in model["merges"]])
