@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,17 @@ def test_help_takes_at_most_300_ms_more_than_python_itself(arguments: list[str])
     assert min(differences) <= 0.3
 
 
+def test_training_loads_no_compiler_of_torch(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("A line of text, and another one.\n" * 100)
+    places = ["corpus.txt", "--run", "run", "--cache-dir", "cache"]
+    arguments = ["textgen", "train", *places, "--steps", "2", "--hidden-size", "8", "--evaluations", "1"]
+    code = (
+        f"import os, sys; os.chdir({str(tmp_path)!r}); sys.argv = {arguments!r}\n"
+        "from textgen.cli import main; main(); print(*{'torch', 'torch._dynamo'} & sys.modules.keys())"
+    )
+    assert run("-c", code).stdout.splitlines()[-1] == "torch"
+
+
 def test_module_and_command_are_the_same() -> None:
     script = (
         "import sys; sys.argv = ['textgen', '--help']; from importlib.metadata import entry_points\n"
@@ -52,7 +64,6 @@ def test_module_and_command_are_the_same() -> None:
 
 def test_the_version_is_that_of_pyproject() -> None:
     import tomllib
-    from pathlib import Path
 
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert run("-m", "textgen", "--version").stdout.split()[-1] == project["version"]

@@ -64,6 +64,22 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return run
 
 
+@pytest.mark.parametrize(("limit", "said"), [(10**6, False), (4000, True)])
+def test_a_vocabulary_that_is_learnt_from_a_sample_says_so(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, limit: int, said: bool
+) -> None:
+    monkeypatch.setattr("textgen.text.vocabulary._SAMPLE_CHARACTERS", limit)
+    result = cli("train", "corpus.txt", "--tokenizer", "bpe", "--vocab-size", 300, *TINY)
+    assert result.exit_code == 0
+    found = [
+        line for line in result.out.splitlines() if line.startswith("The bpe vocabulary is learnt from ")
+    ]
+    assert len(found) == said
+    if said:
+        taken, total = (int(word.replace(",", "")) for word in found[0].split() if word[0].isdigit())
+        assert 0 < taken <= limit < total == int(len(TEXT) * 0.9)
+
+
 def test_a_run_holds_all_that_it_says(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "corpus.txt", *TINY)
     assert result.exit_code == 0

@@ -18,7 +18,7 @@ from textgen.training.checkpoint import (
     save_checkpoint,
 )
 from textgen.training.metrics import MetricsLog
-from textgen.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from textgen.training.optimizer import AdamW, build_optimizer, load_optimizer_tensors, optimizer_tensors
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -87,7 +87,7 @@ def test_lines_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_the_optimizer_goes_on_from_its_tensors() -> None:
-    def steps(model: LanguageModel, optimizer: torch.optim.Optimizer, count: int) -> None:
+    def steps(model: LanguageModel, optimizer: AdamW, count: int) -> None:
         for _ in range(count):
             optimizer.zero_grad()
             model(torch.tensor([[0, 1, 2, 1]]))[0].square().sum().backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Callable
@@ -15,9 +16,13 @@ from textgen.config import option_help
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+# Reading annotations takes a while for each of dozens of options, and the help waits for it.
+_annotations = functools.cache(typing.get_type_hints)
+
+
 def scalar_type(config_class: type, name: str) -> type:
     """The type of an option without its None."""
-    annotation = typing.get_type_hints(config_class)[name]
+    annotation = _annotations(config_class)[name]
     if isinstance(annotation, types.UnionType):
         annotation = next(option for option in typing.get_args(annotation) if option is not type(None))
     return typing.cast(type, annotation)

@@ -58,7 +58,7 @@ from textgen.training.plan import (
     plan_training,
     same_network,
 )
-from textgen.training.probe import measure_speed
+from textgen.training.probe import fastest_threads, measure_speed
 from textgen.training.progress import Reporter
 from textgen.training.trainer import training_model
 from textgen.training.training import INITIAL, Training, assemble, set_up_training
@@ -166,7 +166,16 @@ def _refuse_beside_from(options: TrainOptions, source: Run | None) -> None:
 
 def _build_tokenizer(data: DataConfig, corpus: Corpus, reporter: Reporter) -> Tokenizer:
     if not data.uses_tokenizer_file:
-        return Tokenizer.train(data.tokenizer, corpus.stream("train"), data.vocab_size, data.min_frequency)
+
+        def say_sampled(taken: int, total: int) -> None:
+            reporter.line(
+                f"The {data.tokenizer} vocabulary is learnt from {taken:,} of {total:,} characters, "
+                "spread evenly over the text."
+            )
+
+        return Tokenizer.train(
+            data.tokenizer, corpus.stream("train"), data.vocab_size, data.min_frequency, say_sampled
+        )
     path = Path(data.tokenizer)
     if not path.exists() and path.suffix != ".json":
         raise ConfigError(
@@ -205,8 +214,13 @@ def _choose(
     )
     training = plan_training(options, model=model_config, train_tokens=train_tokens)
     set_up_training(training)
-    model = _first_model(model_config, rows, source)
-    model = training_model(model, training)
+    model = training_model(_first_model(model_config, rows, source), training)
+    if options.threads is None and training.minutes is not None and training.device == "cpu":
+        # Measured, as steps and epochs must not be: another number of threads rounds differently.
+        threads = fastest_threads(model, training.batch_size, training.seq_len)
+        training = dataclasses.replace(training, threads=threads)
+        set_up_training(training)  # the same first weights as a resumed run would draw
+        model = training_model(_first_model(model_config, rows, source), training)
     size = store.size("train")
     measured: dict[str, Any] = {
         "corpus_fingerprint": corpus.fingerprint,

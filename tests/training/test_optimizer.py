@@ -1,0 +1,60 @@
+"""Our AdamW is torch's, without what torch's class brings along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from textgen.training.optimizer import AdamW, Group
+
+
+def groups_of(module: nn.Module) -> list[Group]:
+    """Matrices, which decay, and vectors, which do not."""
+    return [
+        Group(params=[p for p in module.parameters() if (p.ndim == 2) == matrix], lr=0.1, weight_decay=decay)
+        for matrix, decay in ((True, 0.5), (False, 0.0))
+    ]
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_weights_after_some_steps_are_those_of_torchs_class(fused: bool) -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.LSTM(3, 4), nn.LSTM(3, 4)
+    theirs.load_state_dict(ours.state_dict())
+    optimizers = (
+        AdamW(groups_of(ours), betas=(0.9, 0.99), fused=fused),
+        torch.optim.AdamW(groups_of(theirs), betas=(0.9, 0.99), fused=fused),
+    )
+    for _ in range(3):
+        for module, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            module(torch.ones(5, 2, 3))[0].square().sum().backward()
+            optimizer.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_parameter_without_a_gradient_stays() -> None:
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = AdamW([Group(params=[used, unused], lr=0.1, weight_decay=0.5)], betas=(0.9, 0.99), fused=True)
+    used.sum().backward()
+    optimizer.step()
+    assert used.tolist() != [1, 1]
+    assert unused.tolist() == [1, 1]
+    optimizer.zero_grad()
+    assert used.grad is None
+
+
+def test_making_and_using_it_leaves_torchs_compiler_alone() -> None:
+    code = (
+        "import sys, torch; from textgen.training.optimizer import build_optimizer\n"
+        "model = torch.nn.Linear(2, 2); optimizer = build_optimizer(model, learning_rate=1, weight_decay=0)\n"
+        "model(torch.ones(2)).sum().backward(); optimizer.step(); optimizer.zero_grad()\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
