@@ -54,6 +54,8 @@ def table(train_tokens: int, minutes: float, device: str) -> Sizes:
         return Sizes(hidden_size=1024, num_layers=2, dropout=0.4, learning_rate=2e-3)
     if minutes >= 8:
         return Sizes(hidden_size=384, num_layers=2, dropout=0.3, learning_rate=4e-3)
+    if train_tokens < 5_000_000:  # read many times over in two minutes
+        return Sizes(hidden_size=384, num_layers=1, dropout=0.2, learning_rate=7e-3)
     return Sizes(hidden_size=384, num_layers=1, dropout=0.0, learning_rate=7e-3)
 
 

@@ -16,8 +16,8 @@ from textgen.device import available_processors
 from textgen.models.language_model import LanguageModel
 
 PROBE_SECONDS = 0.15  # for each of the things that are timed
-# More threads must shorten a step by a tenth: they take the processors from whatever else runs.
-WORTH_MORE_THREADS = 0.9
+# More threads must shorten a step by a twentieth: they take the processors from whatever else runs.
+WORTH_MORE_THREADS = 0.95
 
 
 class Speed(NamedTuple):
