@@ -88,6 +88,17 @@ def test_bfloat16_differs_by_its_rounding_only() -> None:
         assert (one.double() - other).norm() < 0.02 * other.norm()
 
 
+def test_small_states_in_bfloat16_are_as_exact_as_torchs() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.GRU(24, 64)
+    x, start = 0.05 * torch.randn(12, 32, 24), torch.zeros(32, 64)
+    exact = layer(x)[0]
+    short = [tensor.detach().bfloat16() for tensor in (x, start, *layer.parameters())]
+    ours = gru_pass(*short)[0].float()
+    theirs = layer.bfloat16()(short[0])[0].float()
+    assert (ours - exact).norm() < 1.3 * (theirs - exact).norm()
+
+
 @pytest.mark.parametrize("used", [0, 1])
 def test_one_of_the_two_results_may_go_unused(used: int) -> None:
     arguments = random_arguments(9, 2, 3, 4)

@@ -147,8 +147,7 @@ def _first_input(
     def look_up(ids: np.ndarray) -> np.ndarray:
         if len(ids) > 1:
             return table.take(ids, axis=0)
-        row = ids.item()
-        return table[row : row + 1]  # as it lies there: a copy would cost more
+        return table[ids.item(), None]  # as it lies there: a copy would cost more
 
     return look_up
 

@@ -49,9 +49,11 @@ class _GRUPass(torch.autograd.Function):
         steps, batch_size, _ = x.shape
         size = weight_hh.shape[1]
         x = x.contiguous()
-        # tanh(y) = 2 s(2y) - 1, and torch's logistic function takes a fraction of the time of its tanh. So
-        # all that adds up to the new gate's y is doubled, which floating point does exactly.
-        doubled, shared = _gate_scales(size, x.dtype)
+        # tanh(y) = 2 s(2y) - 1, and torch's logistic function takes a fraction of the time of its tanh in
+        # float32. There all that adds up to the new gate's y is doubled, which floating point does exactly.
+        # In bfloat16 the difference would lose digits, and tanh is fast enough.
+        by_logistic = x.dtype == torch.float32
+        doubled, shared = _gate_scales(size, x.dtype, 2 if by_logistic else 1)
         bias = torch.addcmul(bias_ih * doubled, bias_hh, shared)
         from_input = linear(x, weight_ih * doubled.unsqueeze(1), bias)  # (T, B, 3H)
         # The new gate's second bias stays with the past: on both the reset gate acts.
@@ -60,7 +62,7 @@ class _GRUPass(torch.autograd.Function):
         input_gates, input_new = from_input[:, :, : 2 * size], from_input[:, :, 2 * size :]
 
         gates = x.new_empty(steps, batch_size, 2 * size)  # reset, update
-        sums = x.new_empty(steps, batch_size, size)  # 2 (a + r c)
+        sums = x.new_empty(steps, batch_size, size)  # a + r c, or its double
         new = x.new_empty(steps, batch_size, size)
         states = x.new_empty(steps + 1, batch_size, size)
         states[0] = start
@@ -80,8 +82,11 @@ class _GRUPass(torch.autograd.Function):
             past_gates, past_new = multiply(hidden).split_with_sizes((2 * size, size), 1)
             torch.add(input_gates_t, past_gates, out=gates_t).sigmoid_()
             torch.addcmul(input_new_t, reset_t, past_new, out=sum_t)
-            torch.sigmoid(sum_t, out=new_t)
-            torch.add(minus_one, new_t, alpha=2, out=new_t)
+            if by_logistic:
+                torch.sigmoid(sum_t, out=new_t)
+                torch.add(minus_one, new_t, alpha=2, out=new_t)
+            else:
+                torch.tanh(sum_t, out=new_t)
             hidden = torch.lerp(new_t, hidden, update_t, out=hidden_t)
         ctx.save_for_backward(x, weight_ih, weight_hh, gates, input_new, sums, new, states)
         ctx.set_materialize_grads(False)
@@ -146,20 +151,22 @@ def _factors(
     """
     aten = torch.ops.aten
     factor: Tensor = aten.tanh_backward(1 - update, new)  # (1 - z) * (1 - n**2)
-    half = (sums - input_new).mul_(0.5).mul_(factor)  # r c (1 - z) (1 - n**2)
-    torch.addcmul(half, half, reset, value=-1, out=out[:, :, 0])  # times 1 - r
+    through = (sums - input_new).mul_(factor)  # r c (1 - z) (1 - n**2)
+    if new.dtype == torch.float32:
+        through *= 0.5  # both were doubled
+    torch.addcmul(through, through, reset, value=-1, out=out[:, :, 0])  # times 1 - r
     aten.sigmoid_backward.grad_input(before - new, update, grad_input=out[:, :, 1])  # (h - n) z (1 - z)
     torch.mul(factor, reset, out=out[:, :, 2])
     return factor
 
 
 @lru_cache(maxsize=16)
-def _gate_scales(size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """What the rows of the weights are multiplied by, (3H,): the new gate's by 2.
+def _gate_scales(size: int, dtype: torch.dtype, new: float) -> tuple[Tensor, Tensor]:
+    """What the rows of the weights are multiplied by, (3H,): the new gate's by `new`, the others' by 1.
 
     And the rows of the second bias beside the first, (3H,): the new gate's does not belong there.
     """
     scales = torch.ones(2, 3 * size, dtype=dtype)
-    scales[0, 2 * size :] = 2
+    scales[0, 2 * size :] = new
     scales[1, 2 * size :] = 0
     return scales[0], scales[1]

@@ -26,7 +26,7 @@ _SMALLEST, _SMALLEST_GRADIENT = 2**19, 2**25
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (..., K) @ weight.T + bias, for a weight (M, K) and a bias (M,) or none: (..., M).
+    """x (..., N, K) @ weight.T + bias, for a weight (M, K) and a bias (M,) or none: (..., N, M).
 
     As torch.nn.functional.linear, but that gradients of second order do not pass.
     """

@@ -1,7 +1,7 @@
 """Text to ids and back. One class around the `tokenizers` library for every kind of tokenizer.
 
 What is saved is the library's own tokenizer.json: `tokenizers.Tokenizer.from_file` reads it and gives the
-same ids. For `char` and `byte` a table from code point to id does the same faster.
+same ids. For `char` a table from code point to id does the same faster; for `byte` the UTF-8 is the ids.
 """
 
 from __future__ import annotations
@@ -219,11 +219,15 @@ def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Re
 
     with ThreadPoolExecutor(_AHEAD) as threads:
         waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(threads.submit(work, item))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        yield from (future.result() for future in waiting)
+        try:
+            for item in items:
+                waiting.append(threads.submit(work, item))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            yield from (future.result() for future in waiting)
+        finally:  # when the caller stops early, what has not begun is not done
+            for future in waiting:
+                future.cancel()
 
 
 def _refuse_surrogates(text: str) -> None:

@@ -3,10 +3,10 @@
     window k      inputs, state  ->  logits, state'  ->  loss  ->  gradients, clipped  ->  AdamW
     window k+1    inputs, state' (detached)  ->  ...
 
-That is truncated backpropagation through time: the state that left one window enters the next, the gradient
-does not. All that happens at a certain time (the learning rate, figures, evaluations) is a function of the
-progress through the budget, so a run with a budget in steps repeats exactly, also when it was killed and
-resumed between.
+That is truncated backpropagation through time: the state that left one window enters the next (but for a few
+lanes, see forget_some), the gradient does not. All that happens at a certain time (the learning rate,
+figures, evaluations) is a function of the progress through the budget, so a run with a budget in steps
+repeats exactly, also when it was killed and resumed between.
 
 Shapes: B batch_size, T window, L num_layers, H hidden_size, V rows.
 """
@@ -55,7 +55,7 @@ RECORDS = 200  # lines of training loss in metrics.jsonl over the whole budget
 BAR_SECONDS = 0.5  # between two looks at the figures: each look waits for the device
 CHECKPOINT_SECONDS = 60.0  # at most so much work is lost to a crash
 SAMPLE_TOKENS = 120
-FORGETTING = 0.05  # of the lanes start a window from the zero state
+FORGETTING = 0.05  # of the lanes, on average, start a window from the zero state
 SHORTEST_LANE = 256  # tokens
 
 
