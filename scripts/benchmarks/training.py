@@ -38,6 +38,7 @@ from textgen.training.trainer import Trainer
 CORPUS = Path(__file__).parents[2] / "data" / "faq.txt"
 EMBEDDING_DIM = 64
 QUALITY_STEPS = 400
+GRU_GOALS = {("float32", 256): 1.0, ("float32", 512): 0.95, ("bfloat16", 256): 1.1, ("bfloat16", 512): 1.1}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHORT = "bfloat16" if DEVICE == "cuda" or cpu_multiplies_bfloat16() else "float32"
 
@@ -63,14 +64,8 @@ def _cases() -> Iterator[tuple[str, Callable[[str, int], Comparison]]]:
         yield "step, lstm 512, 32 x 64, bfloat16 with float32", _precisions
         yield f"loss after {QUALITY_STEPS} steps, lstm 512", _losses
     for precision, size in itertools.product(precisions, (128, 256, 512)):
-        bound = {
-            ("float32", 256): 1.0,
-            ("float32", 512): 0.95,
-            ("bfloat16", 256): 1.1,
-            ("bfloat16", 512): 1.1,
-        }
-        found = bound.get((precision, size)) if DEVICE == "cpu" else None
-        goal = Goal("ratio", found) if found else None
+        bound = GRU_GOALS.get((precision, size)) if DEVICE == "cpu" else None
+        goal = Goal("ratio", bound) if bound else None
         yield f"gru {size}, 32 x 128, {precision}", partial(_cells, size, precision, goal)
     for precision, size in itertools.product(precisions, (16, 50, 128, 256, 512)):
         for batch in (1, 32):
@@ -100,12 +95,16 @@ def _trainer(folder: str, **settings: object) -> Trainer:
     return trainer
 
 
+def _times(tokens: int) -> int:
+    """How often to do what reads so many tokens for a timing that is long enough: until about 20,000."""
+    return max(1, 20_000 // tokens)
+
+
 def _repeat(action: Callable[[], object], tokens: int) -> Callable[[], None]:
-    """The action as often as it takes to read about 20,000 tokens, so that a timing is long enough."""
-    times = max(1, 20_000 // tokens)
+    """The action as often as a timing takes."""
 
     def repeated() -> None:
-        for _ in range(times):
+        for _ in range(_times(tokens)):
             action()
         if DEVICE == "cuda":
             torch.cuda.synchronize()
@@ -117,9 +116,9 @@ def _race(
     ours: Callable[[], object], theirs: Callable[[], object], tokens: int, rounds: int
 ) -> tuple[float, float]:
     """Tokens per second of both."""
-    times = max(1, 20_000 // tokens)
     medians = alternate(_repeat(ours, tokens), _repeat(theirs, tokens), rounds=rounds)
-    return times * tokens / medians[0], times * tokens / medians[1]
+    read = _times(tokens) * tokens
+    return read / medians[0], read / medians[1]
 
 
 def _pass(layers: nn.Module, batch: int, window: int, precision: str) -> Callable[[], None]:
@@ -259,7 +258,7 @@ def _threads(size: int, name: str, rounds: int) -> Comparison:
     counts = sorted({1, available_processors(), chosen})
     medians = alternate(*(_repeat(on(count), 32 * 64) for count in counts), rounds=rounds)
     speeds = {count: 1 / median for count, median in zip(counts, medians, strict=True)}
-    scale = max(1, 20_000 // (32 * 64)) * 32 * 64
+    scale = _times(32 * 64) * 32 * 64
     best = max(speeds, key=speeds.__getitem__)
     return Comparison(
         f"{name}: {chosen} chosen", f"{best} thread{'s' if best > 1 else ''}", "tokens/s",
@@ -273,8 +272,7 @@ def _reading(name: str, rounds: int) -> Comparison:
         trainer = _trainer(folder, hidden_size=256, batch_size=32, seq_len=64, cell="lstm")
         reading = _repeat(lambda: next(trainer.batches), 32 * 64)
         medians = alternate(reading, _repeat(trainer.advance, 32 * 64), rounds=rounds)
-    times = max(1, 20_000 // (32 * 64))
-    ours, theirs = (1e3 * median / times for median in medians)
+    ours, theirs = (1e3 * median / _times(32 * 64) for median in medians)
     return Comparison(
         name, "a step, lstm 256", "milliseconds", ours, theirs, Goal("ratio", 0.02, at_most=True)
     )

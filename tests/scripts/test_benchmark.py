@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -21,17 +23,9 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("benchmarks.measure")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, "scripts/benchmark.py", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": paths, "PYTHONWARNINGS": "error"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def run(run_script: RunScript) -> RunScript:
+    return functools.partial(run_script, "benchmark.py")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +73,7 @@ def test_the_table_is_markdown_with_a_column_for_the_verdict(measure: ModuleType
     assert len({len(line) for line in measure.table(comparisons)}) == 1
 
 
-def test_one_case_alone_is_measured_printed_and_written_as_json(tmp_path: Path) -> None:
+def test_one_case_alone_is_measured_printed_and_written_as_json(run: RunScript, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     process = run("starting", "--only", "textgen info --help", "--rounds", "3", "--json", str(path))
     assert process.returncode == 0, process.stderr
@@ -99,7 +93,9 @@ def test_one_case_alone_is_measured_printed_and_written_as_json(tmp_path: Path) 
         (["starting", "--json", "no-such-folder/file"], "no-such-folder"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_words(arguments: list[str], words: str) -> None:
+def test_what_cannot_be_measured_is_refused_in_words(
+    run: RunScript, arguments: list[str], words: str
+) -> None:
     process = run(*arguments)
     assert process.returncode == 2
     assert words in process.stderr

@@ -1,32 +1,24 @@
 """The regression example as a user runs it: a process of its own."""
 
+import functools
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, "scripts/regression.py", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": paths, "PYTHONWARNINGS": "error"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, Any]:
+def run(run_script: RunScript) -> RunScript:
+    return functools.partial(run_script, "regression.py")
+
+
+@pytest.fixture(scope="module")
+def results(run: RunScript) -> dict[str, Any]:
     process = run("--epochs", "3", "--json")
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
@@ -55,7 +47,9 @@ def test_both_networks_beat_both_baselines_on_the_series_that_can_be_learnt(resu
     assert min(series.values()) > 0.1**2 / 2  # the noise: better would mean that the test part leaked
 
 
-def test_without_json_it_prints_a_table_and_draws_the_forecast_where_it_is_told(tmp_path: Path) -> None:
+def test_without_json_it_prints_a_table_and_draws_the_forecast_where_it_is_told(
+    run: RunScript, tmp_path: Path
+) -> None:
     process = run("--epochs", "1", "--plot", str(tmp_path / "forecast.png"))
     assert process.returncode == 0, process.stderr
     assert "10,651" in process.stdout
@@ -67,7 +61,9 @@ def test_without_json_it_prints_a_table_and_draws_the_forecast_where_it_is_told(
 @pytest.mark.parametrize(
     "arguments", [("--epochs", "0"), ("--repeats", "2"), ("--seed", "-1"), ("--plot", "no/such/folder.png")]
 )
-def test_an_option_that_cannot_be_met_is_refused_before_any_work(arguments: tuple[str, str]) -> None:
+def test_an_option_that_cannot_be_met_is_refused_before_any_work(
+    run: RunScript, arguments: tuple[str, str]
+) -> None:
     process = run(*arguments)
     assert process.returncode == 2
     assert arguments[0] in process.stderr

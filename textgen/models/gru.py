@@ -49,16 +49,13 @@ class _GRUPass(torch.autograd.Function):
         steps, batch_size, _ = x.shape
         size = weight_hh.shape[1]
         x = x.contiguous()
-        # tanh(y) = 2 s(2y) - 1, and torch's logistic function takes a fraction of the time of its tanh in
-        # float32. There all that adds up to the new gate's y is doubled, which floating point does exactly.
-        # In bfloat16 the difference would lose digits, and tanh is fast enough.
-        by_logistic = x.dtype == torch.float32
-        doubled, shared = _gate_scales(size, x.dtype, 2 if by_logistic else 1)
-        bias = torch.addcmul(bias_ih * doubled, bias_hh, shared)
-        from_input = linear(x, weight_ih * doubled.unsqueeze(1), bias)  # (T, B, 3H)
+        by_logistic = _by_logistic(x.dtype)
+        scales, shared = _gate_scales(size, x.dtype)
+        bias = torch.addcmul(bias_ih * scales, bias_hh, shared)
+        from_input = linear(x, weight_ih * scales.unsqueeze(1), bias)  # (T, B, 3H)
         # The new gate's second bias stays with the past: on both the reset gate acts.
-        bias_past = torch.where(shared == 0, bias_hh * doubled, 0)
-        multiply = step_product(weight_hh * doubled.unsqueeze(1), batch_size, bias_past)
+        bias_past = torch.where(shared == 0, bias_hh * scales, 0)
+        multiply = step_product(weight_hh * scales.unsqueeze(1), batch_size, bias_past)
         input_gates, input_new = from_input[:, :, : 2 * size], from_input[:, :, 2 * size :]
 
         gates = x.new_empty(steps, batch_size, 2 * size)  # reset, update
@@ -152,7 +149,7 @@ def _factors(
     aten = torch.ops.aten
     factor: Tensor = aten.tanh_backward(1 - update, new)  # (1 - z) * (1 - n**2)
     through = (sums - input_new).mul_(factor)  # r c (1 - z) (1 - n**2)
-    if new.dtype == torch.float32:
+    if _by_logistic(new.dtype):
         through *= 0.5  # both were doubled
     torch.addcmul(through, through, reset, value=-1, out=out[:, :, 0])  # times 1 - r
     aten.sigmoid_backward.grad_input(before - new, update, grad_input=out[:, :, 1])  # (h - n) z (1 - z)
@@ -160,13 +157,22 @@ def _factors(
     return factor
 
 
+def _by_logistic(dtype: torch.dtype) -> bool:
+    """Whether the new gate's tanh(y) is taken as 2 s(2y) - 1, so that all that adds up to y is doubled.
+
+    torch's logistic function takes a fraction of the time of its tanh in float32, and doubling is exact. In
+    bfloat16 the difference would lose digits, and tanh is fast enough.
+    """
+    return dtype == torch.float32
+
+
 @lru_cache(maxsize=16)
-def _gate_scales(size: int, dtype: torch.dtype, new: float) -> tuple[Tensor, Tensor]:
-    """What the rows of the weights are multiplied by, (3H,): the new gate's by `new`, the others' by 1.
+def _gate_scales(size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """What the rows of the weights are multiplied by, (3H,): the new gate's by 2 where it is a logistic.
 
     And the rows of the second bias beside the first, (3H,): the new gate's does not belong there.
     """
     scales = torch.ones(2, 3 * size, dtype=dtype)
-    scales[0, 2 * size :] = new
+    scales[0, 2 * size :] = 2 if _by_logistic(dtype) else 1
     scales[1, 2 * size :] = 0
     return scales[0], scales[1]

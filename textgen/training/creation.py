@@ -218,9 +218,10 @@ def _choose(
     if options.threads is None and training.minutes is not None and training.device == "cpu":
         # Measured, as steps and epochs must not be: another number of threads rounds differently.
         threads = fastest_threads(model, training.batch_size, training.seq_len)
-        training = dataclasses.replace(training, threads=threads)
-        set_up_training(training)  # the same first weights as a resumed run would draw
-        model = training_model(_first_model(model_config, rows, source), training)
+        if threads != training.threads:
+            training = dataclasses.replace(training, threads=threads)
+            set_up_training(training)  # the same first weights as a resumed run would draw
+            model = training_model(_first_model(model_config, rows, source), training)
     size = store.size("train")
     measured: dict[str, Any] = {
         "corpus_fingerprint": corpus.fingerprint,

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from textgen.device import available_processors
 from textgen.models.language_model import LanguageModel
+from textgen.training.trainer import mean_loss
 
-PROBE_SECONDS = 0.15  # for each of the things that are timed
+PROBE_SECONDS = 0.15  # for each of the things that are timed, or three calls if they take longer
 # More threads must shorten a step by a twentieth: they take the processors from whatever else runs.
 WORTH_MORE_THREADS = 0.95
 
@@ -70,7 +70,7 @@ def _tokens(model: LanguageModel, batch_size: int, seq_len: int) -> Tensor:
 def _train(model: LanguageModel, tokens: Tensor) -> None:
     """Forward and backward, and nothing changes."""
     logits, _ = model(tokens, model.zero_state(len(tokens)))
-    cross_entropy(logits.float().flatten(0, 1), tokens.flatten()).backward()  # type: ignore[no-untyped-call]
+    mean_loss(logits, tokens).backward()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
 
 

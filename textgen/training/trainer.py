@@ -195,8 +195,7 @@ class Trainer:
         inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)  # (B, T)
         targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)  # (B, T)
         logits, state = self.model(inputs, self.state)  # (B, T, V)
-        # Time first, as the logits lie in memory; the mean is the same.
-        loss = cross_entropy(logits.transpose(0, 1).flatten(0, 1).float(), targets.t().flatten())
+        loss = mean_loss(logits, targets)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
@@ -359,6 +358,12 @@ class Trainer:
     def _replace_best(self) -> None:
         if self.best_weights:
             save_weights(self.run.path / WEIGHTS, self.best_weights)
+
+
+def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Nats per token, for logits (B, T, V) and targets (B, T)."""
+    # Time first, as the logits lie in memory; the mean is the same.
+    return cross_entropy(logits.transpose(0, 1).flatten(0, 1).float(), targets.t().flatten())
 
 
 def forget_some(state: tuple[Tensor, ...], share: float) -> tuple[Tensor, ...]:
