@@ -70,12 +70,22 @@ class LanguageModel(nn.Module):
 
         Raises IndexError for a row out of range, ValueError when the state does not fit.
         """
+        outputs, state = self.read(tokens, state)  # (B, T, H)
+        return self.logits(self.dropout(outputs)), state  # (B, T, V)
+
+    def read(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Embedding and stack alone: the outputs of the last layer (B, T, H), no dropout on them yet, and the
+        state after the last; arguments and errors as of `forward`.
+        """
         # In memory time comes first throughout, as in the recurrent layers, so that nothing is rearranged.
         x = self._embed(tokens.t()).to(self.compute_dtype).transpose(0, 1)  # (B, T, E)
-        x, state = self.layers(x, state)  # (B, T, H)
-        x = self.dropout(x)
-        weight, bias = self.head.weight.to(x.dtype), self.head.bias.to(x.dtype)  # (V, H), (V,)
-        return linear(x.transpose(0, 1), weight, bias).transpose(0, 1), state  # (B, T, V)
+        outputs, state = self.layers(x, state)
+        return outputs, state
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """The head alone: (B, T, H) -> (B, T, V)."""
+        weight, bias = self.head.weight.to(outputs.dtype), self.head.bias.to(outputs.dtype)  # (V, H), (V,)
+        return linear(outputs.transpose(0, 1), weight, bias).transpose(0, 1)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         """(T, B) -> (T, B, E)."""
