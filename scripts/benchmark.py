@@ -21,8 +21,11 @@ from typing import Any
 import click
 from benchmarks.measure import machine, table
 
-# Before NumPy is imported: it multiplies on one thread, as in `textgen sample`. torch keeps its own default.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from textgen.device import available_processors
+
+# Before NumPy is imported: as in `textgen sample` it may multiply on two threads. torch keeps its own
+# default.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", str(min(2, available_processors())))
 SECTIONS = ("sampling", "training", "encoding", "starting")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -95,20 +95,38 @@ def wait_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
-def multiply_on_one_thread() -> None:
-    """Keep NumPy's products to one thread; works only before NumPy is imported. What the user set stays.
+def multiply_on_few_threads() -> bool:
+    """Let NumPy's products take two threads at most; works only before NumPy is imported.
 
-    On an idle machine a second thread makes a sampling step of 512 units or more about twice as fast. But
-    each step waits for it: where other work runs, a training for one, that work keeps the processor for
-    milliseconds, and a step was measured to take forty times as long. Also a sum that is split among threads
-    is rounded differently, and the same seed should give the same text whatever the number of processors.
+    NumPy by itself takes all processors for each product, and sampling makes one after another, too short for
+    many. Returns whether it was done: what the user set stays.
     """
-    if "numpy" not in sys.modules and not any(name in os.environ for name in _NUMPY_THREADS):
-        os.environ["OMP_NUM_THREADS"] = "1"
+    if "numpy" in sys.modules or any(name in os.environ for name in _NUMPY_THREADS):
+        return False
+    os.environ["OMP_NUM_THREADS"] = str(min(2, available_processors()))
+    return True
 
 
 # What linear algebra under NumPy reads; OpenBLAS and MKL take the last where their own is missing.
 _NUMPY_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def numpy_threads() -> Callable[[int], None] | None:
+    """What sets the threads of NumPy's products at any time; None where two may not be had or not be trusted.
+
+    OpenBLAS alone is known to give the same product of a matrix and a vector on one thread and on two;
+    another library is set to one, that the same seed give the same text.
+    """
+    import numpy  # noqa: F401  so that its library is there to be found
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    if len(libraries) == 1 and libraries[0].internal_api == "openblas" and libraries[0].num_threads > 1:
+        set_threads: Callable[[int], None] = libraries[0].set_num_threads
+        return set_threads
+    for library in libraries:
+        library.set_num_threads(1)
+    return None
 
 
 def keep_memory() -> None:

@@ -1,11 +1,11 @@
 """Characters a second that untrained networks write on a CPU, with 65 characters to choose from.
 
 One text at a time, but for the last line. The bare engine is engine.step and the draw with temperature alone.
-All run in one process: ours on one thread, as `textgen sample` does, torch on as many as it chooses by
-itself. The torch loops draw with softmax and multinomial: "nn.LSTM loop" is what people write, one step a
-call and each character fetched at once; "LSTMCell loop" is torch's own cells as fast as they go, in inference
-mode, without oneDNN, nothing fetched before the end; "folded loop" is the method of our engine in torch
-operations, the first input product looked up in a table, the equations by hand.
+All run in one process: ours on one thread or two as it chooses, which is what `textgen sample` does, torch on
+as many as it chooses by itself. The torch loops draw with softmax and multinomial: "nn.LSTM loop" is what
+people write, one step a call and each character fetched at once; "LSTMCell loop" is torch's own cells as fast
+as they go, in inference mode, without oneDNN, nothing fetched before the end; "folded loop" is the method of
+our engine in torch operations, the first input product looked up in a table, the equations by hand.
 
 `sample` is the command's own path, Generator.stream and printing to what is no terminal, against the bare
 engine; and the whole command as a process.
@@ -32,8 +32,10 @@ from torch import Tensor, nn
 from benchmarks.measure import Comparison, Goal, alternate, seconds
 from textgen.cli.sample import show
 from textgen.config import DataConfig, ModelConfig, RunConfig, SampleConfig, TrainingConfig
+from textgen.device import numpy_threads
 from textgen.generation.engines import NumpyEngine
 from textgen.generation.generator import Generator
+from textgen.generation.pace import fast_engine
 from textgen.generation.sampling import choose
 from textgen.models.language_model import LanguageModel
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, config_json, save_weights
@@ -119,7 +121,7 @@ def _command_against_engine(
     case: str, units: int, config: SampleConfig, stops: tuple[str, ...], goal: Goal | None, rounds: int
 ) -> Comparison:
     model = make_model("lstm", units)
-    generator = Generator(model, make_tokenizer())
+    generator = Generator(our_engine(model), make_tokenizer())
 
     def command(count: int) -> None:
         settings = SampleConfig(**(vars(config) | {"max_new_tokens": count}))
@@ -156,7 +158,7 @@ def _process(*arguments: str) -> None:
 
 
 def _batch_against_one(case: str, rounds: int) -> Comparison:
-    generator = Generator(make_model("lstm", 256), make_tokenizer())
+    generator = Generator(our_engine(make_model("lstm", 256)), make_tokenizer())
 
     def write(num_samples: int) -> Writer:
         return lambda count: generator.generate(
@@ -177,9 +179,17 @@ def _speeds(*writers: Writer, rounds: int) -> list[float]:
     return [count / time for count, time in zip(counts, times, strict=True)]
 
 
+def our_engine(model: LanguageModel) -> NumpyEngine:
+    """The engine that `textgen sample` takes."""
+    set_threads = numpy_threads()
+    if set_threads is None:
+        return NumpyEngine(model.config, model.weights())
+    return fast_engine(model.config, model.weights(), set_threads)
+
+
 def bare_engine(model: LanguageModel) -> Writer:
-    """The NumPy engine and the draw."""
-    engine, config = NumpyEngine(model.config, model.weights()), SampleConfig()
+    """The engine and the draw."""
+    engine, config = our_engine(model), SampleConfig()
 
     def write(count: int) -> None:
         logits = engine.start(np.zeros((1, 1), np.int64))

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from textgen.cli.sample import command, read_escapes, show
 from textgen.config import SampleConfig
+from textgen.device import available_processors
 from textgen.errors import ConfigError, TextgenError
 from textgen.generation.generator import Generator
 
@@ -395,10 +396,14 @@ def test_sampling_on_a_cpu_loads_no_torch(run):
 
 @pytest.mark.parametrize(
     ("variables", "threads"),
-    [({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2"), ({"OPENBLAS_NUM_THREADS": "2"}, "None")],
+    [
+        ({}, str(min(2, available_processors()))),
+        ({"OMP_NUM_THREADS": "5"}, "5"),
+        ({"OPENBLAS_NUM_THREADS": "2"}, "None"),
+    ],
     ids=str,
 )
-def test_numpy_multiplies_on_one_thread_unless_the_user_says_otherwise(run, variables, threads):
+def test_numpy_multiplies_on_two_threads_at_most_unless_the_user_says_otherwise(run, variables, threads):
     program = (
         "import os, sys\nfrom textgen.cli import main\nmain()\n"
         "assert 'numpy' in sys.modules\nprint(os.environ.get('OMP_NUM_THREADS'), file=sys.stderr)\n"

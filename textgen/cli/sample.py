@@ -20,7 +20,7 @@ import click
 from textgen.atomic import write_file
 from textgen.cli.options import config_option
 from textgen.config import DEVICES, SampleConfig
-from textgen.device import multiply_on_one_thread
+from textgen.device import multiply_on_few_threads, numpy_threads
 from textgen.errors import ConfigError, TextgenError
 
 if TYPE_CHECKING:
@@ -179,8 +179,7 @@ def _writable(path: Path) -> Path:
 
 
 def _open_run(directory: str | None, device: str) -> tuple[Run, Generator]:
-    if device == "cpu":
-        multiply_on_one_thread()
+    chosen_here = device == "cpu" and multiply_on_few_threads()
     from textgen.generation.generator import Generator
     from textgen.run import Run, newest_run
 
@@ -189,7 +188,7 @@ def _open_run(directory: str | None, device: str) -> tuple[Run, Generator]:
     else:
         run = newest_run(RUNS)
         print(f"run: {run.path}", file=sys.stderr)
-    return run, Generator.from_run(run, device)
+    return run, Generator.from_run(run, device, numpy_threads() if chosen_here else None)
 
 
 def _as_text(samples: list[Sample], *, with_prompt: bool) -> str:

@@ -9,7 +9,7 @@ Shapes: B batch (samples drawn side by side), T time, V vocab_size.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from textgen.config import SampleConfig
 from textgen.errors import ConfigError, RunError
 from textgen.generation.draft import Draft, Sample
 from textgen.generation.engines import Engine, NumpyEngine
+from textgen.generation.pace import fast_engine
 from textgen.generation.sampling import choose, log_probabilities
 from textgen.generation.stops import StopFilter
 from textgen.run import Run
@@ -59,12 +60,17 @@ class Generator:
             )
 
     @classmethod
-    def from_run(cls, run: Run, device: str | None = None) -> Generator:
+    def from_run(
+        cls, run: Run, device: str | None = None, set_threads: Callable[[int], None] | None = None
+    ) -> Generator:
         """The generator of a run, on a device; None is the CPU, and "auto" a GPU if there is one.
 
-        On the CPU torch is not loaded. Raises RunError, ConfigError or TokenizerError.
+        On the CPU torch is not loaded. There `set_threads`, which sets how many threads NumPy's products
+        take, lets the engine choose between one and two as it goes (pace.py); None leaves them as they are.
+
+        Raises RunError, ConfigError or TokenizerError.
         """
-        return cls(_engine_of_run(run, device), run.tokenizer)
+        return cls(_engine_of_run(run, device, set_threads), run.tokenizer)
 
     def stream(
         self,
@@ -177,13 +183,15 @@ def _engine_for(model: LanguageModel) -> Engine:
     return TorchEngine(model)
 
 
-def _engine_of_run(run: Run, device: str | None) -> Engine:
+def _engine_of_run(run: Run, device: str | None, set_threads: Callable[[int], None] | None) -> Engine:
     if device not in (None, "cpu"):
         from textgen.device import resolve_device
         from textgen.models.language_model import LanguageModel
 
         return _engine_for(LanguageModel.from_pretrained(run.path).to(resolve_device(device)))
     try:
+        if set_threads is not None:
+            return fast_engine(run.config.model, run.load_weights(), set_threads)
         return NumpyEngine(run.config.model, run.load_weights())
     except RunError as error:
         raise RunError(f"{run.path}: {error}") from error

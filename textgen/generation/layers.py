@@ -8,7 +8,7 @@ own recurrent weights for the next step and by those of whatever lies above it; 
 
 Shapes: B batch (texts side by side), E input_size (embedding_dim, or hidden_size of the layer below),
 H hidden_size, G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H), A numbers for above (that layer's G, or V),
-K columns of the product: H, one of biases, and zeros.
+K what the product multiplies: H, one of biases, and zeros; N what it gives: G + A, and zeros.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import numpy as np
 
 # Rows of the product begin where vector instructions like to load: 8 numbers are 32 bytes.
 ALIGNMENT = 8
+# The product has so many columns or a multiple, so that each of two threads gets whole blocks of them: what
+# OpenBLAS computes outside of its blocks it rounds otherwise, and a text must not depend on threads.
+BLOCK = 64
 
 # An array without axes: NumPy takes it faster than a Python number.
 _HALF = np.array(0.5, np.float32)
@@ -40,11 +43,12 @@ class Layer:
         _, beside_hidden = self.memory_type.split_bias(bias_hh)
         weight, bias = above
         self.num_own, self.hidden_size = weight_hh.shape
-        shape = self.num_own + len(weight), _aligned(self.hidden_size + 1)
-        rows = np.zeros(shape, np.float32)  # (G + A, K)
-        rows[:, : self.hidden_size] = np.concatenate([weight_hh, weight])
-        rows[:, self.hidden_size] = np.concatenate([beside_hidden, bias])
-        self.matrix = rows.T  # (K, G + A)
+        self.num_used = self.num_own + len(weight)
+        shape = _up_to(self.num_used, BLOCK), _up_to(self.hidden_size + 1, ALIGNMENT)
+        rows = np.zeros(shape, np.float32)  # (N, K)
+        rows[: self.num_used, : self.hidden_size] = np.concatenate([weight_hh, weight])
+        rows[: self.num_used, self.hidden_size] = np.concatenate([beside_hidden, bias])
+        self.matrix = rows.T  # (K, N)
         self.own = self.matrix[:, : self.num_own]  # (K, G)
 
     @staticmethod
@@ -71,7 +75,7 @@ class Layer:
 
     def project(self, hidden: np.ndarray) -> np.ndarray:
         """What hidden states (N, H) contribute above: (N, A), biases included."""
-        above = self.matrix[:, self.num_own :]  # (K, A)
+        above = self.matrix[:, self.num_own : self.num_used]  # (K, A)
         projected: np.ndarray = np.dot(hidden, above[: self.hidden_size])
         projected += above[self.hidden_size]
         return projected
@@ -96,9 +100,9 @@ class Memory:
         self.hidden = self.padded[:, :H]  # (B, H)
         self.hidden[:] = state[0]
         self.padded[:, H] = 1
-        self.product = np.dot(self.padded, self.matrix)  # (B, G + A)
+        self.product = np.dot(self.padded, self.matrix)  # (B, N)
         self.own = self.product[:, : layer.num_own]  # (B, G)
-        self.above: np.ndarray = self.product[:, layer.num_own :]  # (B, A)
+        self.above: np.ndarray = self.product[:, layer.num_own : layer.num_used]  # (B, A)
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
@@ -221,5 +225,5 @@ class RNNMemory(Memory):
 MEMORIES: dict[str, type[Memory]] = {"lstm": LSTMMemory, "gru": GRUMemory, "rnn": RNNMemory}
 
 
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def _up_to(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
