@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+
 from textgen.config import DYNAMIC_METHODS, DynamicConfig
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
 from textgen.evaluation.evaluate import evaluate
@@ -34,7 +35,12 @@ from textgen.run import Run
 from textgen.text.beginning import start_row
 
 # What each setting is multiplied by, in the order in which they are tuned.
-FACTORS = {"rate": (0.25, 0.5, 2, 4), "decay": (0, 0.3, 3, 10), "window": (0.25, 0.5, 2), "clip_norm": (0.3, 3)}
+FACTORS = {
+    "rate": (0.25, 0.5, 2, 4),
+    "decay": (0, 0.3, 3, 10),
+    "window": (0.25, 0.5, 2),
+    "clip_norm": (0.3, 3),
+}
 
 
 class Tuning:
@@ -90,8 +96,6 @@ def train_without_the_end(corpus: Path, arguments: list[str], folder: Path) -> R
     if trained.returncode:
         raise click.ClickException(f"training failed: {trained.stderr.strip()}")
     return Run(folder / "run")
-
-
 
 
 @click.command()

@@ -410,12 +410,21 @@ class SampleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicConfig:
-    """How the weights follow a text that is read: dynamic evaluation."""
+    """How the weights follow a text that is read: dynamic evaluation.
+
+    Tuned on the last tenth of the first nine tenths of two texts, with runs of a minute or less. Nats per
+    token with weights that stand still, with rms, with sgd: tiny Shakespeare by characters 1.454, 1.354,
+    1.370, in bpe 4.185, 3.930, 4.006; data/faq.txt, which is alike throughout, by characters 1.007, 1.018,
+    1.021, in bpe 3.599, 3.586, 3.594. At a rate of 0.04 rms costs nothing by characters there either.
+    """
 
     method: str = option(
-        "sgd", "sgd, or rms: each weight's step divided by the size of its gradients on the training text."
+        "rms", "sgd, or rms: each weight's step divided by the size of its gradients on the training text."
     )
-    rate: float = option(0.2, "Step down each window's gradient; more suits a text unlike the training text.")
+    rate: float = option(
+        0.1,
+        "Step down each window's gradient; more suits a text that changes, less one that is alike.",
+    )
     window: int = option(20, "Tokens read between steps; fewer follow the text more closely and take longer.")
     decay: float = option(
         0.001, "Share of the way back to the trained weights at each step; more suits a text of many parts."

@@ -143,7 +143,8 @@ def test_adapting_says_in_one_line_what_it_did() -> None:
     (line,) = result.stderr.splitlines()
     both = figures("dogs.txt", "--dynamic")
     assert line == (
-        f"adapted to dogs.txt: {both['tokens']:,} tokens, {both['nats_per_token']:.4f} nats/token as trained, "
+        f"adapted to dogs.txt: {both['tokens']:,} tokens, "
+        f"{both['nats_per_token']:.4f} nats/token as trained, "
         f"{both['dynamic']['nats_per_token']:.4f} while following them"
     )
     piped = invoke(sampling.command, *draw, "--adapt", "-", input=Path("dogs.txt").read_text())
@@ -156,7 +157,9 @@ def test_json_says_what_the_weights_followed_and_how() -> None:
     settings = json.loads(invoke(sampling.command, *draw, "--adapt", "dogs.txt").stdout)["settings"]
     plain = json.loads(invoke(sampling.command, *draw).stdout)["settings"]
     assert settings["adapt"] == "dogs.txt"
-    assert {f"adapt_{name}": value for name, value in vars(DynamicConfig()).items()}.items() <= settings.items()
+    assert {
+        f"adapt_{name}": value for name, value in vars(DynamicConfig()).items()
+    }.items() <= settings.items()
     assert not [name for name in plain if name.startswith("adapt")]
 
 

@@ -1,4 +1,4 @@
-"""Dynamic evaluation against its definition: counted first, then one step, then decay; nothing is foreseen."""
+"""Dynamic evaluation against its definition: counted first, then one step; nothing is foreseen."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from textgen.config import DynamicConfig, ModelConfig
 from textgen.errors import CorpusError, TrainingError
 from textgen.evaluation.dynamic import (
+    RMS_FACTOR,
     RMS_FLOOR,
     MovingWeights,
     evaluate_dynamically,
@@ -114,7 +115,7 @@ def test_a_text_that_goes_on_costs_its_beginning_as_much_as_before(
 def slow(
     model: LanguageModel, token_ids: np.ndarray, config: DynamicConfig, scales: list[torch.Tensor] | None
 ) -> tuple[float, LanguageModel]:
-    """The definition: theta - rate * gradient / scale + decay * scale * (trained - theta), window by window."""
+    """The definition, window by window, with the gradients that autograd leaves on the parameters."""
     model = copy.deepcopy(model).eval()
     trained = [parameter.detach().clone() for parameter in model.parameters()]
     mean = sum(float(s.sum()) for s in scales) / model.num_parameters if scales else 1.0
@@ -133,7 +134,7 @@ def slow(
         for index, parameter in enumerate(model.parameters()):
             assert parameter.grad is not None
             relative = scales[index] / mean if scales else torch.ones(())
-            divisor = relative + RMS_FLOOR if scales else torch.ones(())
+            divisor = RMS_FACTOR * (relative + RMS_FLOOR) if scales else torch.ones(())
             back = (config.decay * relative).clamp(max=1) * (trained[index] - parameter.data)
             parameter.data += back - config.rate * clip * parameter.grad / divisor
     return total, model

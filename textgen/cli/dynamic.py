@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
 
 def dynamic_options(switch: str) -> Callable[[Command], Command]:
-    """One option for every field of DynamicConfig, in their order, named after the option that they are of."""
+    """One option for every field of DynamicConfig: --dynamic-rate and so on for the switch `dynamic`."""
 
     def decorate(command: Command) -> Command:
         for entry in reversed(dataclasses.fields(DynamicConfig)):
             choices = DYNAMIC_METHODS if entry.name == "method" else None
-            add = config_option(
-                DynamicConfig, entry.name, choices=choices, unset=True, prefix=f"{switch}_"
-            )
+            add = config_option(DynamicConfig, entry.name, choices=choices, unset=True, prefix=f"{switch}_")
             command = add(command)
         return command
 

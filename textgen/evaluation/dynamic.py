@@ -4,11 +4,12 @@ A text repeats itself: its names, its words, its form. So it is read in windows,
 counted first, with the weights as they were before it; then one gradient step on that window is taken, while
 the weights decay back towards the trained ones, so that what lies far back is forgotten:
 
-    theta  <-  theta - rate * gradient / scale + decay * scale * (trained - theta)
+    sgd    theta  <-  theta - rate * gradient + decay * (trained - theta)
+    rms    theta  <-  theta - rate * gradient / (0.2 * (rms + 0.1)) + decay * rms * (trained - theta)
 
-`sgd` has scale 1. `rms` has for each weight the root mean square of its gradients on the training text, as a
-multiple of the mean over all weights: one whose gradients are small by nature moves as far as the others, and
-one of which the training text says much returns sooner.
+where rms is the root mean square of each weight's gradient on the training text, as a multiple of its mean
+over all weights: a weight whose gradients are small by nature moves as far as the others, and one of which
+the training text says much returns sooner. The paper has no factor 0.2; with it one rate suits both methods.
 
 Krause, Kahembwe, Murray and Renals, "Dynamic Evaluation of Neural Sequence Models" (2018); "Dynamic
 Evaluation of Transformer Language Models" (2019). As there, the next window starts from the state that the
@@ -34,9 +35,9 @@ from textgen.evaluation.evaluate import Loss, TokenScorer, evaluate
 from textgen.models.language_model import LanguageModel
 from textgen.text.batches import StreamBatches
 
-# Added to a relative scale before it divides: a weight whose gradient is nearly always zero, as those of a
-# rare token are, would else leap when it is not.
-RMS_FLOOR = 0.5
+# A gradient is divided by RMS_FACTOR * (rms + RMS_FLOOR). Without a floor a weight whose gradient is nearly
+# always zero, as those of a rare token are, would leap when it is not.
+RMS_FACTOR, RMS_FLOOR = 0.2, 0.1
 # Windows of the training text whose gradients the scales are taken from, and how many are read side by side.
 SCALE_WINDOWS, SCALE_LANES = 3200, 16
 
@@ -52,16 +53,16 @@ class MovingWeights:
     ) -> None:
         assert (config.method == "rms") == (root_mean_squares is not None)
         self._config = config
-        self._parameters = list(model.parameters())
+        self._parameters: list[Tensor] = list(model.parameters())
         self._trained = [parameter.detach().clone() for parameter in self._parameters]
-        self._divisors: list[Tensor] | None = None
-        self._decays: float | list[Tensor] = config.decay
+        self._scales: list[Tensor] | None = None
         if root_mean_squares is not None:
             total = sum(float(root.double().sum()) for root in root_mean_squares)
             mean = max(total / model.num_parameters, torch.finfo(torch.float32).tiny)
-            self._divisors = [root / mean + RMS_FLOOR for root in root_mean_squares]
+            relative = [root / mean for root in root_mean_squares]
+            self._scales = [(root + RMS_FLOOR) * RMS_FACTOR for root in relative]
             # All the way back is the most: a larger share would overshoot.
-            self._decays = [(root * (config.decay / mean)).clamp(max=1.0) for root in root_mean_squares]
+            self._decays = [(root * config.decay).clamp(max=1.0) for root in relative]
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of a loss, a scalar with its graph; the gradient's norm is clipped."""
@@ -71,11 +72,12 @@ class MovingWeights:
             norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
             rate = config.rate * min(1.0, config.clip_norm / max(norm, config.clip_norm))
             # The decay first: then both are measured from where the weights were, as in the equation.
-            torch._foreach_lerp_(self._parameters, self._trained, self._decays)
-            if self._divisors is None:
+            if self._scales is None:
+                torch._foreach_lerp_(self._parameters, self._trained, config.decay)
                 torch._foreach_add_(self._parameters, gradients, alpha=-rate)
             else:
-                torch._foreach_addcdiv_(self._parameters, gradients, self._divisors, value=-rate)
+                torch._foreach_lerp_(self._parameters, self._trained, self._decays)
+                torch._foreach_addcdiv_(self._parameters, gradients, self._scales, value=-rate)
 
 
 def root_mean_squares(
