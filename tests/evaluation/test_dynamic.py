@@ -230,11 +230,10 @@ def test_the_model_is_in_the_mode_that_it_was_in_and_progress_is_told_to_the_end
 
 
 def test_the_scales_are_the_root_mean_squares_of_the_gradients_of_windows(model: LanguageModel) -> None:
-    model.eval()
     ids = np.array([3, 5, 5])  # two pairs in two lanes: one window of one token each, in either order
     found = root_mean_squares(model, ids, window=1)
     rows = torch.from_numpy(model.rows.to_rows(ids))
-    logits, _ = model(rows[:2, None])
+    logits, _ = model.eval()(rows[:2, None])
     expected = torch.autograd.grad(cross_entropy(logits[:, 0], rows[1:]), list(model.parameters()))
     for root, gradient in zip(found, expected, strict=True):
         torch.testing.assert_close(root, gradient.abs(), rtol=1e-4, atol=1e-7)

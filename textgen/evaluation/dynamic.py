@@ -88,8 +88,8 @@ def root_mean_squares(
 ) -> list[Tensor]:
     """Each parameter's root mean squared gradient on a training text (N,), N >= 2, in windows of this length.
 
-    The text is read in lanes from all over it, the state carried, a few thousand windows at most. No weight
-    changes.
+    The text is read in lanes from all over it, the state carried, dropout off, a few thousand windows at
+    most. No weight changes.
 
     Raises CorpusError when there are not two tokens.
     """
@@ -98,6 +98,8 @@ def root_mean_squares(
     batches = StreamBatches(token_ids, model.rows, lanes, window, seed=0)
     parameters = list(model.parameters())
     squares = [torch.zeros_like(parameter) for parameter in parameters]
+    was_training = model.training
+    model.eval()
     num_batches = max(1, min(SCALE_WINDOWS, batches.tokens_per_epoch // window) // lanes)
     state = None
     for done, batch in enumerate(islice(batches, num_batches), start=1):
@@ -110,6 +112,7 @@ def root_mean_squares(
         state = tuple(part.detach() for part in state)
         if progress is not None:
             progress(done, num_batches)
+    model.train(was_training)
     return [(square / num_batches).sqrt() for square in squares]
 
 
