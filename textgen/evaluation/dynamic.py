@@ -13,7 +13,7 @@ the training text says much returns sooner. The paper has no factor 0.2; with it
 
 Krause, Kahembwe, Murray and Renals, "Dynamic Evaluation of Neural Sequence Models" (2018); "Dynamic
 Evaluation of Transformer Language Models" (2019). As there, the next window starts from the state that the
-weights before the step left: reading the window once more with the new ones would cost a third of the time.
+weights before the step left: with the new ones the window would have to be read once more.
 
 Shapes: B lanes, T window, V rows.
 """
