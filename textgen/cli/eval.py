@@ -6,11 +6,16 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from textgen.cli.dynamic import dynamic_options, take_dynamic_config, training_store
 from textgen.config import DEVICES
 from textgen.errors import ConfigError
+
+if TYPE_CHECKING:
+    from textgen.evaluation.report import DynamicReport, Report
 
 
 @click.command(name="eval")
@@ -24,6 +29,11 @@ from textgen.errors import ConfigError
     "--window", "reset_every", type=click.IntRange(min=1), metavar="N",
     help="Reset the state every N tokens, to compare with models of a fixed context.  [default: never]",
 )  # fmt: skip
+@click.option(
+    "--dynamic", "is_dynamic", is_flag=True,
+    help="Let the weights follow the text, each window counted before they learn from it.",
+)  # fmt: skip
+@dynamic_options("dynamic")
 @click.option("--field", metavar="TEXT", help="The field of FILE's records, if it is a .jsonl or .csv file.")
 @click.option("--encoding", metavar="TEXT", help="FILE's encoding.  [default: the corpus's]")
 @click.option(
@@ -39,24 +49,29 @@ def command(
     file: str | None,
     part: str | None,
     reset_every: int | None,
+    is_dynamic: bool,
     field: str | None,
     encoding: str | None,
     device: str,
     cache_dir: str | None,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Measure how well RUN predicts its validation text, or FILE (- is standard input).
 
     Every token counts once, and the state is carried over the whole text.
     """
     from textgen.device import memory_errors, resolve_device
-    from textgen.evaluation.report import evaluate_run
+    from textgen.evaluation.report import evaluate_run, evaluate_run_dynamically
     from textgen.run import Run
     from textgen.text.corpus import Corpus
     from textgen.text.sources import standard_input
     from textgen.text.store import TokenStore, default_cache_dir
     from textgen.training.progress import Reporter
 
+    dynamic = take_dynamic_config("dynamic", is_dynamic, settings)
+    if dynamic is not None and reset_every is not None:
+        raise ConfigError("--window does not go with --dynamic, whose weights remember beyond any window")
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     run = Run(run_directory)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
@@ -74,9 +89,22 @@ def command(
             store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
         part = corpus.parts[0]
     with memory_errors():
-        report = evaluate_run(
-            run, store, part, device=resolve_device(device), reset_every=reset_every, progress=reporter.work
-        )
+        where = resolve_device(device)
+        report: Report | DynamicReport
+        if dynamic is None:
+            report = evaluate_run(
+                run, store, part, device=where, reset_every=reset_every, progress=reporter.work
+            )
+        else:
+            report = evaluate_run_dynamically(
+                run,
+                store,
+                part,
+                dynamic,
+                device=where,
+                training_store=lambda: training_store(run, "dynamic", cache, reporter.work),
+                progress=reporter.work,
+            )
     if as_json:
         source = {"run": str(run.path), "text": file or part, "window": reset_every}
         print(json.dumps(source | report.as_dict()))

@@ -40,15 +40,17 @@ def config_option(
     choices: tuple[str, ...] | None = None,
     shown_default: str | None = None,
     unset: bool = False,
+    prefix: str = "",
 ) -> Callable[[Command], Command]:
     """A click option for one field of a config dataclass.
 
     `unset` gives None when the user said nothing, so that a settings file can speak; the help still shows
-    the dataclass's default, or `shown_default`. A bool becomes a pair --name/--no-name.
+    the dataclass's default, or `shown_default`. A bool becomes a pair --name/--no-name. `prefix` stands
+    before the names of option and parameter: "adapt_" makes --adapt-rate and adapt_rate.
     """
     default = default_of(config_class, name)
     kind = scalar_type(config_class, name)
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + (prefix + name).replace("_", "-")
     shown = shown_default or (None if default is None else default)
     if kind is bool:
         shown = shown_default or (flag[2:] if default else f"no-{flag[2:]}")
@@ -56,7 +58,7 @@ def config_option(
     help = option_help(config_class, name)
     return click.option(
         flag,
-        name,
+        prefix + name,
         type=click.Choice(choices) if choices else None if kind is bool else kind,
         default=None if unset else default,
         help=help if shown is None else f"{help}  [default: {shown}]",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textgen.atomic import write_file
+from textgen.cli.dynamic import adapted_model, dynamic_options, take_dynamic_config
 from textgen.cli.options import config_option
 from textgen.config import DEVICES, SampleConfig
 from textgen.device import multiply_on_few_threads, numpy_threads
@@ -25,7 +26,6 @@ from textgen.errors import ConfigError, TextgenError
 
 if TYPE_CHECKING:
     from textgen.generation.draft import Sample
-    from textgen.generation.generator import Generator
     from textgen.run import Run
 
 RUNS = Path("runs")
@@ -34,6 +34,7 @@ CONTRADICTIONS = (
     ("--prompt-file", "--prompt"),
     ("--interactive", "--prompt", "--prompt-file", "--output", "--json"),
     ("--json", "--no-prompt"),
+    ("--adapt -", "--interactive", "--prompt-file -"),
 )
 RULE = "-" * 12
 SECONDS_BETWEEN_FLUSHES = 1 / 30  # to a terminal: as often as an eye can tell
@@ -61,6 +62,12 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @sampling_options
 @click.option(
+    "--adapt",
+    metavar="FILE",
+    help="Lean towards a text first: the weights follow it once; - is standard input.",
+)
+@dynamic_options("adapt")
+@click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", help="Same seed, same text.  [default: random]"
 )
 @click.option(
@@ -81,6 +88,9 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where the network runs."
 )
 @click.option(
+    "--cache-dir", metavar="DIR", help="Where --adapt keeps encoded text.  [default: the user's cache]"
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Write one JSON object: texts, tokens, log-probabilities."
 )
 def command(
@@ -89,11 +99,13 @@ def command(
     prompt_file: str | None,
     no_prompt: bool,
     stop: tuple[str, ...],
+    adapt: str | None,
     seed: int | None,
     num_samples: int,
     interactive: bool,
     output: str | None,
     device: str,
+    cache_dir: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -101,12 +113,25 @@ def command(
     given = {"--prompt": prompt is not None, "--prompt-file": prompt_file is not None}
     given |= {"--interactive": interactive, "--output": output is not None}
     given |= {"--json": as_json, "--no-prompt": no_prompt}
+    given |= {"--adapt -": adapt == "-", "--prompt-file -": prompt_file == "-"}
     _refuse_contradictions({option for option, is_given in given.items() if is_given})
+    dynamic = take_dynamic_config("adapt", adapt is not None, settings)
+    if adapt is None and cache_dir is not None:
+        raise ConfigError("--cache-dir does nothing without --adapt: leave it out")
     config = SampleConfig(**settings)
     stops = tuple(map(read_escapes, stop))
     target = _writable(Path(output)) if output is not None else None
     prompts = _typed_prompts() if interactive else iter([_given_prompt(prompt, prompt_file)])
-    run, generator = _open_run(run_directory, device)
+    set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
+    run = _find_run(run_directory)
+    from textgen.generation.generator import Generator
+
+    if adapt is None or dynamic is None:
+        generator = Generator.from_run(run, device, set_threads)
+    else:
+        adapted = adapted_model(run, adapt, dynamic, device=device, cache_dir=cache_dir)
+        generator = Generator(adapted, run.tokenizer, set_threads)
+        settings |= {"adapt": adapt} | {f"adapt_{name}": value for name, value in vars(dynamic).items()}
     # Interactively each prompt has its own seed, so that asking again gives another answer.
     seeds = itertools.count(secrets.randbits(32) if seed is None else seed)
     for text, text_seed in zip(prompts, seeds, strict=False):
@@ -178,17 +203,14 @@ def _writable(path: Path) -> Path:
     return path
 
 
-def _open_run(directory: str | None, device: str) -> tuple[Run, Generator]:
-    chosen_here = device == "cpu" and multiply_on_few_threads()
-    from textgen.generation.generator import Generator
+def _find_run(directory: str | None) -> Run:
     from textgen.run import Run, newest_run
 
     if directory is not None:
-        run = Run(directory)
-    else:
-        run = newest_run(RUNS)
-        print(f"run: {run.path}", file=sys.stderr)
-    return run, Generator.from_run(run, device, numpy_threads() if chosen_here else None)
+        return Run(directory)
+    run = newest_run(RUNS)
+    print(f"run: {run.path}", file=sys.stderr)
+    return run
 
 
 def _as_text(samples: list[Sample], *, with_prompt: bool) -> str:

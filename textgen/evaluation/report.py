@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from textgen.config import DynamicConfig
+from textgen.evaluation.adaptation import adapt
 from textgen.evaluation.evaluate import Loss, evaluate
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
 from textgen.text.beginning import start_row
 from textgen.text.documents import TextSize
-from textgen.text.store import TokenStore
+from textgen.text.store import Progress, TokenStore
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,17 @@ class Report:
         """exp of nats per word, a word being a run of characters between white space."""
         return _exp(self.loss.total_nats / self.size.words) if self.size.words else math.inf
 
+    @property
+    def by_unit(self) -> dict[str, float]:
+        """The figures by what they are measured in."""
+        return {
+            "nats/token": self.loss.nats_per_token,
+            "bits/character": self.bits_per_character,
+            "bits/byte": self.bits_per_byte,
+            "perplexity per token": self.perplexity_per_token,
+            "perplexity per word": self.perplexity_per_word,
+        }
+
     def as_dict(self) -> dict[str, float | int | None]:
         """The figures by name, with their units in the names; None for one beyond what a float holds."""
         figures = {
@@ -68,6 +83,35 @@ class Report:
             f"{self.loss.tokens:,} tokens, {self.size.characters:,} characters, {self.size.bytes:,} bytes; "
             f"{unseen:,} tokens that training never saw",
         ]
+
+
+@dataclass(frozen=True)
+class DynamicReport:
+    """The same text twice: under the weights as trained, and under weights that follow it."""
+
+    static: Report
+    dynamic: Report
+    config: DynamicConfig
+
+    def as_dict(self) -> dict[str, Any]:
+        """The static figures as Report gives them, and under `dynamic` the others with their settings."""
+        settings = dataclasses.asdict(self.config)
+        return self.static.as_dict() | {"dynamic": self.dynamic.as_dict() | {"settings": settings}}
+
+    def lines(self) -> list[str]:
+        """The figures for a person, static and dynamic beside each other."""
+        lines = [f"{'static':>10} {'dynamic':>10}"]
+        for unit, static in self.static.by_unit.items():
+            lines.append(f"{static:10.5g} {self.dynamic.by_unit[unit]:10.5g} {unit}")
+        return [*lines, self.static.lines()[-1], f"dynamic: {describe_dynamic(self.config)}"]
+
+
+def describe_dynamic(config: DynamicConfig) -> str:
+    """How weights follow a text, in one line."""
+    return (
+        f"{config.method}, rate {config.rate:g}, windows of {config.window} tokens, "
+        f"decay {config.decay:g}, gradient norm at most {config.clip_norm:g}"
+    )
 
 
 def _exp(nats: float) -> float:
@@ -100,3 +144,26 @@ def evaluate_run(
         else lambda done, total: progress(f"evaluating on {part}", done, total),
     )
     return Report(loss, store.size(part))
+
+
+def evaluate_run_dynamically(
+    run: Run,
+    store: TokenStore,
+    part: str,
+    config: DynamicConfig,
+    *,
+    device: str,
+    training_store: Callable[[], TokenStore],
+    progress: Progress | None = None,
+) -> DynamicReport:
+    """As evaluate_run, and again with weights that follow the text.
+
+    training_store opens the text that the run was trained on; it is called for the method `rms` alone.
+
+    Raises TrainingError when the weights leave all bounds, and what training_store raises.
+    """
+    adaptation = adapt(
+        run, store, part, config, device=device, training_store=training_store, progress=progress
+    )
+    size = store.size(part)
+    return DynamicReport(Report(adaptation.static, size), Report(adaptation.dynamic, size), config)

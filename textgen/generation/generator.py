@@ -9,13 +9,13 @@ Shapes: B batch (samples drawn side by side), T time, V vocab_size.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from textgen.config import SampleConfig
+from textgen.config import ModelConfig, SampleConfig
 from textgen.errors import ConfigError, RunError
 from textgen.generation.draft import Draft, Sample
 from textgen.generation.engines import Engine, NumpyEngine
@@ -44,13 +44,21 @@ class Generator:
     saw one, else with a token drawn by its frequency in training, which is then part of the text. That draw
     obeys the SampleConfig like any other: temperature 0 takes the most frequent.
 
+    On a CPU `set_threads`, which sets how many threads NumPy's products take, lets the engine choose between
+    one and two as it goes (pace.py); None leaves them as they are.
+
     Texts do not disturb each other: several streams of one generator may be read in turn.
 
     Raises RunError when model and tokenizer do not belong together.
     """
 
-    def __init__(self, model: LanguageModel | Engine, tokenizer: Tokenizer) -> None:
-        self.engine = model if isinstance(model, Engine) else _engine_for(model)
+    def __init__(
+        self,
+        model: LanguageModel | Engine,
+        tokenizer: Tokenizer,
+        set_threads: Callable[[int], None] | None = None,
+    ) -> None:
+        self.engine = model if isinstance(model, Engine) else _engine_for(model, set_threads)
         self.tokenizer = tokenizer
         self.rows = self.engine.rows
         if self.rows.token_ids.max() >= tokenizer.vocab_size:
@@ -65,10 +73,7 @@ class Generator:
     ) -> Generator:
         """The generator of a run, on a device; None is the CPU, and "auto" a GPU if there is one.
 
-        On the CPU torch is not loaded. There `set_threads`, which sets how many threads NumPy's products
-        take, lets the engine choose between one and two as it goes (pace.py); None leaves them as they are.
-
-        Raises RunError, ConfigError or TokenizerError.
+        On the CPU torch is not loaded. Raises RunError, ConfigError or TokenizerError.
         """
         return cls(_engine_of_run(run, device, set_threads), run.tokenizer)
 
@@ -175,9 +180,9 @@ def _chances(drafts: list[Draft]) -> Iterator[np.ndarray]:
         yield from np.stack([draft.chances(CHANCES_AT_ONCE) for draft in drafts], axis=1)
 
 
-def _engine_for(model: LanguageModel) -> Engine:
+def _engine_for(model: LanguageModel, set_threads: Callable[[int], None] | None) -> Engine:
     if next(model.parameters()).device.type == "cpu":
-        return NumpyEngine(model.config, model.weights())
+        return _numpy_engine(model.config, model.weights(), set_threads)
     from textgen.generation.torch_engine import TorchEngine
 
     return TorchEngine(model)
@@ -188,10 +193,16 @@ def _engine_of_run(run: Run, device: str | None, set_threads: Callable[[int], No
         from textgen.device import resolve_device
         from textgen.models.language_model import LanguageModel
 
-        return _engine_for(LanguageModel.from_pretrained(run.path).to(resolve_device(device)))
+        return _engine_for(LanguageModel.from_pretrained(run.path).to(resolve_device(device)), set_threads)
     try:
-        if set_threads is not None:
-            return fast_engine(run.config.model, run.load_weights(), set_threads)
-        return NumpyEngine(run.config.model, run.load_weights())
+        return _numpy_engine(run.config.model, run.load_weights(), set_threads)
     except RunError as error:
         raise RunError(f"{run.path}: {error}") from error
+
+
+def _numpy_engine(
+    config: ModelConfig, weights: Mapping[str, np.ndarray], set_threads: Callable[[int], None] | None
+) -> NumpyEngine:
+    if set_threads is None:
+        return NumpyEngine(config, weights)
+    return fast_engine(config, weights, set_threads)

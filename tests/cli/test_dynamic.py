@@ -1,0 +1,170 @@
+"""`eval --dynamic` and `sample --adapt` as the user meets them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from textgen.cli import eval as evaluation
+from textgen.cli import sample as sampling
+from textgen.cli import train as training
+from textgen.config import DynamicConfig
+from textgen.errors import ConfigError, RunError
+
+TINY = "--steps 60 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
+
+
+def invoke(command: click.Command, *arguments: object, input: str | None = None) -> Result:
+    """Run a command in this process; a refusal is raised."""
+    result = CliRunner().invoke(command, [*map(str, arguments)], input=input, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+def words(names: str, length: int) -> str:
+    rng = random.Random(names)
+    return " ".join(rng.choice(names.split()) for _ in range(length)) + "\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that saw two kinds of text; both lie beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("corpus.txt").write_text("".join(words(kind, 40) for kind in ("the dog sat", "una gatta va") * 5))
+    Path("dogs.txt").write_text(words("the dog sat", 500))
+    invoke(training.command, "corpus.txt", "--run", "run", *TINY)
+    return tmp_path / "run"
+
+
+def figures(*arguments: object) -> dict[str, Any]:
+    found = json.loads(invoke(evaluation.command, "run", *arguments, "--json").stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.usefixtures("run")
+def test_the_static_figures_stand_beside_the_dynamic_ones_with_their_settings() -> None:
+    static = figures("dogs.txt")
+    both = figures("dogs.txt", "--dynamic")
+    dynamic = both.pop("dynamic")
+    assert both == static
+    assert dynamic["nats_per_token"] < static["nats_per_token"]
+    assert dynamic["tokens"] == static["tokens"]
+    assert dynamic.pop("settings") == vars(DynamicConfig())
+    assert dynamic.keys() < static.keys()
+    shown = invoke(evaluation.command, "run", "dogs.txt", "--dynamic").stdout.splitlines()
+    assert shown[0].split() == ["static", "dynamic"]
+    for line, unit in zip(shown[1:3], ("nats_per_token", "bits_per_character"), strict=True):
+        assert [float(word) for word in line.split()[:2]] == pytest.approx(
+            [static[unit], dynamic[unit]], rel=1e-4
+        )
+    assert DynamicConfig().method in shown[-1]
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(
+    "setting", ["method=sgd", "rate=0.01", "window=3", "decay=0.3", "clip-norm=0.01"], ids=str
+)
+def test_every_setting_changes_the_figure(setting: str) -> None:
+    name, value = setting.split("=")
+    plain = figures("dogs.txt", "--dynamic")["dynamic"]
+    changed = figures("dogs.txt", "--dynamic", f"--dynamic-{name}", value)["dynamic"]
+    assert str(changed["settings"][name.replace("-", "_")]) == value
+    assert changed["nats_per_token"] != plain["nats_per_token"]
+
+
+@pytest.mark.usefixtures("run")
+def test_its_own_validation_text_can_be_followed_too() -> None:
+    assert figures("--dynamic")["dynamic"]["tokens"] == figures()["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "named"),
+    [
+        (evaluation, ["--dynamic-rate", "1"], "--dynamic-rate does nothing without --dynamic"),
+        (evaluation, ["--dynamic", "--window", "8"], "--window does not go with --dynamic"),
+        (evaluation, ["--dynamic", "--dynamic-rate", "-1"], "rate=-1.0"),
+        (evaluation, ["--dynamic", "--dynamic-decay", "2"], "decay=2.0"),
+        (sampling, ["--adapt-clip-norm", "1"], "--adapt-clip-norm does nothing without --adapt"),
+        (sampling, ["--cache-dir", "x"], "--cache-dir does nothing without --adapt"),
+        (sampling, ["--adapt", "-", "--prompt-file", "-"], "--adapt - does not go with --prompt-file -"),
+        (sampling, ["--adapt", "-", "--interactive"], "--adapt - does not go with --interactive"),
+        (sampling, ["--adapt", "x", "--adapt-window", "0"], "window=0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(command: Any, arguments: list[str], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        invoke(command.command, "no-run", *arguments)
+
+
+def test_rms_without_the_training_text_says_what_does_without_it(run: Path) -> None:
+    Path("corpus.txt").write_text("something else, " * 50)
+    sample = ["run", "--seed", 1, "--max-new-tokens", 5, "--adapt", "dogs.txt"]
+    with pytest.raises(RunError, match=r"has changed .*--dynamic-method sgd"):
+        invoke(evaluation.command, "run", "dogs.txt", "--dynamic", "--dynamic-method", "rms")
+    with pytest.raises(RunError, match=r"has changed .*--adapt-method sgd"):
+        invoke(sampling.command, *sample, "--adapt-method", "rms")
+    assert figures("dogs.txt", "--dynamic", "--dynamic-method", "sgd")["dynamic"]
+    assert invoke(sampling.command, *sample, "--adapt-method", "sgd").stdout
+
+
+# ---- sample --adapt
+
+
+def test_sampling_leans_towards_the_file_and_the_run_stays_as_it_was(run: Path) -> None:
+    def letters(*arguments: object) -> float:
+        """The share of letters that only the file's kind of text has."""
+        drawn = ["--seed", 1, "--max-new-tokens", 600, "--temperature", 1, *arguments]
+        text = invoke(sampling.command, "run", *drawn).stdout
+        return sum(text.count(letter) for letter in "hedos") / len(text)
+
+    def fingerprint() -> list[str]:
+        files = sorted(path for path in run.rglob("*") if path.is_file())
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+    before = fingerprint()
+    assert letters("--adapt", "dogs.txt") > letters() + 0.1
+    assert fingerprint() == before
+
+
+@pytest.mark.usefixtures("run")
+def test_adapting_says_in_one_line_what_it_did() -> None:
+    draw = ["run", "--seed", 1, "--max-new-tokens", 5]
+    result = invoke(sampling.command, *draw, "--adapt", "dogs.txt")
+    (line,) = result.stderr.splitlines()
+    both = figures("dogs.txt", "--dynamic")
+    assert line == (
+        f"adapted to dogs.txt: {both['tokens']:,} tokens, "
+        f"{both['nats_per_token']:.4f} nats/token as trained, "
+        f"{both['dynamic']['nats_per_token']:.4f} while following them"
+    )
+    piped = invoke(sampling.command, *draw, "--adapt", "-", input=Path("dogs.txt").read_text())
+    assert piped.stdout == result.stdout
+
+
+@pytest.mark.usefixtures("run")
+def test_json_says_what_the_weights_followed_and_how() -> None:
+    draw = ["run", "--seed", 1, "--max-new-tokens", 5, "--json"]
+    settings = json.loads(invoke(sampling.command, *draw, "--adapt", "dogs.txt").stdout)["settings"]
+    plain = json.loads(invoke(sampling.command, *draw).stdout)["settings"]
+    assert settings["adapt"] == "dogs.txt"
+    assert {
+        f"adapt_{name}": value for name, value in vars(DynamicConfig()).items()
+    }.items() <= settings.items()
+    assert not [name for name in plain if name.startswith("adapt")]
+
+
+@pytest.mark.usefixtures("run")
+def test_the_prompt_is_read_from_the_state_that_every_text_begins_with() -> None:
+    draw = ["run", "--seed", 1, "--max-new-tokens", 30, "--prompt", "the "]
+    plain = invoke(sampling.command, *draw).stdout
+    assert invoke(sampling.command, *draw, "--adapt", "dogs.txt", "--adapt-rate", 0).stdout == plain

@@ -1,0 +1,294 @@
+"""Dynamic evaluation against its definition: counted first, then one step; nothing is foreseen."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from textgen.config import DynamicConfig, ModelConfig
+from textgen.errors import CorpusError, TrainingError
+from textgen.evaluation.dynamic import (
+    RMS_FACTOR,
+    RMS_FLOOR,
+    MovingWeights,
+    evaluate_dynamically,
+    root_mean_squares,
+)
+from textgen.evaluation.evaluate import Loss, evaluate
+from textgen.models.language_model import LanguageModel
+from textgen.text.rows import Rows
+
+TOKENIZER_SIZE = 40
+SEEN, UNSEEN = [3, 5, 8, 13, 21], [7, 30]
+COUNTS = np.zeros(TOKENIZER_SIZE, dtype=np.int64)
+COUNTS[SEEN] = [10, 40, 20, 25, 5]
+CONFIG = DynamicConfig(method="sgd", rate=0.5, window=7, decay=0.01, clip_norm=0.3)
+
+
+def tiny_model(cell: str = "lstm") -> LanguageModel:
+    torch.manual_seed(0)
+    config = ModelConfig(vocab_size=5, embedding_dim=6, hidden_size=12, num_layers=2, cell=cell, dropout=0.5)
+    return LanguageModel(config, Rows.from_counts(COUNTS)).train()
+
+
+@pytest.fixture
+def model() -> LanguageModel:
+    return tiny_model()
+
+
+@pytest.fixture
+def token_ids() -> np.ndarray:
+    return np.random.default_rng(1).choice(SEEN + UNSEEN, size=150, p=[0.2] * 4 + [0.1, 0.05, 0.05])
+
+
+def follow(
+    model: LanguageModel,
+    token_ids: np.ndarray,
+    config: DynamicConfig = CONFIG,
+    start_row: int | None = 2,
+    scales: list[torch.Tensor] | None = None,
+) -> Loss:
+    """The loss of a text under a copy of the model that follows it."""
+    return evaluate_dynamically(
+        copy.deepcopy(model),
+        token_ids,
+        vocab_size=TOKENIZER_SIZE,
+        start_row=start_row,
+        config=config,
+        root_mean_squares=scales,
+    )
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("start_row", [2, None])
+def test_at_rate_0_it_is_the_static_evaluation(
+    cell: str, start_row: int | None, token_ids: np.ndarray
+) -> None:
+    model = tiny_model(cell)
+    dynamic = follow(model, token_ids, DynamicConfig(method="sgd", rate=0, window=7), start_row)
+    static = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=start_row)
+    assert dynamic.total_nats == pytest.approx(static.total_nats, rel=1e-6)
+    assert (dynamic.tokens, dynamic.unseen_tokens) == (static.tokens, static.unseen_tokens)
+    assert static.unseen_tokens > 0
+
+
+# 21 tokens are three windows, so the next one begins a window; before 24 it is the fourth of its window.
+@pytest.mark.parametrize("length", [21, 24])
+@pytest.mark.parametrize("method", ["sgd", "rms"])
+def test_the_probabilities_of_the_next_token_sum_to_one_so_none_is_foreseen(
+    model: LanguageModel, token_ids: np.ndarray, method: str, length: int
+) -> None:
+    config = DynamicConfig(method=method, rate=2.0, window=7, decay=0.01)
+    scales = root_mean_squares(model, np.repeat(SEEN, 9), 7) if method == "rms" else None
+    before = follow(model, token_ids[:length], config, scales=scales).total_nats
+    total = 0.0
+    for token_id in range(TOKENIZER_SIZE):
+        text = np.append(token_ids[:length], token_id)
+        total += math.exp(before - follow(model, text, config, scales=scales).total_nats)
+    assert total == pytest.approx(1, abs=1e-4)
+
+
+def test_a_text_that_goes_on_costs_its_beginning_as_much_as_before(
+    model: LanguageModel, token_ids: np.ndarray
+) -> None:
+    told: list[float] = []
+
+    class Recording(LanguageModel):
+        def forward(self, tokens, state=None):  # type: ignore[no-untyped-def]
+            logits, state = super().forward(tokens, state)
+            told.append(float(logits.detach().sum()))
+            return logits, state
+
+    model.__class__ = Recording
+    follow(model, token_ids)
+    whole = told.copy()
+    told.clear()
+    follow(model, token_ids[: 9 * 7])
+    assert told == whole[:9]
+
+
+def slow(
+    model: LanguageModel, token_ids: np.ndarray, config: DynamicConfig, scales: list[torch.Tensor] | None
+) -> tuple[float, LanguageModel]:
+    """The definition, window by window, with the gradients that autograd leaves on the parameters."""
+    model = copy.deepcopy(model).eval()
+    trained = [parameter.detach().clone() for parameter in model.parameters()]
+    mean = sum(float(s.sum()) for s in scales) / model.num_parameters if scales else 1.0
+    rows = torch.from_numpy(np.append(2, model.rows.to_rows(token_ids)))[None]
+    total, state = 0.0, None
+    for start in range(0, len(token_ids), config.window):
+        part = rows[:, start : start + config.window + 1]
+        logits, state = model(part[:, :-1], state)
+        loss = cross_entropy(logits[0], part[0, 1:], reduction="sum")
+        total += float(loss.detach())
+        model.zero_grad()
+        (loss / config.window).backward()
+        state = tuple(tensor.detach() for tensor in state)
+        norm = math.sqrt(sum(float((p.grad**2).sum()) for p in model.parameters() if p.grad is not None))
+        clip = min(1.0, config.clip_norm / norm)
+        for index, parameter in enumerate(model.parameters()):
+            assert parameter.grad is not None
+            relative = scales[index] / mean if scales else torch.ones(())
+            divisor = RMS_FACTOR * (relative + RMS_FLOOR) if scales else torch.ones(())
+            back = (config.decay * relative).clamp(max=1) * (trained[index] - parameter.data)
+            parameter.data += back - config.rate * clip * parameter.grad / divisor
+    return total, model
+
+
+@pytest.mark.parametrize("method", ["sgd", "rms"])
+@pytest.mark.parametrize("clip_norm", [0.3, 100.0])
+def test_each_step_is_the_one_that_the_equation_says(
+    model: LanguageModel, token_ids: np.ndarray, method: str, clip_norm: float
+) -> None:
+    config = DynamicConfig(method=method, rate=0.5, window=7, decay=0.05, clip_norm=clip_norm)
+    seen = token_ids[np.isin(token_ids, SEEN)]
+    scales = root_mean_squares(model, seen, 7) if method == "rms" else None
+    expected_nats, expected = slow(model, seen, config, scales)
+    loss = evaluate_dynamically(
+        model, seen, vocab_size=5, start_row=2, config=config, root_mean_squares=scales
+    )
+    assert loss.total_nats == pytest.approx(expected_nats, rel=1e-5)
+    for moved, parameter in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(moved, parameter, rtol=1e-4, atol=1e-6)
+
+
+def test_decay_goes_a_share_of_the_way_back_to_the_trained_weights(model: LanguageModel) -> None:
+    trained = [parameter.detach().clone() for parameter in model.parameters()]
+    weights = MovingWeights(model, DynamicConfig(method="sgd", rate=0, decay=0.25))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    weights.step(model(torch.tensor([[1, 2]]))[0].sum())
+    for parameter, start in zip(model.parameters(), trained, strict=True):
+        torch.testing.assert_close(parameter.detach(), start + 0.75)
+
+
+def test_what_the_weights_learn_fades_when_the_text_teaches_nothing_more(
+    model: LanguageModel, token_ids: np.ndarray
+) -> None:
+    config = DynamicConfig(method="sgd", rate=0.5, window=7, decay=0.2)
+    taught = np.concatenate([np.repeat(3, 70), np.repeat(UNSEEN, 200)])
+    trained = copy.deepcopy(model)
+    evaluate_dynamically(model, taught, vocab_size=TOKENIZER_SIZE, start_row=2, config=config)
+    for parameter, start in zip(model.parameters(), trained.parameters(), strict=True):
+        torch.testing.assert_close(parameter, start, rtol=1e-5, atol=1e-6)
+
+
+def test_unseen_tokens_cost_the_same_and_move_nothing(model: LanguageModel) -> None:
+    before = copy.deepcopy(model)
+    ids = np.array(UNSEEN * 10)
+    static = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_row=2)
+    dynamic = evaluate_dynamically(model, ids, vocab_size=TOKENIZER_SIZE, start_row=2, config=CONFIG)
+    assert dynamic.unseen_tokens == 20
+    assert dynamic.total_nats == pytest.approx(static.total_nats, rel=1e-6)
+    for parameter, start in zip(model.parameters(), before.parameters(), strict=True):
+        assert torch.equal(parameter, start)
+
+
+@pytest.mark.parametrize("start_row", [2, None])
+@pytest.mark.parametrize("token_id", [SEEN[0], UNSEEN[0]])
+def test_a_text_of_one_token_costs_what_it_costs_without_steps(
+    model: LanguageModel, start_row: int | None, token_id: int
+) -> None:
+    ids = np.array([token_id])
+    dynamic = follow(model, ids, start_row=start_row)
+    static = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_row=start_row)
+    assert dynamic.total_nats == pytest.approx(static.total_nats, rel=1e-6)
+    assert (dynamic.tokens, dynamic.unseen_tokens) == (1, static.unseen_tokens)
+
+
+def test_weights_beyond_all_bounds_are_one_line_for_the_user(
+    model: LanguageModel, token_ids: np.ndarray
+) -> None:
+    with pytest.raises(TrainingError, match="lower rate"):
+        follow(model, token_ids, DynamicConfig(method="sgd", rate=1e38, window=7, clip_norm=1e9))
+
+
+def test_the_model_is_in_the_mode_that_it_was_in_and_progress_is_told_to_the_end(
+    model: LanguageModel, token_ids: np.ndarray
+) -> None:
+    told: list[tuple[int, int]] = []
+    evaluate_dynamically(
+        model,
+        token_ids,
+        vocab_size=TOKENIZER_SIZE,
+        start_row=2,
+        config=CONFIG,
+        progress=lambda *done: told.append(done),
+    )
+    assert model.training
+    assert told[0] == (7, 150)
+    assert told[-1] == (150, 150)
+
+
+# ---- the scales of rms
+
+
+def test_the_scales_are_the_root_mean_squares_of_the_gradients_of_windows(model: LanguageModel) -> None:
+    ids = np.array([3, 5, 5])  # two pairs in two lanes: one window of one token each, in either order
+    found = root_mean_squares(model, ids, window=1)
+    rows = torch.from_numpy(model.rows.to_rows(ids))
+    logits, _ = model.eval()(rows[:2, None])
+    expected = torch.autograd.grad(cross_entropy(logits[:, 0], rows[1:]), list(model.parameters()))
+    for root, gradient in zip(found, expected, strict=True):
+        torch.testing.assert_close(root, gradient.abs(), rtol=1e-4, atol=1e-7)
+
+
+def test_scales_leave_the_model_as_it_was_and_need_two_tokens(
+    model: LanguageModel, token_ids: np.ndarray
+) -> None:
+    before = copy.deepcopy(model)
+    seen = token_ids[np.isin(token_ids, SEEN)]
+    assert all(root.isfinite().all() and (root > 0).any() for root in root_mean_squares(model, seen, 5))
+    assert model.training
+    for parameter, start in zip(model.parameters(), before.parameters(), strict=True):
+        assert torch.equal(parameter, start)
+    with pytest.raises(CorpusError, match="too few"):
+        root_mean_squares(model, seen[:1], 5)
+
+
+# ---- what it is for
+
+
+def languages(length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two texts over the same tokens: the one counts up, the other down, both with slips."""
+    rng = np.random.default_rng(0)
+    slips = np.where(rng.random((2, length)) < 0.1, rng.integers(0, 5, (2, length)), 0)
+    steps = np.array([[1], [-1]]) + slips
+    up, down = np.cumsum(steps, axis=1) % 5
+    return up, down
+
+
+@pytest.mark.parametrize("method", ["sgd", "rms"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_weights_that_follow_one_of_two_languages_predict_it_better_and_also_what_comes_after(
+    method: str, cell: str
+) -> None:
+    torch.manual_seed(1)
+    up, down = languages(1500)
+    # Trained with no memory across tokens, the model cannot tell which of the two languages it reads.
+    model = LanguageModel(ModelConfig(vocab_size=5, embedding_dim=8, hidden_size=16, cell=cell))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    inputs = torch.from_numpy(np.concatenate([up[:-1], down[:-1]]))[:, None]
+    targets = torch.from_numpy(np.concatenate([up[1:], down[1:]]))
+    for _ in range(60):
+        loss = cross_entropy(model(inputs)[0][:, 0], targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    config = DynamicConfig(method=method)
+    scales = root_mean_squares(model, np.concatenate([up, down]), 20) if method == "rms" else None
+    first, rest = up[:1000], up[1000:]
+    static = evaluate(model, first, vocab_size=5, start_row=0, reset_every=1).nats_per_token
+    before = evaluate(model, rest, vocab_size=5, start_row=0).nats_per_token
+    dynamic = evaluate_dynamically(
+        model, first, vocab_size=5, start_row=0, config=config, root_mean_squares=scales
+    ).nats_per_token
+    after = evaluate(model, rest, vocab_size=5, start_row=0).nats_per_token
+    assert dynamic < static - 0.1
+    assert after < before - 0.1

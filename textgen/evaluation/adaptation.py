@@ -1,0 +1,80 @@
+"""A run that follows a text: what it makes of the text, and what the text makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textgen.config import DynamicConfig
+from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
+from textgen.evaluation.evaluate import Loss, evaluate
+from textgen.models.language_model import LanguageModel
+from textgen.run import Run
+from textgen.text.beginning import start_row
+from textgen.text.store import Progress, TokenStore
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What a text did to a run: its loss under the weights as trained (static) and under weights that
+    followed it (dynamic), and the network with the weights as the text's end left them.
+    """
+
+    static: Loss
+    dynamic: Loss
+    model: LanguageModel
+
+    def summary(self) -> str:
+        """In one line what the weights made of the text before they followed it, and meanwhile."""
+        return (
+            f"{self.static.tokens:,} tokens, {self.static.nats_per_token:.4f} nats/token as trained, "
+            f"{self.dynamic.nats_per_token:.4f} while following them"
+        )
+
+
+def adapt(
+    run: Run,
+    store: TokenStore,
+    part: str,
+    config: DynamicConfig,
+    *,
+    device: str,
+    training_store: Callable[[], TokenStore],
+    progress: Progress | None = None,
+) -> Adaptation:
+    """Let the best weights of a run follow a whole part of a store, once, in float32 and one lane.
+
+    training_store opens the text that the run was trained on; it is called for the method `rms` alone. On
+    disk nothing changes.
+
+    Raises TrainingError when the rate is too high, and what training_store raises.
+    """
+    model = LanguageModel.from_pretrained(run.path).to(device)
+    scales = None
+    if config.method == "rms":
+        training_tokens = training_store().tokens("train")
+        scales = root_mean_squares(
+            model, training_tokens, config.window, _named("reading the training text", progress)
+        )
+    start = start_row(model.rows, run.tokenizer)
+    static = evaluate(
+        model,
+        store.tokens(part),
+        vocab_size=run.tokenizer.vocab_size,
+        start_row=start,
+        progress=_named(f"evaluating on {part}", progress),
+    )
+    dynamic = evaluate_dynamically(
+        model,
+        store.tokens(part),
+        vocab_size=run.tokenizer.vocab_size,
+        start_row=start,
+        config=config,
+        root_mean_squares=scales,
+        progress=_named(f"following {part}", progress),
+    )
+    return Adaptation(static, dynamic, model)
+
+
+def _named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(what, done, total)
