@@ -430,6 +430,11 @@ class DynamicConfig:
         0.001, "Share of the way back to the trained weights at each step; more suits a text of many parts."
     )
     clip_norm: float = option(1.0, "Gradients with a larger norm are scaled down to it.")
+    mix: bool = option(
+        True,
+        "Let the trained weights predict too and trust whichever did better so far; a text that is alike "
+        "throughout then costs no more.",
+    )
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, DYNAMIC_METHODS)

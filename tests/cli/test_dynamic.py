@@ -141,7 +141,7 @@ def test_adapting_says_in_one_line_what_it_did() -> None:
     draw = ["run", "--seed", 1, "--max-new-tokens", 5]
     result = invoke(sampling.command, *draw, "--adapt", "dogs.txt")
     (line,) = result.stderr.splitlines()
-    both = figures("dogs.txt", "--dynamic")
+    both = figures("dogs.txt", "--dynamic", "--no-dynamic-mix")
     assert line == (
         f"adapted to dogs.txt: {both['tokens']:,} tokens, "
         f"{both['nats_per_token']:.4f} nats/token as trained, "
@@ -158,7 +158,7 @@ def test_json_says_what_the_weights_followed_and_how() -> None:
     plain = json.loads(invoke(sampling.command, *draw).stdout)["settings"]
     assert settings["adapt"] == "dogs.txt"
     assert {
-        f"adapt_{name}": value for name, value in vars(DynamicConfig()).items()
+        f"adapt_{name}": value for name, value in vars(DynamicConfig(mix=False)).items()
     }.items() <= settings.items()
     assert not [name for name in plain if name.startswith("adapt")]
 

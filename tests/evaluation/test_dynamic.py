@@ -27,7 +27,7 @@ TOKENIZER_SIZE = 40
 SEEN, UNSEEN = [3, 5, 8, 13, 21], [7, 30]
 COUNTS = np.zeros(TOKENIZER_SIZE, dtype=np.int64)
 COUNTS[SEEN] = [10, 40, 20, 25, 5]
-CONFIG = DynamicConfig(method="sgd", rate=0.5, window=7, decay=0.01, clip_norm=0.3)
+CONFIG = DynamicConfig(method="sgd", rate=0.5, window=7, decay=0.01, clip_norm=0.3, mix=False)
 
 
 def tiny_model(cell: str = "lstm") -> LanguageModel:
@@ -145,7 +145,7 @@ def slow(
 def test_each_step_is_the_one_that_the_equation_says(
     model: LanguageModel, token_ids: np.ndarray, method: str, clip_norm: float
 ) -> None:
-    config = DynamicConfig(method=method, rate=0.5, window=7, decay=0.05, clip_norm=clip_norm)
+    config = DynamicConfig(method=method, rate=0.5, window=7, decay=0.05, clip_norm=clip_norm, mix=False)
     seen = token_ids[np.isin(token_ids, SEEN)]
     scales = root_mean_squares(model, seen, 7) if method == "rms" else None
     expected_nats, expected = slow(model, seen, config, scales)
@@ -177,6 +177,28 @@ def test_what_the_weights_learn_fades_when_the_text_teaches_nothing_more(
     evaluate_dynamically(model, taught, vocab_size=TOKENIZER_SIZE, start_row=2, config=config)
     for parameter, start in zip(model.parameters(), trained.parameters(), strict=True):
         torch.testing.assert_close(parameter, start, rtol=1e-5, atol=1e-6)
+
+
+def test_a_text_with_nothing_to_follow_costs_next_to_nothing_more_than_with_weights_that_stand_still(
+    model: LanguageModel,
+) -> None:
+    noise = np.random.default_rng(5).choice(SEEN, size=800)
+    static = evaluate(model, noise, vocab_size=TOKENIZER_SIZE, start_row=2).nats_per_token
+    config = {"method": "sgd", "rate": 2.0, "window": 5, "decay": 0.0, "clip_norm": 5.0}
+    astray = follow(model, noise, DynamicConfig(**config, mix=False)).nats_per_token
+    mixed = follow(model, noise, DynamicConfig(**config)).nats_per_token
+    assert astray > static + 0.1
+    assert mixed < static + 0.005
+
+
+def test_a_text_that_teaches_is_followed_by_the_mixture_too(model: LanguageModel) -> None:
+    text = np.tile(SEEN, 100)
+    config = {"method": "sgd", "rate": 0.5, "window": 5, "decay": 0.0}
+    static = evaluate(model, text, vocab_size=TOKENIZER_SIZE, start_row=2).nats_per_token
+    followed = follow(model, text, DynamicConfig(**config, mix=False)).nats_per_token
+    mixed = follow(model, text, DynamicConfig(**config)).nats_per_token
+    assert followed < 0.8 * static
+    assert mixed == pytest.approx(followed, abs=0.02)
 
 
 def test_unseen_tokens_cost_the_same_and_move_nothing(model: LanguageModel) -> None:

@@ -18,13 +18,20 @@ if TYPE_CHECKING:
     from textgen.text.store import Progress, TokenStore
 
 
+# Of a text that only moves the weights nothing is predicted, so nothing can be mixed.
+FIELDS = {
+    "dynamic": [entry.name for entry in dataclasses.fields(DynamicConfig)],
+    "adapt": [entry.name for entry in dataclasses.fields(DynamicConfig) if entry.name != "mix"],
+}
+
+
 def dynamic_options(switch: str) -> Callable[[Command], Command]:
-    """One option for every field of DynamicConfig: --dynamic-rate and so on for the switch `dynamic`."""
+    """One option for the fields of DynamicConfig: --dynamic-rate and so on for the switch `dynamic`."""
 
     def decorate(command: Command) -> Command:
-        for entry in reversed(dataclasses.fields(DynamicConfig)):
-            choices = DYNAMIC_METHODS if entry.name == "method" else None
-            add = config_option(DynamicConfig, entry.name, choices=choices, unset=True, prefix=f"{switch}_")
+        for name in reversed(FIELDS[switch]):
+            choices = DYNAMIC_METHODS if name == "method" else None
+            add = config_option(DynamicConfig, name, choices=choices, unset=True, prefix=f"{switch}_")
             command = add(command)
         return command
 
@@ -36,11 +43,10 @@ def take_dynamic_config(switch: str, is_given: bool, settings: dict[str, Any]) -
 
     Raises ConfigError for a setting out of range, or one given without the switch.
     """
-    names = [entry.name for entry in dataclasses.fields(DynamicConfig)]
-    values = {name: settings.pop(f"{switch}_{name}") for name in names}
+    values = {name: settings.pop(f"{switch}_{name}") for name in FIELDS[switch]}
     given = {name: value for name, value in values.items() if value is not None}
     if is_given:
-        return DynamicConfig(**given)
+        return DynamicConfig(**({} if "mix" in values else {"mix": False}) | given)
     for name in given:
         option = f"--{switch}-{name.replace('_', '-')}"
         raise ConfigError(f"{option} does nothing without --{switch}: give that too, or leave it out")

@@ -15,11 +15,15 @@ Krause, Kahembwe, Murray and Renals, "Dynamic Evaluation of Neural Sequence Mode
 Evaluation of Transformer Language Models" (2019). As there, the next window starts from the state that the
 weights before the step left: with the new ones the window would have to be read once more.
 
+A text with nothing to follow only leads the weights astray. So the trained weights read it too, and what
+counts is a mixture of both predictions, weighted by how each has done so far (`mix`, not in the paper).
+
 Shapes: B lanes, T window, V rows.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from itertools import islice
@@ -32,6 +36,7 @@ from torch.nn.functional import cross_entropy
 from textgen.config import DynamicConfig
 from textgen.errors import TrainingError
 from textgen.evaluation.evaluate import Loss, TokenScorer, evaluate
+from textgen.evaluation.mixture import Mixture
 from textgen.models.language_model import LanguageModel
 from textgen.text.batches import StreamBatches
 
@@ -137,6 +142,7 @@ def evaluate_dynamically(
     """
     rows = model.rows
     scorer = TokenScorer(rows, vocab_size - rows.size)
+    trained = copy.deepcopy(model).eval() if config.mix else None
     weights = MovingWeights(model, config, root_mean_squares)
     device = next(model.parameters()).device
     first, total_nats, num_unseen = 0, 0.0, 0
@@ -145,7 +151,7 @@ def evaluate_dynamically(
         first, total_nats, num_unseen = 1, beginning.total_nats, beginning.unseen_tokens
     was_training = model.training
     model.eval()
-    state = None
+    mixture, state, trained_state = Mixture(), None, None
     for start in range(first, len(token_ids), config.window):
         stop = min(start + config.window, len(token_ids))
         read = rows.to_rows(token_ids[max(start - 1, 0) : stop])
@@ -153,11 +159,18 @@ def evaluate_dynamically(
             read = np.append(start_row, read)  # type: ignore[arg-type]
         chunk = torch.from_numpy(read).to(device).unsqueeze(0)  # (1, T + 1)
         logits, state = model(chunk[:, :-1], state)  # (1, T, V)
-        nats, unseen = scorer.total_nats(logits, chunk[:, 1:])
-        total_nats += float(nats.detach())
-        num_unseen += int(unseen)
+        nats = scorer.token_nats(logits, chunk[:, 1:])  # (1, T)
+        moving_nats = nats.detach()[0].cpu().numpy()
+        if trained is None:
+            total_nats += float(moving_nats.sum())
+        else:
+            with torch.no_grad():
+                trained_logits, trained_state = trained(chunk[:, :-1], trained_state)
+            trained_nats = scorer.token_nats(trained_logits, chunk[:, 1:])[0].cpu().numpy()
+            total_nats += mixture.total_nats(moving_nats, trained_nats)
+        num_unseen += int((chunk[:, 1:] == rows.size).sum())
         # Over the full window: a last one of few tokens steps by few.
-        weights.step(nats / config.window)
+        weights.step(nats.sum() / config.window)
         state = tuple(part.detach() for part in state)
         if progress is not None:
             progress(stop, len(token_ids))

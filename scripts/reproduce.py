@@ -1,0 +1,156 @@
+"""The figures of the README's "How good is it", measured here.
+
+TEXT is tiny Shakespeare (input.txt of github.com/karpathy/char-rnn, data/tinyshakespeare: 1,115,394
+characters), or any other text. Each row is `textgen train TEXT` with the options that it names and the
+default for all else; the first 90% of the text are trained on, the last 10% validate. The figures are nats
+per character of all of them: with the state carried from the first to the last, with it forgotten every 256
+characters (`eval --window 256`), as a model of fixed context has it, and with dynamic evaluation
+(`eval --dynamic`).
+
+Every result is appended to a file as it comes, and what is there is not measured again, so that this can be
+stopped and goes on where it was. A row that ran beside other work, its training a tenth slower than the probe
+before it, is marked "busy": take its line out of the file and run this again. All rows take 1 h 20 min.
+
+Run as:
+
+    python scripts/reproduce.py TEXT results.jsonl
+    python scripts/reproduce.py TEXT results.jsonl --rows "2 minutes, gru 2 minutes"
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+from benchmarks.measure import machine, markdown
+from benchmarks.runs import append_line, json_lines, textgen, train
+
+WINDOW = 256
+
+
+class Row(NamedTuple):
+    """One line of the table: its options of `train`, its seeds, and the most nats per character it may take.
+
+    relative: instead of nats, how much more bits per byte than the row of that name.
+    """
+
+    name: str
+    options: str
+    seeds: tuple[int, ...] = (1,)
+    goal: float | None = None
+    relative: str | None = None
+
+
+ROWS = (
+    Row("2 minutes", "--minutes 2", (1, 2, 3), 1.480),
+    Row("10 minutes", "--minutes 10", goal=1.430),
+    Row("30 minutes", "--minutes 30", goal=1.410),
+    Row("gru 2 minutes", "--cell gru --minutes 2", goal=1.50),
+    Row("gru 10 minutes", "--cell gru --minutes 10", goal=1.45),
+    Row("bpe 2 minutes", "--tokenizer bpe --minutes 2", goal=1.02, relative="2 minutes"),
+)
+DYNAMIC_GOAL = 1.33  # of the row of 10 minutes
+
+
+@click.command()
+@click.argument("text", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--rows", metavar="NAMES", help="Only these rows, separated by commas.")
+def main(text: Path, results: Path, rows: str | None) -> None:
+    """Measure what is not in RESULTS yet, append it, and print the table of all that is there."""
+    chosen = _chosen(rows)
+    known = json_lines(results)
+    done = {(line["row"], line["seed"]) for line in known}
+    missing = [(row, seed) for row in chosen for seed in row.seeds if (row.name, seed) not in done]
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (row, seed) in enumerate(missing, 1):
+            click.echo(f"{number} of {len(missing)}: {row.name}, seed {seed}", err=True)
+            line = {"row": row.name, "seed": seed} | measure(text, row.options, seed, Path(folder))
+            known.append(line)
+            append_line(results, line)
+    click.echo("\n".join(markdown(table(known))))
+    click.echo("\nOn " + ", ".join(f"{name} {value}" for name, value in machine().items()) + ".")
+
+
+def _chosen(names: str | None) -> list[Row]:
+    by_name = {row.name: row for row in ROWS}
+    wanted = [name.strip() for name in names.split(",")] if names else list(by_name)
+    for name in wanted:
+        if name not in by_name:
+            raise click.UsageError(f"--rows {name!r}: there are {', '.join(by_name)}")
+    return [by_name[name] for name in wanted]
+
+
+def measure(text: Path, options: str, seed: int, folder: Path) -> dict[str, Any]:
+    """One run and its validation in all three ways, in nats per character and bits per byte."""
+    run, cache = folder / f"run {options} {seed}", ["--cache-dir", str(folder / "cache")]
+    line = train([str(text)], run, [*shlex.split(options), "--seed", str(seed), *cache])
+
+    def evaluate(*arguments: str) -> dict[str, Any]:
+        return dict(json.loads(textgen("eval", str(run), "--json", *arguments, *cache)))
+
+    windows, both = evaluate("--window", str(WINDOW)), evaluate("--dynamic")
+    return line | {
+        "nats_per_character": nats(line),
+        "nats_per_character_in_windows": nats(windows),
+        "nats_per_character_dynamic": nats(both["dynamic"]),
+        "dynamic": both["dynamic"]["settings"],
+    }
+
+
+def nats(figures: dict[str, Any]) -> float:
+    """Nats per character of any tokenizer's figures."""
+    return float(figures["bits_per_character"]) * math.log(2)
+
+
+def table(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """A row of the README's table for each line, in the order of ROWS, headings first."""
+    headings = ["`textgen train TEXT ...`", "seed", "nats/character", "goal", f"windows of {WINDOW}"]
+    cells = [[*headings, "dynamic", "network", "steps", "tokens/s"]]
+    for row in ROWS:
+        for line in (each for each in lines if each["row"] == row.name):
+            dynamic = f"{line['nats_per_character_dynamic']:.3f}"
+            if row.name == "10 minutes":
+                dynamic += f" ({_verdict(line['nats_per_character_dynamic'], DYNAMIC_GOAL)})"
+            chosen = line["chosen"]
+            cells.append(
+                [
+                    f"`{row.options}`",
+                    str(line["seed"]),
+                    f"**{line['nats_per_character']:.3f}**",
+                    _goal(row, line, lines),
+                    f"{line['nats_per_character_in_windows']:.3f}",
+                    dynamic,
+                    f"{chosen['num_layers']} x {chosen['hidden_size']}, {line['parameters'] / 1e6:.2f} M",
+                    f"{line['steps']:,}",
+                    f"{line['tokens_per_second']:,}{' (busy)' if line['busy'] else ''}",
+                ]
+            )
+    return cells
+
+
+def _goal(row: Row, line: dict[str, Any], lines: Sequence[dict[str, Any]]) -> str:
+    """What the row is to reach, and whether it did."""
+    if row.goal is None:
+        return ""
+    if row.relative is None:
+        return _verdict(line["nats_per_character"], row.goal)
+    others = [each["bits_per_byte"] for each in lines if each["row"] == row.relative]
+    if not others:
+        return ""
+    share = line["bits_per_byte"] / (sum(others) / len(others))
+    return f"{100 * share - 100:+.1f} % bits/byte: {_verdict(share, row.goal, 'of the first row')}"
+
+
+def _verdict(figure: float, goal: float, of: str = "") -> str:
+    return f"at most {f'{goal:.2f} {of}'.strip()}, {'met' if figure <= goal else 'missed'}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The table of the README's figures, and how a row is judged; the runs themselves take more than an hour."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RunScript = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def reproduce(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module("reproduce")
+
+
+def line(row: str, nats: float, *, bits_per_byte: float = 2.0, busy: bool = False) -> dict[str, Any]:
+    return {
+        "row": row,
+        "seed": 1,
+        "nats_per_character": nats,
+        "nats_per_character_in_windows": nats + 0.01,
+        "nats_per_character_dynamic": nats - 0.1,
+        "bits_per_byte": bits_per_byte,
+        "chosen": {"num_layers": 1, "hidden_size": 384},
+        "parameters": 720_000,
+        "steps": 5000,
+        "tokens_per_second": 100_000,
+        "busy": busy,
+    }
+
+
+def test_a_figure_is_judged_against_its_goal_and_a_busy_machine_is_named(reproduce: ModuleType) -> None:
+    _, met, missed = reproduce.table([line("2 minutes", 1.48), line("2 minutes", 1.481, busy=True)])
+    assert met[2:6] == ["**1.480**", "at most 1.48, met", "1.490", "1.380"]
+    assert met[6:] == ["1 x 384, 0.72 M", "5,000", "100,000"]
+    assert missed[3] == "at most 1.48, missed"
+    assert missed[8] == "100,000 (busy)"
+
+
+def test_subwords_are_judged_by_bits_per_byte_against_characters(reproduce: ModuleType) -> None:
+    rows = reproduce.table([line("2 minutes", 1.4), line("bpe 2 minutes", 1.5, bits_per_byte=2.05)])
+    assert rows[2][3] == "+2.5 % bits/byte: at most 1.02 of the first row, missed"
+
+
+def test_the_run_of_ten_minutes_has_a_goal_with_dynamic_evaluation_too(reproduce: ModuleType) -> None:
+    assert reproduce.table([line("10 minutes", 1.42)])[1][5] == "1.320 (at most 1.33, met)"
+
+
+def test_nats_per_character_are_those_of_the_bits_whatever_a_token_is(reproduce: ModuleType) -> None:
+    assert reproduce.nats({"bits_per_character": 2.0, "nats_per_token": 9.9}) == 2 * math.log(2)
+
+
+def test_a_row_is_one_run_measured_in_three_ways(reproduce: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
+    figures = reproduce.measure(tmp_path / "text.txt", "--steps 30 --hidden-size 8", 1, tmp_path)
+    assert figures["steps"] == 30
+    assert figures["chosen"]["hidden_size"] == 8
+    values = {figures[f"nats_per_character{kind}"] for kind in ("", "_in_windows", "_dynamic")}
+    assert len(values) == 3
+    assert all(0 < value < math.log(20) for value in values)
+
+
+def test_rows_that_are_there_are_not_measured_again(run_script: RunScript, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("text")
+    results = tmp_path / "results.jsonl"
+    results.write_text(
+        "".join(json.dumps(line("2 minutes", 1.4) | {"seed": seed}) + "\n" for seed in (1, 2, 3))
+    )
+    answer = run_script("reproduce.py", str(tmp_path / "text.txt"), str(results), "--rows", "2 minutes")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.count("| `--minutes 2`") == 3
+    assert answer.stderr == ""
