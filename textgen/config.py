@@ -36,6 +36,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DYNAMIC_METHODS = ("sgd", "rms")
 
+# What layer norm adds to the variance, so that equal numbers are not divided by zero: torch's default.
+LAYER_NORM_EPSILON = 1e-5
+
 Config = TypeVar("Config")
 
 
@@ -113,6 +116,9 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "hidden_size": _COUNT,
     "num_layers": _COUNT,
     "dropout": _SHARE_BELOW_1,
+    "input_dropout": _SHARE_BELOW_1,
+    "embedding_dropout": _SHARE_BELOW_1,
+    "weight_drop": _SHARE_BELOW_1,
     "batch_size": _COUNT,
     "seq_len": _COUNT,
     "learning_rate": _POSITIVE,
@@ -221,18 +227,39 @@ class ModelConfig:
     dropout: float = option(
         0.0, "Share of units dropped between layers and on the output, one mask for all steps."
     )
+    input_dropout: float = option(
+        0.0,
+        "Share of the embedding's units dropped, one mask for all steps; helps where text is read often.",
+    )
+    embedding_dropout: float = option(
+        0.0,
+        "Share of tokens whose embedding is dropped wherever a window holds them; helps large vocabularies.",
+    )
+    weight_drop: float = option(
+        0.0,
+        "Share of the recurrent weights dropped in each step of training; helps wide layers on little text.",
+    )
+    residual: bool = option(
+        False, "Add each layer's input to its output, from the second layer on; helps deep stacks."
+    )
+    layer_norm: bool = option(
+        False, "Layer norm on what is read above each layer; helps deep stacks and high learning rates."
+    )
     tie_weights: bool = option(
-        False, "Use the embedding as the head too (needs embedding_dim = hidden_size)."
+        False,
+        "Use the embedding as the head too, projected where sizes differ; helps large vocabularies.",
     )
 
     def __post_init__(self) -> None:
         _check_choice("cell", self.cell, CELLS)
         _check_ranges(self)
-        if self.tie_weights and self.embedding_dim != self.hidden_size:
-            raise ConfigError(
-                "tie_weights needs embedding_dim = hidden_size, "
-                f"not {self.embedding_dim} and {self.hidden_size}"
-            )
+        if self.residual and self.num_layers == 1:
+            raise ConfigError("residual acts from the second layer on: it needs num_layers of 2 or more")
+
+    @property
+    def projects_to_tied_head(self) -> bool:
+        """Whether a projection H -> E lies between the stack and a head that is the embedding."""
+        return self.tie_weights and self.embedding_dim != self.hidden_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,6 +337,11 @@ class TrainOptions:
     hidden_size: int | None = None
     num_layers: int | None = None
     dropout: float | None = None
+    input_dropout: float | None = None
+    embedding_dropout: float | None = None
+    weight_drop: float | None = None
+    residual: bool | None = None
+    layer_norm: bool | None = None
     tie_weights: bool | None = None
     batch_size: int | None = None
     seq_len: int | None = None

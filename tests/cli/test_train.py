@@ -203,6 +203,9 @@ def test_validation_text_is_never_seen_in_training(
         ("--cell", "gru", "model"),
         ("--num-layers", 2, "model"),
         ("--dropout", 0.25, "model"),
+        ("--input-dropout", 0.25, "model"),
+        ("--embedding-dropout", 0.25, "model"),
+        ("--weight-drop", 0.25, "model"),
         ("--learning-rate", 0.001, "training"),
         ("--warmup-fraction", 0.5, "training"),
         ("--final-lr-fraction", 0.5, "training"),
@@ -239,6 +242,18 @@ def test_the_help_shows_the_default_of_the_dataclass(cli: Cli, section: type) ->
         assert entry.metadata["help"] in shown
         if default is not None and not isinstance(default, bool):
             assert f"{entry.metadata['help']} [default: {default}]" in shown
+
+
+def test_a_run_with_every_option_of_the_network_can_be_resumed_and_sampled(cli: Cli) -> None:
+    dropouts = "--dropout .2 --input-dropout .1 --embedding-dropout .1 --weight-drop .1".split()
+    structure = "--num-layers 2 --residual --layer-norm --tie-weights --embedding-dim 5".split()
+    assert cli("train", "corpus.txt", *TINY, *dropouts, *structure, "--run", "all").exit_code == 0
+    model = Run("all").config.model
+    assert (model.residual, model.layer_norm, model.projects_to_tied_head) == (True, True, True)
+    assert {"layers.residual_mark", "layers.norm_bias_l1", "projection.weight"} <= Run(
+        "all"
+    ).load_weights().keys()
+    assert cli("sample", "all", "--max-new-tokens", 5).exit_code == 0
 
 
 def test_tied_weights_are_one(cli: Cli) -> None:

@@ -11,7 +11,7 @@ from textgen.errors import RunError
 from textgen.generation import engines
 from textgen.generation.engines import Engine, NumpyEngine
 from textgen.generation.torch_engine import TorchEngine
-from textgen.models.cells import CELLS, CellWeights, run_cell
+from textgen.models.cells import CELLS, CellWeights, NormWeights, StackWeights, run_stack
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
 
@@ -23,6 +23,16 @@ NETWORKS = [
     for num_layers in (1, 2)
     for tied in (False, True)
 ]
+ARRANGED = [
+    {"num_layers": 2, "residual": True, "layer_norm": False},
+    {"num_layers": 1, "residual": False, "layer_norm": True},
+    {"num_layers": 2, "residual": False, "layer_norm": True},
+    {"num_layers": 3, "residual": True, "layer_norm": True},
+    {"num_layers": 3, "residual": True, "layer_norm": False, "tie_weights": True},
+    {"num_layers": 2, "residual": True, "layer_norm": True, "tie_weights": True},
+    {"num_layers": 1, "residual": False, "layer_norm": False, "tie_weights": True},
+]
+NETWORKS += [{"cell": cell, "embedding_dim": 5} | network for cell in CELLS for network in ARRANGED]
 networks = pytest.mark.parametrize(
     "network", NETWORKS, ids=lambda network: " ".join(map(str, network.values()))
 )
@@ -39,13 +49,16 @@ def _one_thread():
 
 
 def make_model(**network):
-    """A model with weights, biases too, large enough that every gate moves."""
+    """A model with weights, biases too, large enough that every gate moves.
+
+    Not so large that a tanh network becomes chaotic: it would multiply rounding errors at every step.
+    """
     torch.manual_seed(1)
     config = ModelConfig(**({"vocab_size": V, "hidden_size": 12, "dropout": 0.4} | network))
     model = LanguageModel(config, Rows(np.arange(V) * 3, np.arange(V) ** 2 + 1))
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(std=0.6)
+            parameter.normal_(std=0.3 if model.config.cell == "rnn" else 0.6)
     return model.eval()
 
 
@@ -79,10 +92,18 @@ def logits_of_equations(model, rows):
     counts = weights["token_counts"]
     unseen = sum(count * row for count, row in zip(counts, known, strict=True)) / counts.sum()
     x = torch.stack([torch.stack([unseen if row == V else known[row] for row in line]) for line in rows])
-    for layer in range(config.num_layers):
-        layer_weights = CellWeights(*(weights[f"layers.{name}_l{layer}"] for name in CellWeights._fields))
-        state = (torch.zeros(len(rows), config.hidden_size).double(),) * CELLS[config.cell].num_states
-        x, _, _ = run_cell(config.cell, x, state, layer_weights)
+    numbers = range(config.num_layers)
+    layers = [CellWeights(*(weights[f"layers.{name}_l{n}"] for name in CellWeights._fields)) for n in numbers]
+    norms = [
+        NormWeights(weights[f"layers.norm_weight_l{n}"], weights[f"layers.norm_bias_l{n}"])
+        for n in numbers
+        if config.layer_norm
+    ]
+    zeros = torch.zeros(config.num_layers, len(rows), config.hidden_size).double()
+    state = (zeros,) * CELLS[config.cell].num_states
+    x, _, _ = run_stack(config.cell, x, state, StackWeights(layers, norms, config.residual))
+    if "projection.weight" in weights:
+        x = x @ weights["projection.weight"].T
     head = known if config.tie_weights else weights["head.weight"]
     return (x @ head.T + weights["head.bias"]).numpy()
 
@@ -298,3 +319,12 @@ def test_weights_that_are_not_the_configs_are_refused_by_name(how, model):
     damage(weights, how)
     with pytest.raises(RunError, match=r"not the weights of this model: layers\.bias_hh_l"):
         NumpyEngine(model.config, weights)
+
+
+@pytest.mark.parametrize("options", [{"residual": True}, {"layer_norm": True}, {"tie_weights": True}])
+def test_weights_of_another_arrangement_are_refused(options, model):
+    other = make_model(cell="lstm", num_layers=2, **options)
+    with pytest.raises(RunError, match="not the weights of this model"):
+        NumpyEngine(other.config, model.weights())
+    with pytest.raises(RunError, match="not the weights of this model"):
+        NumpyEngine(model.config, other.weights())

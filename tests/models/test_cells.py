@@ -11,10 +11,15 @@ from textgen.models.cells import (
     CellWeights,
     GRUStep,
     LSTMStep,
+    NormWeights,
+    StackWeights,
     gru_step,
+    layer_norm,
     lstm_step,
     rnn_step,
     run_cell,
+    run_stack,
+    stack_step,
 )
 
 X, HIDDEN, CELL = 0.7, -0.4, 1.3
@@ -133,3 +138,55 @@ def test_the_cells_are_those_that_a_config_may_name() -> None:
 def test_an_unknown_cell_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="unknown cell 'lsmt'; did you mean 'lstm'"):
         run_cell("lsmt", torch.zeros(1, 1, 1), (torch.zeros(1, 1),), random_weights(1, 1, 1))
+
+
+def test_layer_norm_is_its_definition_in_plain_numbers() -> None:
+    x, scale, offset = torch.tensor([[1, 2, 6], [2, 3, 4], [0.1, 0.2, 0.3]], dtype=torch.float64)
+    normalised = layer_norm(x[None], NormWeights(scale, offset))
+    deviation = math.sqrt((4 + 1 + 9) / 3 + 1e-5)  # the mean is 3
+    expected = [2 * -2 / deviation + 0.1, 3 * -1 / deviation + 0.2, 4 * 3 / deviation + 0.3]
+    assert normalised[0].tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def three_layers() -> tuple[list[CellWeights], list[NormWeights]]:
+    torch.manual_seed(4)
+    layers = [random_weights(1, 3, 5), random_weights(1, 5, 5), random_weights(1, 5, 5)]
+    return layers, [NormWeights(torch.randn(5).double(), torch.randn(5).double()) for _ in layers]
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_stack_reads_the_norm_of_a_sum_that_itself_is_never_normalised(
+    residual: bool, normalised: bool
+) -> None:
+    layers, norms = three_layers()
+    x, state = torch.randn(2, 3).double(), (torch.randn(3, 2, 5).double(),)
+    read, _ = stack_step("rnn", x, state, StackWeights(layers, norms if normalised else (), residual))
+
+    def norm(layer: int, stream: Tensor) -> Tensor:
+        return layer_norm(stream, norms[layer]) if normalised else stream
+
+    first = rnn_step(x, (state[0][0],), layers[0]).state[0]
+    second = rnn_step(norm(0, first), (state[0][1],), layers[1]).state[0]
+    if residual:
+        second = first + second
+    third = rnn_step(norm(1, second), (state[0][2],), layers[2]).state[0]
+    if residual:
+        third = second + third
+    assert torch.equal(read, norm(2, third))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_over_time_is_its_steps_one_after_the_other(cell: str) -> None:
+    kind = CELLS[cell]
+    layers = [random_weights(kind.num_gates, 3, 5), random_weights(kind.num_gates, 5, 5)]
+    stack = StackWeights(layers, residual=True)
+    x, state = torch.randn(2, 4, 3).double(), (torch.randn(2, 2, 5).double(),) * kind.num_states
+    outputs, last, sequences = run_stack(cell, x, state, stack)
+    for t in range(4):
+        output, steps = stack_step(cell, x[:, t], state, stack)
+        state = tuple(torch.stack(parts) for parts in zip(*(step.state for step in steps), strict=True))
+        assert torch.equal(outputs[:, t], output)
+        for layer, sequence in enumerate(sequences):
+            assert torch.equal(sequence.state[0][:, t], steps[layer].state[0])
+    assert all(map(torch.equal, last, state))

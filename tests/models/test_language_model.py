@@ -19,6 +19,12 @@ COUNTS = np.array([50, 20, 10, 8, 6, 4, 2])
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 tied_or_not = pytest.mark.parametrize("tie_weights", [False, True])
+PROJECTED = {"tie_weights": True, "embedding_dim": 5}
+every_arrangement = pytest.mark.parametrize(
+    "options",
+    [PROJECTED, {"residual": True}, {"layer_norm": True}, PROJECTED | {"residual": True, "layer_norm": True}],
+    ids="+".join,
+)
 
 
 def make(cell: str = "lstm", **options: object) -> LanguageModel:
@@ -125,6 +131,58 @@ def test_dropout_on_the_output_drops_the_same_units_at_all_time_steps() -> None:
     assert 0.3 < dropped.double().mean() < 0.7
 
 
+@pytest.mark.parametrize("kind", ["input_dropout", "embedding_dropout", "weight_drop"])
+def test_each_kind_of_dropout_acts_in_training_and_not_in_eval_mode(kind: str) -> None:
+    model, tokens = make(**{kind: 0.5}), make_tokens()
+    exact = make().eval()
+    assert not torch.equal(model(tokens)[0], exact(tokens)[0])
+    assert torch.equal(model.eval()(tokens)[0], exact(tokens)[0])
+    tokens[0, 0] = VOCAB  # an unseen token is read in eval mode, where nothing is dropped
+    assert torch.equal(model(tokens)[0], exact(tokens)[0])
+
+
+def test_input_dropout_drops_the_same_numbers_of_the_embedding_at_all_time_steps() -> None:
+    model = make(embedding_dim=200, input_dropout=0.5)
+    seen = []
+    model.layers.register_forward_pre_hook(lambda module, args: seen.append(args[0] == 0))
+    model(make_tokens())
+    (dropped,) = seen  # (B, T, E)
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert 0.3 < dropped.double().mean() < 0.7
+
+
+def test_embedding_dropout_zeroes_a_tokens_whole_row_wherever_it_is_read_and_leaves_a_tied_head() -> None:
+    model, tokens = make(tie_weights=True, embedding_dropout=0.5), make_tokens()
+    seen = []
+    model.layers.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    logits, _ = model(tokens)
+    (read,) = seen  # (B, T, E)
+    table = model.embedding.weight
+    dropped = [token for token in tokens.unique().tolist() if not read[tokens == token].any()]
+    assert 0 < len(dropped) < len(tokens.unique())
+    for token in set(tokens.unique().tolist()) - set(dropped):
+        torch.testing.assert_close(read[tokens == token][0], table[token] * 2)
+    with torch.no_grad():
+        outputs, _ = model.layers(read)
+    torch.testing.assert_close(logits, outputs @ table.T + model.head.bias)
+
+
+def test_a_tied_head_of_another_size_is_the_table_after_a_projection() -> None:
+    model, tokens = make(**PROJECTED).eval(), make_tokens()
+    assert model.projection is not None
+    assert model.head.weight is model.embedding.weight
+    outputs, _ = model.read(tokens)
+    expected = outputs @ model.projection.weight.T @ model.embedding.weight.T + model.head.bias
+    torch.testing.assert_close(model(tokens)[0], expected)
+    untied = make(embedding_dim=5).num_parameters
+    assert model.num_parameters == untied - VOCAB * 6 + 5 * 6
+
+
+def test_tied_weights_of_equal_sizes_need_no_projection() -> None:
+    assert make(tie_weights=True).projection is None
+    assert not any("projection" in name for name in make(tie_weights=True).weights())
+
+
 def test_tied_weights_are_one_table_that_both_uses_teach() -> None:
     model = make(tie_weights=True)
     assert model.head.weight is model.embedding.weight
@@ -135,9 +193,10 @@ def test_tied_weights_are_one_table_that_both_uses_teach() -> None:
 
 
 @tied_or_not
-def test_a_fresh_model_is_about_as_unsure_as_one_can_be(tie_weights: bool) -> None:
+@pytest.mark.parametrize("hidden_size", [128, 256])
+def test_a_fresh_model_is_about_as_unsure_as_one_can_be(tie_weights: bool, hidden_size: int) -> None:
     torch.manual_seed(0)
-    config = ModelConfig(vocab_size=500, embedding_dim=128, hidden_size=128, tie_weights=tie_weights)
+    config = ModelConfig(vocab_size=500, embedding_dim=128, hidden_size=hidden_size, tie_weights=tie_weights)
     logits, _ = LanguageModel(config)(torch.randint(500, (4, 50)))
     loss = cross_entropy(logits.flatten(0, 1), torch.randint(500, (200,)))
     assert loss.item() == pytest.approx(np.log(500), abs=0.1)
@@ -154,8 +213,15 @@ def test_parameters_are_counted_as_the_formulas_say_and_tied_ones_once(
 
 
 @every_cell
-def test_bfloat16_arithmetic_keeps_float32_weights_and_gradients(cell: str) -> None:
-    model, tokens = make(cell), make_tokens()
+@pytest.mark.parametrize(
+    "options",
+    [{}, PROJECTED | {"residual": True, "layer_norm": True}],
+    ids=["plain", "projected, residual, normed"],
+)
+def test_bfloat16_arithmetic_keeps_float32_weights_and_gradients(
+    cell: str, options: dict[str, object]
+) -> None:
+    model, tokens = make(cell, **options), make_tokens()
     exact, _ = model(tokens)
     model.compute_dtype = torch.bfloat16
     logits, state = model(tokens, model.zero_state(BATCH))
@@ -199,6 +265,37 @@ def test_a_saved_model_comes_back_with_the_same_logits_and_rows(
     tokens[0, 0] = VOCAB
     assert torch.equal(loaded(tokens)[0], model(tokens)[0])
     assert (loaded.head.weight is loaded.embedding.weight) == tie_weights
+
+
+@every_cell
+@every_arrangement
+def test_a_model_of_any_arrangement_comes_back_with_the_same_logits(
+    tmp_path: Path, cell: str, options: dict[str, object]
+) -> None:
+    model, tokens = make(cell, **options).eval(), make_tokens()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    model.save_pretrained(tmp_path / "model")
+    loaded = LanguageModel.from_pretrained(tmp_path / "model")
+    assert loaded.config == model.config
+    assert torch.equal(loaded(tokens)[0], model(tokens)[0])
+
+
+@every_arrangement
+def test_weights_of_another_arrangement_are_refused_and_change_nothing(options: dict[str, object]) -> None:
+    for one, other in ((make(), make(**options)), (make(**options), make())):
+        before = one.weights()
+        with pytest.raises(RunError, match="not the weights of this model"):
+            one.load_weights(other.weights(), "runs/x")
+        assert all(np.array_equal(array, before[name]) for name, array in one.weights().items())
+
+
+@every_arrangement
+def test_more_rows_leave_the_rest_of_a_model_of_any_arrangement_as_it_was(options: dict[str, object]) -> None:
+    model, tokens = make(**options).eval(), make_tokens()
+    extended = model.with_rows(Rows(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS, [3, 9])))
+    torch.testing.assert_close(extended(tokens)[0][..., :VOCAB], model(tokens)[0])
 
 
 @tied_or_not

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from textgen.device import cpu_multiplies_bfloat16
 from textgen.errors import ConfigError
-from textgen.models.cells import CELLS, State, run_cell
+from textgen.models.cells import CELLS, State, run_cell, run_stack
 from textgen.models.recurrent import Recurrent, _pack
 
 BATCH, TIME, INPUT, HIDDEN = 3, 7, 5, 6
@@ -19,12 +19,16 @@ Run = Callable[[Recurrent, Tensor, State], tuple[Tensor, State]]
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_depth = pytest.mark.parametrize("num_layers", [1, 2, 3])
+ARRANGEMENTS = [{"residual": True}, {"layer_norm": True}, {"residual": True, "layer_norm": True}]
+every_arrangement = pytest.mark.parametrize("arrangement", ARRANGEMENTS, ids="+".join)
 
 
-def make(cell: str, num_layers: int = 1, dtype: torch.dtype = torch.float64) -> Recurrent:
+def make(
+    cell: str, num_layers: int = 1, dtype: torch.dtype = torch.float64, **arrangement: bool
+) -> Recurrent:
     """A stack with every weight and bias random: the biases' zeros would hide mistakes."""
     torch.manual_seed(1)
-    model = Recurrent(cell, INPUT, HIDDEN, num_layers).double()
+    model = Recurrent(cell, INPUT, HIDDEN, num_layers, **arrangement).double()
     for parameter in model.parameters():
         nn.init.uniform_(parameter, -0.6, 0.6)
     return model.to(dtype)
@@ -40,13 +44,9 @@ def make_input(model: Recurrent) -> tuple[Tensor, State]:
 
 
 def run_equations(model: Recurrent, x: Tensor, state: State) -> tuple[Tensor, State]:
-    """The stack by cells.py, layer by layer, step by step."""
-    ends = []
-    for layer in range(model.num_layers):
-        start = tuple(part[layer] for part in state)
-        x, end, _ = run_cell(model.cell, x, start, model.layer_weights(layer))
-        ends.append(end)
-    return x, tuple(torch.stack(parts) for parts in zip(*ends, strict=True))
+    """The stack by cells.py, step by step."""
+    out, last, _ = run_stack(model.cell, x, state, model.stack_weights())
+    return out, last
 
 
 def run_torch(model: Recurrent, x: Tensor, state: State) -> tuple[Tensor, State, list[Tensor]]:
@@ -97,6 +97,21 @@ def test_fast_layers_equal_the_equations_in_outputs_states_and_gradients(cell: s
 
 @every_cell
 @every_depth
+@every_arrangement
+def test_residual_and_normed_stacks_equal_the_equations_in_outputs_states_and_gradients(
+    cell: str, num_layers: int, arrangement: dict[str, bool]
+) -> None:
+    model = make(cell, num_layers, **arrangement)
+    x, state = make_input(model)
+    wrt = [x, *state, *model.parameters()]
+    out, last = model(x, state)
+    expected_out, expected_last = run_equations(model, x, state)
+    assert_close((out, *last), (expected_out, *expected_last))
+    assert_close(gradients(out, last, wrt), gradients(expected_out, expected_last, wrt))
+
+
+@every_cell
+@every_depth
 def test_fast_layers_equal_torch_nn_in_outputs_states_and_gradients(cell: str, num_layers: int) -> None:
     model = make(cell, num_layers)
     x, state = make_input(model)
@@ -126,6 +141,54 @@ def test_state_dicts_load_from_and_to_torch_nn(cell: str, num_layers: int) -> No
     ours.reset_parameters()
     theirs.load_state_dict(ours.state_dict())
     assert_close((ours(x)[0],), (theirs(x)[0],), tolerance=1e-6)
+
+
+@every_arrangement
+def test_a_residual_or_normed_stack_and_torch_nn_refuse_each_others_state_dicts(
+    arrangement: dict[str, bool],
+) -> None:
+    ours, theirs = make("gru", 2, torch.float32, **arrangement), nn.GRU(INPUT, HIDDEN, 2)
+    before = copy.deepcopy(ours.state_dict())
+    option = next(iter(arrangement))
+    with pytest.raises(ConfigError, match=f"of a stack with {option}=False, and this one has {option}=True"):
+        ours.load_state_dict(theirs.state_dict())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in ours.state_dict().items())
+    mark = {"residual": "residual_mark", "layer_norm": "norm_weight_l0"}[option]
+    with pytest.raises(RuntimeError, match=mark):
+        theirs.load_state_dict(ours.state_dict())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_state_dict_loads_into_its_own_arrangement_and_no_other(strict: bool) -> None:
+    everything = [{}, *ARRANGEMENTS]
+    for saved in everything:
+        source = make("lstm", 2, torch.float32, **saved)
+        for arrangement in everything:
+            target = nn.Sequential(Recurrent("lstm", INPUT, HIDDEN, 2, **arrangement))  # keys with a prefix
+            weights = nn.Sequential(source).state_dict()
+            if arrangement == saved:
+                target.load_state_dict(weights, strict=strict)
+                x = torch.randn(BATCH, TIME, INPUT)
+                assert torch.equal(target[0](x)[0], source(x)[0])
+            else:
+                with pytest.raises(ConfigError, match="of a stack with"):
+                    target.load_state_dict(weights, strict=strict)
+
+
+@every_arrangement
+def test_a_fresh_norm_has_scale_1_and_offset_0_and_the_other_weights_are_drawn_as_ever(
+    arrangement: dict[str, bool],
+) -> None:
+    torch.manual_seed(6)
+    plain = Recurrent("gru", INPUT, HIDDEN, 2)
+    torch.manual_seed(6)
+    stack = Recurrent("gru", INPUT, HIDDEN, 2, **arrangement).stack_weights()
+    assert len(stack.norms) == (2 if "layer_norm" in arrangement else 0)
+    for norm in stack.norms:
+        assert norm.weight.tolist() == [1] * HIDDEN
+        assert norm.bias.tolist() == [0] * HIDDEN
+    for layer in range(2):
+        assert all(map(torch.equal, stack.layers[layer], plain.layer_weights(layer)))
 
 
 @every_cell
@@ -203,6 +266,20 @@ def test_bfloat16_input_is_served_by_float32_weights_with_float32_gradients(cell
     assert_near(everything(model, torch.bfloat16, Recurrent.forward), expected, tolerance=0.05)
 
 
+@every_cell
+@every_arrangement
+def test_residual_and_normed_stacks_in_bfloat16_stay_near_the_equations(
+    cell: str, arrangement: dict[str, bool]
+) -> None:
+    expected = everything(make(cell, 2, **arrangement), torch.float64, run_equations)
+    model = make(cell, 2, torch.float32, **arrangement)
+    assert_near(everything(model, torch.bfloat16, Recurrent.forward), expected, tolerance=0.05)
+    x, state = make_input(model)
+    out, last = model(x.bfloat16(), state)
+    found = gradients(out, last, list(model.parameters()))
+    assert {gradient.dtype for gradient in found} == {torch.float32}
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_lstm_trains_on_the_fused_kernel_of_onednn(dtype: torch.dtype) -> None:
@@ -235,10 +312,11 @@ def test_packed_weights_are_the_same_numbers_in_one_block_of_memory() -> None:
 @every_cell
 @every_depth
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("arrangement", [{}, *ARRANGEMENTS], ids="+".join)
 def test_a_gpu_gives_what_the_equations_give(
-    cell: str, num_layers: int, dtype: torch.dtype, tolerance: float
+    cell: str, num_layers: int, dtype: torch.dtype, tolerance: float, arrangement: dict[str, bool]
 ) -> None:
-    model = make(cell, num_layers)
+    model = make(cell, num_layers, **arrangement)
     expected = everything(model, torch.float64, run_equations)
     # In eval mode, for cuDNN's own rule is that only a network in training has gradients.
     assert_near(everything(model.eval().cuda(), dtype, Recurrent.forward), expected, tolerance)
@@ -291,6 +369,53 @@ def test_dropout_acts_between_layers_and_only_in_training() -> None:
         exact.load_state_dict(model.state_dict())
         assert torch.equal(model(x)[0], exact(x)[0]) != acts
         assert torch.equal(model.eval()(x)[0], exact(x)[0])
+
+
+def test_dropout_acts_on_what_a_layer_reads_and_not_on_the_residual_sum() -> None:
+    model = make("rnn", 2, residual=True)
+    x, state = make_input(model)
+    first = run_cell("rnn", x, (state[0][0],), model.layer_weights(0))[0]
+    nothing = torch.zeros_like(first)
+    second = run_cell("rnn", nothing, (state[0][1],), model.layer_weights(1))[0]
+    model.dropout.register_forward_hook(lambda module, args, out: torch.zeros_like(out))
+    assert_close((model(x, state)[0],), (first + second,))
+
+
+@every_cell
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weight_drop_is_the_same_stack_with_some_recurrent_weights_zero_for_the_whole_call(
+    cell: str, dtype: torch.dtype
+) -> None:
+    model = Recurrent(cell, INPUT, HIDDEN, 2, weight_drop=0.4).double()
+    masked: list[Tensor] = []
+    model.weight_drop.register_forward_hook(lambda module, args, out: masked.append(out))
+    x, state = make_input(model)
+    out, last = model(x.to(dtype), state)
+    twin = Recurrent(cell, INPUT, HIDDEN, 2).double()
+    twin.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        for layer, weight in enumerate(masked):
+            twin.layer_weights(layer).weight_hh.copy_(weight)
+    expected = twin(x.to(dtype), state)
+    assert torch.equal(out, expected[0])
+    # The raw weight learns through what stays, scaled as it was; what is dropped gets nothing.
+    names = [name for name, _ in model.named_parameters()]
+    found = dict(zip(names, gradients(out, last, list(model.parameters())), strict=True))
+    through = dict(zip(names, gradients(*expected, list(twin.parameters())), strict=True))
+    for layer, weight in enumerate(masked):
+        kept = (weight != 0) / 0.6
+        assert 0 < kept.count_nonzero() < kept.numel()
+        name = f"weight_hh_l{layer}"
+        torch.testing.assert_close(found.pop(name), through[name] * kept)
+    assert all(torch.equal(gradient, through[name]) for name, gradient in found.items())
+
+
+def test_weight_drop_draws_anew_in_each_call_and_rests_in_eval_mode() -> None:
+    model, x = Recurrent("lstm", INPUT, HIDDEN, weight_drop=0.5), torch.randn(BATCH, TIME, INPUT)
+    assert not torch.equal(model(x)[0], model(x)[0])
+    exact = Recurrent("lstm", INPUT, HIDDEN)
+    exact.load_state_dict(model.state_dict())
+    assert torch.equal(model.eval()(x)[0], exact(x)[0])
 
 
 @every_cell

@@ -55,12 +55,30 @@ def test_tied_weights_make_the_embedding_as_wide_as_the_network() -> None:
     assert model.embedding_dim == 40
 
 
+def test_tied_weights_leave_an_embedding_whose_size_was_said() -> None:
+    options = TrainOptions(tie_weights=True, hidden_size=40, embedding_dim=16)
+    assert plan_model(options, vocab_size=65, train_tokens=10**6).embedding_dim == 16
+
+
+def test_residual_connections_get_the_second_layer_that_they_need() -> None:
+    assert plan_model(TrainOptions(residual=True), vocab_size=65, train_tokens=10**6).num_layers == 2
+    with pytest.raises(ConfigError, match="num_layers of 2 or more"):
+        plan_model(TrainOptions(residual=True, num_layers=1), vocab_size=65, train_tokens=10**6)
+
+
 def test_fine_tuning_keeps_the_network_and_may_change_its_dropout() -> None:
     source = ModelConfig(vocab_size=65, hidden_size=40, dropout=0.1)
     assert fine_tuning_model(TrainOptions(dropout=0.4), source, 70) == ModelConfig(
         vocab_size=70, hidden_size=40, dropout=0.4
     )
+    dropouts = {"input_dropout": 0.1, "embedding_dropout": 0.2, "weight_drop": 0.3}
+    same_network(TrainOptions(**dropouts), source, "old")
+    changed = fine_tuning_model(TrainOptions(**dropouts), source, 65)
+    assert changed == ModelConfig(vocab_size=65, hidden_size=40, dropout=0.1, **dropouts)
     same_network(TrainOptions(hidden_size=40), source, "old")
+    for structure in ("residual", "layer_norm", "tie_weights"):
+        with pytest.raises(ConfigError, match=structure):
+            same_network(TrainOptions(**{structure: True}), source, "old")
     with pytest.raises(ConfigError, match="hidden_size"):
         same_network(TrainOptions(hidden_size=41), source, "old")
 

@@ -8,19 +8,17 @@ G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from textgen.config import ModelConfig
 from textgen.errors import RunError
-from textgen.generation.layers import MEMORIES, Layer
+from textgen.generation.layers import MEMORIES
+from textgen.generation.stack import LAYER_WEIGHTS, NORM_WEIGHTS, RESIDUAL_MARK, State, build_stack
 from textgen.run import rows_of
 from textgen.text.rows import Rows
-
-State = tuple[np.ndarray, ...]
-"""What the network remembers, (L, B, H) per part: LSTM (h, c), GRU and RNN (h,)."""
 
 # Up to so many numbers (64 MB), what the first layer makes of each token is computed once and looked up.
 LARGEST_TABLE = 2**24
@@ -68,8 +66,12 @@ class NumpyEngine:
         self.rows = rows_of(weights)
         known = weights["embedding.weight"].astype(np.float32)  # (V, E)
         head = known if config.tie_weights else weights["head.weight"].astype(np.float32)  # (V, H)
+        if config.projects_to_tied_head:
+            head = head @ weights["projection.weight"].astype(
+                np.float32
+            )  # (V, E) to (V, H): one product a step
         head_bias = weights["head.bias"].astype(np.float32)  # (V,)
-        self._layers, first = _stack(config, weights, (head, head_bias))
+        self._stack, first = build_stack(config, weights, (head, head_bias))
         # A token that training never saw: the frequency-weighted mean of those that it did.
         embedding = np.vstack([known, self.rows.frequencies.astype(np.float32) @ known])  # (V + 1, E)
         self._first_input = _first_input(embedding, *first)
@@ -80,16 +82,14 @@ class NumpyEngine:
         batch_size, steps = prompt_ids.shape
         self._forget(batch_size)
         for begin in range(0, steps, READ_STEPS):
-            self._read(prompt_ids[:, begin : begin + READ_STEPS])
-        logits = self._memories[-1].above  # (B, V)
-        return logits.copy()
+            ids = prompt_ids[:, begin : begin + READ_STEPS]
+            projected = self._first_input(ids.T.reshape(-1))  # (T * B, G)
+            logits = self._stack.read(projected.reshape(-1, batch_size, projected.shape[1]), self._memories)
+        return logits
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each text (B,). Returns the next logits (B, V)."""
-        x = self._first_input(ids)
-        for memory in self._memories:
-            x = memory.step(x)
-        return x.copy()
+        return self._stack.step(self._first_input(ids), self._memories).copy()
 
     @property
     def state(self) -> State:
@@ -99,35 +99,11 @@ class NumpyEngine:
 
     @state.setter
     def state(self, state: State) -> None:
-        self._memories = [
-            layer.remember(tuple(part[number] for part in state)) for number, layer in enumerate(self._layers)
-        ]
+        self._memories = self._stack.remember(state)
 
     def _forget(self, batch_size: int) -> None:
         zeros = np.zeros((self.config.num_layers, batch_size, self.config.hidden_size), np.float32)
         self.state = (zeros,) * MEMORIES[self.config.cell].num_states
-
-    def _read(self, ids: np.ndarray) -> None:
-        """Read (B, T) from the present state, layer after layer, with one input product for all steps."""
-        batch_size, steps = ids.shape
-        projected = self._first_input(ids.T.reshape(-1))  # (T * B, G)
-        for layer, memory in zip(self._layers, self._memories, strict=True):
-            hidden = layer.read(projected.reshape(steps, batch_size, -1), memory)  # (T, B, H)
-            if layer is not self._layers[-1]:
-                projected = layer.project(hidden.reshape(steps * batch_size, -1))
-
-
-def _stack(
-    config: ModelConfig, weights: Mapping[str, np.ndarray], head: tuple[np.ndarray, np.ndarray]
-) -> tuple[list[Layer], tuple[np.ndarray, np.ndarray]]:
-    """The layers from first to last, and the weight (G, E) and bias (G,) for the first one's input."""
-    layers: list[Layer] = []
-    above = head
-    for number in reversed(range(config.num_layers)):
-        layer_weights = [weights[f"layers.{name}_l{number}"] for name in _LAYER_WEIGHTS]
-        layers.insert(0, Layer(config.cell, layer_weights, above))
-        above = Layer.input_weights(config.cell, layer_weights)
-    return layers, above
 
 
 def _first_input(
@@ -152,9 +128,6 @@ def _first_input(
     return look_up
 
 
-_LAYER_WEIGHTS: Sequence[str] = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-
-
 def _check_weights(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
     """Raises RunError unless names and shapes are those of the network that the config describes."""
     V, E, H = config.vocab_size, config.embedding_dim, config.hidden_size
@@ -163,10 +136,17 @@ def _check_weights(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> No
     expected["embedding.weight"] = (V, E)
     if not config.tie_weights:
         expected["head.weight"] = (V, H)
+    if config.projects_to_tied_head:
+        expected["projection.weight"] = (E, H)
+    if config.residual:
+        expected[f"layers.{RESIDUAL_MARK}"] = (1,)
     for layer in range(config.num_layers):
-        shapes = (G, H if layer else E), (G, H), (G,), (G,)
-        names = (f"layers.{name}_l{layer}" for name in _LAYER_WEIGHTS)
-        expected |= zip(names, shapes, strict=True)
+        shapes = [(G, H if layer else E), (G, H), (G,), (G,)]
+        expected |= {
+            f"layers.{name}_l{layer}": shape for name, shape in zip(LAYER_WEIGHTS, shapes, strict=True)
+        }
+        if config.layer_norm:
+            expected |= {f"layers.{name}_l{layer}": (H,) for name in NORM_WEIGHTS}
     found = {name: array.shape for name, array in weights.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:

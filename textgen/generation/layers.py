@@ -50,6 +50,8 @@ class Layer:
         rows[: self.num_used, self.hidden_size] = np.concatenate([beside_hidden, bias])
         self.matrix = rows.T  # (K, N)
         self.own = self.matrix[:, : self.num_own]  # (K, G)
+        self.above = self.matrix[: self.hidden_size, self.num_own : self.num_used]  # (H, A)
+        self.above_bias = self.matrix[self.hidden_size, self.num_own : self.num_used]  # (A,)
 
     @staticmethod
     def input_weights(cell: str, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -63,21 +65,23 @@ class Layer:
         return self.memory_type(self, state)
 
     def read(self, projected: np.ndarray, memory: Memory) -> np.ndarray:
-        """Go T >= 1 steps with what the inputs contribute to the gates (T, B, G). Returns all h (T, B, H)."""
+        """Go T >= 1 steps with what the inputs contribute to the gates (T, B, G). Returns all h (T, B, H).
+
+        The memory is ready for a step then, but for what it contributes above.
+        """
         steps, batch_size, _ = projected.shape
         hidden = np.empty((steps, batch_size, self.hidden_size), np.float32)
         for row, step in zip(hidden, projected, strict=True):
             memory.advance(step)
             row[:] = memory.hidden
             np.matmul(memory.padded, self.own, out=memory.own)
-        np.dot(memory.padded, self.matrix, out=memory.product)
         return hidden
 
     def project(self, hidden: np.ndarray) -> np.ndarray:
         """What hidden states (N, H) contribute above: (N, A), biases included."""
-        above = self.matrix[:, self.num_own : self.num_used]  # (K, A)
-        projected: np.ndarray = np.dot(hidden, above[: self.hidden_size])
-        projected += above[self.hidden_size]
+        # np.dot would copy the weights first, which are a part of the rows of the matrix.
+        projected: np.ndarray = np.matmul(hidden, self.above)
+        projected += self.above_bias
         return projected
 
 

@@ -109,11 +109,14 @@ def fast_engine(
 ) -> NumpyEngine:
     """The engine of a network: at its own pace if the network is wide, else on one thread for good.
 
+    So is one with residual connections or layer norm, whose products are not in whole blocks (layers.py).
+
     Raises RunError as NumpyEngine.
     """
     own = len(MEMORIES[config.cell].order) * config.hidden_size  # rows, as in layers.py
     above = config.vocab_size if config.num_layers == 1 else max(own, config.vocab_size)
-    if (own + above) * config.hidden_size >= WIDE:
+    plain = not (config.residual or config.layer_norm)
+    if plain and (own + above) * config.hidden_size >= WIDE:
         return PacedEngine(config, weights, set_threads)
     set_threads(1)
     return NumpyEngine(config, weights)

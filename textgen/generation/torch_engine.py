@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from textgen.generation.engines import READ_STEPS, State
-from textgen.models.cells import find_cell
+from textgen.generation.engines import READ_STEPS
+from textgen.generation.stack import State
+from textgen.models.cells import stack_step, stacked_states
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
 
@@ -52,15 +52,9 @@ class TorchEngine:
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each text (B,). Returns the next logits (B, V)."""
         layers = self.model.layers
-        step = find_cell(layers.cell).step
-        x = self._embed(ids)  # (B, E), then (B, H)
-        states = []
-        for layer in range(layers.num_layers):
-            state = tuple(part[layer] for part in self._state)  # (B, H) each
-            states.append(step(x, state, layers.layer_weights(layer)).state)
-            x = states[-1][0]
-        self._state = tuple(torch.stack(part) for part in zip(*states, strict=True))
-        return self._logits(x)
+        hidden, steps = stack_step(layers.cell, self._embed(ids), self._state, layers.stack_weights())
+        self._state = stacked_states(steps)
+        return self._logits(hidden)
 
     @property
     def state(self) -> State:
@@ -85,8 +79,7 @@ class TorchEngine:
 
     def _logits(self, hidden: Tensor) -> np.ndarray:
         """(B, H) -> (B, V)"""
-        head = self.model.head
-        logits: np.ndarray = linear(hidden, head.weight, head.bias).float().cpu().numpy()
+        logits: np.ndarray = self.model.logits(hidden.unsqueeze(1))[:, 0].float().cpu().numpy()
         return logits
 
 

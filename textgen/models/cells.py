@@ -1,8 +1,8 @@
-"""LSTM, GRU and the plain tanh RNN as their equations, one time step each, with the gates by name.
+"""LSTM, GRU and the plain tanh RNN as their equations, one time step each, with the gates by name; stacks.
 
 This is the definition that the fast twin, recurrent.py, is tested against, and what shows the gates.
 
-Shapes: B batch, T time, E input_size, H hidden_size, G gates (LSTM 4, GRU 3, RNN 1).
+Shapes: B batch, T time, E input_size, H hidden_size, L num_layers, G gates (LSTM 4, GRU 3, RNN 1).
 Equations: W, b are weight_ih, bias_ih; U, c are weight_hh, bias_hh; * is elementwise, s the logistic sigmoid.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from textgen.config import unknown_name
+from textgen.config import LAYER_NORM_EPSILON, unknown_name
 from textgen.errors import ConfigError
 
 State = tuple[Tensor, ...]
@@ -33,6 +33,21 @@ class CellWeights(NamedTuple):
     weight_hh: Tensor  # (G*H, H)  from the last hidden state
     bias_ih: Tensor  # (G*H,)
     bias_hh: Tensor  # (G*H,)  only the GRU's new gate can tell it from the first bias
+
+
+class NormWeights(NamedTuple):
+    """What layer norm multiplies each unit by and adds to it, (H,) each."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class StackWeights(NamedTuple):
+    """The weights of a stack of layers, and how each layer's output reaches what lies above it."""
+
+    layers: Sequence[CellWeights]  # L, from the first up
+    norms: Sequence[NormWeights] = ()  # L, each for what is read above that layer; or none
+    residual: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +179,64 @@ def run_cell(cell: str, x: Tensor, state: State, weights: CellWeights) -> tuple[
         state = steps[-1].state
     sequence = _over_time(steps)
     return sequence.state[0], state, sequence
+
+
+def layer_norm(x: Tensor, norm: NormWeights) -> Tensor:
+    """Bring the units of x (..., H) to mean 0 and variance 1, then to a learnt scale and offset of their own.
+
+    Ba, Kiros & Hinton, "Layer normalization", 2016.
+    """
+    centred = x - x.mean(dim=-1, keepdim=True)
+    variance = centred.square().mean(dim=-1, keepdim=True)
+    return centred / torch.sqrt(variance + LAYER_NORM_EPSILON) * norm.weight + norm.bias
+
+
+def stack_step(cell: str, x: Tensor, state: State, stack: StackWeights) -> tuple[Tensor, list[Step]]:
+    """Read one input x (B, E) with a stack of layers that remembers state, (L, B, H) per part.
+
+        s_1 = cell_1(x)
+        s_l = cell_l(r_{l-1})               or, residual, s_{l-1} + cell_l(r_{l-1})
+        r_l = s_l                           or, with layer norm, norm_l(s_l)
+
+    Returns r_L (B, H), what the head reads, and the L steps. A residual sum runs past all norms (pre-norm):
+    it is normalised for whoever reads it, never itself, so that a gradient comes down it unchanged. It begins
+    above the first layer, whose input may have another size.
+
+    Residual: He, Zhang, Ren & Sun, "Deep residual learning for image recognition", 2016; between LSTM layers
+    Wu et al., "Google's neural machine translation system", 2016. Raises ConfigError for an unknown cell.
+    """
+    step = find_cell(cell).step
+    steps: list[Step] = []
+    read = stream = x
+    for layer, weights in enumerate(stack.layers):
+        steps.append(step(read, tuple(part[layer] for part in state), weights))
+        hidden = steps[-1].state[0]  # (B, H)
+        stream = stream + hidden if stack.residual and layer > 0 else hidden
+        read = layer_norm(stream, stack.norms[layer]) if stack.norms else stream
+    return read, steps
+
+
+def run_stack(cell: str, x: Tensor, state: State, stack: StackWeights) -> tuple[Tensor, State, list[Step]]:
+    """Read a sequence x (B, T, E), T >= 1, with a stack of layers from state, (L, B, H) per part.
+
+    Returns what the head reads after each step (B, T, H), the last state, (L, B, H) per part, and for each
+    layer all its steps as one: states and gates are (B, T, H) in it.
+
+    Raises ConfigError for an unknown cell.
+    """
+    outputs: list[Tensor] = []  # T of (B, H)
+    by_time: list[list[Step]] = []  # T times L
+    for x_t in x.unbind(dim=1):  # (B, E)
+        output, steps = stack_step(cell, x_t, state, stack)
+        state = stacked_states(steps)
+        outputs.append(output)
+        by_time.append(steps)
+    return torch.stack(outputs, dim=1), state, [_over_time(layer) for layer in zip(*by_time, strict=True)]
+
+
+def stacked_states(steps: Sequence[Step]) -> State:
+    """The states that L layers' steps ended in, as one: (L, B, H) per part."""
+    return tuple(torch.stack(parts) for parts in zip(*(step.state for step in steps), strict=True))
 
 
 def _over_time(steps: Sequence[Step]) -> Step:

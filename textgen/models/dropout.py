@@ -1,23 +1,21 @@
-"""Dropout for sequences."""
+"""Dropout for sequences: of units, of whole embeddings, of weights.
+
+Each draws its mask from torch's global generator, once a call, and scales what stays by 1 / (1 - p), so that
+eval mode, where it is the identity, sees the same mean. With p = 0 nothing is drawn.
+
+Shapes: B batch, T time, H units, V vocab_size, E embedding_dim.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from textgen.errors import ConfigError
 
 
-class LockedDropout(nn.Module):
-    """Drop the same units at every time step: one mask (B, 1, H) a call, from torch's global generator.
-
-    With a fresh mask per step every unit gets through now and then, and a recurrent layer can add that up
-    over time. The units that stay are scaled by 1 / (1 - p), so that eval mode, where this is the identity,
-    sees the same mean.
-
-    Gal & Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016.
-
-    Raises ConfigError unless 0 <= p < 1.
-    """
+class _Dropout(nn.Module):
+    """What all of them share. Raises ConfigError unless 0 <= p < 1."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -25,13 +23,65 @@ class LockedDropout(nn.Module):
             raise ConfigError(f"dropout={p!r}: must be at least 0 and below 1")
         self.p = p
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H) -> (B, T, H)."""
-        if not self.training or self.p == 0:
-            return x
-        mask = x.new_empty(x.shape[0], 1, x.shape[2]).bernoulli_(1 - self.p)  # (B, 1, H)
-        return x * mask.div_(1 - self.p)
+    @property
+    def acts(self) -> bool:
+        """Whether anything is dropped: in training, and where p is above 0."""
+        return self.training and self.p > 0
 
     def extra_repr(self) -> str:
         """What print(model) shows."""
         return f"p={self.p}"
+
+
+class LockedDropout(_Dropout):
+    """Drop the same units at every time step: one mask (B, 1, H).
+
+    With a fresh mask per step every unit gets through now and then, and a recurrent layer can add that up
+    over time.
+
+    Gal & Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H) -> (B, T, H)."""
+        if not self.acts:
+            return x
+        mask = x.new_empty(x.shape[0], 1, x.shape[2]).bernoulli_(1 - self.p)  # (B, 1, H)
+        return x * mask.div_(1 - self.p)
+
+
+class EmbeddingDropout(_Dropout):
+    """Drop whole tokens of the vocabulary: one mask (V, 1) over the rows of the embedding.
+
+    A token that is dropped reads as zeros wherever it stands, in all texts of the call, so that the network
+    learns to do without any one word. The table's other use, as a tied head, is left alone.
+
+    Gal & Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016.
+    """
+
+    def forward(self, embedded: Tensor, tokens: Tensor, vocab_size: int) -> Tensor:
+        """Embeddings (..., E) of tokens (...), rows below vocab_size -> (..., E)."""
+        if not self.acts:
+            return embedded
+        mask = embedded.new_empty(vocab_size, 1).bernoulli_(1 - self.p).div_(1 - self.p)  # (V, 1)
+        # Where the tokens are, not over the table: a large vocabulary has more rows than a window has tokens.
+        return embedded * mask[tokens]
+
+
+class WeightDrop(_Dropout):
+    """Drop single recurrent weights (DropConnect), the same ones at all time steps and in all texts.
+
+    No unit's past is dropped as a whole, so that a state can still be carried over long distances.
+
+    Wan, Zeiler, Zhang, LeCun & Fergus, "Regularization of neural networks using DropConnect", 2013; on
+    recurrent weights Merity, Keskar & Socher, "Regularizing and optimizing LSTM language models", 2018.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """(G*H, H) -> (G*H, H); a gradient passes to the weights that stay."""
+        if not self.acts:
+            return weight
+        # Uniform numbers to compare cost torch a third of bernoulli_, which draws in float64: for a matrix
+        # that is drawn for every window it shows.
+        mask = torch.rand_like(weight, requires_grad=False).ge_(self.p).div_(1 - self.p)
+        return weight * mask

@@ -17,7 +17,7 @@ from torch.nn.functional import embedding
 from textgen.config import ModelConfig
 from textgen.errors import ConfigError, RunError
 from textgen.models.cells import State
-from textgen.models.dropout import LockedDropout
+from textgen.models.dropout import EmbeddingDropout, LockedDropout
 from textgen.models.products import linear
 from textgen.models.recurrent import Recurrent
 from textgen.run import load_model, save_model
@@ -26,6 +26,10 @@ from textgen.text.rows import Rows
 
 class LanguageModel(nn.Module):
     """Embedding, recurrent stack and head: forward(tokens, state) -> (logits, state).
+
+    With tie_weights the head is the embedding's table; where H is not E, a projection comes before it (Press
+    & Wolf, "Using the output embedding to improve language models", 2017; Inan, Khosravi & Socher, "Tying
+    word vectors and word classifiers", 2017).
 
     Its tokens are rows: 0..V-1 for the tokens that training saw, and V for any other. `rows` says which token
     ids they stand for and how often training saw each; None: row and token id are the same, all equally
@@ -51,15 +55,28 @@ class LanguageModel(nn.Module):
         self.register_buffer("token_ids", torch.from_numpy(rows.token_ids.astype(np.int64)))
         self.register_buffer("token_counts", torch.from_numpy(rows.counts.astype(np.int64)))
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
+        self.embedding_dropout = EmbeddingDropout(config.embedding_dropout)
+        self.input_dropout = LockedDropout(config.input_dropout)
         self.layers = Recurrent(
-            config.cell, config.embedding_dim, config.hidden_size, config.num_layers, config.dropout
+            config.cell,
+            config.embedding_dim,
+            config.hidden_size,
+            config.num_layers,
+            config.dropout,
+            weight_drop=config.weight_drop,
+            residual=config.residual,
+            layer_norm=config.layer_norm,
         )
         self.dropout = LockedDropout(config.dropout)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size)
+        self.projection: nn.Linear | None = None
+        if config.projects_to_tied_head:
+            self.projection = nn.Linear(config.hidden_size, config.embedding_dim, bias=False)
+        columns = config.embedding_dim if config.tie_weights else config.hidden_size
+        self.head = nn.Linear(columns, config.vocab_size)
         if config.tie_weights:
             # An embedding starts well with numbers around 1, a head, whose logits should be near 0, around
-            # hidden_size**-0.5. One table for both starts at their geometric mean.
-            nn.init.normal_(self.embedding.weight, std=config.hidden_size**-0.25)
+            # embedding_dim**-0.5. One table for both starts at their geometric mean.
+            nn.init.normal_(self.embedding.weight, std=config.embedding_dim**-0.25)
             self.head.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -79,20 +96,24 @@ class LanguageModel(nn.Module):
         """
         # In memory time comes first throughout, as in the recurrent layers, so that nothing is rearranged.
         x = self._embed(tokens.t()).to(self.compute_dtype).transpose(0, 1)  # (B, T, E)
-        outputs, state = self.layers(x, state)
+        outputs, state = self.layers(self.input_dropout(x), state)
         return outputs, state
 
     def logits(self, outputs: Tensor) -> Tensor:
         """The head alone: (B, T, H) -> (B, T, V)."""
-        weight, bias = self.head.weight.to(outputs.dtype), self.head.bias.to(outputs.dtype)  # (V, H), (V,)
-        return linear(outputs.transpose(0, 1), weight, bias).transpose(0, 1)
+        x = outputs.transpose(0, 1)  # (T, B, H)
+        if self.projection is not None:
+            x = linear(x, self.projection.weight.to(x.dtype))  # (T, B, E)
+        weight, bias = self.head.weight.to(x.dtype), self.head.bias.to(x.dtype)  # (V, H or E), (V,)
+        return linear(x, weight, bias).transpose(0, 1)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         """(T, B) -> (T, B, E)."""
         table = self.embedding.weight  # (V, E)
         if self.training:
             # Every training token has a row, so the mean below is not paid for in each step.
-            return embedding(tokens, table)
+            embedded: Tensor = self.embedding_dropout(embedding(tokens, table), tokens, len(table))
+            return embedded
         unseen = tokens == self.config.vocab_size
         seen = embedding(tokens.masked_fill(unseen, 0), table)
         return torch.where(unseen.unsqueeze(-1), self._mean_row(table), seen)
@@ -138,7 +159,7 @@ class LanguageModel(nn.Module):
         return model.train(self.training)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """A copy of the state dict as arrays: weights in float32, tied ones once, and the rows in int64."""
+        """A copy of the state dict as arrays: weights in float32, tied ones once; rows in int64."""
         state_dict = self.state_dict()
         if self.config.tie_weights:
             del state_dict["head.weight"]

@@ -5,27 +5,49 @@ Shapes: B batch, T time, E input_size, H hidden_size, L num_layers, G gates (LST
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from textgen.config import LAYER_NORM_EPSILON
 from textgen.errors import ConfigError
-from textgen.models.cells import CellWeights, State, find_cell
-from textgen.models.dropout import LockedDropout
+from textgen.models.cells import CellWeights, NormWeights, StackWeights, State, find_cell
+from textgen.models.dropout import LockedDropout, WeightDrop
 from textgen.models.gru import gru_pass
+
+_NORM_NAMES = "norm_weight", "norm_bias"
+_RESIDUAL_MARK = "residual_mark"
 
 
 class Recurrent(nn.Module):
     """A stack of recurrent layers: forward(x, state) -> (outputs, state).
 
     Parameters have the names, shapes and gate order of torch.nn.LSTM, GRU and RNN: state dicts load both
-    ways. The state is a value: given, returned, never kept here and never edited in place. `dropout` acts
-    between the layers, with one mask for all time steps.
+    ways. The state is a value: given, returned, never kept here and never edited in place.
 
-    Raises ConfigError for an unknown cell, a size below 1 or a dropout outside [0, 1).
+    `dropout` acts on what each layer reads from the one below, with one mask for all time steps;
+    `weight_drop` on the recurrent weights. `residual` adds what lies below to each layer's output, from the
+    second layer on; `layer_norm` normalises what is read above each layer: by the next one, before the
+    dropout, and by the head. cells.stack_step has the equations. torch.nn has neither of the last two, so
+    that the state dicts of such stacks load only here.
+
+    Raises ConfigError for an unknown cell, a size below 1, a dropout outside [0, 1), and for a state dict of
+    another arrangement.
     """
 
     def __init__(
-        self, cell: str, input_size: int, hidden_size: int, num_layers: int = 1, dropout: float = 0.0
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        *,
+        weight_drop: float = 0.0,
+        residual: bool = False,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
@@ -38,13 +60,22 @@ class Recurrent(nn.Module):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
+        self.residual = residual
+        self.layer_norm = layer_norm
         self.dropout = LockedDropout(dropout)
+        self.weight_drop = WeightDrop(weight_drop)
         for layer in range(num_layers):
             columns = input_size if layer == 0 else hidden_size
             rows = self.num_gates * hidden_size
             shapes = ((rows, columns), (rows, hidden_size), (rows,), (rows,))
             for name, shape in zip(CellWeights._fields, shapes, strict=True):
                 self.register_parameter(f"{name}_l{layer}", nn.Parameter(torch.empty(shape)))
+            if layer_norm:
+                for name in _NORM_NAMES:
+                    self.register_parameter(f"{name}_l{layer}", nn.Parameter(torch.empty(hidden_size)))
+        if residual:
+            # The weights are those of a plain stack in name and shape; this says that they are not its.
+            self.register_buffer(_RESIDUAL_MARK, torch.ones(1, dtype=torch.uint8))
         self.reset_parameters()
 
     @torch.no_grad()
@@ -54,7 +85,7 @@ class Recurrent(nn.Module):
         Input weights are Glorot uniform (Glorot & Bengio 2010). Recurrent weights are orthogonal, so that
         applying them again and again neither shrinks nor grows what is remembered (Saxe et al. 2014). Biases
         are 0, but an LSTM's forget gate starts at 1: open, until training learns what to forget (Jozefowicz
-        et al. 2015).
+        et al. 2015). Layer norm starts with scale 1 and offset 0.
         """
         for layer in range(self.num_layers):
             weights = self.layer_weights(layer)
@@ -67,10 +98,23 @@ class Recurrent(nn.Module):
             if self.cell == "lstm":
                 forget = slice(self.hidden_size, 2 * self.hidden_size)
                 weights.bias_ih[forget] = 1.0  # and 0 in bias_hh, for the gate adds both
+            if self.layer_norm:
+                norm = self._norm_weights(layer)
+                norm.weight.fill_(1)
+                norm.bias.zero_()
 
     def layer_weights(self, layer: int) -> CellWeights:
         """The parameters of one layer, as the equations of cells.py take them."""
         return CellWeights(*(self.get_parameter(f"{name}_l{layer}") for name in CellWeights._fields))
+
+    def _norm_weights(self, layer: int) -> NormWeights:
+        return NormWeights(*(self.get_parameter(f"{name}_l{layer}") for name in _NORM_NAMES))
+
+    def stack_weights(self) -> StackWeights:
+        """All parameters, as the equations of cells.py take them."""
+        layers = range(self.num_layers)
+        norms = [self._norm_weights(layer) for layer in layers] if self.layer_norm else ()
+        return StackWeights([self.layer_weights(layer) for layer in layers], norms, self.residual)
 
     def zero_state(
         self, batch_size: int, dtype: torch.dtype | None = None, device: torch.device | None = None
@@ -83,7 +127,8 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Read x (B, T, E), T >= 1, from state, (L, B, H) per part; None is the zero state.
 
-        Returns the last layer's hidden states (B, T, H) and the state after the last step. The arithmetic and
+        Returns what is read above the last layer (B, T, H): its hidden states, or with residual the sum, with
+        layer_norm normalised; and the state after the last step. The arithmetic and
         both results are in x.dtype: weights and state of another type are cast to it, so float32 weights can
         serve a bfloat16 x, and their gradients are float32.
 
@@ -93,16 +138,27 @@ class Recurrent(nn.Module):
             state = self.zero_state(len(x), x.dtype, x.device)
         self._check_shapes(x, state)
         ends: list[State] = []  # the last state of each layer, (1, B, H) per part
+        read = stream = x
         for layer in range(self.num_layers):
             if layer > 0:
-                x = self.dropout(x)
+                read = self.dropout(read)
             start = tuple(part[layer : layer + 1].to(x.dtype) for part in state)  # (1, B, H) per part
-            x, end = self._run_layer(layer, x, start)  # (B, T, H)
+            hidden, end = self._run_layer(layer, read, start)  # (B, T, H)
             ends.append(end)
-        return x, tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
+            stream = stream + hidden if self.residual and layer > 0 else hidden
+            read = self._normalise(layer, stream) if self.layer_norm else stream
+        return read, tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
+
+    def _normalise(self, layer: int, stream: Tensor) -> Tensor:
+        weight, bias = (parameter.to(stream.dtype) for parameter in self._norm_weights(layer))
+        # Time first, as the layers leave it in memory: the kernel would copy what lies otherwise.
+        by_time = stream.transpose(0, 1)  # (T, B, H)
+        size = (self.hidden_size,)
+        return nn.functional.layer_norm(by_time, size, weight, bias, LAYER_NORM_EPSILON).transpose(0, 1)
 
     def _run_layer(self, layer: int, x: Tensor, state: State) -> tuple[Tensor, State]:
-        weights = _cast_weights(self.layer_weights(layer), x)
+        raw = self.layer_weights(layer)
+        weights = _cast_weights(raw._replace(weight_hh=self.weight_drop(raw.weight_hh)), x)
         # torch's `train` keeps what the backward pass needs. It is not self.training: gradients of a model in
         # eval mode are wanted too, and the dropout that torch means by it is ours, outside.
         train = torch.is_grad_enabled()
@@ -131,9 +187,25 @@ class Recurrent(nn.Module):
                     f"expected (num_layers, batch, hidden_size) = {expected} for x of shape {tuple(x.shape)}"
                 )
 
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        # torch calls this for every module that a state dict is loaded into.
+        if f"{prefix}weight_ih_l0" in state_dict:
+            marks = {"residual": _RESIDUAL_MARK, "layer_norm": f"{_NORM_NAMES[0]}_l0"}
+            for option, mark in marks.items():
+                here, there = getattr(self, option), prefix + mark in state_dict
+                if here != there:
+                    raise ConfigError(
+                        f"these weights are of a stack with {option}={there}, and this one has "
+                        f"{option}={here}: it would compute something else (torch.nn has neither option)"
+                    )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def extra_repr(self) -> str:
         """What print(model) shows."""
-        return f"{self.cell}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
+        arrangement = "".join(f", {name}=True" for name in ("residual", "layer_norm") if getattr(self, name))
+        return (
+            f"{self.cell}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}{arrangement}"
+        )
 
 
 def _cast_weights(weights: CellWeights, x: Tensor) -> list[Tensor]:

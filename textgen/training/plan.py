@@ -19,6 +19,8 @@ from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE
 DEFAULT_MINUTES = 2.0
 # Weights that know a language already are to be changed, not made: a peak as for new ones undoes them first.
 FINE_TUNING_LEARNING_RATE = 2e-3
+# What may change when another run's network goes on training: what is dropped, which is no part of it.
+DROPOUTS = "dropout", "input_dropout", "embedding_dropout", "weight_drop"
 EVAL_SHARE = 0.05  # of the budget goes into validation during training
 # What reading a token costs of training on it, forward only and without a graph, where it is not measured: a
 # backward pass is about two forward ones.
@@ -70,7 +72,7 @@ def plan_model(options: TrainOptions, *, vocab_size: int, train_tokens: int) -> 
     sizes = table(train_tokens, options.minutes or DEFAULT_MINUTES, device)
     chosen: dict[str, Any] = {
         "hidden_size": sizes.hidden_size,
-        "num_layers": sizes.num_layers,
+        "num_layers": max(2, sizes.num_layers) if options.residual else sizes.num_layers,
         "dropout": sizes.dropout,
     } | options.said(ModelConfig)
     tied = chosen.get("tie_weights", False)
@@ -138,7 +140,7 @@ def plan_data(options: TrainOptions) -> DataConfig:
 def same_network(options: TrainOptions, source: ModelConfig, source_path: str) -> None:
     """Refuse, for --from, an option that the other run's network has fixed otherwise. Raises ConfigError."""
     for name, value in options.said(ModelConfig).items():
-        if name not in ("dropout", "vocab_size") and value != getattr(source, name):
+        if name not in (*DROPOUTS, "vocab_size") and value != getattr(source, name):
             raise ConfigError(
                 f"{name}={value!r} does not fit --from {source_path}, whose network has "
                 f"{getattr(source, name)!r}. Leave the option out."
@@ -146,6 +148,6 @@ def same_network(options: TrainOptions, source: ModelConfig, source_path: str) -
 
 
 def fine_tuning_model(options: TrainOptions, source: ModelConfig, vocab_size: int) -> ModelConfig:
-    """The other run's network with rows for the new text, and the user's dropout if one was said."""
-    dropout = source.dropout if options.dropout is None else options.dropout
-    return dataclasses.replace(source, vocab_size=vocab_size, dropout=dropout)
+    """The other run's network with rows for the new text, and the user's dropouts where they were said."""
+    said = {name: value for name, value in options.said(ModelConfig).items() if name in DROPOUTS}
+    return dataclasses.replace(source, vocab_size=vocab_size, **said)
