@@ -86,6 +86,11 @@ def table(comparisons: Sequence[Comparison]) -> list[str]:
         rows.append(
             (each.case, each.against, each.unit, plain(each.ours), plain(each.theirs), figure, goal, met)
         )
+    return markdown(rows)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells, the first of them headings, as the lines of a Markdown table."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
