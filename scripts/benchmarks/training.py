@@ -243,7 +243,7 @@ def _threads(size: int, name: str, rounds: int) -> Comparison:
     """The number of threads that a new run would choose against the better of one and all."""
     model = LanguageModel(ModelConfig(vocab_size=65, embedding_dim=EMBEDDING_DIM, hidden_size=size))
     model.compute_dtype = torch_dtype(SHORT)
-    chosen = fastest_threads(model, batch_size=32, seq_len=64)
+    chosen = fastest_threads(model, batch_size=32, seq_len=64).number
     layers = Recurrent("lstm", EMBEDDING_DIM, size).to(torch_dtype(SHORT))
 
     def on(threads: int) -> Callable[[], None]:

@@ -14,8 +14,18 @@ from textgen.training.plan import (
     plan_model,
     plan_training,
     same_network,
-    table,
 )
+from textgen.training.recipe import Recipe
+
+RECIPE = Recipe(hidden_size=96, num_layers=1, dropout=0.3, learning_rate=5e-3, weight_decay=0.02)
+
+
+def test_what_was_not_said_is_the_recipes() -> None:
+    options = TrainOptions(steps=7, device="cpu")
+    model = plan_model(options, RECIPE, vocab_size=65)
+    assert (model.hidden_size, model.num_layers, model.dropout) == (96, 1, 0.3)
+    training = plan_training(options, RECIPE, model=model, train_tokens=10**6)
+    assert (training.learning_rate, training.weight_decay) == (5e-3, 0.02)
 
 
 def test_evaluation_keeps_within_its_share_of_the_budget() -> None:
@@ -31,39 +41,31 @@ def test_evaluation_reads_no_more_than_there_is_and_no_less_than_measures_someth
     assert eval_tokens(10, 0.4, 10, val_tokens=50) == 50
 
 
-def test_little_text_gets_a_smaller_network_or_more_dropout() -> None:
-    sizes = [table(tokens, minutes=2, device="cpu") for tokens in (2_000, 50_000, 250_000, 1_000_000)]
-    assert [size.hidden_size for size in sizes] == sorted(size.hidden_size for size in sizes)
-    assert sizes[2].dropout > sizes[3].dropout
-    assert table(10**6, minutes=2, device="cuda").hidden_size > sizes[3].hidden_size
-    assert table(10**6, minutes=10, device="cpu").num_layers > sizes[3].num_layers
-
-
-def test_what_was_said_wins_over_the_table() -> None:
+def test_what_was_said_wins_over_the_recipe() -> None:
     options = TrainOptions(
         hidden_size=48, dropout=0.11, learning_rate=0.5, batch_size=3, threads=2, steps=7, device="cpu"
     )
-    model = plan_model(options, vocab_size=65, train_tokens=10**6)
+    model = plan_model(options, RECIPE, vocab_size=65)
     assert (model.hidden_size, model.dropout, model.vocab_size) == (48, 0.11, 65)
-    training = plan_training(options, model=model, train_tokens=10**6)
+    training = plan_training(options, RECIPE, model=model, train_tokens=10**6)
     assert (training.learning_rate, training.batch_size, training.threads, training.steps) == (0.5, 3, 2, 7)
     assert training.minutes is None
 
 
 def test_tied_weights_make_the_embedding_as_wide_as_the_network() -> None:
-    model = plan_model(TrainOptions(tie_weights=True, hidden_size=40), vocab_size=65, train_tokens=10**6)
+    model = plan_model(TrainOptions(tie_weights=True, hidden_size=40), RECIPE, vocab_size=65)
     assert model.embedding_dim == 40
 
 
 def test_tied_weights_leave_an_embedding_whose_size_was_said() -> None:
     options = TrainOptions(tie_weights=True, hidden_size=40, embedding_dim=16)
-    assert plan_model(options, vocab_size=65, train_tokens=10**6).embedding_dim == 16
+    assert plan_model(options, RECIPE, vocab_size=65).embedding_dim == 16
 
 
 def test_residual_connections_get_the_second_layer_that_they_need() -> None:
-    assert plan_model(TrainOptions(residual=True), vocab_size=65, train_tokens=10**6).num_layers == 2
+    assert plan_model(TrainOptions(residual=True), RECIPE, vocab_size=65).num_layers == 2
     with pytest.raises(ConfigError, match="num_layers of 2 or more"):
-        plan_model(TrainOptions(residual=True, num_layers=1), vocab_size=65, train_tokens=10**6)
+        plan_model(TrainOptions(residual=True, num_layers=1), RECIPE, vocab_size=65)
 
 
 def test_fine_tuning_keeps_the_network_and_may_change_its_dropout() -> None:

@@ -12,16 +12,13 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 from textgen.atomic import new_directory
 from textgen.config import (
     TOKENIZER_KINDS,
     DataConfig,
-    ModelConfig,
     RunConfig,
     TrainingConfig,
     TrainOptions,
@@ -29,10 +26,8 @@ from textgen.config import (
 )
 from textgen.device import memory_errors
 from textgen.errors import ConfigError, RunError
-from textgen.models.language_model import LanguageModel
 from textgen.run import (
     CONFIG,
-    FORMAT,
     STDIN,
     TOKENIZER,
     TRAINING,
@@ -40,29 +35,20 @@ from textgen.run import (
     config_json,
     describe,
     free_directory,
-    rows_of,
     save_weights,
 )
 from textgen.text.corpus import Corpus
 from textgen.text.round_trip import measure_round_trip
-from textgen.text.rows import Rows
 from textgen.text.sources import standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.plan import (
-    FORWARD_SHARE,
-    eval_tokens,
-    fine_tuning_model,
     plan_data,
-    plan_model,
-    plan_training,
     same_network,
 )
-from textgen.training.probe import fastest_threads, measure_speed
 from textgen.training.progress import Reporter
-from textgen.training.trainer import training_model
-from textgen.training.training import INITIAL, Training, assemble, set_up_training
-from textgen.version import VERSION
+from textgen.training.resolution import resolve
+from textgen.training.training import INITIAL, Training, assemble
 
 
 def new_training(options: TrainOptions, reporter: Reporter) -> Training:
@@ -84,7 +70,7 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
         tokenizer = source.tokenizer if source is not None else _build_tokenizer(data, corpus, reporter)
         store = TokenStore.open_or_build(corpus, tokenizer, cache_dir, reporter.work)
         with memory_errors():
-            config, model = _choose(options, data, corpus, store, tokenizer, source)
+            config, model = resolve(options, _absolute(data), corpus, store, source)
         _describe_start(options, config, store, reporter)
         initial = None if source is None else model.weights()
         while True:
@@ -192,90 +178,6 @@ def _build_tokenizer(data: DataConfig, corpus: Corpus, reporter: Reporter) -> To
             f"{before!r} comes back as {after!r}."
         )
     return tokenizer
-
-
-def _choose(
-    options: TrainOptions,
-    data: DataConfig,
-    corpus: Corpus,
-    store: TokenStore,
-    tokenizer: Tokenizer,
-    source: Run | None,
-) -> tuple[RunConfig, LanguageModel]:
-    """Everything resolved, and the model with its first weights."""
-    rows = Rows.from_counts(store.counts)
-    if source is not None:
-        rows = rows_of(source.load_weights()).extended(store.counts)
-    train_tokens, val_tokens = len(store.tokens("train")), len(store.tokens("val"))
-    model_config = (
-        fine_tuning_model(options, source.config.model, rows.size)
-        if source is not None
-        else plan_model(options, vocab_size=rows.size, train_tokens=train_tokens)
-    )
-    training = plan_training(options, model=model_config, train_tokens=train_tokens)
-    set_up_training(training)
-    model = training_model(_first_model(model_config, rows, source), training)
-    if options.threads is None and training.minutes is not None and training.device == "cpu":
-        # Measured, as steps and epochs must not be: another number of threads rounds differently.
-        threads = fastest_threads(model, training.batch_size, training.seq_len)
-        if threads != training.threads:
-            training = dataclasses.replace(training, threads=threads)
-            set_up_training(training)  # the same first weights as a resumed run would draw
-            model = training_model(_first_model(model_config, rows, source), training)
-    size = store.size("train")
-    measured: dict[str, Any] = {
-        "corpus_fingerprint": corpus.fingerprint,
-        "train_tokens": train_tokens,
-        "train_characters": size.characters,
-        "train_bytes": size.bytes,
-        "val_tokens": val_tokens,
-        "documents": size.documents,
-        "characters_per_token": size.characters / train_tokens,
-        "parameters": model.num_parameters,
-        "torch_version": torch.__version__,
-    }
-    if training.eval_tokens is None:
-        trained_tokens, forward_share = _cost(training, model, train_tokens, measured)
-        affordable = eval_tokens(trained_tokens, forward_share, training.evaluations, val_tokens)
-        training = dataclasses.replace(training, eval_tokens=affordable)
-    config = RunConfig(
-        format=FORMAT,
-        textgen_version=VERSION,
-        data=_absolute(data),
-        model=model_config,
-        training=training,
-        from_run=None if options.from_run is None else str(Path(options.from_run).absolute()),
-        measured=measured,
-    )
-    return config, model
-
-
-def _cost(
-    training: TrainingConfig, model: LanguageModel, train_tokens: int, measured: dict[str, Any]
-) -> tuple[float, float]:
-    """How many tokens the budget trains on, and what reading one costs of training on it.
-
-    For minutes both are measured, which is noted; steps and epochs must repeat exactly, so nothing is.
-    """
-    if training.steps is not None:
-        return training.steps * training.batch_size * training.seq_len, FORWARD_SHARE
-    if training.epochs is not None:
-        return training.epochs * train_tokens, FORWARD_SHARE
-    assert training.minutes is not None
-    speed = measure_speed(model, training.batch_size, training.seq_len)
-    measured["probed_tokens_per_second"] = round(speed.training)
-    measured["probed_reading_tokens_per_second"] = round(speed.reading)
-    return speed.training * training.minutes * 60, speed.training / speed.reading
-
-
-def _first_model(config: ModelConfig, rows: Rows, source: Run | None) -> LanguageModel:
-    """New weights from the seed, or another run's with rows for the new text."""
-    if source is None:
-        return LanguageModel(config, rows)
-    model = LanguageModel.from_pretrained(source.path).with_rows(rows)
-    fresh = LanguageModel(config, rows)  # the same network with this run's dropout
-    fresh.load_weights(model.weights(), str(source.path))
-    return fresh
 
 
 def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore, reporter: Reporter) -> None:

@@ -1,5 +1,4 @@
-"""Settings for a corpus, a budget and a device when the user names none: a small table, and what it was read
-off.
+"""Settings for a corpus, a budget and a device when the user names none: the recipe's, and what follows.
 
 What the user said always wins; what is left open is filled in here, once, and becomes the run's config.json.
 """
@@ -7,7 +6,6 @@ What the user said always wins; what is left open is filled in here, once, and b
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 from textgen.config import DataConfig, ModelConfig, TrainingConfig, TrainOptions, from_mapping
@@ -15,6 +13,7 @@ from textgen.device import resolve_device, resolve_precision, resolve_threads
 from textgen.errors import ConfigError
 from textgen.text.batches import fit_batches
 from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE
+from textgen.training.recipe import Recipe
 
 DEFAULT_MINUTES = 2.0
 # Weights that know a language already are to be changed, not made: a peak as for new ones undoes them first.
@@ -27,53 +26,17 @@ EVAL_SHARE = 0.05  # of the budget goes into validation during training
 FORWARD_SHARE = 0.35
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """One row of the table."""
-
-    hidden_size: int
-    num_layers: int
-    dropout: float
-    learning_rate: float
-    weight_decay: float = 0.01
-
-
-def table(train_tokens: int, minutes: float, device: str) -> Sizes:
-    """The sizes for so many training tokens and minutes.
-
-    Read off runs of two minutes on two CPU cores with bfloat16, on 0.25 and 1 MB of text; the other rows are
-    guesses from those. Little text is learnt by heart by a wide network before the budget is spent, so it
-    gets fewer units, more dropout and decay, and a lower rate; a longer budget pays for a second layer, a GPU
-    for more units.
-    """
-    if train_tokens < 20_000:
-        return Sizes(hidden_size=128, num_layers=1, dropout=0.3, learning_rate=7e-3, weight_decay=0.1)
-    if train_tokens < 100_000:
-        return Sizes(hidden_size=256, num_layers=1, dropout=0.5, learning_rate=5e-3, weight_decay=0.1)
-    if train_tokens < 500_000:
-        return Sizes(hidden_size=384, num_layers=1, dropout=0.6, learning_rate=4e-3, weight_decay=0.1)
-    if device != "cpu":
-        return Sizes(hidden_size=1024, num_layers=2, dropout=0.4, learning_rate=2e-3)
-    if minutes >= 8:
-        return Sizes(hidden_size=384, num_layers=2, dropout=0.3, learning_rate=4e-3)
-    if train_tokens < 5_000_000:  # read many times over in two minutes
-        return Sizes(hidden_size=384, num_layers=1, dropout=0.2, learning_rate=7e-3)
-    return Sizes(hidden_size=384, num_layers=1, dropout=0.0, learning_rate=7e-3)
-
-
 def embedding_dim(vocab_size: int, hidden_size: int) -> int:
     """A size for the embedding: characters need few dimensions, subwords as many as the network is wide."""
     return min(hidden_size, 64 if vocab_size <= 512 else 256)
 
 
-def plan_model(options: TrainOptions, *, vocab_size: int, train_tokens: int) -> ModelConfig:
-    """The network: what the user said, the rest from the table. Raises ConfigError."""
-    device = resolve_device(options.device or TrainingConfig.device)
-    sizes = table(train_tokens, options.minutes or DEFAULT_MINUTES, device)
+def plan_model(options: TrainOptions, recipe: Recipe, *, vocab_size: int) -> ModelConfig:
+    """The network: what the user said, the rest from the recipe. Raises ConfigError."""
     chosen: dict[str, Any] = {
-        "hidden_size": sizes.hidden_size,
-        "num_layers": max(2, sizes.num_layers) if options.residual else sizes.num_layers,
-        "dropout": sizes.dropout,
+        "hidden_size": recipe.hidden_size,
+        "num_layers": max(2, recipe.num_layers) if options.residual else recipe.num_layers,
+        "dropout": recipe.dropout,
     } | options.said(ModelConfig)
     tied = chosen.get("tie_weights", False)
     width = chosen["hidden_size"]
@@ -81,7 +44,9 @@ def plan_model(options: TrainOptions, *, vocab_size: int, train_tokens: int) -> 
     return from_mapping(ModelConfig, chosen | {"vocab_size": vocab_size}, "options")
 
 
-def plan_training(options: TrainOptions, *, model: ModelConfig, train_tokens: int) -> TrainingConfig:
+def plan_training(
+    options: TrainOptions, recipe: Recipe, *, model: ModelConfig, train_tokens: int
+) -> TrainingConfig:
     """Batches, budget, optimizer and device; eval_tokens stays None until the speed is known.
 
     Raises ConfigError, and CorpusError when the text is too small for any window.
@@ -90,7 +55,6 @@ def plan_training(options: TrainOptions, *, model: ModelConfig, train_tokens: in
     if not said.keys() & {"minutes", "epochs", "steps"}:
         said["minutes"] = DEFAULT_MINUTES
     device = resolve_device(said.get("device", TrainingConfig.device))
-    sizes = table(train_tokens, said.get("minutes", DEFAULT_MINUTES), device)
     batch_size, seq_len = fit_batches(
         train_tokens,
         said.get("batch_size", TrainingConfig.batch_size),
@@ -102,8 +66,7 @@ def plan_training(options: TrainOptions, *, model: ModelConfig, train_tokens: in
         cell=model.cell,
         hidden_size=model.hidden_size,
     )
-    peak = FINE_TUNING_LEARNING_RATE if options.from_run is not None else sizes.learning_rate
-    resolved = {"learning_rate": peak, "weight_decay": sizes.weight_decay} | said
+    resolved = {"learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay} | said
     resolved |= {
         "device": device,
         "precision": precision,
@@ -151,3 +114,14 @@ def fine_tuning_model(options: TrainOptions, source: ModelConfig, vocab_size: in
     """The other run's network with rows for the new text, and the user's dropouts where they were said."""
     said = {name: value for name, value in options.said(ModelConfig).items() if name in DROPOUTS}
     return dataclasses.replace(source, vocab_size=vocab_size, **said)
+
+
+def fine_tuning_recipe(source: ModelConfig) -> Recipe:
+    """What a run that starts from another one's weights takes where the user says nothing."""
+    return Recipe(
+        hidden_size=source.hidden_size,
+        num_layers=source.num_layers,
+        dropout=source.dropout,
+        learning_rate=FINE_TUNING_LEARNING_RATE,
+        weight_decay=TrainingConfig.weight_decay,
+    )

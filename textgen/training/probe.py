@@ -20,27 +20,32 @@ PROBE_SECONDS = 0.15  # for each of the things that are timed, or three calls if
 WORTH_MORE_THREADS = 0.95
 
 
-class Speed(NamedTuple):
-    """Tokens per second in training (forward and backward) and in reading (forward only, no graph)."""
+class Threads(NamedTuple):
+    """A number of CPU threads, and how many tokens per second a model trains on with it."""
 
-    training: float
-    reading: float
+    number: int
+    tokens_per_second: float
 
 
-def measure_speed(model: LanguageModel, batch_size: int, seq_len: int) -> Speed:
-    """The speed of a model on batches of this shape, where it is and in its arithmetic. No weight changes."""
+def training_speed(model: LanguageModel, batch_size: int, seq_len: int) -> float:
+    """Tokens per second forward and backward, on batches of this shape. No weight changes."""
+    tokens = _tokens(model, batch_size, seq_len)
+    return tokens.numel() / _fastest(partial(_train, model, tokens), tokens.device)
+
+
+def reading_speed(model: LanguageModel, batch_size: int, seq_len: int) -> float:
+    """Tokens per second forward only, without a graph."""
     tokens = _tokens(model, batch_size, seq_len)
 
     def read() -> None:
         with torch.no_grad():
             model(tokens, model.zero_state(batch_size))
 
-    training = _fastest(partial(_train, model, tokens), tokens.device)
-    return Speed(tokens.numel() / training, tokens.numel() / _fastest(read, tokens.device))
+    return tokens.numel() / _fastest(read, tokens.device)
 
 
-def fastest_threads(model: LanguageModel, batch_size: int, seq_len: int) -> int:
-    """How many CPU threads train the model fastest on batches of this shape; torch's setting stays so.
+def fastest_threads(model: LanguageModel, batch_size: int, seq_len: int) -> Threads:
+    """The CPU threads that train the model fastest on batches of this shape; torch's setting stays so.
 
     Threads are doubled up to the processors there are for as long as it pays: each waits for the others at
     every time step, so that beyond a number which depends on the network and the machine more are slower.
@@ -55,7 +60,7 @@ def fastest_threads(model: LanguageModel, batch_size: int, seq_len: int) -> int:
             break
         best, shortest = threads, seconds
     torch.set_num_threads(best)
-    return best
+    return Threads(best, tokens.numel() / shortest)
 
 
 def _doubled(most: int) -> list[int]:

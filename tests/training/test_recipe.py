@@ -1,0 +1,71 @@
+"""The rule that chooses: in which direction it goes, and that it gives what the runs it was read off had."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from textgen.models.recurrent import Recurrent
+from textgen.training.recipe import LADDER, MOST_PARAMETERS_PER_TOKEN, REFERENCE, choose_recipe
+
+MEGABYTE = 1_003_854  # tokens of the training part of tiny Shakespeare
+TWO_MINUTES = 14e6  # tokens, of the reference on two cores
+
+
+def test_the_runs_that_the_rule_was_read_off_get_their_settings() -> None:
+    shakespeare = choose_recipe(MEGABYTE, TWO_MINUTES)
+    assert (shakespeare.num_layers, shakespeare.hidden_size, shakespeare.dropout) == (1, 384, 0.2)
+    assert (shakespeare.learning_rate, shakespeare.weight_decay) == (7e-3, 0.01)
+    shipped = choose_recipe(225_000, TWO_MINUTES)
+    assert (shipped.num_layers, shipped.hidden_size, shipped.dropout) == (1, 384, 0.6)
+    assert (shipped.learning_rate, shipped.weight_decay) == (4e-3, 0.1)
+
+
+def test_more_work_pays_for_a_larger_network_until_the_text_cannot_fill_it() -> None:
+    works = [10**power for power in range(4, 12)]
+    for tokens in (1_000, 100_000, 10**6, 10**9):
+        networks = [choose_recipe(tokens, work) for work in works]
+        sizes = [(recipe.num_layers, recipe.hidden_size) for recipe in networks]
+        assert sizes == sorted(sizes)
+    assert sizes[0] != sizes[-1]
+    small, large = choose_recipe(1_000, 1e12), choose_recipe(10**9, 1e12)
+    assert small.hidden_size < large.hidden_size
+
+
+def test_reading_a_text_again_and_again_calls_for_more_dropout_and_decay_and_a_lower_rate() -> None:
+    recipes = [choose_recipe(tokens, TWO_MINUTES) for tokens in (10**8, 10**6, 500_000, 225_000, 150_000)]
+    assert {(recipe.num_layers, recipe.hidden_size) for recipe in recipes} == {(1, 384)}
+    for looser, tighter in itertools.pairwise(recipes):
+        assert looser.dropout <= tighter.dropout
+        assert looser.weight_decay <= tighter.weight_decay
+        assert looser.learning_rate >= tighter.learning_rate
+    assert recipes[0].dropout == 0
+    assert recipes[-1].dropout > recipes[1].dropout > 0
+
+
+@pytest.mark.parametrize("tokens", [2, 100, 10**5, 10**12])
+@pytest.mark.parametrize("work", [1.0, 1e6, 1e15])
+def test_every_text_and_budget_gets_settings_in_their_ranges(tokens: int, work: float) -> None:
+    recipe = choose_recipe(tokens, work)
+    assert 0 <= recipe.dropout <= 0.7
+    assert 5e-4 <= recipe.learning_rate <= 1e-2
+    assert 0 < recipe.weight_decay <= 0.2
+
+
+def test_the_parameters_of_a_network_are_those_of_its_layers() -> None:
+    for network in LADDER:
+        layers = Recurrent("lstm", REFERENCE["embedding_dim"], network.hidden_size, network.num_layers)
+        matrices = sum(weight.numel() for weight in layers.parameters() if weight.ndim == 2)
+        assert network.parameters == matrices
+
+
+def test_a_text_is_never_far_smaller_than_its_network() -> None:
+    for tokens in (60_000, 10**5, 10**6, 3 * 10**6):
+        recipe = choose_recipe(tokens, 1e15)
+        (network,) = (
+            each
+            for each in LADDER
+            if (each.num_layers, each.hidden_size) == (recipe.num_layers, recipe.hidden_size)
+        )
+        assert network.parameters <= MOST_PARAMETERS_PER_TOKEN * tokens

@@ -1,0 +1,100 @@
+"""The recipe: which network and which settings reach the lowest validation loss on a text within a budget.
+
+    minutes x the reference's speed on this device = work ─→ network ─→ pressure ─→ dropout, decay, rate
+
+Work is how many tokens the reference network would read within the budget: a larger network learns more from
+each token but reads fewer, so more work pays for a larger one. Pressure is how hard the network is pressed to
+learn the text by heart, by reading it again and again and by having weights enough to keep it:
+
+    pressure = log2(epochs x parameters / tokens)
+
+The rules were read off runs on two CPU cores with bfloat16, of tiny Shakespeare (1,003,854 characters to
+train on) and of the text that ships (0.25 M); they say where.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+# The network whose speed, in the usual batches, tells how fast a device is.
+REFERENCE = {"num_layers": 1, "hidden_size": 384, "embedding_dim": 64}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A size of network: what it costs, and from how much work on it pays."""
+
+    num_layers: int
+    hidden_size: int
+    cost: float  # time to train on a token, as a multiple of the reference's
+    least_work: float  # tokens that the reference would read
+
+    @property
+    def parameters(self) -> int:
+        """Those of the recurrent layers, of an LSTM."""
+        H, E = self.hidden_size, REFERENCE["embedding_dim"]
+        return 4 * H * (E + H) + (self.num_layers - 1) * 8 * H * H
+
+
+# Costs are of LSTMs in bfloat16 on two CPU cores, batch 32 x 64.
+LADDER = (
+    Network(num_layers=1, hidden_size=128, cost=0.5, least_work=0),
+    Network(num_layers=1, hidden_size=256, cost=0.75, least_work=1e6),
+    Network(num_layers=1, hidden_size=384, cost=1.0, least_work=3e6),
+    Network(num_layers=2, hidden_size=384, cost=2.3, least_work=50e6),
+    Network(num_layers=2, hidden_size=512, cost=3.9, least_work=150e6),
+    Network(num_layers=2, hidden_size=1024, cost=14.0, least_work=1e9),
+)
+# A little text has little to say: a wide network has learnt it by heart before anything is gained.
+MOST_PARAMETERS_PER_TOKEN = 6
+
+# The pressure of the reference network on a megabyte in two minutes, where dropout 0.2 and a peak rate of
+# 7e-3 were best; from there on both change by the octave. Sixteen times the pressure is the text that ships
+# in two minutes, where dropout 0.6, a rate of 4e-3 and ten times the decay were best; beyond, nothing is
+# known.
+EASE = 3.3
+MOST_EXCESS = 4.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings that are chosen together."""
+
+    hidden_size: int
+    num_layers: int
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+
+
+def choose_recipe(train_tokens: int, work: float) -> Recipe:
+    """The recipe for so many tokens of text and so much work, in tokens that the reference would read."""
+    network = _network(train_tokens, work)
+    epochs = work / network.cost / train_tokens
+    pressure = math.log2(max(epochs * network.parameters / train_tokens, 1))
+    excess = min(pressure - EASE, MOST_EXCESS)
+    strain = max(0.0, excess)
+    # Wide and deep networks take smaller steps; so does one that is to stop short of learning by heart.
+    width = min(1.0, REFERENCE["hidden_size"] / network.hidden_size)
+    depth = 1.0 if network.num_layers == 1 else 0.8
+    return Recipe(
+        hidden_size=network.hidden_size,
+        num_layers=network.num_layers,
+        dropout=round(max(0.2 + 0.1 * excess, 0.0), 2),
+        learning_rate=_rounded(7e-3 * width * depth * 2 ** (-0.2 * strain)),
+        weight_decay=_rounded(0.01 * 2 ** (0.83 * strain)),
+    )
+
+
+def _rounded(value: float) -> float:
+    """To two digits: settings are read by people."""
+    return float(f"{value:.2g}")
+
+
+def _network(train_tokens: int, work: float) -> Network:
+    """The largest network that pays and that the text can fill; the smallest one always may be."""
+    smallest, *others = LADDER
+    paying = [each for each in others if each.least_work <= work]
+    most = MOST_PARAMETERS_PER_TOKEN * train_tokens
+    return [smallest, *(each for each in paying if each.parameters <= most)][-1]

@@ -1,0 +1,153 @@
+"""What the user left open is chosen and measured: options become the complete config, with its first weights.
+
+    device ─reference network→ work ─recipe→ network, settings ─probe→ threads, tokens an evaluation may read
+
+Budgets in steps and epochs must repeat exactly, so for them nothing is measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, TrainOptions, from_mapping
+from textgen.device import resolve_device, resolve_precision, resolve_threads, set_up
+from textgen.models.language_model import LanguageModel
+from textgen.run import FORMAT, Run, rows_of
+from textgen.text.corpus import Corpus
+from textgen.text.rows import Rows
+from textgen.text.store import TokenStore
+from textgen.training.plan import (
+    DEFAULT_MINUTES,
+    FORWARD_SHARE,
+    eval_tokens,
+    fine_tuning_model,
+    fine_tuning_recipe,
+    plan_model,
+    plan_training,
+)
+from textgen.training.probe import Threads, fastest_threads, reading_speed, training_speed
+from textgen.training.recipe import REFERENCE, choose_recipe
+from textgen.training.trainer import training_model
+from textgen.training.training import set_up_training
+from textgen.version import VERSION
+
+
+def resolve(
+    options: TrainOptions, data: DataConfig, corpus: Corpus, store: TokenStore, source: Run | None
+) -> tuple[RunConfig, LanguageModel]:
+    """The complete config of a run, and the model with its first weights.
+
+    source is the run that it starts from, if any. Raises ConfigError, CorpusError, RunError.
+    """
+    rows = Rows.from_counts(store.counts)
+    if source is not None:
+        rows = rows_of(source.load_weights()).extended(store.counts)
+    train_tokens, val_tokens = len(store.tokens("train")), len(store.tokens("val"))
+    measured: dict[str, Any] = {
+        "corpus_fingerprint": corpus.fingerprint,
+        "train_tokens": train_tokens,
+        "train_characters": store.size("train").characters,
+        "train_bytes": store.size("train").bytes,
+        "val_tokens": val_tokens,
+        "documents": store.size("train").documents,
+        "characters_per_token": store.size("train").characters / train_tokens,
+        "torch_version": torch.__version__,
+    }
+    if source is None:
+        recipe = choose_recipe(train_tokens, _work(options, rows.size, train_tokens, measured))
+        model_config = plan_model(options, recipe, vocab_size=rows.size)
+    else:
+        recipe = fine_tuning_recipe(source.config.model)
+        model_config = fine_tuning_model(options, source.config.model, rows.size)
+    training = plan_training(options, recipe, model=model_config, train_tokens=train_tokens)
+    set_up_training(training)
+    model = training_model(_first_model(model_config, rows, source), training)
+    if training.minutes is not None:
+        threads = _measure(model, training, options.threads, measured)
+        if threads != training.threads:
+            training = dataclasses.replace(training, threads=threads)
+            set_up_training(training)  # the same first weights as a resumed run would draw
+            model = training_model(_first_model(model_config, rows, source), training)
+    measured["parameters"] = model.num_parameters
+    if training.eval_tokens is None:
+        affordable = eval_tokens(*_cost(training, train_tokens, measured), training.evaluations, val_tokens)
+        training = dataclasses.replace(training, eval_tokens=affordable)
+    config = RunConfig(
+        format=FORMAT,
+        textgen_version=VERSION,
+        data=data,
+        model=model_config,
+        training=training,
+        from_run=None if options.from_run is None else str(Path(options.from_run).absolute()),
+        measured=measured,
+    )
+    return config, model
+
+
+def _work(options: TrainOptions, vocab_size: int, train_tokens: int, measured: dict[str, Any]) -> float:
+    """The budget as tokens that the reference network would read in it, on this device."""
+    if options.steps is not None:
+        batch_size = options.batch_size or TrainingConfig.batch_size
+        return options.steps * batch_size * (options.seq_len or TrainingConfig.seq_len)
+    if options.epochs is not None:
+        return options.epochs * train_tokens
+    device = resolve_device(options.device or TrainingConfig.device)
+    cell = options.cell or ModelConfig.cell
+    config = from_mapping(ModelConfig, REFERENCE | {"vocab_size": vocab_size, "cell": cell}, "reference")
+    precision = resolve_precision(
+        options.precision or TrainingConfig.precision,
+        device,
+        cell=config.cell,
+        hidden_size=config.hidden_size,
+    )
+    threads = resolve_threads(options.threads, hidden_size=config.hidden_size)
+    training = TrainingConfig(device=device, precision=precision, threads=threads, steps=1)
+    set_up(device, threads=threads, seed=training.seed, deterministic=False)
+    model = training_model(LanguageModel(config), training)
+    speed = _fastest(model, training, options.threads).tokens_per_second
+    measured["reference_tokens_per_second"] = round(speed)
+    return speed * 60 * (options.minutes or DEFAULT_MINUTES)
+
+
+def _fastest(model: LanguageModel, training: TrainingConfig, said: int | None) -> Threads:
+    """The threads that the user said or that are fastest here, and the speed that they give."""
+    if said is None and training.device == "cpu":
+        return fastest_threads(model, training.batch_size, training.seq_len)
+    assert training.threads is not None  # resolved
+    return Threads(training.threads, training_speed(model, training.batch_size, training.seq_len))
+
+
+def _measure(
+    model: LanguageModel, training: TrainingConfig, said: int | None, measured: dict[str, Any]
+) -> int:
+    """Measure how fast the model trains and reads, note it, and return the threads that it takes for that."""
+    fastest = _fastest(model, training, said)
+    measured["probed_tokens_per_second"] = round(fastest.tokens_per_second)
+    reading = reading_speed(model, training.batch_size, training.seq_len)
+    measured["probed_reading_tokens_per_second"] = round(reading)
+    return fastest.number
+
+
+def _cost(training: TrainingConfig, train_tokens: int, measured: dict[str, Any]) -> tuple[float, float]:
+    """How many tokens the budget trains on, and what reading one costs of training on it."""
+    if training.steps is not None:
+        return training.steps * training.batch_size * training.seq_len, FORWARD_SHARE
+    if training.epochs is not None:
+        return training.epochs * train_tokens, FORWARD_SHARE
+    assert training.minutes is not None
+    speed: int = measured["probed_tokens_per_second"]
+    return speed * training.minutes * 60, speed / measured["probed_reading_tokens_per_second"]
+
+
+def _first_model(config: ModelConfig, rows: Rows, source: Run | None) -> LanguageModel:
+    """New weights from the seed, or another run's with rows for the new text."""
+    if source is None:
+        return LanguageModel(config, rows)
+    model = LanguageModel.from_pretrained(source.path).with_rows(rows)
+    fresh = LanguageModel(config, rows)  # the same network with this run's dropout
+    fresh.load_weights(model.weights(), str(source.path))
+    return fresh
