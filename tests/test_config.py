@@ -79,6 +79,13 @@ def test_a_value_out_of_range_is_refused(config_class: type, values: dict[str, A
         from_mapping(config_class, values, "here")
 
 
+def test_a_network_whose_config_names_no_arrangement_is_a_plain_stack() -> None:
+    written = {"vocab_size": 65, "cell": "gru", "embedding_dim": 64, "hidden_size": 384, "num_layers": 1}
+    model = from_mapping(ModelConfig, written | {"dropout": 0.2, "tie_weights": False}, "config.json")
+    assert (model.input_dropout, model.embedding_dropout, model.weight_drop) == (0, 0, 0)
+    assert (model.residual, model.layer_norm, model.projects_to_tied_head) == (False, False, False)
+
+
 def test_configs_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         SampleConfig().temperature = 2.0  # type: ignore[misc]

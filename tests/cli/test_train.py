@@ -244,7 +244,7 @@ def test_the_help_shows_the_default_of_the_dataclass(cli: Cli, section: type) ->
             assert f"{entry.metadata['help']} [default: {default}]" in shown
 
 
-def test_a_run_with_every_option_of_the_network_can_be_resumed_and_sampled(cli: Cli) -> None:
+def test_a_run_with_every_option_of_the_network_is_saved_whole_and_can_be_sampled(cli: Cli) -> None:
     dropouts = "--dropout .2 --input-dropout .1 --embedding-dropout .1 --weight-drop .1".split()
     structure = "--num-layers 2 --residual --layer-norm --tie-weights --embedding-dim 5".split()
     assert cli("train", "corpus.txt", *TINY, *dropouts, *structure, "--run", "all").exit_code == 0

@@ -67,9 +67,8 @@ class NumpyEngine:
         known = weights["embedding.weight"].astype(np.float32)  # (V, E)
         head = known if config.tie_weights else weights["head.weight"].astype(np.float32)  # (V, H)
         if config.projects_to_tied_head:
-            head = head @ weights["projection.weight"].astype(
-                np.float32
-            )  # (V, E) to (V, H): one product a step
+            # (V, E) becomes (V, H), so that a step takes one product for both.
+            head = head @ weights["projection.weight"].astype(np.float32)
         head_bias = weights["head.bias"].astype(np.float32)  # (V,)
         self._stack, first = build_stack(config, weights, (head, head_bias))
         # A token that training never saw: the frequency-weighted mean of those that it did.

@@ -127,10 +127,10 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Read x (B, T, E), T >= 1, from state, (L, B, H) per part; None is the zero state.
 
-        Returns what is read above the last layer (B, T, H): its hidden states, or with residual the sum, with
-        layer_norm normalised; and the state after the last step. The arithmetic and
-        both results are in x.dtype: weights and state of another type are cast to it, so float32 weights can
-        serve a bfloat16 x, and their gradients are float32.
+        Returns what is read above the last layer (B, T, H), which is its hidden states where nothing is added
+        or normalised, and the state after the last step. The arithmetic and both results are in x.dtype:
+        weights and state of another type are cast to it, so float32 weights can serve a bfloat16 x, and their
+        gradients are float32.
 
         Raises ValueError when shapes do not fit.
         """
