@@ -170,6 +170,20 @@ def test_with_no_settings_everything_is_chosen_printed_and_kept(cli: Cli, tmp_pa
     (line,) = [line for line in result.out.splitlines() if line.startswith("Model:")]
     assert f"{config.model.hidden_size} lstm" in line
     assert f"learning rate {config.training.learning_rate:g}" in line
+    (line,) = [line for line in result.out.splitlines() if line.startswith("Plan:")]
+    assert "for about 0.02 minutes on this machine" in line
+    assert "no budget was named" not in line
+
+
+def test_without_a_budget_it_plans_for_some_minutes_and_says_so(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("plan", "resolution"):
+        monkeypatch.setattr(f"textgen.training.{module}.DEFAULT_MINUTES", 0.01)
+    result = cli("train", "corpus.txt")
+    assert result.exit_code == 0
+    assert "Plan: no budget was named (--minutes), so it is planned for about 0.01 minutes" in result.out
+    assert Run(tmp_path / "runs" / "corpus").config.training.minutes == 0.01
 
 
 @pytest.mark.parametrize("kind", ["char", "bpe", "word"])

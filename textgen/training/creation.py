@@ -12,6 +12,7 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -194,3 +195,17 @@ def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore,
             f"The corpus is small ({config.measured['train_tokens']:,} tokens), so a batch shrinks from "
             f"{wanted[0]} x {wanted[1]} to {training.batch_size} x {training.seq_len} tokens."
         )
+    if training.minutes is not None:
+        chosen = options.minutes is None
+        reporter.line(_plan(training.minutes, config.measured, budget_is_chosen=chosen))
+
+
+def _plan(minutes: float, measured: dict[str, Any], *, budget_is_chosen: bool) -> str:
+    """What a budget in minutes comes to on this machine."""
+    speed, tokens = measured["probed_tokens_per_second"], measured["train_tokens"]
+    times = speed * 60 * minutes / tokens
+    said = "no budget was named (--minutes), so it is planned " if budget_is_chosen else ""
+    return (
+        f"Plan: {said}for about {minutes:g} minutes on this machine, at about {speed:,} tokens/s "
+        f"{times:,.{0 if times >= 10 else 1}f} times through the text."
+    )
