@@ -18,7 +18,7 @@ from textgen.cli import train as training
 from textgen.config import DynamicConfig
 from textgen.errors import ConfigError, RunError
 
-TINY = "--steps 60 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
+TINY = "--steps 250 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
 
 
 def invoke(command: click.Command, *arguments: object, input: str | None = None) -> Result:

@@ -16,7 +16,7 @@ TWO_MINUTES = 14e6  # tokens, of the reference on two cores
 def test_the_runs_that_the_rule_was_read_off_get_their_settings() -> None:
     shakespeare = choose_recipe(MEGABYTE, TWO_MINUTES)
     assert (shakespeare.num_layers, shakespeare.hidden_size, shakespeare.dropout) == (1, 384, 0.2)
-    assert (shakespeare.learning_rate, shakespeare.weight_decay) == (7e-3, 0.01)
+    assert (shakespeare.learning_rate, shakespeare.weight_decay) == (7e-3, 0.1)
     shipped = choose_recipe(225_000, TWO_MINUTES)
     assert (shipped.num_layers, shipped.hidden_size, shipped.dropout) == (1, 384, 0.6)
     assert (shipped.learning_rate, shipped.weight_decay) == (4e-3, 0.1)
