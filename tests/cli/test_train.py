@@ -208,6 +208,7 @@ def test_validation_text_is_never_seen_in_training(
         ("--final-lr-fraction", 0.5, "training"),
         ("--weight-decay", 0.5, "training"),
         ("--clip-norm", 0.01, "training"),
+        ("--ema-decay", 0.9, "training"),
         ("--seed", 5, "training"),
         ("--precision", "bfloat16", "training"),
         ("--val-fraction", 0.2, "data"),

@@ -13,26 +13,25 @@ Shapes: B batch_size, T window, L num_layers, H hidden_size, V rows.
 
 from __future__ import annotations
 
-import json
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from textgen.config import SampleConfig, TrainingConfig
+from textgen.config import TrainingConfig
 from textgen.device import torch_dtype
 from textgen.errors import Interrupted, TrainingError
-from textgen.evaluation.evaluate import Loss, Stretches, evaluate
-from textgen.generation.generator import Generator
+from textgen.evaluation.evaluate import Loss
 from textgen.models.language_model import LanguageModel
 from textgen.run import WEIGHTS, Run, save_weights
 from textgen.text.batches import Batch, StreamBatches
 from textgen.text.tokenizer import Tokenizer
+from textgen.training.averaging import WeightAverage
 from textgen.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -41,6 +40,7 @@ from textgen.training.checkpoint import (
     save_checkpoint,
 )
 from textgen.training.interrupt import StopRequest
+from textgen.training.loss import mean_loss
 from textgen.training.metrics import MetricsLog
 from textgen.training.optimizer import (
     build_optimizer,
@@ -50,13 +50,12 @@ from textgen.training.optimizer import (
 )
 from textgen.training.progress import Reporter, Speedometer, describe_loss
 from textgen.training.schedule import Budget, learning_rate_factor
+from textgen.training.validation import Validation, spread
 
 RECORDS = 200  # lines of training loss in metrics.jsonl over the whole budget
 BAR_SECONDS = 0.5  # between two looks at the figures: each look waits for the device
 CHECKPOINT_SECONDS = 60.0  # at most so much work is lost to a crash
-SAMPLE_TOKENS = 120
 FORGETTING = 0.05  # of the lanes, on average, start a window from the zero state
-SHORTEST_LANE = 256  # tokens
 
 
 @dataclass
@@ -95,16 +94,22 @@ class Trainer:
         self.run = run
         self.config: TrainingConfig = run.config.training
         self.model = model
-        self.tokenizer = tokenizer
         self.batches = batches
-        self.val_token_ids = val_token_ids
-        self.start_row = start_row
         self.budget = budget
         self.reporter = reporter
         self.device = next(model.parameters()).device
         self.optimizer = build_optimizer(
             model, learning_rate=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
+        assert self.config.eval_tokens is not None  # resolved
+        self.validation = Validation(
+            model,
+            tokenizer,
+            val_token_ids,
+            start_row=start_row,
+            stretches=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
+        )
+        self.average = WeightAverage(model, self.config.ema_decay) if self.config.ema_decay else None
         self._parameters = list(model.parameters())  # looked up once, not in every step
         self.position = Position()
         self.state: tuple[Tensor, ...] = ()
@@ -200,6 +205,8 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.position.step + 1)
         # Detach here, not in the model: evaluation carries state across windows without a graph.
         self.state = tuple(part.detach() for part in state)
         self.loss_sum += loss.detach() * targets.numel()
@@ -253,33 +260,32 @@ class Trainer:
     def _describe(self, nats_per_token: float) -> str:
         return describe_loss(nats_per_token, self.run.config.measured["characters_per_token"])
 
+    def _judged_weights(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that are validated and kept: the averaged ones, if they are."""
+        return nullcontext() if self.average is None else self.average.in_place()
+
     def validate(self) -> Loss:
-        """The loss of the weights as they are, on as much validation text as one evaluation may read."""
-        assert self.config.eval_tokens is not None
-        return evaluate(
-            self.model,
-            self.val_token_ids,
-            vocab_size=self.tokenizer.vocab_size,
-            start_row=self.start_row,
-            stretches=spread(len(self.val_token_ids), self.config.eval_tokens, self.config.batch_size),
-        )
+        """The loss of the weights that would be kept now, on as much text as one evaluation may read."""
+        with self._judged_weights():
+            return self.validation.loss()
 
     def _evaluate(self, progress: float) -> None:
         """Validate, keep the weights if they are the best so far, show a line of figures and a sample."""
-        loss = self.validate()
-        self._require_number(loss.nats_per_token)
-        position = self.position
-        improved = position.best_loss is None or loss.nats_per_token < position.best_loss
-        if improved:
-            position.best_loss, position.best_step = loss.nats_per_token, position.step
-            position.stale_evaluations = 0
-            self.best_weights = self.model.weights()
-        else:
-            position.stale_evaluations += 1
-        self.record("val", nats_per_token=loss.nats_per_token, tokens=loss.tokens, best=improved)
-        stopping = self.config.early_stopping and position.stale_evaluations >= self.config.patience
-        position.finished = progress >= 1 or stopping
-        self._show_evaluation(loss.nats_per_token, improved)
+        with self._judged_weights():
+            loss = self.validation.loss()
+            self._require_number(loss.nats_per_token)
+            position = self.position
+            improved = position.best_loss is None or loss.nats_per_token < position.best_loss
+            if improved:
+                position.best_loss, position.best_step = loss.nats_per_token, position.step
+                position.stale_evaluations = 0
+                self.best_weights = self.model.weights()
+            else:
+                position.stale_evaluations += 1
+            self.record("val", nats_per_token=loss.nats_per_token, tokens=loss.tokens, best=improved)
+            stopping = self.config.early_stopping and position.stale_evaluations >= self.config.patience
+            position.finished = progress >= 1 or stopping
+            self._show_evaluation(loss.nats_per_token, improved)
         if stopping and progress < 1:
             self.reporter.line(
                 f"Stopping early: validation has not improved since step {position.best_step:,} "
@@ -292,15 +298,7 @@ class Trainer:
             f"{percent:3d}%  step {self.position.step:,}  {self.seconds():.0f} s  "
             f"validation {self._describe(nats_per_token)}{'  (best)' if improved else ''}"
         )
-        sample = self._sample()
-        self.reporter.line(f"      {sample}")
-
-    def _sample(self) -> str:
-        """A short text from the weights as they are, on one line."""
-        generator = Generator(self.model, self.tokenizer)
-        config = SampleConfig(max_new_tokens=SAMPLE_TOKENS)
-        text = "".join(generator.stream(seed=self.config.seed, config=config))
-        return json.dumps(text, ensure_ascii=False)[1:-1]
+        self.reporter.line(f"      {self.validation.sample(self.config.seed)}")
 
     # -- saving and going on ------------------------------------------------------------
 
@@ -309,6 +307,8 @@ class Trainer:
         self.metrics.flush()
         carried = {f"state/{index}": part for index, part in enumerate(self.state)}
         carried |= {"loss_sum": self.loss_sum, "rng/cpu": torch.get_rng_state()}
+        if self.average is not None:
+            carried |= {f"average/{name}": tensor for name, tensor in self.average.tensors().items()}
         if self.device.type == "cuda":
             carried["rng/cuda"] = torch.cuda.get_rng_state(self.device)
         progress = vars(self.position) | {
@@ -348,6 +348,8 @@ class Trainer:
         parts = sum(name.startswith("state/") for name in carried)
         self.state = tuple(carried[f"state/{index}"].to(self.device) for index in range(parts))
         self.loss_sum.copy_(carried["loss_sum"])
+        if self.average is not None:
+            self.average.load({name.removeprefix("average/"): tensor for name, tensor in carried.items()})
         self.best_weights = checkpoint.best
         torch.set_rng_state(carried["rng/cpu"])
         if self.device.type == "cuda":
@@ -358,12 +360,6 @@ class Trainer:
     def _replace_best(self) -> None:
         if self.best_weights:
             save_weights(self.run.path / WEIGHTS, self.best_weights)
-
-
-def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats per token, for logits (B, T, V) and targets (B, T)."""
-    # Time first, as the logits lie in memory; the mean is the same.
-    return cross_entropy(logits.transpose(0, 1).flatten(0, 1).float(), targets.t().flatten())
 
 
 def forget_some(state: tuple[Tensor, ...], share: float) -> tuple[Tensor, ...]:
@@ -379,18 +375,6 @@ def forget_some(state: tuple[Tensor, ...], share: float) -> tuple[Tensor, ...]:
         return state
     mask = kept.to(state[0]).unsqueeze(1)  # (B, 1)
     return tuple(part * mask for part in state)
-
-
-def spread(num_tokens: int, num_read: int, most_lanes: int) -> Stretches:
-    """Stretches of a text that hold about num_read of its tokens, spread evenly over it.
-
-    A stretch is at least SHORTEST_LANE tokens, so that the zero state at its start weighs little. Text
-    changes along a corpus: its first part alone would be another measure.
-    """
-    num_read = min(num_read, num_tokens)
-    lanes = max(1, min(most_lanes, num_read // SHORTEST_LANE))
-    length = num_read // lanes
-    return Stretches(np.linspace(0, num_tokens - length, lanes).astype(np.int64), length)
 
 
 def training_model(model: LanguageModel, config: TrainingConfig) -> LanguageModel:
