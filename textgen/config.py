@@ -119,6 +119,8 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _POSITIVE,
     "ema_decay": _SHARE_BELOW_1,
+    "activation_penalty": _NOT_NEGATIVE,
+    "temporal_activation_penalty": _NOT_NEGATIVE,
     "minutes": _POSITIVE,
     "epochs": _COUNT,
     "steps": _COUNT,
@@ -249,6 +251,12 @@ class TrainingConfig:
         0.0,
         "Keep an average of the weights: 0.999 is over about 1000 steps. Helps where the rate stays high.",
     )
+    activation_penalty: float = option(
+        0.0, "Weight of the outputs' mean square; about 2 helps wide networks with dropout on little text."
+    )
+    temporal_activation_penalty: float = option(
+        0.0, "Weight of the mean square of the outputs' steps; about 1 helps where the one above does."
+    )
     minutes: float | None = option(None, "Budget in wall-clock minutes, evaluation included.")
     epochs: int | None = option(None, "Budget in passes over the training text.")
     steps: int | None = option(None, "Budget in optimizer steps.")
@@ -319,6 +327,8 @@ class TrainOptions:
     weight_decay: float | None = None
     clip_norm: float | None = None
     ema_decay: float | None = None
+    activation_penalty: float | None = None
+    temporal_activation_penalty: float | None = None
     minutes: float | None = None
     epochs: int | None = None
     steps: int | None = None
