@@ -17,7 +17,7 @@ import pytest
 TEXT = "".join(f"The {n} birds of line {n * n % 97} sing of {n % 7} things, and rest.\n" for n in range(600))
 SETTINGS = (
     "--steps 250 --evaluations 4 --hidden-size 24 --num-layers 2 --dropout 0.2 --batch-size 8 --seq-len 24 "
-    "--embedding-dim 16 --seed 3 --no-early-stopping "
+    "--embedding-dim 16 --seed 3 --no-early-stopping --ema-decay 0.98 "
     "--input-dropout 0.1 --embedding-dropout 0.1 --weight-drop 0.1 --residual --layer-norm --tie-weights"
 ).split()
 TIMES = {"seconds", "tokens_per_second"}
@@ -156,3 +156,27 @@ def test_a_complete_run_is_not_resumed(folder: Path, never_killed: dict[str, Any
     assert process.returncode == 1
     assert "complete" in err
     assert "--from whole" in err
+
+
+def test_a_run_that_goes_back_does_so_again_when_it_is_killed_and_resumed(folder: Path) -> None:
+    run = folder / "back"
+    too_high = [*SETTINGS, "--cell", "gru", "--learning-rate", 8, "--warmup-fraction", 0.9]
+    finish(textgen("train", "corpus.txt", "--run", "steep", *too_high, cwd=folder))
+    expected = contents(folder / "steep")
+    backs = {
+        line: record for line, record in enumerate(expected["metrics"], 1) if record["kind"] == "rollback"
+    }
+    assert {record["back_to"] > 0 for record in backs.values()} == {True, False}, (
+        "to a checkpoint and the start"
+    )
+    arguments: list[object] = ["corpus.txt", "--run", "back", *too_high]
+    # Asked to stop shortly before going back, it has a newer checkpoint than the one that it goes back to.
+    for lines, number in ((max(backs) - 5, signal.SIGTERM), (max(backs), signal.SIGKILL)):
+        process = textgen("train", *arguments, cwd=folder)
+        wait_for(process, lambda lines=lines: lines_of(run) >= lines)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode in (-signal.SIGKILL, 128 + signal.SIGTERM)
+        arguments = ["--resume", "back"]
+    finish(textgen("train", *arguments, cwd=folder))
+    assert contents(run) == expected

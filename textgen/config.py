@@ -126,6 +126,9 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "final_lr_fraction": _SHARE,
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _POSITIVE,
+    "ema_decay": _SHARE_BELOW_1,
+    "activation_penalty": _NOT_NEGATIVE,
+    "temporal_activation_penalty": _NOT_NEGATIVE,
     "minutes": _POSITIVE,
     "epochs": _COUNT,
     "steps": _COUNT,
@@ -276,6 +279,16 @@ class TrainingConfig:
     final_lr_fraction: float = option(0.01, "Learning rate at the end of the budget, as a share of the peak.")
     weight_decay: float = option(0.01, "AdamW's decay of the weight matrices per unit of learning rate.")
     clip_norm: float = option(1.0, "Gradients with a larger norm are scaled down to it.")
+    ema_decay: float = option(
+        0.0,
+        "Keep an average of the weights: 0.999 is over about 1000 steps. Helps where the rate stays high.",
+    )
+    activation_penalty: float = option(
+        0.0, "Weight of the outputs' mean square; about 2 helps wide networks with dropout on little text."
+    )
+    temporal_activation_penalty: float = option(
+        0.0, "Weight of the mean square of the outputs' steps; about 1 helps where the one above does."
+    )
     minutes: float | None = option(None, "Budget in wall-clock minutes, evaluation included.")
     epochs: int | None = option(None, "Budget in passes over the training text.")
     steps: int | None = option(None, "Budget in optimizer steps.")
@@ -350,6 +363,9 @@ class TrainOptions:
     final_lr_fraction: float | None = None
     weight_decay: float | None = None
     clip_norm: float | None = None
+    ema_decay: float | None = None
+    activation_penalty: float | None = None
+    temporal_activation_penalty: float | None = None
     minutes: float | None = None
     epochs: int | None = None
     steps: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from textgen.atomic import only_one
 from textgen.cli import main
@@ -225,6 +227,9 @@ def test_validation_text_is_never_seen_in_training(
         ("--final-lr-fraction", 0.5, "training"),
         ("--weight-decay", 0.5, "training"),
         ("--clip-norm", 0.01, "training"),
+        ("--ema-decay", 0.9, "training"),
+        ("--activation-penalty", 2.0, "training"),
+        ("--temporal-activation-penalty", 1.0, "training"),
         ("--seed", 5, "training"),
         ("--precision", "bfloat16", "training"),
         ("--val-fraction", 0.2, "data"),
@@ -421,6 +426,90 @@ def test_a_loss_that_is_no_number_at_an_evaluation_is_never_kept(cli: Cli) -> No
     assert not Run("runs/corpus").has_weights
 
 
+def test_a_penalty_is_no_part_of_the_loss_that_is_told(cli: Cli) -> None:
+    penalty = ["--activation-penalty", 1000.0, "--temporal-activation-penalty", 1000.0]
+    assert cli("train", "corpus.txt", *TINY, *penalty).exit_code == 0
+    losses = [
+        record["nats_per_token"] for record in Run("runs/corpus").metrics() if record["kind"] == "train"
+    ]
+    assert max(losses) < 2 * math.log(28)
+
+
+@pytest.mark.parametrize(("rate", "cell"), [(1.0, "gru"), (10.0, "lstm"), (10.0, "rnn")])
+def test_a_rate_that_is_far_too_high_is_turned_down_and_the_run_learns(
+    cli: Cli, rate: float, cell: str
+) -> None:
+    settings = ["--cell", cell, "--learning-rate", rate, "--hidden-size", 32, "--seq-len", 16]
+    result = cli("train", "corpus.txt", *settings, "--batch-size", 8, "--steps", 150)
+    assert result.exit_code == 0, result.err
+    assert "Going back to step 0, the learning rate 2 times lower" in result.out
+    run = Run("runs/corpus")
+    guess = math.log(run.config.model.vocab_size)
+    losses = {record["kind"]: record.get("nats_per_token") for record in run.metrics()}
+    assert losses["final"] < 0.75 * guess
+    (rollback, *_) = [record for record in run.metrics() if record["kind"] == "rollback"]
+    assert rollback["nats_per_token"] > guess + 1
+    assert (rollback["back_to"], rollback["halvings"]) == (0, 1)
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
+    """Let some of the run's gradients, counted from 1, be no numbers."""
+    clip = torch.nn.utils.clip_grad_norm_
+    count = itertools.count(1)
+
+    def poisoned(parameters: list[torch.Tensor], max_norm: float) -> torch.Tensor:
+        if next(count) in calls:
+            gradient = parameters[0].grad
+            assert gradient is not None
+            gradient[0, 0] = math.nan
+        return clip(parameters, max_norm)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", poisoned)
+
+
+def test_a_gradient_that_is_no_number_goes_back_to_the_last_good_evaluation(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, {70})
+    settings = [*TINY, "--steps", 100, "--evaluations", 5, "--no-early-stopping"]
+    result = cli("train", "corpus.txt", *settings)
+    assert result.exit_code == 0, result.err
+    line = (
+        "Step 70: a gradient was no longer a number. Going back to step 60, the learning rate 2 times lower"
+    )
+    assert line in result.out
+    metrics = Run("runs/corpus").metrics()
+    back = [record["kind"] for record in metrics].index("rollback")
+    assert metrics[back]["step"] == 70
+    assert [record["step"] for record in metrics[back + 1 : back + 3]] == [61, 62]
+    rates = {record["step"]: record["learning_rate"] for record in metrics if record["kind"] == "train"}
+    before = [record for record in metrics[:back] if record["kind"] == "train" and record["step"] == 65]
+    assert rates[65] == pytest.approx(before[0]["learning_rate"] / 2)
+    assert metrics[-1]["kind"] == "final"
+    assert metrics[-1]["step"] == 100
+
+
+def test_an_evaluation_whose_next_step_fails_is_not_gone_back_to(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, {61})
+    settings = [*TINY, "--steps", 100, "--evaluations", 5, "--no-early-stopping"]
+    assert "Going back to step 40" in cli("train", "corpus.txt", *settings).out
+
+
+def test_gradients_that_are_never_numbers_end_the_run_and_keep_the_best_weights(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, set(range(50, 10_000)))
+    settings = [*TINY, "--steps", 100, "--evaluations", 5, "--no-early-stopping"]
+    result = cli("train", "corpus.txt", *settings)
+    assert result.exit_code == 1
+    assert result.out.count("Going back to step 40") == 5
+    assert "The best weights, of step 40, are kept." in result.err
+    assert len(result.err.splitlines()) == 1
+    assert Run("runs/corpus").has_weights
+
+
 def test_a_network_that_no_memory_holds_is_refused_in_one_line(cli: Cli, tmp_path: Path) -> None:
     assert "out of memory" in cli("train", "corpus.txt", "--hidden-size", 10**8, "--steps", 1).only_error
     assert not (tmp_path / "runs").exists()
@@ -445,7 +534,7 @@ def test_a_run_that_lost_its_checkpoints_is_not_begun_again_in_silence(cli: Cli)
 def test_fine_tuning_keeps_the_start_when_nothing_is_better(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--steps", 60, "--run", "old")
     before = json.loads(cli("eval", "old", "--json").out)["nats_per_token"]
-    worse = cli("train", "corpus.txt", "--from", "old", "--steps", 6, "--learning-rate", 100.0, "--json")
+    worse = cli("train", "corpus.txt", "--from", "old", "--steps", 1, "--learning-rate", 100.0, "--json")
     assert json.loads(worse.out)["best_step"] == 0
     assert json.loads(worse.out)["nats_per_token"] == pytest.approx(before, rel=1e-4)
 

@@ -14,7 +14,7 @@ from textgen.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
     newest_checkpoint,
-    remove_older,
+    remove_others,
     save_checkpoint,
 )
 from textgen.training.metrics import MetricsLog
@@ -42,13 +42,13 @@ def test_a_checkpoint_comes_back_as_it_was_types_included(tmp_path: Path) -> Non
     assert np.array_equal(found.best["w"], saved.best["w"])
 
 
-def test_the_newest_is_that_of_the_highest_step_and_the_older_go(tmp_path: Path) -> None:
+def test_the_newest_is_that_of_the_highest_step_and_the_others_go(tmp_path: Path) -> None:
     for step in (9, 10, 100):
         path = save_checkpoint(tmp_path, checkpoint(step))
     assert newest_checkpoint(tmp_path) == path
     (tmp_path / ".step-120.x1y2").mkdir()  # half built by a process that was killed
-    remove_older(tmp_path, keep=path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["step-100"]
+    remove_others(tmp_path, keep={9, 100})
+    assert {entry.name for entry in tmp_path.iterdir()} == {"step-9", "step-100"}
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "progress.json", "best.safetensors"])

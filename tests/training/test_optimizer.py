@@ -49,6 +49,21 @@ def test_a_parameter_without_a_gradient_stays() -> None:
     assert used.grad is None
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_failed_step_changes_nothing_and_does_not_count(fused: bool) -> None:
+    torch.manual_seed(0)
+    module = nn.Linear(3, 4)
+    optimizer = AdamW(groups_of(module), betas=(0.9, 0.99), fused=fused)
+    module(torch.ones(3)).sum().backward()
+    optimizer.step(torch.tensor(0.0))
+    tensors = [*module.parameters(), *(t for state in optimizer.state.values() for t in state.values())]
+    before = [tensor.detach().clone() for tensor in tensors]
+    for parameter in module.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    optimizer.step(torch.tensor(1.0))
+    assert all(torch.equal(one, other) for one, other in zip(tensors, before, strict=True))
+
+
 def test_making_and_using_it_leaves_torchs_compiler_alone() -> None:
     code = (
         "import sys, torch; from textgen.training.optimizer import build_optimizer\n"

@@ -8,7 +8,8 @@
         progress.json           step, seconds used, place in the data, best loss, length of metrics.jsonl
 
 The order makes a kill at any moment harmless: metrics.jsonl is flushed, then the checkpoint appears under its
-name, then model.safetensors is replaced by its best weights, then the older checkpoint goes. Whoever resumes
+name, then model.safetensors is replaced by its best weights, then older checkpoints go, but for that of the
+last evaluation, which training goes back to when it fails (safety.py). Whoever resumes
 takes the newest checkpoint, cuts metrics.jsonl back to the length that it names, and replaces
 model.safetensors.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ class Checkpoint:
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
     """Write training/step-<n>/, whole or not at all. Raises RunError when the disk does not take it."""
-    path = directory / f"step-{checkpoint.step}"
+    path = checkpoint_path(directory, checkpoint.step)
     if path.exists():  # the same step again (a stop right after an evaluation): nothing has changed since
         return path
     try:
@@ -68,11 +70,25 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     (folder / "progress.json").write_text(json.dumps(checkpoint.progress, indent=2) + "\n", encoding="utf-8")
 
 
-def remove_older(directory: Path, keep: Path) -> None:
-    """Remove every checkpoint but one, and what a kill left half built."""
+def remove_others(directory: Path, keep: Collection[int | None]) -> None:
+    """Remove all checkpoints but those of some steps (None: of no step), and what a kill left half done."""
+    names = {_name(step) for step in keep if step is not None}
     for path in directory.glob("*step-*"):
-        if path != keep:
-            shutil.rmtree(path, ignore_errors=True)
+        if path.name in names:
+            continue
+        if not path.name.startswith("."):
+            # First out of sight: a kill half way must not leave a damaged one to be the newest.
+            path = path.rename(path.with_name(f".{path.name}.removed"))
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def checkpoint_path(directory: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, whether it is there or not."""
+    return directory / _name(step)
+
+
+def _name(step: int) -> str:
+    return f"step-{step}"
 
 
 def newest_checkpoint(directory: Path) -> Path | None:

@@ -5,8 +5,11 @@ resumed.
     ...,
      "tokens_per_second": ..., "seconds": ...}         mean loss since the line before
     {"kind": "val",   "step": ..., "epoch": ..., "nats_per_token": ..., "tokens": ..., "best": ..., "seconds":
-    ...} {"kind": "final", "step": ..., ...}                the best weights on all validation text, once, at
-    the end
+    ...} {"kind": "rollback", "step": ..., "epoch": ..., "back_to": ..., "reason": ..., "nats_per_token": ...,
+     "lowest": ..., "halvings": ..., "seconds": ...}   training failed at `step`; the lines after it are of
+     steps from `back_to` on, at the peak rate halved so often (`nats_per_token` null: no number)
+    {"kind": "final", "step": ..., ...}                the best weights on all validation text, once, at the
+    end
 
 tokens_per_second and seconds are times; everything else repeats exactly with the same seed.
 """

@@ -38,8 +38,16 @@ class AdamW:
                 parameter.grad = None
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Change every parameter that has a gradient."""
+    def step(self, failed: Tensor | None = None) -> None:
+        """Change every parameter that has a gradient.
+
+        failed: a scalar, float32; 1 where gradients are no numbers, then nothing changes. The fused kernels
+        look at it where it lies, so that nobody waits for a GPU.
+        """
+        if failed is not None and not self._fused:
+            if failed.item():
+                return
+            failed = None
         for group in self.param_groups:
             pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
             states = [self._state_of(parameter) for parameter, _ in pairs]
@@ -51,6 +59,7 @@ class AdamW:
                 [],
                 [state["step"] for state in states],
                 fused=self._fused,
+                found_inf=failed,
                 amsgrad=False,
                 beta1=self._betas[0],
                 beta2=self._betas[1],

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from textgen.device import available_processors
 from textgen.models.language_model import LanguageModel
-from textgen.training.trainer import mean_loss
+from textgen.training.loss import mean_loss
 
 PROBE_SECONDS = 0.15  # for each of the things that are timed, or three calls if they take longer
 # More threads must shorten a step by a twentieth: they take the processors from whatever else runs.

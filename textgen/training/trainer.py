@@ -13,34 +13,36 @@ Shapes: B batch_size, T window, L num_layers, H hidden_size, V rows.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from textgen.config import SampleConfig, TrainingConfig
+from textgen.config import TrainingConfig
 from textgen.device import torch_dtype
 from textgen.errors import Interrupted, TrainingError
-from textgen.evaluation.evaluate import Loss, Stretches, evaluate
-from textgen.generation.generator import Generator
+from textgen.evaluation.evaluate import Loss
 from textgen.models.language_model import LanguageModel
 from textgen.run import WEIGHTS, Run, save_weights
 from textgen.text.batches import Batch, StreamBatches
 from textgen.text.tokenizer import Tokenizer
+from textgen.training.averaging import WeightAverage
 from textgen.training.checkpoint import (
     Checkpoint,
+    checkpoint_path,
     load_checkpoint,
     newest_checkpoint,
-    remove_older,
+    remove_others,
     save_checkpoint,
 )
 from textgen.training.interrupt import StopRequest
+from textgen.training.loss import activation_penalty, mean_loss, temporal_activation_penalty
 from textgen.training.metrics import MetricsLog
 from textgen.training.optimizer import (
     build_optimizer,
@@ -49,14 +51,14 @@ from textgen.training.optimizer import (
     set_learning_rate,
 )
 from textgen.training.progress import Reporter, Speedometer, describe_loss
+from textgen.training.safety import MOST_ROLLBACKS, halvings, trouble
 from textgen.training.schedule import Budget, learning_rate_factor
+from textgen.training.validation import Validation, spread
 
 RECORDS = 200  # lines of training loss in metrics.jsonl over the whole budget
 BAR_SECONDS = 0.5  # between two looks at the figures: each look waits for the device
 CHECKPOINT_SECONDS = 60.0  # at most so much work is lost to a crash
-SAMPLE_TOKENS = 120
 FORGETTING = 0.05  # of the lanes, on average, start a window from the zero state
-SHORTEST_LANE = 256  # tokens
 
 
 @dataclass
@@ -72,6 +74,11 @@ class Position:
     best_step: int = 0
     stale_evaluations: int = 0
     finished: bool = False
+    lowest_loss: float | None = None  # nats/token, of the lines of training loss
+    good_step: int | None = None  # whose checkpoint to go back to; None: the first weights
+    halvings: int = 0  # of the learning rate
+    candidate_step: int | None = None  # of the last evaluation, good when the steps after it are
+    rollbacks_in_a_row: int = 0  # since there was a new good step
 
 
 class Trainer:
@@ -95,24 +102,33 @@ class Trainer:
         self.run = run
         self.config: TrainingConfig = run.config.training
         self.model = model
-        self.tokenizer = tokenizer
         self.batches = batches
-        self.val_token_ids = val_token_ids
-        self.start_row = start_row
         self.budget = budget
         self.reporter = reporter
         self.device = next(model.parameters()).device
         self.optimizer = build_optimizer(
             model, learning_rate=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
+        assert self.config.eval_tokens is not None  # resolved
+        self.validation = Validation(
+            model,
+            tokenizer,
+            val_token_ids,
+            start_row=start_row,
+            stretches=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
+        )
+        self.average = WeightAverage(model, self.config.ema_decay) if self.config.ema_decay else None
         self._parameters = list(model.parameters())  # looked up once, not in every step
         self.position = Position()
         self.state: tuple[Tensor, ...] = ()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.loss_count = 0
+        self.failed_steps = torch.zeros((), device=self.device)  # since the last line of training loss
         self.best_weights: dict[str, np.ndarray] = {}
         self.metrics = MetricsLog(run.metrics_path)
         self._start_clocks()
+        # What to go back to before the first evaluation. It needs no disk: a resumed run draws it again.
+        self._first: Checkpoint | None = detached(self._checkpoint())
 
     # -- the loop ------------------------------------------------------------
 
@@ -136,14 +152,15 @@ class Trainer:
         self._speed, self._bar_speed = Speedometer(), Speedometer()
 
     def _loop(self, stop: StopRequest) -> None:
-        if self.position.step == 0 and self.run.config.from_run is not None:
+        if self.position.best_loss is None and self.position.step == 0 and self.run.config.from_run:
             self._evaluate(0.0)  # the weights that it starts from may stay the best
         while not self.position.finished:
             self.advance()
             progress = self.progress()
             if self._passed("evaluations", self.config.evaluations, progress):
-                self._evaluate(progress)
-                self.save()
+                if self._evaluate(progress):
+                    self.position.candidate_step = self.position.step
+                    self.save()
             elif time.monotonic() - self._checkpointed > CHECKPOINT_SECONDS:
                 self.save()
             if stop.signal_number is not None and not self.position.finished:
@@ -165,7 +182,7 @@ class Trainer:
         self._bar_speed.count(batch.inputs.size)
         progress = self.progress()
         if self._passed("records", RECORDS, progress):
-            self._record_training(loss, norm, self._speed.read())
+            self._record_training(norm, self._speed.read())
         if self.reporter.shows_bars and time.monotonic() - self._bar_time > BAR_SECONDS:
             self._bar_time = time.monotonic()
             self.reporter.training(
@@ -187,19 +204,25 @@ class Trainer:
             warmup_fraction=self.config.warmup_fraction,
             final_fraction=self.config.final_lr_fraction,
         )
-        set_learning_rate(self.optimizer, self.config.learning_rate * factor)
+        peak = self.config.learning_rate * 0.5**self.position.halvings
+        set_learning_rate(self.optimizer, peak * factor)
         if batch.starts_epoch or not self.state:
             self.state = self.model.zero_state(batch.inputs.shape[0])
         else:
             self.state = forget_some(self.state, FORGETTING)
         inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)  # (B, T)
         targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)  # (B, T)
-        logits, state = self.model(inputs, self.state)  # (B, T, V)
-        loss = mean_loss(logits, targets)
+        outputs, state = self.model.read(inputs, self.state)  # (B, T, H)
+        dropped = self.model.dropout(outputs)
+        loss = mean_loss(self.model.logits(dropped), targets)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self._objective(loss, outputs, dropped).backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
-        self.optimizer.step()
+        failed = (~norm.isfinite()).float()
+        self.optimizer.step(failed)
+        self.failed_steps += failed
+        if self.average is not None:
+            self.average.update(self.position.step + 1)
         # Detach here, not in the model: evaluation carries state across windows without a graph.
         self.state = tuple(part.detach() for part in state)
         self.loss_sum += loss.detach() * targets.numel()
@@ -207,6 +230,14 @@ class Trainer:
         self.position.step += 1
         self.position.tokens += targets.numel()
         return loss.detach(), norm.detach()
+
+    def _objective(self, loss: Tensor, outputs: Tensor, dropped: Tensor) -> Tensor:
+        """What the step lowers: the loss, which alone is told, and the penalties that are on."""
+        if self.config.activation_penalty:
+            loss = loss + self.config.activation_penalty * activation_penalty(dropped)
+        if self.config.temporal_activation_penalty:
+            loss = loss + self.config.temporal_activation_penalty * temporal_activation_penalty(outputs)
+        return loss
 
     def _passed(self, what: str, times: int, progress: float) -> bool:
         """Whether progress has passed the next of `times` marks spread evenly over the budget."""
@@ -217,29 +248,115 @@ class Trainer:
 
     # -- figures ------------------------------------------------------------
 
-    def _record_training(self, loss: Tensor, norm: Tensor, tokens_per_second: float) -> None:
+    def _record_training(self, norm: Tensor, tokens_per_second: float) -> None:
+        """Tell of the loss since the line before, or go back when it shows that training failed."""
+        if self._rolled_back():
+            return
         mean_loss = float(self.loss_sum) / self.loss_count
-        self._require_number(loss.item())
-        self._require_number(mean_loss)
         self.record(
             "train",
             nats_per_token=mean_loss,
-            gradient_norm=float(norm) if math.isfinite(norm) else None,
+            gradient_norm=float(norm),
             learning_rate=self.optimizer.param_groups[0]["lr"],
             tokens_per_second=round(tokens_per_second),
         )
+        lowest = self.position.lowest_loss
+        self.position.lowest_loss = mean_loss if lowest is None else min(lowest, mean_loss)
+        self._trust_candidate()
         self.loss_sum.zero_()
         self.loss_count = 0
 
-    def _require_number(self, loss: float) -> None:
-        """Raises TrainingError when a loss is NaN or infinite: from there no step leads back."""
-        if math.isfinite(loss):
+    def _rolled_back(self) -> bool:
+        """Judge the steps since the last line of training loss, if any; go back when they failed.
+
+        Raises TrainingError when going back has not helped.
+        """
+        if self.loss_count == 0:
+            return False
+        mean_loss = float(self.loss_sum) / self.loss_count
+        reason = trouble(
+            mean_loss,
+            tokens=self.loss_count,
+            lowest=self.position.lowest_loss,
+            num_rows=self.model.config.vocab_size,
+            failed_steps=int(self.failed_steps),
+        )
+        if reason is not None:
+            self._roll_back(reason, mean_loss)
+        return reason is not None
+
+    def _trust_candidate(self) -> None:
+        """Make the last evaluation's checkpoint what training goes back to, for the steps after it went well.
+
+        Not before: the loss of a step is that of the weights before it, so a last step that ruined them shows
+        in the next one only; a bad validation loss may as well be of text learnt by heart.
+        """
+        position = self.position
+        if position.candidate_step is None:
             return
+        position.good_step, position.candidate_step = position.candidate_step, None
+        position.rollbacks_in_a_row = 0
+        self._first = None
+
+    def _roll_back(self, reason: str, mean_loss: float) -> None:
+        """Go on from the last evaluation, or the first weights, with a lower learning rate.
+
+        The same windows come again: if it was the text that was too steep for the rate, it must be met at a
+        lower one some time. Seconds stay spent; steps and tokens are taken back, at most MOST_ROLLBACKS times
+        between two evaluations. All of it follows from the steps alone, so a run that is killed on the way
+        fails and goes back at the same places.
+
+        Raises TrainingError after too many in a row.
+        """
+        failed = dataclasses.replace(self.position)
+        if failed.rollbacks_in_a_row == MOST_ROLLBACKS:
+            self._give_up(reason)
+        in_a_row = failed.rollbacks_in_a_row + 1
+        times = failed.halvings + halvings(in_a_row)
+        target = failed.good_step or 0
+        self.record(
+            "rollback",
+            back_to=target,
+            reason=reason,
+            nats_per_token=mean_loss if math.isfinite(mean_loss) else None,
+            lowest=failed.lowest_loss,
+            halvings=times,
+        )
+        if failed.good_step is None:
+            assert self._first is not None  # kept until there is one on the disk
+            checkpoint = self._first
+        else:
+            checkpoint = load_checkpoint(checkpoint_path(self.run.training_directory, failed.good_step))
+        metrics_size = self.metrics.size
+        self._go_to(checkpoint)
+        self.metrics.size = metrics_size
+        position = self.position
+        position.halvings, position.rollbacks_in_a_row = times, in_a_row
+        position.good_step, position.candidate_step = failed.good_step, None
+        position.seconds = failed.seconds
+        # What validated best stays so, whatever came after it; the lower rate gets a patience of its own.
+        position.best_loss, position.best_step = failed.best_loss, failed.best_step
+        position.stale_evaluations = 0
+        # For a budget in minutes the progress stays: one step alone is not the next line, nor evaluated, but
+        # for the last evaluation, which ends the run.
+        progress = min(self.progress(), 1)
+        position.records = max(position.records, int(progress * RECORDS))
+        marks = min(int(progress * self.config.evaluations), self.config.evaluations - 1)
+        position.evaluations = max(position.evaluations, marks)
+        remove_others(self.run.training_directory, keep={failed.good_step})
+        self.reporter.line(
+            f"Step {failed.step:,}: {reason}. Going back to step {target:,}, the learning rate "
+            f"{2 ** halvings(in_a_row)} times lower ({self.config.learning_rate * 0.5**times:.3g})."
+        )
+
+    def _give_up(self, reason: str) -> NoReturn:
+        step = self.position.step
         kept = (
             f" The best weights, of step {self.position.best_step:,}, are kept." if self.best_weights else ""
         )
         raise TrainingError(
-            f"{self.run.path}: the loss is no longer a number at step {self.position.step:,}.{kept} "
+            f"{self.run.path}: at step {step:,} {reason}, and a lower learning rate, {MOST_ROLLBACKS} times, "
+            f"did not help.{kept} "
             f"Start again with a lower --learning-rate than {self.config.learning_rate:g}."
         )
 
@@ -253,38 +370,46 @@ class Trainer:
     def _describe(self, nats_per_token: float) -> str:
         return describe_loss(nats_per_token, self.run.config.measured["characters_per_token"])
 
-    def validate(self) -> Loss:
-        """The loss of the weights as they are, on as much validation text as one evaluation may read."""
-        assert self.config.eval_tokens is not None
-        return evaluate(
-            self.model,
-            self.val_token_ids,
-            vocab_size=self.tokenizer.vocab_size,
-            start_row=self.start_row,
-            stretches=spread(len(self.val_token_ids), self.config.eval_tokens, self.config.batch_size),
-        )
+    def _judged_weights(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that are validated and kept: the averaged ones, if they are."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
-    def _evaluate(self, progress: float) -> None:
-        """Validate, keep the weights if they are the best so far, show a line of figures and a sample."""
+    def validate(self) -> Loss:
+        """The loss of the weights that would be kept now, on as much text as one evaluation may read."""
+        with self._judged_weights():
+            return self.validation.loss()
+
+    def _evaluate(self, progress: float) -> bool:
+        """Validate, keep the weights if they are the best so far, show a line of figures and a sample.
+
+        False, and none of that, when training had failed and went back.
+        """
+        if self._rolled_back():
+            return False
         loss = self.validate()
-        self._require_number(loss.nats_per_token)
-        position = self.position
-        improved = position.best_loss is None or loss.nats_per_token < position.best_loss
-        if improved:
-            position.best_loss, position.best_step = loss.nats_per_token, position.step
-            position.stale_evaluations = 0
-            self.best_weights = self.model.weights()
-        else:
-            position.stale_evaluations += 1
-        self.record("val", nats_per_token=loss.nats_per_token, tokens=loss.tokens, best=improved)
-        stopping = self.config.early_stopping and position.stale_evaluations >= self.config.patience
-        position.finished = progress >= 1 or stopping
-        self._show_evaluation(loss.nats_per_token, improved)
+        if not math.isfinite(loss.nats_per_token):
+            # Judged for being a number only: text learnt by heart raises it without end.
+            self._roll_back("the validation loss was no longer a number", loss.nats_per_token)
+            return False
+        with self._judged_weights():
+            position = self.position
+            improved = position.best_loss is None or loss.nats_per_token < position.best_loss
+            if improved:
+                position.best_loss, position.best_step = loss.nats_per_token, position.step
+                position.stale_evaluations = 0
+                self.best_weights = self.model.weights()
+            else:
+                position.stale_evaluations += 1
+            self.record("val", nats_per_token=loss.nats_per_token, tokens=loss.tokens, best=improved)
+            stopping = self.config.early_stopping and position.stale_evaluations >= self.config.patience
+            position.finished = progress >= 1 or stopping
+            self._show_evaluation(loss.nats_per_token, improved)
         if stopping and progress < 1:
             self.reporter.line(
                 f"Stopping early: validation has not improved since step {position.best_step:,} "
                 "(--no-early-stopping goes on)."
             )
+        return True
 
     def _show_evaluation(self, nats_per_token: float, improved: bool) -> None:
         percent = min(100, round(100 * self.progress()))
@@ -292,23 +417,33 @@ class Trainer:
             f"{percent:3d}%  step {self.position.step:,}  {self.seconds():.0f} s  "
             f"validation {self._describe(nats_per_token)}{'  (best)' if improved else ''}"
         )
-        sample = self._sample()
-        self.reporter.line(f"      {sample}")
-
-    def _sample(self) -> str:
-        """A short text from the weights as they are, on one line."""
-        generator = Generator(self.model, self.tokenizer)
-        config = SampleConfig(max_new_tokens=SAMPLE_TOKENS)
-        text = "".join(generator.stream(seed=self.config.seed, config=config))
-        return json.dumps(text, ensure_ascii=False)[1:-1]
+        self.reporter.line(f"      {self.validation.sample(self.config.seed)}")
 
     # -- saving and going on ------------------------------------------------------------
 
     def save(self) -> None:
-        """Write a checkpoint, then the best weights, then remove the older checkpoint."""
+        """Write a checkpoint, then the best weights, then remove the older checkpoints but what may be gone
+        back to.
+        """
         self.metrics.flush()
+        save_checkpoint(self.run.training_directory, self._checkpoint())
+        self._replace_best()
+        position = self.position
+        # A run that is finished goes back to nothing.
+        may_return = () if position.finished else (position.good_step, position.candidate_step)
+        remove_others(self.run.training_directory, keep={position.step, *may_return})
+        self._checkpointed = time.monotonic()
+
+    def _checkpoint(self) -> Checkpoint:
+        """All that training is now; the tensors are those in use, not copies."""
         carried = {f"state/{index}": part for index, part in enumerate(self.state)}
-        carried |= {"loss_sum": self.loss_sum, "rng/cpu": torch.get_rng_state()}
+        carried |= {
+            "loss_sum": self.loss_sum,
+            "failed_steps": self.failed_steps,
+            "rng/cpu": torch.get_rng_state(),
+        }
+        if self.average is not None:
+            carried |= {f"average/{name}": tensor for name, tensor in self.average.tensors().items()}
         if self.device.type == "cuda":
             carried["rng/cuda"] = torch.cuda.get_rng_state(self.device)
         progress = vars(self.position) | {
@@ -317,17 +452,13 @@ class Trainer:
             "place": self.batches.place,
             "metrics_size": self.metrics.size,
         }
-        checkpoint = Checkpoint(
+        return Checkpoint(
             progress=progress,
             weights=dict(self.model.named_parameters()),
             optimizer=optimizer_tensors(self.model, self.optimizer),
             carried=carried,
             best=self.best_weights,
         )
-        path = save_checkpoint(self.run.training_directory, checkpoint)
-        self._replace_best()
-        remove_older(self.run.training_directory, keep=path)
-        self._checkpointed = time.monotonic()
 
     def restore(self) -> bool:
         """Go back to the newest checkpoint; False when there is none and training starts at the beginning."""
@@ -335,6 +466,19 @@ class Trainer:
         if path is None:
             return False
         checkpoint = load_checkpoint(path)
+        self._go_to(checkpoint)
+        self.best_weights = checkpoint.best
+        good = self.position.good_step
+        if good is not None:
+            self._first = None
+            if not checkpoint_path(self.run.training_directory, good).exists():
+                # Gone back to this one, and killed before the next was written: the good one before it went.
+                self.position.good_step = self.position.step
+        self._replace_best()
+        return True
+
+    def _go_to(self, checkpoint: Checkpoint) -> None:
+        """Be what training was at a checkpoint, but for the best weights."""
         progress = dict(checkpoint.progress)
         self.batches.restore(progress.pop("place"))
         self.loss_count = progress.pop("loss_count")
@@ -343,27 +487,34 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(checkpoint.weights[name])
+        self.optimizer.state.clear()  # none of it belongs to the first step
         load_optimizer_tensors(self.model, self.optimizer, checkpoint.optimizer)
         carried = checkpoint.carried
         parts = sum(name.startswith("state/") for name in carried)
         self.state = tuple(carried[f"state/{index}"].to(self.device) for index in range(parts))
         self.loss_sum.copy_(carried["loss_sum"])
-        self.best_weights = checkpoint.best
+        # Not in a checkpoint of an earlier version.
+        self.failed_steps.copy_(carried.get("failed_steps", torch.zeros(())))
+        if self.average is not None:
+            self.average.load({name.removeprefix("average/"): tensor for name, tensor in carried.items()})
         torch.set_rng_state(carried["rng/cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(carried["rng/cuda"], self.device)
-        self._replace_best()
-        return True
 
     def _replace_best(self) -> None:
         if self.best_weights:
             save_weights(self.run.path / WEIGHTS, self.best_weights)
 
 
-def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats per token, for logits (B, T, V) and targets (B, T)."""
-    # Time first, as the logits lie in memory; the mean is the same.
-    return cross_entropy(logits.transpose(0, 1).flatten(0, 1).float(), targets.t().flatten())
+def detached(checkpoint: Checkpoint) -> Checkpoint:
+    """The same with copies of the weights and all that is carried, on the CPU."""
+
+    def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+    return dataclasses.replace(
+        checkpoint, weights=copies(checkpoint.weights), carried=copies(checkpoint.carried)
+    )
 
 
 def forget_some(state: tuple[Tensor, ...], share: float) -> tuple[Tensor, ...]:
@@ -379,18 +530,6 @@ def forget_some(state: tuple[Tensor, ...], share: float) -> tuple[Tensor, ...]:
         return state
     mask = kept.to(state[0]).unsqueeze(1)  # (B, 1)
     return tuple(part * mask for part in state)
-
-
-def spread(num_tokens: int, num_read: int, most_lanes: int) -> Stretches:
-    """Stretches of a text that hold about num_read of its tokens, spread evenly over it.
-
-    A stretch is at least SHORTEST_LANE tokens, so that the zero state at its start weighs little. Text
-    changes along a corpus: its first part alone would be another measure.
-    """
-    num_read = min(num_read, num_tokens)
-    lanes = max(1, min(most_lanes, num_read // SHORTEST_LANE))
-    length = num_read // lanes
-    return Stretches(np.linspace(0, num_tokens - length, lanes).astype(np.int64), length)
 
 
 def training_model(model: LanguageModel, config: TrainingConfig) -> LanguageModel:

@@ -1,0 +1,43 @@
+"""The penalties are what their paper says, in float32, for any window."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from textgen.training.loss import activation_penalty, mean_loss, temporal_activation_penalty
+
+
+def test_the_loss_is_the_mean_over_all_tokens_of_all_lanes() -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 3, 5), torch.randint(5, (2, 3))
+    by_hand = [-logits[b, t].log_softmax(0)[targets[b, t]].item() for b in range(2) for t in range(3)]
+    assert mean_loss(logits, targets).item() == pytest.approx(sum(by_hand) / 6, rel=1e-6)
+
+
+def test_the_activation_penalty_is_the_mean_square() -> None:
+    assert activation_penalty(torch.tensor([[[1.0, -2.0], [3.0, 0.0]]])).item() == 14 / 4
+
+
+def test_the_temporal_penalty_is_the_mean_square_of_successive_differences_within_a_lane() -> None:
+    outputs = torch.tensor([[[1.0], [3.0], [0.0]], [[50.0], [50.0], [51.0]]])  # (2, 3, 1)
+    assert temporal_activation_penalty(outputs).item() == (4 + 9 + 0 + 1) / 4
+
+
+def test_outputs_that_do_not_change_and_windows_of_one_token_cost_nothing_over_time() -> None:
+    for outputs in (torch.full((2, 5, 3), 7.0), torch.ones(2, 1, 3)):
+        outputs.requires_grad_()
+        penalty = temporal_activation_penalty(outputs)
+        penalty.backward()
+        assert penalty.item() == 0
+        assert outputs.grad is not None
+        assert not outputs.grad.any()
+
+
+@pytest.mark.parametrize("penalty", [activation_penalty, temporal_activation_penalty])
+def test_in_bfloat16_the_mean_is_taken_in_float32(penalty: object) -> None:
+    torch.manual_seed(0)
+    outputs = torch.randn(8, 64, 100).bfloat16()
+    assert callable(penalty)
+    assert penalty(outputs).dtype == torch.float32
+    assert penalty(outputs).item() == pytest.approx(penalty(outputs.double()).item(), rel=1e-5)
