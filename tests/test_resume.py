@@ -17,7 +17,7 @@ import pytest
 TEXT = "".join(f"The {n} birds of line {n * n % 97} sing of {n % 7} things, and rest.\n" for n in range(600))
 SETTINGS = (
     "--steps 250 --evaluations 4 --hidden-size 24 --num-layers 2 --dropout 0.2 --batch-size 8 --seq-len 24 "
-    "--embedding-dim 16 --seed 3 --no-early-stopping --ema-decay 0.98 "
+    "--embedding-dim 16 --seed 3 --no-early-stopping --ema-decay 0.98 --vary-seq-len "
     "--input-dropout 0.1 --embedding-dropout 0.1 --weight-drop 0.1 --residual --layer-norm --tie-weights"
 ).split()
 TIMES = {"seconds", "tokens_per_second"}

@@ -274,6 +274,9 @@ class TrainingConfig:
 
     batch_size: int = option(32, "Lanes of text read side by side.")
     seq_len: int = option(64, "Tokens in a window: how far the gradient reaches back.")
+    vary_seq_len: bool = option(
+        False, "Draw each window's length around seq_len; helps a little where a text is read often."
+    )
     learning_rate: float = option(7e-3, "Peak learning rate of AdamW.")
     warmup_fraction: float = option(0.02, "Share of the budget in which the learning rate rises from zero.")
     final_lr_fraction: float = option(0.01, "Learning rate at the end of the budget, as a share of the peak.")
@@ -358,6 +361,7 @@ class TrainOptions:
     tie_weights: bool | None = None
     batch_size: int | None = None
     seq_len: int | None = None
+    vary_seq_len: bool | None = None
     learning_rate: float | None = None
     warmup_fraction: float | None = None
     final_lr_fraction: float | None = None

@@ -426,6 +426,21 @@ def test_a_loss_that_is_no_number_at_an_evaluation_is_never_kept(cli: Cli) -> No
     assert not Run("runs/corpus").has_weights
 
 
+def test_windows_of_varied_length_get_a_rate_in_proportion(cli: Cli) -> None:
+    flat = ["--warmup-fraction", 0, "--final-lr-fraction", 1, "--learning-rate", 0.016]
+    cli("train", "corpus.txt", *TINY, *flat, "--vary-seq-len", "--steps", 30)
+    run = Run("runs/corpus")
+    assert run.config.training.vary_seq_len
+    rates = [record["learning_rate"] for record in run.metrics() if record["kind"] == "train"]
+    lengths = [rate / 0.016 * 16 for rate in rates]
+    assert len(set(rates)) > 3
+    assert all(length == pytest.approx(round(length)) and 1 <= length <= 24 for length in lengths)
+    # The tokens of a step are those of its window, in each of the 4 lanes.
+    epochs = [record["epoch"] for record in run.metrics() if record["kind"] == "train"]
+    read = np.diff(np.array(epochs) * run.config.measured["train_tokens"]) / 4
+    assert read == pytest.approx(np.array(lengths[1:]), abs=0.1)
+
+
 def test_a_penalty_is_no_part_of_the_loss_that_is_told(cli: Cli) -> None:
     penalty = ["--activation-penalty", 1000.0, "--temporal-activation-penalty", 1000.0]
     assert cli("train", "corpus.txt", *TINY, *penalty).exit_code == 0

@@ -25,43 +25,44 @@ def epoch_of(batches):
     return found
 
 
-def batches_of(size):
+def batches_of(size, vary_seq_len=False):
     """Tokens are their own places, so that a batch shows where it was taken from."""
     num_tokens, batch_size, seq_len, seed = size
-    return StreamBatches(np.arange(num_tokens, dtype=np.uint16), None, batch_size, seq_len, seed)
+    tokens = np.arange(num_tokens, dtype=np.uint16)
+    return StreamBatches(tokens, None, batch_size, seq_len, seed, vary_seq_len=vary_seq_len)
 
 
-@given(sizes)
-def test_targets_are_the_tokens_after_their_inputs(size):
-    batches = batches_of(size)
+@given(sizes, st.booleans())
+def test_targets_are_the_tokens_after_their_inputs(size, vary):
+    batches = batches_of(size, vary)
     for batch in epoch_of(batches) + epoch_of(batches):
         assert (batch.targets == batch.inputs + 1).all()
         assert batch.inputs.dtype == batch.targets.dtype == np.int64
         assert batch.inputs.shape == batch.targets.shape == (size[1], batch.inputs.shape[1])
 
 
-@given(sizes)
-def test_no_target_comes_twice_in_an_epoch_and_fewer_than_batch_size_are_left_out(size):
+@given(sizes, st.booleans())
+def test_no_target_comes_twice_in_an_epoch_and_fewer_than_batch_size_are_left_out(size, vary):
     num_tokens, batch_size, _, _ = size
-    batches = batches_of(size)
+    batches = batches_of(size, vary)
     for _ in range(3):
         targets = np.concatenate([batch.targets.ravel() for batch in epoch_of(batches)])
         assert len(set(targets.tolist())) == len(targets)
         assert 0 <= num_tokens - 1 - len(targets) < batch_size
 
 
-@given(sizes)
-def test_each_lane_goes_on_where_its_last_window_ended_round_the_ring(size):
-    batches = batches_of(size)
+@given(sizes, st.booleans())
+def test_each_lane_goes_on_where_its_last_window_ended_round_the_ring(size, vary):
+    batches = batches_of(size, vary)
     lanes = np.concatenate([batch.inputs for batch in epoch_of(batches)], axis=1)
     assert lanes.shape == (size[1], (size[0] - 1) // size[1])
     along = lanes.ravel()
     assert ((along[1:] - along[:-1]) % (size[0] - 1) == 1 % (size[0] - 1)).all()
 
 
-@given(sizes)
-def test_no_window_crosses_the_wrap(size):
-    for batch in epoch_of(batches_of(size)):
+@given(sizes, st.booleans())
+def test_no_window_crosses_the_wrap(size, vary):
+    for batch in epoch_of(batches_of(size, vary)):
         assert (np.diff(batch.inputs, axis=1) == 1).all()
 
 
@@ -76,21 +77,21 @@ def test_windows_are_full_but_before_the_wrap_and_at_the_end(size):
     assert all(1 <= batch.inputs.shape[1] <= seq_len for batch in found)
 
 
-@given(sizes)
-def test_an_epoch_has_as_many_targets_as_said_and_says_where_it_starts(size):
-    batches = batches_of(size)
+@given(sizes, st.booleans())
+def test_an_epoch_has_as_many_targets_as_said_and_says_where_it_starts(size, vary):
+    batches = batches_of(size, vary)
     for _ in range(3):
         found = epoch_of(batches)
         assert sum(batch.targets.size for batch in found) == batches.tokens_per_epoch
         assert [batch.starts_epoch for batch in found] == [True] + [False] * (len(found) - 1)
 
 
-@given(sizes, st.integers(0, 40))
-def test_a_saved_place_goes_on_exactly(size, steps):
-    batches = batches_of(size)
+@given(sizes, st.integers(0, 40), st.booleans())
+def test_a_saved_place_goes_on_exactly(size, steps, vary):
+    batches = batches_of(size, vary)
     for _ in range(steps):
         next(batches)
-    again = batches_of(size)
+    again = batches_of(size, vary)
     again.restore(json.loads(json.dumps(batches.place)))
     for _ in range(10):
         expected, found = next(batches), next(again)
@@ -106,6 +107,24 @@ def test_each_epoch_and_seed_has_its_own_offset():
     starts.append(int(next(batches_of((10_001, 4, 50, 2))).inputs[0, 0]))
     assert len(set(starts)) == 6
     assert int(next(batches_of((10_001, 4, 50, 1))).inputs[0, 0]) == starts[0]
+
+
+def test_varied_windows_are_long_about_seq_len_and_some_about_half_of_it():
+    lengths = np.array(
+        [batch.inputs.shape[1] for batch in epoch_of(batches_of((60_001, 1, 70, 0), vary_seq_len=True))]
+    )
+    short = lengths < 52
+    assert 0.02 < short.mean() < 0.08
+    assert np.mean(lengths[~short]) == pytest.approx(70, abs=1)
+    assert np.std(lengths[~short]) == pytest.approx(5, abs=0.6)
+    assert np.median(lengths[short]) == pytest.approx(35, abs=3)
+    assert lengths.max() <= 105
+
+
+def test_each_epoch_draws_its_own_windows():
+    batches = batches_of((10_001, 1, 70, 0), vary_seq_len=True)
+    first, second = ([batch.inputs.shape[1] for batch in epoch_of(batches)] for _ in range(2))
+    assert first != second
 
 
 def test_others_are_left_out_each_epoch():

@@ -13,6 +13,11 @@ offset drawn for it and lays batch_size lanes of equal length along it; a batch 
 Window k+1 of a lane continues window k, so the state that left the one may enter the other: truncated
 backpropagation through time (Williams and Peng 1990). The state is zero at the start of an epoch. No pair
 comes twice in an epoch; no window runs across the wrap, where the text's beginning follows on its end.
+
+Windows that all have one length would cut the text at few places, and the gradient never reaches across a
+cut. An offset for each epoch moves the cuts; on request their distances vary too (Merity, Keskar & Socher,
+"Regularizing and optimizing LSTM language models", 2018). They are drawn with the epoch's offset, so that a
+place in it stays two numbers.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ from textgen.errors import CorpusError
 from textgen.text.rows import Rows
 
 _MIN_WINDOWS_PER_EPOCH = 8
+_SHORT_WINDOWS = 0.05  # of the windows are drawn around half of seq_len
+_DEVIATION = 5 / 70  # of a window's length, as a share of seq_len
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +56,20 @@ class _Epoch:
 class StreamBatches(Iterator[Batch]):
     """Batches without end, from tokens (N,) of any integer type; rows turns ids into rows, None leaves them.
 
+    vary_seq_len: the windows' lengths are drawn around seq_len, one in 20 around half of it.
+
     Raises CorpusError when there is not one pair for each lane.
     """
 
     def __init__(
-        self, tokens: np.ndarray, rows: Rows | None, batch_size: int, seq_len: int, seed: int
+        self,
+        tokens: np.ndarray,
+        rows: Rows | None,
+        batch_size: int,
+        seq_len: int,
+        seed: int,
+        *,
+        vary_seq_len: bool = False,
     ) -> None:
         if len(tokens) <= batch_size:
             raise CorpusError(
@@ -65,6 +81,7 @@ class StreamBatches(Iterator[Batch]):
         self._batch_size = batch_size
         self._seq_len = seq_len
         self._seed = seed
+        self._vary_seq_len = vary_seq_len
         self.restore({"epoch": 0, "position": 0})
 
     @property
@@ -85,13 +102,28 @@ class StreamBatches(Iterator[Batch]):
     def _lay_out(self, epoch: int) -> _Epoch:
         num_pairs = len(self._tokens) - 1
         lane_length = num_pairs // self._batch_size
-        offset = int(np.random.default_rng([self._seed, epoch]).integers(num_pairs))
+        rng = np.random.default_rng([self._seed, epoch])
+        offset = int(rng.integers(num_pairs))
         lane_of_wrap, wrap = divmod(num_pairs - offset, lane_length)
         if lane_of_wrap >= self._batch_size:  # among the pairs that are left out
             wrap = 0
-        before = np.arange(0, wrap, self._seq_len)
-        after = np.arange(wrap, lane_length, self._seq_len)
+        before = self._cut(wrap, rng)
+        after = wrap + self._cut(lane_length - wrap, rng)
         return _Epoch(offset, lane_length, np.concatenate([before, after]))
+
+    def _cut(self, length: int, rng: np.random.Generator) -> np.ndarray:
+        """Where the windows of a piece of a lane begin."""
+        if not self._vary_seq_len:
+            return np.arange(0, length, self._seq_len)
+        # None is shorter than a quarter of seq_len, so this many are enough.
+        shortest = max(1, self._seq_len // 4)
+        num_drawn = length // shortest + 1
+        around = np.where(rng.random(num_drawn) < _SHORT_WINDOWS, self._seq_len / 2, self._seq_len)
+        lengths = np.rint(rng.normal(around, _DEVIATION * self._seq_len)).astype(np.int64)
+        # Nor longer than one and a half, for memory is planned for windows of about seq_len.
+        lengths = lengths.clip(shortest, max(1, self._seq_len * 3 // 2))
+        starts = np.cumsum(lengths) - lengths
+        return starts[starts < length]
 
     def __next__(self) -> Batch:
         layout = self._layout

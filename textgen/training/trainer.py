@@ -205,6 +205,9 @@ class Trainer:
             final_fraction=self.config.final_lr_fraction,
         )
         peak = self.config.learning_rate * 0.5**self.position.halvings
+        if self.config.vary_seq_len:
+            # A window weighs as much as its tokens, or those of short ones would count for more.
+            peak *= batch.inputs.shape[1] / self.config.seq_len
         set_learning_rate(self.optimizer, peak * factor)
         if batch.starts_epoch or not self.state:
             self.state = self.model.zero_state(batch.inputs.shape[0])

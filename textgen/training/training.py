@@ -98,6 +98,7 @@ def assemble(
         batch_size=training.batch_size,
         seq_len=training.seq_len,
         seed=training.seed,
+        vary_seq_len=training.vary_seq_len,
     )
     # The same random numbers from here on, whether the speed was probed (with dropout) before or not.
     torch.manual_seed(training.seed)
