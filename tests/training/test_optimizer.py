@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -20,47 +21,62 @@ def groups_of(module: nn.Module) -> list[Group]:
     ]
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_the_weights_after_some_steps_are_those_of_torchs_class(fused: bool) -> None:
+WAYS = [
+    {"fused": True, "asynchronous": False},
+    {"fused": True, "asynchronous": True},
+    {"fused": False, "asynchronous": False},
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("clip_norm", [0.1, 1e9])
+def test_the_weights_after_some_steps_are_those_of_torchs_class_and_clipping(
+    way: dict[str, bool], clip_norm: float
+) -> None:
     torch.manual_seed(0)
     ours, theirs = nn.LSTM(3, 4), nn.LSTM(3, 4)
     theirs.load_state_dict(ours.state_dict())
     optimizers = (
-        AdamW(groups_of(ours), betas=(0.9, 0.99), fused=fused),
-        torch.optim.AdamW(groups_of(theirs), betas=(0.9, 0.99), fused=fused),
+        AdamW(groups_of(ours), betas=(0.9, 0.99), **way),
+        torch.optim.AdamW(groups_of(theirs), betas=(0.9, 0.99), fused=way["fused"]),
     )
     for _ in range(3):
         for module, optimizer in zip((ours, theirs), optimizers, strict=True):
             optimizer.zero_grad()
             module(torch.ones(5, 2, 3))[0].square().sum().backward()
-            optimizer.step()
+        expected = nn.utils.clip_grad_norm_(theirs.parameters(), clip_norm)
+        norm = optimizers[0].step(clip_norm)
+        optimizers[1].step()
+        torch.testing.assert_close(norm, expected)
+        assert norm > 0.1, "the lower bound is one that clips"
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(one, other)
+        torch.testing.assert_close(one, other)
 
 
 def test_a_parameter_without_a_gradient_stays() -> None:
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     optimizer = AdamW([Group(params=[used, unused], lr=0.1, weight_decay=0.5)], betas=(0.9, 0.99), fused=True)
     used.sum().backward()
-    optimizer.step()
+    optimizer.step(1.0)
     assert used.tolist() != [1, 1]
     assert unused.tolist() == [1, 1]
     optimizer.zero_grad()
     assert used.grad is None
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_a_failed_step_changes_nothing_and_does_not_count(fused: bool) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_failed_step_changes_nothing_and_does_not_count(way: dict[str, bool], broken: float) -> None:
     torch.manual_seed(0)
     module = nn.Linear(3, 4)
-    optimizer = AdamW(groups_of(module), betas=(0.9, 0.99), fused=fused)
+    optimizer = AdamW(groups_of(module), betas=(0.9, 0.99), **way)
     module(torch.ones(3)).sum().backward()
-    optimizer.step(torch.tensor(0.0))
+    optimizer.step(1.0)
     tensors = [*module.parameters(), *(t for state in optimizer.state.values() for t in state.values())]
     before = [tensor.detach().clone() for tensor in tensors]
     for parameter in module.parameters():
-        parameter.grad = torch.full_like(parameter, torch.nan)
-    optimizer.step(torch.tensor(1.0))
+        parameter.grad = torch.full_like(parameter, broken)
+    assert not optimizer.step(1.0).isfinite()
     assert all(torch.equal(one, other) for one, other in zip(tensors, before, strict=True))
 
 
@@ -68,7 +84,7 @@ def test_making_and_using_it_leaves_torchs_compiler_alone() -> None:
     code = (
         "import sys, torch; from textgen.training.optimizer import build_optimizer\n"
         "model = torch.nn.Linear(2, 2); optimizer = build_optimizer(model, learning_rate=1, weight_decay=0)\n"
-        "model(torch.ones(2)).sum().backward(); optimizer.step(); optimizer.zero_grad()\n"
+        "model(torch.ones(2)).sum().backward(); optimizer.step(1.0); optimizer.zero_grad()\n"
         "print('torch._dynamo' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TypedDict
 
@@ -21,15 +22,21 @@ class Group(TypedDict):
 class AdamW:
     """AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization"), fused where torch has it.
 
+    `asynchronous`, which needs fused, leaves clipping and skipping to the kernel, so that nobody waits for
+    a GPU to tell the gradient's norm; on a CPU it is quicker to look at it.
+
     The arithmetic is torch's. Its class `torch.optim.AdamW` does the same, but to make one imports torch's
     compiler, which takes as long as importing torch itself; nothing here is compiled.
     """
 
-    def __init__(self, groups: list[Group], *, betas: tuple[float, float], fused: bool) -> None:
+    def __init__(
+        self, groups: list[Group], *, betas: tuple[float, float], fused: bool, asynchronous: bool = False
+    ) -> None:
         self.param_groups = groups
         self.state: dict[nn.Parameter, dict[str, Tensor]] = {}  # filled by the first step
         self._betas = betas
         self._fused = fused
+        self._asynchronous = asynchronous
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -38,36 +45,53 @@ class AdamW:
                 parameter.grad = None
 
     @torch.no_grad()
-    def step(self, failed: Tensor | None = None) -> None:
-        """Change every parameter that has a gradient.
+    def step(self, clip_norm: float) -> Tensor:
+        """Change every parameter that has a gradient, all gradients scaled down to this norm if it is larger.
 
-        failed: a scalar, float32; 1 where gradients are no numbers, then nothing changes. The fused kernels
-        look at it where it lies, so that nobody waits for a GPU.
+        Returns the norm before, a scalar where the parameters are. Nothing changes when it is no number.
         """
-        if failed is not None and not self._fused:
-            if failed.item():
-                return
-            failed = None
+        norm = self._norm()
+        scale = failed = None
+        if self._asynchronous:
+            scale = (norm / clip_norm).clamp(min=1.0)
+            failed = (~norm.isfinite()).float()
+        elif not math.isfinite(norm.item()):
+            return norm
+        elif norm.item() > clip_norm:
+            torch._foreach_mul_(self._gradients(), clip_norm / norm.item())
         for group in self.param_groups:
-            pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
-            states = [self._state_of(parameter) for parameter, _ in pairs]
-            adamw(
-                [parameter for parameter, _ in pairs],
-                [gradient for _, gradient in pairs],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                [state["step"] for state in states],
-                fused=self._fused,
-                found_inf=failed,
-                amsgrad=False,
-                beta1=self._betas[0],
-                beta2=self._betas[1],
-                lr=group["lr"],
-                weight_decay=group["weight_decay"],
-                eps=1e-8,
-                maximize=False,
-            )
+            self._step_group(group, scale, failed)
+        return norm
+
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+
+    def _norm(self) -> Tensor:
+        """That of all gradients as one vector."""
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self._gradients())))
+
+    def _step_group(self, group: Group, scale: Tensor | None, failed: Tensor | None) -> None:
+        """AdamW's step with gradients divided by scale; none where failed is 1."""
+        pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
+        states = [self._state_of(parameter) for parameter, _ in pairs]
+        adamw(
+            [parameter for parameter, _ in pairs],
+            [gradient for _, gradient in pairs],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=self._fused,
+            grad_scale=scale,
+            found_inf=failed,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=1e-8,
+            maximize=False,
+        )
 
     def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         """The count of steps and the running means of a parameter's gradient and of its square."""
@@ -94,7 +118,7 @@ def build_optimizer(model: nn.Module, *, learning_rate: float, weight_decay: flo
     device = next(model.parameters()).device.type
     # The second moment forgets in about 100 steps instead of torch's 1000: runs here are thousands of steps
     # long, not millions, and the scale of the gradient falls quickly at their start.
-    return AdamW(groups, betas=(0.9, 0.99), fused=device in ("cpu", "cuda"))
+    return AdamW(groups, betas=(0.9, 0.99), fused=device in ("cpu", "cuda"), asynchronous=device == "cuda")
 
 
 def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:

@@ -118,7 +118,6 @@ class Trainer:
             stretches=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
         )
         self.average = WeightAverage(model, self.config.ema_decay) if self.config.ema_decay else None
-        self._parameters = list(model.parameters())  # looked up once, not in every step
         self.position = Position()
         self.state: tuple[Tensor, ...] = ()
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -220,10 +219,8 @@ class Trainer:
         loss = mean_loss(self.model.logits(dropped), targets)
         self.optimizer.zero_grad()
         self._objective(loss, outputs, dropped).backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
-        failed = (~norm.isfinite()).float()
-        self.optimizer.step(failed)
-        self.failed_steps += failed
+        norm = self.optimizer.step(self.config.clip_norm)
+        self.failed_steps += ~norm.isfinite()
         if self.average is not None:
             self.average.update(self.position.step + 1)
         # Detach here, not in the model: evaluation carries state across windows without a graph.
