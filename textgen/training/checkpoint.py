@@ -16,6 +16,7 @@ model.safetensors.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Collection
@@ -47,6 +48,19 @@ class Checkpoint:
     def step(self) -> int:
         """The optimizer steps taken."""
         return int(self.progress["step"])
+
+    def copied(self) -> Checkpoint:
+        """The same on the CPU, in memory of its own."""
+
+        def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+
+        return dataclasses.replace(
+            self,
+            weights=copies(self.weights),
+            optimizer=copies(self.optimizer),
+            carried=copies(self.carried),
+        )
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:

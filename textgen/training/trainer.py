@@ -1,14 +1,12 @@
 """The loop: batches become a trained run.
 
-    window k      inputs, state  ->  logits, state'  ->  loss  ->  gradients, clipped  ->  AdamW
-    window k+1    inputs, state' (detached)  ->  ...
+    batch  ->  Learner: a step  ->  figures, evaluations, checkpoints, all at their time
+       ^                                 |
+       '---- last good checkpoint <------'   when training failed (safety.py)
 
-That is truncated backpropagation through time: the state that left one window enters the next (but for a few
-lanes, see forget_some), the gradient does not. All that happens at a certain time (the learning rate,
-figures, evaluations) is a function of the progress through the budget, so a run with a budget in steps
-repeats exactly, also when it was killed and resumed between.
-
-Shapes: B batch_size, T window, L num_layers, H hidden_size, V rows.
+All that happens at a certain time (the learning rate, figures, evaluations) is a function of the progress
+through the budget, so a run with a budget in steps repeats exactly, also when it was killed and resumed
+between.
 """
 
 from __future__ import annotations
@@ -16,12 +14,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from textgen.config import TrainingConfig
@@ -32,7 +27,6 @@ from textgen.models.language_model import LanguageModel
 from textgen.run import WEIGHTS, Run, save_weights
 from textgen.text.batches import Batch, StreamBatches
 from textgen.text.tokenizer import Tokenizer
-from textgen.training.averaging import WeightAverage
 from textgen.training.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -42,14 +36,9 @@ from textgen.training.checkpoint import (
     save_checkpoint,
 )
 from textgen.training.interrupt import StopRequest
-from textgen.training.loss import activation_penalty, mean_loss, temporal_activation_penalty
+from textgen.training.learner import Learner
 from textgen.training.metrics import MetricsLog
-from textgen.training.optimizer import (
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    set_learning_rate,
-)
+from textgen.training.position import Position
 from textgen.training.progress import Reporter, Speedometer, describe_loss
 from textgen.training.safety import MOST_ROLLBACKS, halvings, trouble
 from textgen.training.schedule import Budget, learning_rate_factor
@@ -58,27 +47,6 @@ from textgen.training.validation import Validation, spread
 RECORDS = 200  # lines of training loss in metrics.jsonl over the whole budget
 BAR_SECONDS = 0.5  # between two looks at the figures: each look waits for the device
 CHECKPOINT_SECONDS = 60.0  # at most so much work is lost to a crash
-FORGETTING = 0.05  # of the lanes, on average, start a window from the zero state
-
-
-@dataclass
-class Position:
-    """How far training is: plain numbers, saved in progress.json as they are."""
-
-    step: int = 0
-    seconds: float = 0.0  # used by earlier processes of this run
-    tokens: int = 0
-    records: int = 0
-    evaluations: int = 0
-    best_loss: float | None = None
-    best_step: int = 0
-    stale_evaluations: int = 0
-    finished: bool = False
-    lowest_loss: float | None = None  # nats/token, of the lines of training loss
-    good_step: int | None = None  # whose checkpoint to go back to; None: the first weights
-    halvings: int = 0  # of the learning rate
-    candidate_step: int | None = None  # of the last evaluation, good when the steps after it are
-    rollbacks_in_a_row: int = 0  # since there was a new good step
 
 
 class Trainer:
@@ -105,10 +73,7 @@ class Trainer:
         self.batches = batches
         self.budget = budget
         self.reporter = reporter
-        self.device = next(model.parameters()).device
-        self.optimizer = build_optimizer(
-            model, learning_rate=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
+        self.learner = Learner(model, self.config)
         assert self.config.eval_tokens is not None  # resolved
         self.validation = Validation(
             model,
@@ -117,17 +82,12 @@ class Trainer:
             start_row=start_row,
             stretches=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
         )
-        self.average = WeightAverage(model, self.config.ema_decay) if self.config.ema_decay else None
         self.position = Position()
-        self.state: tuple[Tensor, ...] = ()
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.loss_count = 0
-        self.failed_steps = torch.zeros((), device=self.device)  # since the last line of training loss
         self.best_weights: dict[str, np.ndarray] = {}
         self.metrics = MetricsLog(run.metrics_path)
         self._start_clocks()
         # What to go back to before the first evaluation. It needs no disk: a resumed run draws it again.
-        self._first: Checkpoint | None = detached(self._checkpoint())
+        self._first: Checkpoint | None = self._checkpoint().copied()
 
     # -- the loop ------------------------------------------------------------
 
@@ -176,7 +136,11 @@ class Trainer:
         Raises TrainingError when the loss is no longer a number.
         """
         batch = next(self.batches)
-        loss, norm = self._step(batch)
+        loss, norm = self.learner.step(
+            batch, learning_rate=self._learning_rate(batch), number=self.position.step + 1
+        )
+        self.position.step += 1
+        self.position.tokens += batch.targets.size
         self._speed.count(batch.inputs.size)
         self._bar_speed.count(batch.inputs.size)
         progress = self.progress()
@@ -196,8 +160,8 @@ class Trainer:
         """Wall-clock seconds used by this run, those of earlier processes included."""
         return self.position.seconds + time.monotonic() - self._started
 
-    def _step(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One optimizer step on a window; returns its loss and gradient norm as scalars on the device."""
+    def _learning_rate(self, batch: Batch) -> float:
+        """The rate of the step on this batch."""
         factor = learning_rate_factor(
             self.progress(),
             warmup_fraction=self.config.warmup_fraction,
@@ -207,37 +171,7 @@ class Trainer:
         if self.config.vary_seq_len:
             # A window weighs as much as its tokens, or those of short ones would count for more.
             peak *= batch.inputs.shape[1] / self.config.seq_len
-        set_learning_rate(self.optimizer, peak * factor)
-        if batch.starts_epoch or not self.state:
-            self.state = self.model.zero_state(batch.inputs.shape[0])
-        else:
-            self.state = forget_some(self.state, FORGETTING)
-        inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)  # (B, T)
-        targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)  # (B, T)
-        outputs, state = self.model.read(inputs, self.state)  # (B, T, H)
-        dropped = self.model.dropout(outputs)
-        loss = mean_loss(self.model.logits(dropped), targets)
-        self.optimizer.zero_grad()
-        self._objective(loss, outputs, dropped).backward()  # type: ignore[no-untyped-call]
-        norm = self.optimizer.step(self.config.clip_norm)
-        self.failed_steps += ~norm.isfinite()
-        if self.average is not None:
-            self.average.update(self.position.step + 1)
-        # Detach here, not in the model: evaluation carries state across windows without a graph.
-        self.state = tuple(part.detach() for part in state)
-        self.loss_sum += loss.detach() * targets.numel()
-        self.loss_count += targets.numel()
-        self.position.step += 1
-        self.position.tokens += targets.numel()
-        return loss.detach(), norm.detach()
-
-    def _objective(self, loss: Tensor, outputs: Tensor, dropped: Tensor) -> Tensor:
-        """What the step lowers: the loss, which alone is told, and the penalties that are on."""
-        if self.config.activation_penalty:
-            loss = loss + self.config.activation_penalty * activation_penalty(dropped)
-        if self.config.temporal_activation_penalty:
-            loss = loss + self.config.temporal_activation_penalty * temporal_activation_penalty(outputs)
-        return loss
+        return peak * factor
 
     def _passed(self, what: str, times: int, progress: float) -> bool:
         """Whether progress has passed the next of `times` marks spread evenly over the budget."""
@@ -252,34 +186,33 @@ class Trainer:
         """Tell of the loss since the line before, or go back when it shows that training failed."""
         if self._rolled_back():
             return
-        mean_loss = float(self.loss_sum) / self.loss_count
+        mean_loss = self.learner.nats_per_token
         self.record(
             "train",
             nats_per_token=mean_loss,
             gradient_norm=float(norm),
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.learner.optimizer.param_groups[0]["lr"],
             tokens_per_second=round(tokens_per_second),
         )
         lowest = self.position.lowest_loss
         self.position.lowest_loss = mean_loss if lowest is None else min(lowest, mean_loss)
         self._trust_candidate()
-        self.loss_sum.zero_()
-        self.loss_count = 0
+        self.learner.forget_loss()
 
     def _rolled_back(self) -> bool:
         """Judge the steps since the last line of training loss, if any; go back when they failed.
 
         Raises TrainingError when going back has not helped.
         """
-        if self.loss_count == 0:
+        if self.learner.loss_count == 0:
             return False
-        mean_loss = float(self.loss_sum) / self.loss_count
+        mean_loss = self.learner.nats_per_token
         reason = trouble(
             mean_loss,
-            tokens=self.loss_count,
+            tokens=self.learner.loss_count,
             lowest=self.position.lowest_loss,
             num_rows=self.model.config.vocab_size,
-            failed_steps=int(self.failed_steps),
+            failed_steps=self.learner.failed_steps,
         )
         if reason is not None:
             self._roll_back(reason, mean_loss)
@@ -330,8 +263,17 @@ class Trainer:
         metrics_size = self.metrics.size
         self._go_to(checkpoint)
         self.metrics.size = metrics_size
+        self._keep_of(failed)
+        self.position.halvings, self.position.rollbacks_in_a_row = times, in_a_row
+        remove_others(self.run.training_directory, keep={failed.good_step})
+        self.reporter.line(
+            f"Step {failed.step:,}: {reason}. Going back to step {target:,}, the learning rate "
+            f"{2 ** halvings(in_a_row)} times lower ({self.config.learning_rate * 0.5**times:.3g})."
+        )
+
+    def _keep_of(self, failed: Position) -> None:
+        """After going back, what stays of the position that failed."""
         position = self.position
-        position.halvings, position.rollbacks_in_a_row = times, in_a_row
         position.good_step, position.candidate_step = failed.good_step, None
         position.seconds = failed.seconds
         # What validated best stays so, whatever came after it; the lower rate gets a patience of its own.
@@ -343,11 +285,6 @@ class Trainer:
         position.records = max(position.records, int(progress * RECORDS))
         marks = min(int(progress * self.config.evaluations), self.config.evaluations - 1)
         position.evaluations = max(position.evaluations, marks)
-        remove_others(self.run.training_directory, keep={failed.good_step})
-        self.reporter.line(
-            f"Step {failed.step:,}: {reason}. Going back to step {target:,}, the learning rate "
-            f"{2 ** halvings(in_a_row)} times lower ({self.config.learning_rate * 0.5**times:.3g})."
-        )
 
     def _give_up(self, reason: str) -> NoReturn:
         step = self.position.step
@@ -370,13 +307,9 @@ class Trainer:
     def _describe(self, nats_per_token: float) -> str:
         return describe_loss(nats_per_token, self.run.config.measured["characters_per_token"])
 
-    def _judged_weights(self) -> AbstractContextManager[None]:
-        """Inside, the model has the weights that are validated and kept: the averaged ones, if they are."""
-        return nullcontext() if self.average is None else self.average.in_place()
-
     def validate(self) -> Loss:
         """The loss of the weights that would be kept now, on as much text as one evaluation may read."""
-        with self._judged_weights():
+        with self.learner.judged_weights():
             return self.validation.loss()
 
     def _evaluate(self, progress: float) -> bool:
@@ -391,7 +324,7 @@ class Trainer:
             # Judged for being a number only: text learnt by heart raises it without end.
             self._roll_back("the validation loss was no longer a number", loss.nats_per_token)
             return False
-        with self._judged_weights():
+        with self.learner.judged_weights():
             position = self.position
             improved = position.best_loss is None or loss.nats_per_token < position.best_loss
             if improved:
@@ -436,27 +369,17 @@ class Trainer:
 
     def _checkpoint(self) -> Checkpoint:
         """All that training is now; the tensors are those in use, not copies."""
-        carried = {f"state/{index}": part for index, part in enumerate(self.state)}
-        carried |= {
-            "loss_sum": self.loss_sum,
-            "failed_steps": self.failed_steps,
-            "rng/cpu": torch.get_rng_state(),
-        }
-        if self.average is not None:
-            carried |= {f"average/{name}": tensor for name, tensor in self.average.tensors().items()}
-        if self.device.type == "cuda":
-            carried["rng/cuda"] = torch.cuda.get_rng_state(self.device)
         progress = vars(self.position) | {
             "seconds": self.seconds(),
-            "loss_count": self.loss_count,
+            "loss_count": self.learner.loss_count,
             "place": self.batches.place,
             "metrics_size": self.metrics.size,
         }
         return Checkpoint(
             progress=progress,
-            weights=dict(self.model.named_parameters()),
-            optimizer=optimizer_tensors(self.model, self.optimizer),
-            carried=carried,
+            weights=self.learner.weights(),
+            optimizer=self.learner.optimizer_tensors(),
+            carried=self.learner.carried(),
             best=self.best_weights,
         )
 
@@ -481,55 +404,19 @@ class Trainer:
         """Be what training was at a checkpoint, but for the best weights."""
         progress = dict(checkpoint.progress)
         self.batches.restore(progress.pop("place"))
-        self.loss_count = progress.pop("loss_count")
+        loss_count = progress.pop("loss_count")
         self.metrics.size = progress.pop("metrics_size")
         self.position = Position(**progress)
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(checkpoint.weights[name])
-        self.optimizer.state.clear()  # none of it belongs to the first step
-        load_optimizer_tensors(self.model, self.optimizer, checkpoint.optimizer)
-        carried = checkpoint.carried
-        parts = sum(name.startswith("state/") for name in carried)
-        self.state = tuple(carried[f"state/{index}"].to(self.device) for index in range(parts))
-        self.loss_sum.copy_(carried["loss_sum"])
-        # Not in a checkpoint of an earlier version.
-        self.failed_steps.copy_(carried.get("failed_steps", torch.zeros(())))
-        if self.average is not None:
-            self.average.load({name.removeprefix("average/"): tensor for name, tensor in carried.items()})
-        torch.set_rng_state(carried["rng/cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(carried["rng/cuda"], self.device)
+        self.learner.load(
+            weights=checkpoint.weights,
+            optimizer=checkpoint.optimizer,
+            carried=checkpoint.carried,
+            loss_count=loss_count,
+        )
 
     def _replace_best(self) -> None:
         if self.best_weights:
             save_weights(self.run.path / WEIGHTS, self.best_weights)
-
-
-def detached(checkpoint: Checkpoint) -> Checkpoint:
-    """The same with copies of the weights and all that is carried, on the CPU."""
-
-    def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
-
-    return dataclasses.replace(
-        checkpoint, weights=copies(checkpoint.weights), carried=copies(checkpoint.carried)
-    )
-
-
-def forget_some(state: tuple[Tensor, ...], share: float) -> tuple[Tensor, ...]:
-    """The state (L, B, H) per part with a share of its lanes, drawn from torch's global generator, at zero.
-
-    Carried on for an epoch, the state would be zero once in hundreds of steps, and the network would never
-    learn to begin: texts that start from nothing were seen to fall into noise and stay there.
-
-    Melis, Dyer & Blunsom, "On the state of the art of evaluation in neural language models", 2018.
-    """
-    kept = torch.rand(state[0].shape[1]) >= share  # (B,)
-    if kept.all():
-        return state
-    mask = kept.to(state[0]).unsqueeze(1)  # (B, 1)
-    return tuple(part * mask for part in state)
 
 
 def training_model(model: LanguageModel, config: TrainingConfig) -> LanguageModel:
