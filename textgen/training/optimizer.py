@@ -68,7 +68,9 @@ class AdamW:
 
     def _norm(self) -> Tensor:
         """That of all gradients as one vector."""
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self._gradients())))
+        norms: tuple[Tensor, ...] = torch._foreach_norm(self._gradients())
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return norm
 
     def _step_group(self, group: Group, scale: Tensor | None, failed: Tensor | None) -> None:
         """AdamW's step with gradients divided by scale; none where failed is 1."""
