@@ -21,6 +21,7 @@ from textgen.cli.train import CHOSEN
 from textgen.config import DataConfig, ModelConfig, TrainingConfig
 from textgen.run import Run, rows_of
 from textgen.text.batches import Batch, StreamBatches
+from textgen.training.optimizer import AdamW
 
 TEXT = "".join(f"Line {n}: the {n % 7} dogs and {n % 5} cats of {n * n % 89} streets.\n" for n in range(300))
 TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
@@ -469,17 +470,17 @@ def test_a_rate_that_is_far_too_high_is_turned_down_and_the_run_learns(
 
 def poison(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
     """Let some of the run's gradients, counted from 1, be no numbers."""
-    clip = torch.nn.utils.clip_grad_norm_
+    step = AdamW.step
     count = itertools.count(1)
 
-    def poisoned(parameters: list[torch.Tensor], max_norm: float) -> torch.Tensor:
+    def poisoned(optimizer: AdamW, clip_norm: float) -> torch.Tensor:
         if next(count) in calls:
-            gradient = parameters[0].grad
+            gradient = optimizer.param_groups[0]["params"][0].grad
             assert gradient is not None
             gradient[0, 0] = math.nan
-        return clip(parameters, max_norm)
+        return step(optimizer, clip_norm)
 
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", poisoned)
+    monkeypatch.setattr(AdamW, "step", poisoned)
 
 
 def test_a_gradient_that_is_no_number_goes_back_to_the_last_good_evaluation(

@@ -91,7 +91,7 @@ def test_the_optimizer_goes_on_from_its_tensors() -> None:
         for _ in range(count):
             optimizer.zero_grad()
             model(torch.tensor([[0, 1, 2, 1]]))[0].square().sum().backward()
-            optimizer.step()
+            optimizer.step(1.0)
 
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=3, embedding_dim=4, hidden_size=5)
@@ -114,7 +114,7 @@ def test_only_matrices_decay() -> None:
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
+    optimizer.step(1.0)
     for name, parameter in model.named_parameters():
         factor = 1 - 0.1 * 0.5 if parameter.ndim == 2 else 1.0
         assert torch.allclose(parameter, before[name] * factor), name

@@ -206,6 +206,6 @@ def _plan(minutes: float, measured: dict[str, Any], *, budget_is_chosen: bool) -
     times = speed * 60 * minutes / tokens
     said = "no budget was named (--minutes), so it is planned " if budget_is_chosen else ""
     return (
-        f"Plan: {said}for about {minutes:g} minutes on this machine, at about {speed:,} tokens/s "
+        f"Plan: {said}for about {minutes:g} minutes on this machine, at about {speed:,} tokens/s, "
         f"{times:,.{0 if times >= 10 else 1}f} times through the text."
     )
