@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -111,6 +112,7 @@ def multiply_on_few_threads() -> bool:
 _NUMPY_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
+@functools.cache  # asked again after setting one thread, the library would seem to have no more
 def numpy_threads() -> Callable[[int], None] | None:
     """What sets the threads of NumPy's products at any time; None where two may not be had or not be trusted.
 

@@ -122,6 +122,7 @@ def test_numpy_threads_are_set_at_any_time_and_what_the_user_set_stays(tmp_path:
         "    return [each['num_threads'] for each in threadpool_info() if each['user_api'] == 'blas']\n"
         "before = blas()\n"
         "if set_threads is not None: set_threads(1)\n"
+        "assert numpy_threads() is set_threads, 'also when one thread is set by now'\n"
         "print(chosen, before, blas())\n"
     )
 
