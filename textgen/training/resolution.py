@@ -57,8 +57,9 @@ def resolve(
         "characters_per_token": store.size("train").characters / train_tokens,
         "torch_version": torch.__version__,
     }
+    speeds = _Speeds(options.threads)
     if source is None:
-        recipe = choose_recipe(train_tokens, _work(options, rows.size, train_tokens, measured))
+        recipe = choose_recipe(train_tokens, _work(options, speeds, rows.size, train_tokens, measured))
         model_config = plan_model(options, recipe, vocab_size=rows.size)
     else:
         recipe = fine_tuning_recipe(source.config.model)
@@ -67,7 +68,7 @@ def resolve(
     set_up_training(training)
     model = training_model(_first_model(model_config, rows, source), training)
     if training.minutes is not None:
-        threads = _measure(model, training, options.threads, measured)
+        threads = _measure(model, training, speeds, measured)
         if threads != training.threads:
             training = dataclasses.replace(training, threads=threads)
             set_up_training(training)  # the same first weights as a resumed run would draw
@@ -88,7 +89,35 @@ def resolve(
     return config, model
 
 
-def _work(options: TrainOptions, vocab_size: int, train_tokens: int, measured: dict[str, Any]) -> float:
+class _Speeds:
+    """Threads and speed of the networks in question, each measured once: often the reference is chosen.
+
+    said is the threads that the user said; None looks for the fastest.
+    """
+
+    def __init__(self, said: int | None) -> None:
+        self._said = said
+        self._known: dict[tuple[object, ...], Threads] = {}
+
+    def of(self, model: LanguageModel, training: TrainingConfig) -> Threads:
+        """The threads that are set from here on, and the speed that they give in training."""
+        size = training.batch_size, training.seq_len
+        # Dropout costs too little to make another network of it.
+        network = dataclasses.replace(model.config, dropout=0.0)
+        key = network, training.device, training.precision, *size
+        if key not in self._known:
+            if self._said is None and training.device == "cpu":
+                self._known[key] = fastest_threads(model, *size)
+            else:
+                assert training.threads is not None  # resolved
+                self._known[key] = Threads(training.threads, training_speed(model, *size))
+        torch.set_num_threads(self._known[key].number)
+        return self._known[key]
+
+
+def _work(
+    options: TrainOptions, speeds: _Speeds, vocab_size: int, train_tokens: int, measured: dict[str, Any]
+) -> float:
     """The budget as tokens that the reference network would read in it, on this device."""
     if options.steps is not None:
         batch_size = options.batch_size or TrainingConfig.batch_size
@@ -108,24 +137,16 @@ def _work(options: TrainOptions, vocab_size: int, train_tokens: int, measured: d
     training = TrainingConfig(device=device, precision=precision, threads=threads, steps=1)
     set_up(device, threads=threads, seed=training.seed, deterministic=False)
     model = training_model(LanguageModel(config), training)
-    speed = _fastest(model, training, options.threads).tokens_per_second
+    speed = speeds.of(model, training).tokens_per_second
     measured["reference_tokens_per_second"] = round(speed)
     return speed * 60 * (options.minutes or DEFAULT_MINUTES)
 
 
-def _fastest(model: LanguageModel, training: TrainingConfig, said: int | None) -> Threads:
-    """The threads that the user said or that are fastest here, and the speed that they give."""
-    if said is None and training.device == "cpu":
-        return fastest_threads(model, training.batch_size, training.seq_len)
-    assert training.threads is not None  # resolved
-    return Threads(training.threads, training_speed(model, training.batch_size, training.seq_len))
-
-
 def _measure(
-    model: LanguageModel, training: TrainingConfig, said: int | None, measured: dict[str, Any]
+    model: LanguageModel, training: TrainingConfig, speeds: _Speeds, measured: dict[str, Any]
 ) -> int:
     """Measure how fast the model trains and reads, note it, and return the threads that it takes for that."""
-    fastest = _fastest(model, training, said)
+    fastest = speeds.of(model, training)
     measured["probed_tokens_per_second"] = round(fastest.tokens_per_second)
     reading = reading_speed(model, training.batch_size, training.seq_len)
     measured["probed_reading_tokens_per_second"] = round(reading)
