@@ -54,7 +54,7 @@ def adapt(
     if config.method == "rms":
         training_tokens = training_store().tokens("train")
         scales = root_mean_squares(
-            model, training_tokens, config.window, _named("reading the training text", progress)
+            model, training_tokens, config.window, named("reading the training text", progress)
         )
     start = start_row(model.rows, run.tokenizer)
     static = evaluate(
@@ -62,7 +62,7 @@ def adapt(
         store.tokens(part),
         vocab_size=run.tokenizer.vocab_size,
         start_row=start,
-        progress=_named(f"evaluating on {part}", progress),
+        progress=named(f"evaluating on {part}", progress),
     )
     dynamic = evaluate_dynamically(
         model,
@@ -71,10 +71,11 @@ def adapt(
         start_row=start,
         config=config,
         root_mean_squares=scales,
-        progress=_named(f"following {part}", progress),
+        progress=named(f"following {part}", progress),
     )
     return Adaptation(static, dynamic, model)
 
 
-def _named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:
+def named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:
+    """What takes (done, total) alone, for work of that name; None stays None."""
     return None if progress is None else lambda done, total: progress(what, done, total)

@@ -70,22 +70,14 @@ class TokenScorer:
         """The nats of each target, float64 (B, T), from logits (B, T, V) and targets (B, T)."""
         unseen = targets == logits.shape[-1]
         nats = cross_entropy(
-            logits.float().transpose(1, 2), targets.masked_fill(unseen, -100), reduction="none"
-        ).double()  # -100 is cross_entropy's "ignore this one", and costs 0
-        nats = nats + self.seen_nats
+            logits.float().flatten(0, 1), targets.masked_fill(unseen, -100).flatten(), reduction="none"
+        )  # -100 is cross_entropy's "ignore this one", and costs 0
+        nats = nats.double().view_as(targets) + self.seen_nats
         return nats.masked_fill(unseen, self.unseen_nats) if self.num_unseen else nats
 
     def total_nats(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of token_nats and the number of unseen targets, both scalars; quicker than one by one."""
-        vocab_size = logits.shape[-1]
-        unseen = targets == vocab_size
-        nats = cross_entropy(
-            logits.float().flatten(0, 1), targets.masked_fill(unseen, -100).flatten(), reduction="none"
-        )  # -100 is cross_entropy's "ignore this one", and costs 0
-        num_unseen = unseen.sum()
-        num_seen = targets.numel() - num_unseen
-        penalty = num_seen * self.seen_nats + (num_unseen * self.unseen_nats if self.num_unseen else 0)
-        return nats.double().sum() + penalty, num_unseen
+        """The sum of token_nats and the number of unseen targets, both scalars."""
+        return self.token_nats(logits, targets).sum(), (targets == logits.shape[-1]).sum()
 
 
 def _first_nats(scorer: TokenScorer, first_row: int) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from textgen.config import DynamicConfig
-from textgen.evaluation.adaptation import adapt
+from textgen.evaluation.adaptation import adapt, named
 from textgen.evaluation.evaluate import Loss, evaluate
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
@@ -125,7 +125,7 @@ def evaluate_run(
     *,
     device: str,
     reset_every: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """The best weights of a run on a whole part of a store, in float32 and one lane, the state carried over
     it all.
@@ -139,9 +139,7 @@ def evaluate_run(
         vocab_size=run.tokenizer.vocab_size,
         start_row=start_row(model.rows, run.tokenizer),
         reset_every=reset_every,
-        progress=None
-        if progress is None
-        else lambda done, total: progress(f"evaluating on {part}", done, total),
+        progress=named(f"evaluating on {part}", progress),
     )
     return Report(loss, store.size(part))
 
