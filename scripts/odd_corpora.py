@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from benchmarks.runs import json_lines
 
 SIZE = 100_000  # characters of a corpus, where its name says no other
 ABOVE_GUESS = 0.25  # nats per token
@@ -171,11 +172,10 @@ def train(name: str, options: tuple[str, ...], text: str, budget: list[str], fol
         check=False,
     )
     error = "" if process.returncode == 0 else (process.stderr.strip().splitlines() or ["no message"])[-1]
-    metrics, rows = run / "metrics.jsonl", 1
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    rows = 1
     if run.exists():
         rows = json.loads((run / "config.json").read_text(encoding="utf-8"))["model"]["vocab_size"]
-    return judged(name, options, [json.loads(line) for line in lines], rows, error)
+    return judged(name, options, json_lines(run / "metrics.jsonl"), rows, error)
 
 
 def line_of(row: Row) -> str:

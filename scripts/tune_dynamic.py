@@ -19,13 +19,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from benchmarks.runs import textgen
 
 from textgen.config import DYNAMIC_METHODS, DynamicConfig
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
@@ -91,10 +90,7 @@ def train_without_the_end(corpus: Path, arguments: list[str], folder: Path) -> R
     text = corpus.read_text(encoding="utf-8")
     (folder / "corpus.txt").write_text(text[: int(len(text) * 0.9)], encoding="utf-8")
     places = [str(folder / "corpus.txt"), "--run", str(folder / "run"), "--cache-dir", str(folder / "cache")]
-    command = [sys.executable, "-m", "textgen", "train", *places, *arguments]
-    trained = subprocess.run(command, capture_output=True, text=True, check=False)
-    if trained.returncode:
-        raise click.ClickException(f"training failed: {trained.stderr.strip()}")
+    textgen("train", *places, *arguments)
     return Run(folder / "run")
 
 
