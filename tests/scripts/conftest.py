@@ -1,10 +1,12 @@
 """How the tests of the scripts run them: as a user does, as a process of their own."""
 
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -29,3 +31,10 @@ def run_script() -> RunScript:
         )
 
     return run
+
+
+@pytest.fixture
+def import_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """import_script(name): a module of scripts/, found as a script there finds it."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return importlib.import_module

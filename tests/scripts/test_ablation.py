@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 from collections.abc import Callable
@@ -12,14 +11,12 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def ablation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("ablation")
+def ablation(import_script: Callable[[str], ModuleType]) -> ModuleType:
+    return import_script("ablation")
 
 
 def line(corpus: str, variant: str, seed: int, bits: float, options: str = "") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import os
 import subprocess
@@ -13,14 +12,12 @@ from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def measure(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("benchmarks.measure")
+def measure(import_script: Callable[[str], ModuleType]) -> ModuleType:
+    return import_script("benchmarks.measure")
 
 
 @pytest.fixture(scope="module")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import random
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def odd(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("odd_corpora")
+def odd(import_script: Callable[[str], ModuleType]) -> ModuleType:
+    return import_script("odd_corpora")
 
 
 def metrics(*losses: float) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import subprocess
@@ -13,14 +12,12 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def reproduce(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    return importlib.import_module("reproduce")
+def reproduce(import_script: Callable[[str], ModuleType]) -> ModuleType:
+    return import_script("reproduce")
 
 
 def line(row: str, nats: float, *, bits_per_byte: float = 2.0, busy: bool = False) -> dict[str, Any]:
