@@ -6,6 +6,10 @@ minutes, one after the other, and is judged by bits per character on the whole v
 is appended to a file as it comes, and what is there already is not run again: a stopped ablation goes on
 where it was.
 
+On a machine that has other work to do, a clock measures that work. There `--steps` gives each run the same
+steps instead of the same minutes, and the table says beside each gain what a run costs: its processor time
+as a multiple of the recipe's. Two such ablations may run side by side, on files of their own.
+
 Corpora: `faq`, the text that ships; `python`, source code of the standard library of the Python that runs
 this; both with characters and, as `faq-bpe` and `python-bpe`, with subwords; and any that is named.
 
@@ -14,11 +18,13 @@ Run as:
     python scripts/ablation.py results.jsonl                                     two minutes, two seeds
     python scripts/ablation.py results.jsonl --corpus tiny=tinyshakespeare.txt   one more corpus
     python scripts/ablation.py results.jsonl --minutes 10 --only "recipe, weight drop"
+    python scripts/ablation.py results.jsonl --steps 5000 --threads 1            for a busy machine
     python scripts/ablation.py results.jsonl --variant "wide=--hidden-size 512"  anything else
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 import statistics
 import sysconfig
@@ -72,17 +78,19 @@ PARTS = {
 
 
 class Job(NamedTuple):
-    """One run: which text, which variant of the recipe, which seed, how long."""
+    """One run: which text, which variant of the recipe, which seed, and how long, as options of `train`."""
 
     corpus: str
     variant: str
     seed: int
-    minutes: float
+    budget: str
 
 
 @click.command()
 @click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--minutes", type=float, default=2.0, show_default=True, help="Wall-clock minutes of each run.")
+@click.option("--steps", type=int, help="Steps of each run, instead of minutes.")
+@click.option("--threads", type=int, help="CPU threads of each run. [default: what `train` chooses]")
 @click.option("--seeds", default="1,2", show_default=True, help="Seeds, separated by commas.")
 @click.option("--corpus", multiple=True, metavar="NAME=PATH", help="One more text, with characters.")
 @click.option("--corpora", metavar="NAMES", help="Only these of all corpora, separated by commas.")
@@ -91,6 +99,8 @@ class Job(NamedTuple):
 def main(
     results: Path,
     minutes: float,
+    steps: int | None,
+    threads: int | None,
     seeds: str,
     corpus: tuple[str, ...],
     corpora: str | None,
@@ -99,13 +109,15 @@ def main(
 ) -> None:
     """Run what is not in RESULTS yet, append it, and print the table of all that is there."""
     known = json_lines(results)
+    budget = f"--minutes {minutes:g}" if steps is None else f"--steps {steps}"
+    settings = [] if threads is None else ["--threads", str(threads)]
     with tempfile.TemporaryDirectory() as folder:
         texts = _chosen(_texts(Path(folder), _pairs("--corpus", corpus)), corpora, "--corpora")
         extra = _pairs("--variant", variant)
         names = _chosen(dict.fromkeys([RECIPE, *PARTS, *extra]), only, "--only")
         # Seed by seed and text by text, so that a table begun is a table of comparable runs.
         jobs = [
-            Job(text, name, seed, minutes)
+            Job(text, name, seed, budget)
             for seed in map(int, seeds.split(","))
             for text in texts
             for name in names
@@ -118,10 +130,14 @@ def main(
             if job.variant not in (RECIPE, *extra) and recipe is None:
                 raise click.UsageError(f"{job.corpus}: run the recipe first, with --only {RECIPE}")
             options = extra.get(job.variant) or _options(job.variant, recipe)
-            line = job._asdict() | _train(Path(folder), texts[job.corpus], options, job)
+            if options is None:
+                click.echo("left out: it needs two layers, the recipe has one", err=True)
+                continue
+            line = job._asdict() | {"options": options}
+            line |= _train(Path(folder), texts[job.corpus], [*settings, *shlex.split(options)], job)
             known.append(line)
             append_line(results, line)
-    click.echo("\n".join(markdown(table([line for line in known if line["minutes"] == minutes]))))
+    click.echo("\n".join(markdown(table([line for line in known if line["budget"] == budget]))))
 
 
 def _pairs(option: str, values: Sequence[str]) -> dict[str, str]:
@@ -164,32 +180,43 @@ def standard_library(characters: int) -> str:
 def _recipe(known: Iterable[dict[str, Any]], job: Job) -> dict[str, Any] | None:
     """What the recipe chose for this text and these minutes."""
     for line in known:
-        if (line["corpus"], line["variant"], line["minutes"]) == (job.corpus, RECIPE, job.minutes):
+        if (line["corpus"], line["variant"], line["budget"]) == (job.corpus, RECIPE, job.budget):
             return dict(line["chosen"])
     return None
 
 
-def _options(variant: str, recipe: dict[str, Any] | None) -> str:
-    """The options that make a variant of the recipe."""
+def _options(variant: str, recipe: dict[str, Any] | None) -> str | None:
+    """The options that make a variant of the recipe; None when the recipe's network can't have it."""
     if recipe is None or variant == RECIPE:
         return ""
     part = PARTS[variant]
+    if part.option == "residual" and recipe["num_layers"] == 1:
+        return None
     return part.remove if recipe[part.option] else part.add
 
 
-def _train(folder: Path, text: Sequence[str], options: str, job: Job) -> dict[str, Any]:
+def _train(folder: Path, text: Sequence[str], options: Sequence[str], job: Job) -> dict[str, Any]:
     """Train, and keep the figures alone."""
     settings = ["--cache-dir", str(folder / "cache"), "--seed", str(job.seed)]
-    settings += ["--minutes", str(job.minutes), *shlex.split(options)]
+    settings += [*job.budget.split(), *options]
+    before = _processor_seconds()
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        return {"options": options} | train(text, Path(place) / "run", settings)
+        figures = train(text, Path(place) / "run", settings)
+    return {"processor_seconds": _processor_seconds() - before} | figures
+
+
+def _processor_seconds() -> float:
+    """What the processes that this one started, and that ended, took of all processors together."""
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def table(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
     """A row a variant: how many percent fewer bits per character than the recipe, on each text.
 
     Beside the mean over the seeds stands the half of their range. The first row gives the recipe's bits. A
-    star marks a difference that is larger than both its own range and the recipe's.
+    star marks a difference that is larger than both its own range and the recipe's. Where runs had the same
+    steps, the cost stands beside it.
     """
     corpora = list(dict.fromkeys(line["corpus"] for line in lines))
     variants = list(dict.fromkeys(line["variant"] for line in lines))
@@ -209,10 +236,22 @@ def _cell(lines: Sequence[dict[str, Any]], corpus: str, variant: str) -> str:
         return ""
     noise = 100 * _half_range(list(recipe.values())) / statistics.mean(recipe.values())
     clear = abs(statistics.mean(gains)) > max(noise, _half_range(gains))
-    options = next(
-        line["options"] for line in lines if (line["corpus"], line["variant"]) == (corpus, variant)
-    )
-    return f"{statistics.mean(gains):+.2f} ± {_half_range(gains):.2f} %{' *' if clear else ''} ({options})"
+    runs = [line for line in lines if (line["corpus"], line["variant"]) == (corpus, variant)]
+    remark = "".join([runs[0]["options"], _cost(lines, runs)])
+    return f"{statistics.mean(gains):+.2f} ± {_half_range(gains):.2f} %{' *' if clear else ''} ({remark})"
+
+
+def _cost(lines: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> str:
+    """The processor time as a multiple of the recipe's, of the same seeds; empty for runs in minutes."""
+    if not runs[0]["budget"].startswith("--steps"):
+        return ""
+    recipe = {
+        line["seed"]: line["processor_seconds"]
+        for line in lines
+        if (line["corpus"], line["variant"]) == (runs[0]["corpus"], RECIPE)
+    }
+    ratios = [run["processor_seconds"] / recipe[run["seed"]] for run in runs if run["seed"] in recipe]
+    return f", {statistics.mean(ratios):.2f} x the time"
 
 
 def _bits(lines: Sequence[dict[str, Any]], corpus: str, variant: str) -> dict[int, float]:

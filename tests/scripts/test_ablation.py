@@ -19,9 +19,11 @@ def ablation(import_script: Callable[[str], ModuleType]) -> ModuleType:
     return import_script("ablation")
 
 
-def line(corpus: str, variant: str, seed: int, bits: float, options: str = "") -> dict[str, Any]:
-    fields = {"corpus": corpus, "variant": variant, "seed": seed, "options": options}
-    return fields | {"bits_per_character": bits}
+def line(
+    corpus: str, variant: str, seed: int, bits: float, options: str = "", **more: object
+) -> dict[str, Any]:
+    fields = {"corpus": corpus, "variant": variant, "seed": seed, "options": options, "budget": "--minutes 2"}
+    return fields | {"bits_per_character": bits} | more
 
 
 def test_the_table_gives_gains_over_the_recipe_and_stars_those_beyond_the_noise(ablation: ModuleType) -> None:
@@ -38,8 +40,21 @@ def test_the_table_gives_gains_over_the_recipe_and_stars_those_beyond_the_noise(
     ]
 
 
+def test_the_table_says_what_a_variant_costs_where_all_took_the_same_steps(ablation: ModuleType) -> None:
+    steps = {"budget": "--steps 100"}
+    lines = [line("a", "recipe", seed, 2.0, processor_seconds=10.0 * seed, **steps) for seed in (1, 2)]
+    lines += [
+        line("a", "slow", seed, 1.9, "--x 1", processor_seconds=11.0 * seed, **steps) for seed in (1, 2)
+    ]
+    assert ablation.table(lines)[2] == ["slow", "+5.00 ± 0.00 % * (--x 1, 1.10 x the time)"]
+
+
+def test_residual_is_left_out_where_the_recipe_has_one_layer(ablation: ModuleType) -> None:
+    assert ablation._options("residual", {"residual": False, "num_layers": 1}) is None
+
+
 def test_a_part_of_the_recipe_is_taken_away_and_another_one_added(ablation: ModuleType) -> None:
-    recipe = {"dropout": 0.2, "weight_drop": 0.0, "residual": False, "layer_norm": True}
+    recipe = {"dropout": 0.2, "weight_drop": 0.0, "residual": False, "layer_norm": True, "num_layers": 2}
     assert ablation._options("dropout", recipe) == "--dropout 0"
     assert ablation._options("weight drop", recipe) == "--weight-drop 0.2"
     assert ablation._options("residual", recipe) == "--residual"
