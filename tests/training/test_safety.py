@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from textgen.training.safety import halvings, trouble
+from textgen.training.safety import trouble
 
 
 def judge(
@@ -47,8 +47,3 @@ def test_few_tokens_may_differ_more() -> None:
 def test_many_rows_have_a_wider_limit() -> None:
     assert judge(6.0, lowest=4.0, num_rows=16_000) is None
     assert judge(7.0, lowest=4.0, num_rows=16_000) is not None
-
-
-def test_a_rate_that_is_a_thousand_times_too_high_is_brought_down_within_five() -> None:
-    assert halvings(1) == 1
-    assert 2 ** sum(halvings(number) for number in range(1, 6)) > 10_000

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import math
 
-MOST_ROLLBACKS = 5  # one after the other, without an evaluation between
+# One after the other, without an evaluation between. The n-th of them halves the learning rate n times: 1/2,
+# then 1/8, 1/64, 1/1024 of the rate that failed. A rate just too high loses little, one that is a thousand
+# times too high is still brought down.
+MOST_ROLLBACKS = 5
 
 
 def trouble(
@@ -48,13 +51,3 @@ def margin(tokens: int, num_rows: int) -> float:
     1.2
     """
     return max(1.0, math.log(num_rows) / 4) + 20 / math.sqrt(tokens)
-
-
-def halvings(rollbacks_in_a_row: int) -> int:
-    """How often more to halve the learning rate at this rollback, the first being number 1.
-
-    Once, and each time again without an evaluation between once more than before: 1/2, then 1/8, 1/64, 1/1024
-    of the rate that failed. A rate just too high loses little, one that is a thousand times too high is still
-    brought down.
-    """
-    return rollbacks_in_a_row

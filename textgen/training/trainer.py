@@ -40,7 +40,7 @@ from textgen.training.learner import Learner
 from textgen.training.metrics import MetricsLog
 from textgen.training.position import Position
 from textgen.training.progress import Reporter, Speedometer, describe_loss
-from textgen.training.safety import MOST_ROLLBACKS, halvings, trouble
+from textgen.training.safety import MOST_ROLLBACKS, trouble
 from textgen.training.schedule import Budget, learning_rate_factor
 from textgen.training.validation import Validation, spread
 
@@ -245,7 +245,7 @@ class Trainer:
         if failed.rollbacks_in_a_row == MOST_ROLLBACKS:
             self._give_up(reason)
         in_a_row = failed.rollbacks_in_a_row + 1
-        times = failed.halvings + halvings(in_a_row)
+        times = failed.halvings + in_a_row
         target = failed.good_step or 0
         self.record(
             "rollback",
@@ -268,7 +268,7 @@ class Trainer:
         remove_others(self.run.training_directory, keep={failed.good_step})
         self.reporter.line(
             f"Step {failed.step:,}: {reason}. Going back to step {target:,}, the learning rate "
-            f"{2 ** halvings(in_a_row)} times lower ({self.config.learning_rate * 0.5**times:.3g})."
+            f"{2**in_a_row} times lower ({self.config.learning_rate * 0.5**times:.3g})."
         )
 
     def _keep_of(self, failed: Position) -> None:
