@@ -18,7 +18,7 @@ Run as:
     python scripts/ablation.py results.jsonl                                     two minutes, two seeds
     python scripts/ablation.py results.jsonl --corpus tiny=tinyshakespeare.txt   one more corpus
     python scripts/ablation.py results.jsonl --minutes 10 --only "recipe, weight drop"
-    python scripts/ablation.py results.jsonl --steps 5000 --threads 1            for a busy machine
+    python scripts/ablation.py results.jsonl --steps 5000 --settings "--threads 1"    for a busy machine
     python scripts/ablation.py results.jsonl --variant "wide=--hidden-size 512"  anything else
 """
 
@@ -78,7 +78,10 @@ PARTS = {
 
 
 class Job(NamedTuple):
-    """One run: which text, which variant of the recipe, which seed, and how long, as options of `train`."""
+    """One run: which text, which variant of the recipe, which seed, and what all runs of a table share.
+
+    That is the budget, as options of `train`, with any other settings behind it.
+    """
 
     corpus: str
     variant: str
@@ -90,7 +93,7 @@ class Job(NamedTuple):
 @click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--minutes", type=float, default=2.0, show_default=True, help="Wall-clock minutes of each run.")
 @click.option("--steps", type=int, help="Steps of each run, instead of minutes.")
-@click.option("--threads", type=int, help="CPU threads of each run. [default: what `train` chooses]")
+@click.option("--settings", default="", metavar="OPTIONS", help="Options of `train` for every run.")
 @click.option("--seeds", default="1,2", show_default=True, help="Seeds, separated by commas.")
 @click.option("--corpus", multiple=True, metavar="NAME=PATH", help="One more text, with characters.")
 @click.option("--corpora", metavar="NAMES", help="Only these of all corpora, separated by commas.")
@@ -100,7 +103,7 @@ def main(
     results: Path,
     minutes: float,
     steps: int | None,
-    threads: int | None,
+    settings: str,
     seeds: str,
     corpus: tuple[str, ...],
     corpora: str | None,
@@ -109,8 +112,7 @@ def main(
 ) -> None:
     """Run what is not in RESULTS yet, append it, and print the table of all that is there."""
     known = json_lines(results)
-    budget = f"--minutes {minutes:g}" if steps is None else f"--steps {steps}"
-    settings = [] if threads is None else ["--threads", str(threads)]
+    budget = (f"--minutes {minutes:g}" if steps is None else f"--steps {steps}") + f" {settings}".rstrip()
     with tempfile.TemporaryDirectory() as folder:
         texts = _chosen(_texts(Path(folder), _pairs("--corpus", corpus)), corpora, "--corpora")
         extra = _pairs("--variant", variant)
@@ -134,7 +136,7 @@ def main(
                 click.echo("left out: it needs two layers, the recipe has one", err=True)
                 continue
             line = job._asdict() | {"options": options}
-            line |= _train(Path(folder), texts[job.corpus], [*settings, *shlex.split(options)], job)
+            line |= _train(Path(folder), texts[job.corpus], shlex.split(options), job)
             known.append(line)
             append_line(results, line)
     click.echo("\n".join(markdown(table([line for line in known if line["budget"] == budget]))))
@@ -198,7 +200,7 @@ def _options(variant: str, recipe: dict[str, Any] | None) -> str | None:
 def _train(folder: Path, text: Sequence[str], options: Sequence[str], job: Job) -> dict[str, Any]:
     """Train, and keep the figures alone."""
     settings = ["--cache-dir", str(folder / "cache"), "--seed", str(job.seed)]
-    settings += [*job.budget.split(), *options]
+    settings += [*shlex.split(job.budget), *options]
     before = _processor_seconds()
     with tempfile.TemporaryDirectory(dir=folder) as place:
         figures = train(text, Path(place) / "run", settings)

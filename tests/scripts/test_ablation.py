@@ -75,6 +75,7 @@ def test_a_stopped_ablation_goes_on_where_it_was(run_script: RunScript, tmp_path
     results = tmp_path / "results.jsonl"
     arguments = [str(results), "--corpus", f"tiny={tmp_path / 'text.txt'}", "--corpora", "tiny"]
     arguments += ["--minutes", "0.01", "--seeds", "1", "--variant", "small=--hidden-size 8"]
+    arguments += ["--settings", "--threads 1 --hidden-size 16"]
     first = run_script("ablation.py", *arguments, "--only", "recipe")
     assert first.returncode == 0, first.stderr
     both = run_script("ablation.py", *arguments, "--only", "recipe, small")
@@ -82,7 +83,7 @@ def test_a_stopped_ablation_goes_on_where_it_was(run_script: RunScript, tmp_path
     assert both.stderr.strip() == "1 of 1: tiny, small, seed 1", "the recipe is not run again"
     lines = [json.loads(text) for text in results.read_text().splitlines()]
     assert [each["variant"] for each in lines] == ["recipe", "small"]
-    assert lines[1]["chosen"]["hidden_size"] == 8
+    assert [each["chosen"]["hidden_size"] for each in lines] == [16, 8]
     assert lines[1]["bits_per_character"] > lines[0]["bits_per_character"]
     assert "--hidden-size 8" in both.stdout
 
