@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
-from textgen.training.loss import activation_penalty, mean_loss, temporal_activation_penalty
+from textgen.training.loss import (
+    activation_penalty,
+    mean_loss,
+    penalise_activation,
+    penalise_changes,
+    temporal_activation_penalty,
+)
 
 
 def test_the_loss_is_the_mean_over_all_tokens_of_all_lanes() -> None:
@@ -41,3 +50,21 @@ def test_in_bfloat16_the_mean_is_taken_in_float32(penalty: object) -> None:
     assert callable(penalty)
     assert penalty(outputs).dtype == torch.float32
     assert penalty(outputs).item() == pytest.approx(penalty(outputs.double()).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize(
+    ("fast", "slow"),
+    [(penalise_activation, activation_penalty), (penalise_changes, temporal_activation_penalty)],
+)
+def test_what_is_penalised_on_the_way_back_has_the_gradient_of_the_penalty(
+    fast: Callable[[Tensor, float], Tensor], slow: Callable[[Tensor], Tensor], steps: int
+) -> None:
+    torch.manual_seed(0)
+    outputs = torch.randn(3, steps, 5, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(3, steps, 5, dtype=torch.float64)
+    (expected,) = torch.autograd.grad((outputs * weights).sum() + 0.7 * slow(outputs), outputs)
+    penalised = fast(outputs, 0.7)
+    assert torch.equal(penalised, outputs)
+    (found,) = torch.autograd.grad((penalised * weights).sum(), outputs)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)  # the slow one goes through float32

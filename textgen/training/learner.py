@@ -21,7 +21,7 @@ from textgen.config import TrainingConfig
 from textgen.models.language_model import LanguageModel
 from textgen.text.batches import Batch
 from textgen.training.averaging import WeightAverage
-from textgen.training.loss import activation_penalty, mean_loss, temporal_activation_penalty
+from textgen.training.loss import mean_loss, penalise_activation, penalise_changes
 from textgen.training.optimizer import (
     build_optimizer,
     load_optimizer_tensors,
@@ -65,10 +65,9 @@ class Learner:
         inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)  # (B, T)
         targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)  # (B, T)
         outputs, state = self.model.read(inputs, self._state)  # (B, T, H)
-        dropped = self.model.dropout(outputs)
-        loss = mean_loss(self.model.logits(dropped), targets)
+        loss = mean_loss(self.model.logits(self._penalised(outputs)), targets)
         self.optimizer.zero_grad()
-        self._objective(loss, outputs, dropped).backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         norm = self.optimizer.step(self.config.clip_norm)
         if self.average is not None:
             self.average.update(number)
@@ -79,13 +78,14 @@ class Learner:
         self.loss_count += targets.numel()
         return loss.detach(), norm.detach()
 
-    def _objective(self, loss: Tensor, outputs: Tensor, dropped: Tensor) -> Tensor:
-        """What the step lowers: the loss, which alone is told, and the penalties that are on."""
-        if self.config.activation_penalty:
-            loss = loss + self.config.activation_penalty * activation_penalty(dropped)
+    def _penalised(self, outputs: Tensor) -> Tensor:
+        """What the head reads (B, T, H), with dropout; the penalties that are on come in on the way back."""
         if self.config.temporal_activation_penalty:
-            loss = loss + self.config.temporal_activation_penalty * temporal_activation_penalty(outputs)
-        return loss
+            outputs = penalise_changes(outputs, self.config.temporal_activation_penalty)
+        dropped: Tensor = self.model.dropout(outputs)
+        if self.config.activation_penalty:
+            dropped = penalise_activation(dropped, self.config.activation_penalty)
+        return dropped
 
     @property
     def nats_per_token(self) -> float:
