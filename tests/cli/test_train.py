@@ -230,7 +230,7 @@ def test_validation_text_is_never_seen_in_training(
         ("--clip-norm", 0.01, "training"),
         ("--ema-decay", 0.9, "training"),
         ("--activation-penalty", 2.0, "training"),
-        ("--temporal-activation-penalty", 1.0, "training"),
+        ("--temporal-activation-penalty", 3.0, "training"),
         ("--seed", 5, "training"),
         ("--precision", "bfloat16", "training"),
         ("--val-fraction", 0.2, "data"),

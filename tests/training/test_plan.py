@@ -17,7 +17,14 @@ from textgen.training.plan import (
 )
 from textgen.training.recipe import Recipe
 
-RECIPE = Recipe(hidden_size=96, num_layers=1, dropout=0.3, learning_rate=5e-3, weight_decay=0.02)
+RECIPE = Recipe(
+    hidden_size=96,
+    num_layers=1,
+    dropout=0.3,
+    learning_rate=5e-3,
+    weight_decay=0.02,
+    temporal_activation_penalty=0.5,
+)
 
 
 def test_what_was_not_said_is_the_recipes() -> None:
@@ -26,6 +33,7 @@ def test_what_was_not_said_is_the_recipes() -> None:
     assert (model.hidden_size, model.num_layers, model.dropout) == (96, 1, 0.3)
     training = plan_training(options, RECIPE, model=model, train_tokens=10**6)
     assert (training.learning_rate, training.weight_decay) == (5e-3, 0.02)
+    assert training.temporal_activation_penalty == 0.5
 
 
 def test_evaluation_keeps_within_its_share_of_the_budget() -> None:

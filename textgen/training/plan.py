@@ -66,7 +66,11 @@ def plan_training(
         cell=model.cell,
         hidden_size=model.hidden_size,
     )
-    resolved = {"learning_rate": recipe.learning_rate, "weight_decay": recipe.weight_decay} | said
+    resolved = {
+        "learning_rate": recipe.learning_rate,
+        "weight_decay": recipe.weight_decay,
+        "temporal_activation_penalty": recipe.temporal_activation_penalty,
+    } | said
     resolved |= {
         "device": device,
         "precision": precision,
@@ -124,4 +128,5 @@ def fine_tuning_recipe(source: ModelConfig) -> Recipe:
         dropout=source.dropout,
         learning_rate=FINE_TUNING_LEARNING_RATE,
         weight_decay=TrainingConfig.weight_decay,
+        temporal_activation_penalty=TrainingConfig.temporal_activation_penalty,
     )
