@@ -127,10 +127,16 @@ def _draw_norms(axes: Axes, cells: Sequence[GradientCurves]) -> None:
                 steps, low, high, color="0.87", linewidth=0, label="10 to 90 % of the positions"
             )
         axes.plot(steps, _on_log_axis(cell.trained), label=f"{cell.label}, after training", **style, **marks)
+        visible = np.flatnonzero(_on_log_axis(cell.trained) > top / 10**_GRADIENT_DECADES)
+        if len(visible):
+            last = int(visible[-1])
+            axes.annotate(
+                cell.label, (last, cell.trained[last]), (5, 4), textcoords="offset points", fontsize=8
+            )
         first = style | marks | {"fillstyle": "none", "linestyle": (0, (4, 3)), "linewidth": 1.1}
         axes.plot(steps, _on_log_axis(cell.first), label=f"{cell.label}, first weights", **first)
     axes.set_ylim(top / 10**_GRADIENT_DECADES, top * 3)
-    axes.set_title("Median of d loss(t) / d state(t-k)", loc="left", fontsize=10)
+    axes.set_title("Median of |d loss(t) / d state(t-k)|", loc="left", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
 
 

@@ -132,8 +132,8 @@ def measure_gradients(
 def report_lines(measured: Sequence[CellGradients]) -> list[str]:
     """The figures for a person: a table of norms for each cell, the losses under resets, how far both go."""
     return [
-        "Gradient norm k steps back, |d loss(t) / d state(t-k)|, in nats per unit of state,",
-        f"over {len(measured[0].positions.ends):,} positions of the validation text:",
+        "Gradient norm |d loss(t) / d state(t-k)| in nats per unit of state,",
+        f"k steps back, over {len(measured[0].positions.ends):,} positions of the validation text:",
         *(line for each in measured for line in _norm_table(each)),
         "",
         *_reset_table(measured),
@@ -166,7 +166,8 @@ def _reset_table(measured: Sequence[CellGradients]) -> list[str]:
     read, tokens = measured[0].horizon.carried.tokens, measured[0].val_tokens
     text = f"all {tokens:,}" if read == tokens else f"the first {read:,} of {tokens:,}"
     lines = [
-        f"Loss with the state reset every k tokens, in nats/token, over {text} validation tokens:",
+        "Loss in nats/token with the state reset every k tokens,",
+        f"over {text} validation tokens:",
         f"{'k':>5}" + "".join(f"{each.cell:>9}" for each in measured),
     ]
     for every in measured[0].horizon.by_reset:
@@ -179,8 +180,8 @@ def _reset_table(measured: Sequence[CellGradients]) -> list[str]:
 def _reach_table(measured: Sequence[CellGradients]) -> list[str]:
     """How far back each cell's gradient and memory reach."""
     lines = [
-        "Steps back until the gradient is a hundredth of that at k = 0; and how many tokens must lie",
-        f"between resets, and how many a prediction must see, to lose at most {NEAR:g} nats/token:",
+        "Steps back until the gradient is a hundredth of that at k = 0; and, to lose at",
+        f"most {NEAR:g} nats/token, how many tokens between resets, or seen by a prediction:",
         f"{'':5}{'first weights':>18}{'after training':>18}{'between':>9}",
         f"{'':5}{'median':>9}{'mean':>9}{'median':>9}{'mean':>9}{'resets':>9}{'seen':>9}",
     ]

@@ -62,7 +62,7 @@ def measure_horizon(
     start_row: int | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Horizon:
-    """The losses of token ids (N,) for all of RESETS below N, under a model in eval mode.
+    """The losses of token ids (N,), N >= 2, for all of RESETS below N, under a model in eval mode.
 
     They are those of `evaluate` with its reset_every, which has vocab_size and start_row too, but parts that
     share no state are read side by side, many times sooner. progress is called with (tokens read, tokens in
