@@ -5,11 +5,11 @@
 
 Each network has the same size and takes the same number of training steps for each n. It trains on delays
 from 1 to n, so that the short ones, whose gradient has not vanished yet, show the way to the long ones; its
-accuracy is that at n, on sequences that training did not see. Guessing gives 1 in 8.
+accuracy is that at n, on sequences that training did not see. Guessing gives 1 in 8; less is no bad luck: a
+plain RNN may remember something to the end, which by then has come to stand for another symbol.
 
 After the long time lag problems of Hochreiter & Schmidhuber, "Long short-term memory", 1997, and the tasks of
-Arjovsky, Shah & Bengio, "Unitary evolution recurrent neural networks", 2016. That delays grow from short ones
-is a curriculum: Bengio, Louradour, Collobert & Weston, "Curriculum learning", 2009.
+Arjovsky, Shah & Bengio, "Unitary evolution recurrent neural networks", 2016.
 
 Run as:
 

@@ -42,6 +42,12 @@ def complete_run(options: TrainOptions, reporter: Reporter, stop: StopRequest) -
     return Run(path)
 
 
+def validation_tokens(options: TrainOptions) -> int:
+    """How many tokens there can be to validate on, at most, by characters. Raises CorpusError."""
+    size = Corpus(plan_data(options)).size("val")
+    return size.characters + size.documents
+
+
 def _refuse_another(run: Run, options: TrainOptions) -> None:
     """Raises RunError when a run was not made with the options that were said, or not from this text."""
     was = {"model": vars(run.config.model), "training": vars(run.config.training)}

@@ -55,13 +55,8 @@ def draw_positions(rows: Rows, token_ids: np.ndarray, *, steps: int, count: int)
 
     Raises CorpusError when the text is too short for so many steps, or training saw none of it.
     """
-    spare = len(token_ids) - steps - 2  # tokens beside K + 1 states and the target
-    if spare < 2:
-        raise CorpusError(
-            f"the validation text has {len(token_ids):,} tokens, too few to look {steps} steps back: "
-            f"at least {steps + 4} are needed. Use a smaller --steps or a longer text."
-        )
-    warm_up = min(WARM_UP, spare // 2)
+    refuse_short_text(len(token_ids), steps)
+    warm_up = min(WARM_UP, (len(token_ids) - steps - 2) // 2)
     first = steps + warm_up - 1
     possible = len(token_ids) - 1 - first  # the last token is a target only
     drawn = np.random.default_rng(DRAW_SEED).choice(possible, size=min(count, possible), replace=False)
@@ -71,6 +66,16 @@ def draw_positions(rows: Rows, token_ids: np.ndarray, *, steps: int, count: int)
     if len(ends) == 0:
         raise CorpusError("the validation text holds no token that training saw: there is no gradient")
     return Positions(ends, steps, warm_up)
+
+
+def refuse_short_text(num_tokens: int, steps: int) -> None:
+    """Raises CorpusError when a text of so many tokens leaves no choice of positions."""
+    needed = steps + 4  # the steps, a token of warm-up, a target, and two more to choose among
+    if num_tokens < needed:
+        raise CorpusError(
+            f"the validation text has {num_tokens:,} tokens, too few to look {steps} steps back: "
+            f"at least {needed} are needed. Use a smaller --steps or a longer text."
+        )
 
 
 @dataclass(frozen=True)
@@ -142,10 +147,11 @@ def gradient_norms(
 def _norms(model: LanguageModel, state: State, tokens: Tensor, targets: Tensor) -> dict[str, np.ndarray]:
     """norm(k) by part, (B, K + 1) each, from state(t-K), tokens (B, K), targets (B,)."""
     states = [tuple(part.clone().requires_grad_() for part in state)]  # K + 1, the oldest first
+    # In the equations of an LSTM c lies on the way to h. That must not count, for both are given: what `read`
+    # returns is put together after the step, h and c apart, and nothing but the next step reads it.
     for token in tokens.unbind(dim=1):  # (B,)
         _, state = model.read(token.unsqueeze(1), states[-1])
-        # Copies, for in the equations of an LSTM c lies on the way to h, and here both are given.
-        states.append(tuple(part.clone() for part in state))
+        states.append(state)
     outputs = _outputs(model.layers, states[-1])  # (B, H)
     logits = model.logits(outputs.unsqueeze(1)).squeeze(1)  # (B, V)
     # Lanes know nothing of each other: the gradient of the sum holds that of each one's loss.

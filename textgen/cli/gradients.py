@@ -107,7 +107,7 @@ def command(
     if is_run:
         runs = [Run(sources[0])]
     else:
-        runs = _train(_options(sources, said, cells, device, cache_dir), reporter)
+        runs = _train(_options(sources, said, cells, device, cache_dir), steps, reporter)
     measured = []
     with memory_errors():
         for run in runs:
@@ -211,11 +211,16 @@ def _options(
     ]
 
 
-def _train(each_options: list[TrainOptions], reporter: Reporter) -> list[Run]:
-    """A complete run for each. Raises Interrupted, after saving, and what training raises."""
-    from textgen.analysis.cell_runs import complete_run
+def _train(each_options: list[TrainOptions], steps: int, reporter: Reporter) -> list[Run]:
+    """A complete run for each. Raises Interrupted, after saving, and what training raises.
+
+    Also CorpusError, before anything is trained, for a text too short to look so many steps back.
+    """
+    from textgen.analysis.cell_runs import complete_run, validation_tokens
+    from textgen.analysis.gradients import refuse_short_text
     from textgen.training.interrupt import StopRequest
 
+    refuse_short_text(validation_tokens(each_options[0]), steps)
     with StopRequest() as stop:
         try:
             return [complete_run(options, reporter, stop) for options in each_options]
