@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from textgen.atomic import write_file
 
@@ -28,13 +31,16 @@ def _figure(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    return figure, _in_style(figure.add_subplot(), x_label, y_label)
+
+
+def _in_style(axes: Axes, x_label: str, y_label: str) -> Axes:
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(visible=True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    return axes
 
 
 def draw_loss(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None:
@@ -70,3 +76,83 @@ def draw_loss(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None
     image = io.BytesIO()
     figure.savefig(image, format="png")
     write_file(path, image.getvalue())
+
+
+@dataclass(frozen=True)
+class GradientCurves:
+    """What draw_gradients shows of one cell: norms by k from 0 on, losses by reset length in tokens."""
+
+    label: str
+    first: np.ndarray  # median with first weights
+    trained: np.ndarray  # median after training
+    low: np.ndarray  # after training, what a tenth of the positions lie below
+    high: np.ndarray  # and what a tenth lie above
+    losses: Mapping[int, float]  # nats per token
+    carried_loss: float
+
+
+# One a cell, in the order that they are given in; told apart without colour.
+_CELL_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "black", "marker": "o"},
+    {"color": "0.45", "marker": "s"},
+    {"color": "0.65", "marker": "^"},
+)
+_GRADIENT_DECADES = 8  # below the highest point; what lies deeper is as good as nothing
+
+
+def draw_gradients(cells: Sequence[GradientCurves], path: Path) -> None:
+    """Gradient norms against k, and the loss by reset length; PNG, SVG or PDF by name."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_norms(_in_style(left, "k, steps back (tokens)", "gradient norm (nats per unit of state)"), cells)
+    _draw_resets(_in_style(right, "state reset every k tokens", "validation loss (nats/token)"), cells)
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:])
+    write_file(path, image.getvalue())
+
+
+def _draw_norms(axes: Axes, cells: Sequence[GradientCurves]) -> None:
+    axes.set_yscale("log")
+    highest = [curve[curve < np.inf].max(initial=0) for cell in cells for curve in (cell.first, cell.high)]
+    top = max(map(float, highest)) or 1.0
+    for number, (cell, style) in enumerate(zip(cells, _CELL_STYLES, strict=False)):
+        steps = np.arange(len(cell.trained))
+        every = max(len(steps) // 8, 1)
+        marks: dict[str, Any] = {"markersize": 4, "markevery": (number * every // len(cells), every)}
+        if len(cells) == 1:  # three bands would hide each other
+            low, high = _on_log_axis(cell.low), _on_log_axis(cell.high)
+            axes.fill_between(
+                steps, low, high, color="0.87", linewidth=0, label="10 to 90 % of the positions"
+            )
+        axes.plot(steps, _on_log_axis(cell.trained), label=f"{cell.label}, after training", **style, **marks)
+        visible = np.flatnonzero(_on_log_axis(cell.trained) > top / 10**_GRADIENT_DECADES)
+        if len(visible):
+            last = int(visible[-1])
+            axes.annotate(
+                cell.label, (last, cell.trained[last]), (5, 4), textcoords="offset points", fontsize=8
+            )
+        first = style | marks | {"fillstyle": "none", "linestyle": (0, (4, 3)), "linewidth": 1.1}
+        axes.plot(steps, _on_log_axis(cell.first), label=f"{cell.label}, first weights", **first)
+    axes.set_ylim(top / 10**_GRADIENT_DECADES, top * 3)
+    axes.set_title("Median of |d loss(t) / d state(t-k)|", loc="left", fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _on_log_axis(norms: np.ndarray) -> np.ndarray:
+    """Norms with a gap where there is no logarithm."""
+    return np.where((norms > 0) & np.isfinite(norms), norms, np.nan)
+
+
+def _draw_resets(axes: Axes, cells: Sequence[GradientCurves]) -> None:
+    axes.set_xscale("log", base=2)
+    resets = list(cells[0].losses)
+    never = 2 * max(resets, default=1)
+    for cell, style in zip(cells, _CELL_STYLES, strict=False):
+        axes.plot(resets, list(cell.losses.values()), markersize=4, label=cell.label, **style)
+        axes.plot([never], [cell.carried_loss], markersize=7, fillstyle="none", linestyle="none", **style)
+    axes.set_xticks([*resets, never], [*map(str, resets), "never"])
+    axes.minorticks_off()
+    axes.set_title("How much of the loss is owed to what lies back", loc="left", fontsize=10)
+    axes.legend(frameon=False, fontsize=8)
