@@ -6,10 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textgen.config import DataConfig
@@ -31,7 +32,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
         folder = tmp_path_factory.mktemp("copies")
         (folder / "a.txt").write_bytes(text.encode())
         config = DataConfig(corpus=("unused",), documents=documents)
-        return Copies.open_or_build(Corpus.whole(config, str(folder / "a.txt")), folder / "cache")
+        copies_module._build(folder, Corpus.whole(config, str(folder / "a.txt")), None)
+        return Copies(folder)
 
     return build
 
@@ -48,6 +50,7 @@ def slow_lengths(text: str, documents: Sequence[str]) -> list[int]:
     ]
 
 
+@settings(max_examples=60)
 @given(
     documents=st.lists(st.text(LETTERS, min_size=2, max_size=30), min_size=1, max_size=4),
     text=st.text(LETTERS + "ç語", max_size=25),
@@ -57,6 +60,7 @@ def test_lengths_are_those_of_the_longest_stretches_that_stand_in_a_document(ind
     assert copies.lengths(text).tolist() == slow_lengths(text, documents)
 
 
+@settings(max_examples=60)
 @given(text=st.text(LETTERS + "\n", min_size=2, max_size=60), data=st.data())
 def test_a_stretch_is_found_as_often_as_it_stands_there_and_where_it_does_first(index, text, data) -> None:
     copies = index(text)
@@ -69,6 +73,7 @@ def test_a_stretch_is_found_as_often_as_it_stands_there_and_where_it_does_first(
     assert found.first == Place(starts[0], 1, text[: starts[0]].count("\n") + 1)
 
 
+@settings(max_examples=60)
 @given(text=st.text(LETTERS, min_size=2, max_size=30), stretch=st.text(LETTERS, min_size=1, max_size=4))
 def test_contains_and_find_agree_with_str_find(index, text, stretch) -> None:
     copies = index(text)
@@ -141,6 +146,21 @@ def test_of_a_large_text_of_many_documents_places_are_right_too(
         assert found.first == Place(7 * number, number + 1, 1)
 
 
+def test_in_a_block_of_a_large_text_lines_are_counted_from_where_their_document_begins(
+    index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "".join(f"{number:04d} ü\n" + "\n" * (number % 10 == 9) for number in range(2000))
+    monkeypatch.setattr(copies_module, "LARGEST_TEXT", 4000)
+    monkeypatch.setattr(copies_module, "BLOCKS", 7)
+    copies = index(text, "block")
+    numbers = [number for number in range(2000) if copies.contains(f"{number:04d} ü")]
+    assert 400 < len(numbers) < 550
+    for number in numbers:
+        found = copies.find(f"{number:04d} ü")
+        assert found is not None
+        assert found.first == Place(text.index(f"{number:04d} ü"), number // 10 + 1, number % 10 + 1)
+
+
 def test_a_text_at_the_limit_is_indexed_whole(index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies_module, "LARGEST_TEXT", 8 * 100)
     copies = index(numbered(100))
@@ -162,7 +182,7 @@ def test_blocks_do_not_overlap_and_hold_no_more_than_the_limit(characters, width
     blocks = spread_blocks(size, largest, count)
     assert sum(stop - start for start, stop in blocks) * width <= max(largest, 0)
     assert all(start <= stop for start, stop in blocks)
-    assert all(one[1] <= other[0] for one, other in zip(blocks, blocks[1:], strict=False))
+    assert all(one[1] <= other[0] for one, other in pairwise(blocks))
     assert blocks[-1][1] <= characters
 
 

@@ -24,3 +24,14 @@ def test_peek_gives_what_push_and_flush_would_without_half_a_character_and_chang
             decoder.peek(other)
         assert given + peeked == tokenizer.decode(ids[:length]).rstrip("\ufffd")
         assert (decoder.push(ids[length - 1]) + decoder.flush()).rstrip("\ufffd") == peeked
+
+
+def test_peek_tells_the_text_that_stands_before_half_a_character_in_one_token() -> None:
+    tokenizer = Tokenizer.train("bpe", ["a 🙂 b 😀 c 😁 d " * 50], vocab_size=262, min_frequency=2)
+    texts = [tokenizer.decode([token_id]) for token_id in range(tokenizer.vocab_size)]
+    half = texts.index(" \ufffd")
+    decoder = tokenizer.decoder()
+    decoder.push(texts.index("a"))
+    assert decoder.peek(half) == " "
+    assert decoder.push(half) == ""
+    assert decoder.flush() == " \ufffd"
