@@ -149,10 +149,10 @@ class Run:
         """Where the checkpoints lie."""
         return self.path / TRAINING
 
-    def open_store(self, cache_dir: Path, progress: Progress | None) -> TokenStore:
-        """The encoded text that the run was trained on, built again from the corpus if it is gone.
+    def open_corpus(self) -> Corpus:
+        """The text that the run was trained on.
 
-        Raises RunError when the corpus has changed since, CorpusError when it cannot be read.
+        Raises RunError when it has changed since, CorpusError when it cannot be read.
         """
         stdin = self.training_directory / STDIN
         corpus = Corpus(self.config.data, stdin if stdin.is_file() else None)
@@ -161,7 +161,14 @@ class Run:
                 f"{', '.join(self.config.data.corpus)}: the corpus has changed since {self.path} was begun. "
                 "Put the old text back, or train a new run."
             )
-        return TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress)
+        return corpus
+
+    def open_store(self, cache_dir: Path, progress: Progress | None) -> TokenStore:
+        """The encoded text that the run was trained on, built again from the corpus if it is gone.
+
+        Raises what open_corpus does.
+        """
+        return TokenStore.open_or_build(self.open_corpus(), self.tokenizer, cache_dir, progress)
 
     def require_part(self, store: TokenStore, part: str) -> str:
         """The name of a part of the run's corpus, if it has one. Raises ConfigError."""

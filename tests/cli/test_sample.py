@@ -13,7 +13,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from textgen.cli.sample import command, read_escapes, show
+from textgen.cli.output import show
+from textgen.cli.sample import command, read_escapes
 from textgen.config import SampleConfig
 from textgen.device import available_processors
 from textgen.errors import ConfigError, TextgenError

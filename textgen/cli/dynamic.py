@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textgen.cli.options import Command, config_option
+from textgen.cli.options import Command, config_option, take_given
 from textgen.config import DYNAMIC_METHODS, DynamicConfig
-from textgen.errors import ConfigError, RunError, TextgenError
+from textgen.errors import RunError, TextgenError
 
 if TYPE_CHECKING:
     from textgen.models.language_model import LanguageModel
@@ -43,14 +43,10 @@ def take_dynamic_config(switch: str, is_given: bool, settings: dict[str, Any]) -
 
     Raises ConfigError for a setting out of range, or one given without the switch.
     """
-    values = {name: settings.pop(f"{switch}_{name}") for name in FIELDS[switch]}
-    given = {name: value for name, value in values.items() if value is not None}
-    if is_given:
-        return DynamicConfig(**({} if "mix" in values else {"mix": False}) | given)
-    for name in given:
-        option = f"--{switch}-{name.replace('_', '-')}"
-        raise ConfigError(f"{option} does nothing without --{switch}: give that too, or leave it out")
-    return None
+    given = take_given(switch, FIELDS[switch], is_given, settings)
+    if not is_given:
+        return None
+    return DynamicConfig(**({} if "mix" in FIELDS[switch] else {"mix": False}) | given)
 
 
 def training_store(run: Run, switch: str, cache_dir: Path, progress: Progress) -> TokenStore:

@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textgen.cli.dynamic import dynamic_options, take_dynamic_config, training_store
+from textgen.cli.novelty import (
+    ALL_FIELDS,
+    novelty_meter,
+    novelty_options,
+    take_novelty_config,
+    training_corpus,
+)
 from textgen.config import DEVICES
 from textgen.errors import ConfigError
 
@@ -34,6 +41,12 @@ if TYPE_CHECKING:
     help="Let the weights follow the text, each window counted before they learn from it.",
 )  # fmt: skip
 @dynamic_options("dynamic")
+@click.option(
+    "--novelty", is_flag=True,
+    help="Draw texts too, and say how much of them, and of the text that is read, stands word for word in "
+    "the training text.",
+)  # fmt: skip
+@novelty_options(ALL_FIELDS)
 @click.option("--field", metavar="TEXT", help="The field of FILE's records, if it is a .jsonl or .csv file.")
 @click.option("--encoding", metavar="TEXT", help="FILE's encoding.  [default: the corpus's]")
 @click.option(
@@ -50,6 +63,7 @@ def command(
     part: str | None,
     reset_every: int | None,
     is_dynamic: bool,
+    novelty: bool,
     field: str | None,
     encoding: str | None,
     device: str,
@@ -61,8 +75,10 @@ def command(
 
     Every token counts once, and the state is carried over the whole text.
     """
+    from textgen.analysis.real_text import RealText
     from textgen.device import memory_errors, resolve_device
     from textgen.evaluation.report import evaluate_run, evaluate_run_dynamically
+    from textgen.generation.generator import Generator
     from textgen.run import Run
     from textgen.text.corpus import Corpus
     from textgen.text.sources import standard_input
@@ -72,13 +88,16 @@ def command(
     dynamic = take_dynamic_config("dynamic", is_dynamic, settings)
     if dynamic is not None and reset_every is not None:
         raise ConfigError("--window does not go with --dynamic, whose weights remember beyond any window")
+    measured = take_novelty_config(ALL_FIELDS, novelty, settings)
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     run = Run(run_directory)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    trained_on = None if measured is None else training_corpus(run, "--novelty")
     if file is None:
         _refuse_without_file(field, encoding)
         store = run.open_store(cache, reporter.work)
         part = run.require_part(store, part or "val")
+        real = None if trained_on is None else RealText(part, trained_on.stream(part))
     else:
         if part is not None:
             raise ConfigError("--part is of the run's own corpus: leave it out, or leave FILE out")
@@ -87,7 +106,8 @@ def command(
         with standard_input((file,)) as stdin:
             corpus = Corpus.whole(data, file, stdin)
             store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
-        part = corpus.parts[0]
+            part = corpus.parts[0]
+            real = None if trained_on is None else RealText(file, corpus.stream(part))
     with memory_errors():
         where = resolve_device(device)
         report: Report | DynamicReport
@@ -105,11 +125,18 @@ def command(
                 training_store=lambda: training_store(run, "dynamic", cache, reporter.work),
                 progress=reporter.work,
             )
+        figures: dict[str, Any] = dict(report.as_dict())
+        lines = report.lines()
+        if measured is not None and trained_on is not None and real is not None:
+            meter = novelty_meter(run, trained_on, real, measured.length, cache, reporter.work)
+            found = meter.report_on(Generator.from_run(run, where), measured)
+            figures["novelty"] = found.as_dict() | {"settings": dataclasses.asdict(measured)}
+            lines += ["", *meter.lines(found)]
     if as_json:
         source = {"run": str(run.path), "text": file or part, "window": reset_every}
-        print(json.dumps(source | report.as_dict()))
+        print(json.dumps(source | figures))
         return
-    for line in report.lines():
+    for line in lines:
         reporter.line(line)
 
 

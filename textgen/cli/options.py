@@ -6,12 +6,13 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
 from textgen.config import option_help
+from textgen.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -64,3 +65,16 @@ def config_option(
         help=help if shown is None else f"{help}  [default: {shown}]",
         metavar=None if choices or kind is bool else {int: "N", float: "X"}.get(kind, "TEXT"),
     )
+
+
+def take_given(switch: str, names: Iterable[str], is_given: bool, settings: dict[str, Any]) -> dict[str, Any]:
+    """Take the options --switch-name out of what a command was called with; those that the user gave.
+
+    Raises ConfigError for one given without the switch.
+    """
+    values = {name: settings.pop(f"{switch}_{name}") for name in names}
+    given = {name: value for name, value in values.items() if value is not None}
+    for name in () if is_given else given:
+        option = f"--{switch}-{name.replace('_', '-')}"
+        raise ConfigError(f"{option} does nothing without --{switch}: give that too, or leave it out")
+    return given

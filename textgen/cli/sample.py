@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import itertools
 import json
-import os
 import re
 import secrets
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from textgen.atomic import write_file
 from textgen.cli.dynamic import adapted_model, dynamic_options, take_dynamic_config
+from textgen.cli.novelty import novelty_meter, novelty_options, take_novelty_config, training_corpus
 from textgen.cli.options import config_option
-from textgen.config import DEVICES, SampleConfig
+from textgen.cli.output import as_text, put, show, writable
+from textgen.config import DEVICES, NoveltyConfig, SampleConfig
 from textgen.device import multiply_on_few_threads, numpy_threads
-from textgen.errors import ConfigError, TextgenError
+from textgen.errors import ConfigError
 
 if TYPE_CHECKING:
+    from textgen.analysis.novelty import NoveltyMeter
+    from textgen.generation.copying import CopyLimit
     from textgen.generation.draft import Sample
     from textgen.run import Run
 
@@ -36,8 +36,6 @@ CONTRADICTIONS = (
     ("--json", "--no-prompt"),
     ("--adapt -", "--interactive", "--prompt-file -"),
 )
-RULE = "-" * 12
-SECONDS_BETWEEN_FLUSHES = 1 / 30  # to a terminal: as often as an eye can tell
 
 
 def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -68,6 +66,16 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @dynamic_options("adapt")
 @click.option(
+    "--avoid-copy", type=click.IntRange(min=1), metavar="N",
+    help="Never copy more than N characters in a row from the training text; those of the prompt count.",
+)  # fmt: skip
+@click.option(
+    "--novelty", is_flag=True,
+    help="Say on standard error (or in the JSON) how much of each text stands word for word in the training "
+    "text, and how much of the validation text does.",
+)  # fmt: skip
+@novelty_options(["length"])
+@click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", help="Same seed, same text.  [default: random]"
 )
 @click.option(
@@ -88,7 +96,9 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where the network runs."
 )
 @click.option(
-    "--cache-dir", metavar="DIR", help="Where --adapt keeps encoded text.  [default: the user's cache]"
+    "--cache-dir",
+    metavar="DIR",
+    help="Where --adapt, --avoid-copy and --novelty keep what they read.  [default: the user's cache]",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Write one JSON object: texts, tokens, log-probabilities."
@@ -100,6 +110,8 @@ def command(
     no_prompt: bool,
     stop: tuple[str, ...],
     adapt: str | None,
+    avoid_copy: int | None,
+    novelty: bool,
     seed: int | None,
     num_samples: int,
     interactive: bool,
@@ -116,11 +128,12 @@ def command(
     given |= {"--adapt -": adapt == "-", "--prompt-file -": prompt_file == "-"}
     _refuse_contradictions({option for option, is_given in given.items() if is_given})
     dynamic = take_dynamic_config("adapt", adapt is not None, settings)
-    if adapt is None and cache_dir is not None:
-        raise ConfigError("--cache-dir does nothing without --adapt: leave it out")
+    measured = take_novelty_config(["length"], novelty, settings)
+    if cache_dir is not None and adapt is None and avoid_copy is None and not novelty:
+        raise ConfigError("--cache-dir does nothing without --adapt, --avoid-copy or --novelty: leave it out")
     config = SampleConfig(**settings)
     stops = tuple(map(read_escapes, stop))
-    target = _writable(Path(output)) if output is not None else None
+    target = writable(Path(output)) if output is not None else None
     prompts = _typed_prompts() if interactive else iter([_given_prompt(prompt, prompt_file)])
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
     run = _find_run(run_directory)
@@ -132,20 +145,68 @@ def command(
         adapted = adapted_model(run, adapt, dynamic, device=device, cache_dir=cache_dir)
         generator = Generator(adapted, run.tokenizer, set_threads)
         settings |= {"adapt": adapt} | {f"adapt_{name}": value for name, value in vars(dynamic).items()}
+    limit, meter = _copying(run, avoid_copy, measured, cache_dir)
+    if avoid_copy is not None:
+        settings["avoid_copy"] = avoid_copy
     # Interactively each prompt has its own seed, so that asking again gives another answer.
     seeds = itertools.count(secrets.randbits(32) if seed is None else seed)
     for text, text_seed in zip(prompts, seeds, strict=False):
+        drawing: dict[str, Any] = {"stop": stops, "seed": text_seed, "config": config, "copy_limit": limit}
         if not as_json and target is None and num_samples == 1:
-            pieces = generator.stream(text, stop=stops, seed=text_seed, config=config)
+            drawn: list[str] = []
+            pieces = generator.stream(text, **drawing)
+            if meter is not None:
+                pieces = _kept(pieces, drawn)
             show(pieces if no_prompt else itertools.chain([text], pieces))
+            _report(meter, ["".join(drawn)])
             continue
-        samples = generator.generate(text, num_samples=num_samples, stop=stops, seed=text_seed, config=config)
+        samples = generator.generate(text, num_samples=num_samples, **drawing)
         if as_json:
             settings |= {"stop": stops, "num_samples": num_samples, "device": device}
-            content = _as_json(run, text_seed, settings, samples)
+            put(_as_json(run, text_seed, settings, samples, meter), target)
         else:
-            content = _as_text(samples, with_prompt=not no_prompt)
-        _put(content, target)
+            put(as_text(samples, with_prompt=not no_prompt), target)
+            _report(meter, [sample.text for sample in samples])
+
+
+def _copying(
+    run: Run, avoid_copy: int | None, measured: NoveltyConfig | None, cache_dir: str | None
+) -> tuple[CopyLimit | None, NoveltyMeter | None]:
+    """What --avoid-copy and --novelty ask for, on one index; None for what was not given."""
+    if avoid_copy is None and measured is None:
+        return None, None
+    from textgen.analysis.real_text import RealText
+    from textgen.generation.copying import CopyLimit
+    from textgen.text.copies import Copies
+    from textgen.text.store import default_cache_dir
+    from textgen.training.progress import Reporter
+
+    reporter = Reporter(sys.stderr)
+    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    corpus = training_corpus(run, "--novelty" if avoid_copy is None else "--avoid-copy")
+    limit = meter = None
+    if avoid_copy is not None:
+        limit = CopyLimit(Copies.open_or_build(corpus, cache, reporter.work), avoid_copy)
+    if measured is not None:
+        real = RealText("val", corpus.stream("val"))
+        meter = novelty_meter(run, corpus, real, measured.length, cache, reporter.work)
+    elif limit is not None:  # a report would say it
+        for remark in limit.copies.remarks():
+            reporter.line(remark)
+    return limit, meter
+
+
+def _kept(pieces: Iterator[str], kept: list[str]) -> Iterator[str]:
+    """The same pieces, each put into a list too."""
+    for piece in pieces:
+        kept.append(piece)
+        yield piece
+
+
+def _report(meter: NoveltyMeter | None, texts: list[str]) -> None:
+    if meter is not None:
+        for line in meter.lines_of_each(meter.report(texts)):
+            print(line, file=sys.stderr)
 
 
 def read_escapes(text: str) -> str:
@@ -193,16 +254,6 @@ def _typed_prompts() -> Iterator[str]:
         yield read_escapes(line.removesuffix("\n"))
 
 
-def _writable(path: Path) -> Path:
-    """Where to write, checked before anything is drawn. Raises ConfigError."""
-    path = path.resolve()  # a link stays one: what it points to is written
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"--output {path}: not a file; name a file to write")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"--output {path}: cannot write into {path.parent}; name another place")
-    return path
-
-
 def _find_run(directory: str | None) -> Run:
     from textgen.run import Run, newest_run
 
@@ -213,54 +264,14 @@ def _find_run(directory: str | None) -> Run:
     return run
 
 
-def _as_text(samples: list[Sample], *, with_prompt: bool) -> str:
-    """All samples, each ending with a newline, and between them a line that says which comes."""
-    texts = [_whole_lines((sample.prompt if with_prompt else "") + sample.text) for sample in samples]
-    headings = [f"{RULE} sample {number} of {len(texts)} {RULE}\n" for number in range(2, len(texts) + 1)]
-    return "".join(itertools.chain([texts[0]], *zip(headings, texts[1:], strict=True)))
-
-
-def _as_json(run: Run, seed: int, settings: dict[str, Any], samples: list[Sample]) -> str:
+def _as_json(
+    run: Run, seed: int, settings: dict[str, Any], samples: list[Sample], meter: NoveltyMeter | None
+) -> str:
     found = [dataclasses.asdict(sample) for sample in samples]
-    return json.dumps({"run": str(run.path), "seed": seed, "settings": settings, "samples": found})
-
-
-def _whole_lines(text: str) -> str:
-    return text if text.endswith("\n") else text + "\n"
-
-
-def _put(content: str, target: Path | None) -> None:
-    """Write to the file, whole or not at all, or to standard output."""
-    if target is None:
-        show([content])
-        return
-    try:
-        write_file(target, _whole_lines(content))
-    except OSError as error:
-        raise TextgenError(f"--output {target}: {error.strerror}; nothing was written") from error
-
-
-def show(pieces: Iterable[str]) -> None:
-    """Write to standard output, to a terminal as pieces come, to a pipe in blocks; ends with a newline."""
-    out = sys.stdout
-    # Whoever sets PYTHONUNBUFFERED wants to see text as it comes, but not to pay a system call a character.
-    unbuffered = isinstance(out, io.TextIOWrapper) and out.write_through
-    at_once = unbuffered or out.isatty()
-    if isinstance(out, io.TextIOWrapper):
-        # Text is written as drawn, "\r\n" too; what the encoding has no character for becomes "?".
-        out.reconfigure(errors="replace", newline="", line_buffering=False, write_through=False)
-    flushed, last = 0.0, ""
-    try:
-        for piece in pieces:
-            out.write(piece)
-            last = piece or last
-            if piece and at_once and time.monotonic() - flushed > SECONDS_BETWEEN_FLUSHES:
-                out.flush()
-                flushed = time.monotonic()
-    finally:
-        # After Ctrl-C too: what was drawn stays, on lines of its own.
-        if not last.endswith("\n"):
-            out.write("\n")
-        out.flush()
-        if isinstance(out, io.TextIOWrapper):
-            out.reconfigure(write_through=unbuffered)
+    content = {"run": str(run.path), "seed": seed, "settings": settings, "samples": found}
+    if meter is not None:
+        report = meter.report([sample.text for sample in samples])
+        content["novelty"] = report.yardstick()
+        for sample, novelty in zip(found, report.samples, strict=True):
+            sample["novelty"] = novelty.as_dict()
+    return json.dumps(content)

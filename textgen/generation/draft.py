@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from textgen.generation.copying import CopyGuard
 from textgen.generation.stops import StopFilter
 from textgen.text.decoder import Decoder
 from textgen.text.tokenizer import Tokenizer
@@ -21,7 +22,7 @@ class Sample:
     `text` is without the prompt and ends before the stop string. `token_ids`, their readable `tokens` and
     their `log_probabilities` are of all tokens drawn, those that ended the text included. Log-probabilities
     are natural and the model's own: before penalty, temperature and filters. `finish_reason` is "stop",
-    "end-of-text" or "length".
+    "end-of-text", "length", or "copy" where every token would have made a copy too long.
     """
 
     prompt: str
@@ -42,6 +43,7 @@ class Draft:
         stops: StopFilter,
         tokenizer: Tokenizer,
         seed: np.random.SeedSequence,
+        guard: CopyGuard | None = None,
     ) -> None:
         self.prompt = prompt
         self.prompt_ids = prompt_ids
@@ -54,6 +56,7 @@ class Draft:
         self._tokenizer = tokenizer
         self._end_of_text_id = tokenizer.end_of_text_id
         self._decoder = _decoder_after(prompt_ids, tokenizer)
+        self.guard = guard
 
     def chances(self, count: int) -> np.ndarray:
         """The next numbers that decide over its tokens, evenly spread over [0, 1): (count,).
@@ -62,12 +65,21 @@ class Draft:
         """
         return self._rng.random(count)
 
+    def allows(self, token_id: int) -> bool:
+        """Whether this may be the next token: not where it would make a copy too long."""
+        if self.guard is None or token_id == self._end_of_text_id:
+            return True
+        return self.guard.allows(self._decoder.peek(token_id))
+
     def push(self, token_id: int) -> str:
         """Take the next token; returns the text that is now certain."""
         self.token_ids.append(token_id)
         if token_id == self._end_of_text_id:
             return self.finish("end-of-text")
-        text = self._stops.push(self._decoder.push(token_id))
+        text = self._decoder.push(token_id)
+        if self.guard is not None:
+            self.guard.read(text)
+        text = self._stops.push(text)
         if self._stops.stopped:
             self.finish_reason = "stop"
         self._text.append(text)

@@ -17,6 +17,7 @@ import numpy as np
 
 from textgen.config import ModelConfig, SampleConfig
 from textgen.errors import ConfigError, RunError
+from textgen.generation.copying import NONE, CopyGuard, CopyLimit, without_copies
 from textgen.generation.draft import Draft, Sample
 from textgen.generation.engines import Engine, NumpyEngine
 from textgen.generation.pace import fast_engine
@@ -84,21 +85,25 @@ class Generator:
         stop: Sequence[str] = (),
         seed: int | None = None,
         config: SampleConfig = DEFAULTS,
+        copy_limit: CopyLimit | None = None,
     ) -> Iterator[str]:
         """Draw one text and yield it in pieces as soon as they are certain; the prompt is not among them.
 
         A piece never ends within a character, nor within what could become a stop string. Stop strings count
         in new text only, and are not yielded. The same seed gives the same text; None, another each time.
+        With a copy_limit a token that would make a copy of the training text too long is not possible, and
+        another is drawn; a text that stays within the limit is the same without it.
 
         Raises ConfigError, TokenizerError, RunError.
         """
-        (draft,) = self._drafts(prompt, 1, stop, seed)
+        (draft,) = self._drafts(prompt, 1, stop, seed, copy_limit)
         return filter(None, self._stream(draft, config))
 
     def _stream(self, draft: Draft, config: SampleConfig) -> Iterator[str]:
         token_ids = self.rows.token_ids.tolist()
         for _, rows in islice(self._draws([draft], config), config.max_new_tokens):
-            yield draft.push(token_ids[rows.item()])
+            row = rows.item()
+            yield draft.push(token_ids[row]) if row != NONE else draft.finish("copy")
             if draft.finish_reason:
                 return
         yield draft.finish("length")
@@ -111,6 +116,7 @@ class Generator:
         stop: Sequence[str] = (),
         seed: int | None = None,
         config: SampleConfig = DEFAULTS,
+        copy_limit: CopyLimit | None = None,
     ) -> list[Sample]:
         """Draw num_samples texts side by side, one engine call a step.
 
@@ -122,13 +128,17 @@ class Generator:
         """
         if num_samples < 1:
             raise ConfigError(f"num_samples={num_samples!r}: must be at least 1")
-        drafts = self._drafts(prompt, num_samples, stop, seed)
+        drafts = self._drafts(prompt, num_samples, stop, seed, copy_limit)
         for logits, rows in islice(self._draws(drafts, config), config.max_new_tokens):
             scores = log_probabilities(logits)[np.arange(num_samples), rows].tolist()
             token_ids = self.rows.to_token_ids(rows).tolist()
-            for draft, token_id, score in zip(drafts, token_ids, scores, strict=True):
+            for draft, row, token_id, score in zip(drafts, rows, token_ids, scores, strict=True):
                 # A finished text is drawn on, unheard: so the others' products keep their shape and rounding.
-                if not draft.finish_reason:
+                if draft.finish_reason:
+                    continue
+                if row == NONE:
+                    draft.finish("copy")
+                else:
                     draft.push(token_id)
                     draft.log_probabilities.append(score)
             if all(draft.finish_reason for draft in drafts):
@@ -138,23 +148,39 @@ class Generator:
                 draft.finish("length")
         return [draft.sample() for draft in drafts]
 
-    def _drafts(self, prompt: str, num_samples: int, stop: Sequence[str], seed: int | None) -> list[Draft]:
+    def _drafts(
+        self,
+        prompt: str,
+        num_samples: int,
+        stop: Sequence[str],
+        seed: int | None,
+        copy_limit: CopyLimit | None,
+    ) -> list[Draft]:
         seeds = np.random.SeedSequence(seed).spawn(num_samples)
         prompt_ids = self.tokenizer.encode(prompt)
-        return [Draft(prompt, prompt_ids, StopFilter(stop), self.tokenizer, child) for child in seeds]
+        guards = [None if copy_limit is None else CopyGuard(copy_limit, prompt) for _ in seeds]
+        return [
+            Draft(prompt, prompt_ids, StopFilter(stop), self.tokenizer, child, guard)
+            for child, guard in zip(seeds, guards, strict=True)
+        ]
 
     def _draws(self, drafts: list[Draft], config: SampleConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Without end: the logits (B, V) of each draft's next token, and the rows (B,) drawn from them."""
+        """Without end: the logits (B, V) of each draft's next token, and the rows (B,) drawn from them.
+
+        A row is NONE where no token is possible.
+        """
         prompt = self.rows.to_rows(drafts[0].prompt_ids)  # (T,)
         engine = copy.copy(self.engine)  # on the same weights, with a state of its own
         logits = self._begin(engine, prompt, len(drafts))
-        every = np.arange(len(drafts))
+        every, token_ids = np.arange(len(drafts)), self.rows.token_ids
         occurred = None
         if config.repetition_penalty != 1:
             occurred = np.zeros(logits.shape, dtype=bool)
             occurred[:, prompt[prompt < self.rows.size]] = True
         for uniforms in _chances(drafts):
             rows = choose(logits, config, uniforms, occurred)
+            if drafts[0].guard is not None:
+                rows = without_copies(rows, drafts, logits, config, token_ids=token_ids, occurred=occurred)
             yield logits, rows
             if occurred is not None:
                 occurred[every, rows] = True

@@ -19,6 +19,12 @@ class Decoder(Protocol):
     def push(self, token_id: int) -> str:
         """The text that this id completes; empty while a character is incomplete."""
 
+    def peek(self, token_id: int) -> str:
+        """All that would come from here on if this id were the last, but for an incomplete character.
+
+        Nothing changes. It is more than `push` would give where that waits for what follows.
+        """
+
     def flush(self) -> str:
         """What was kept, at the end; the decoder then starts afresh."""
 
@@ -33,6 +39,13 @@ class ByteDecoder:
     def push(self, token_id: int) -> str:
         """The text that this id completes."""
         return self._utf8.decode(self._token_bytes[token_id])
+
+    def peek(self, token_id: int) -> str:
+        """All that would come if this id were the last."""
+        before = self._utf8.getstate()
+        text = self._utf8.decode(self._token_bytes[token_id])
+        self._utf8.setstate(before)
+        return text
 
     def flush(self) -> str:
         """What was kept."""
@@ -65,6 +78,13 @@ class WindowDecoder:
         self._ids = self._ids[self._num_given :]
         self._num_given = len(self._ids)
         return text
+
+    def peek(self, token_id: int) -> str:
+        """All that would come if this id were the last."""
+        self._ids.append(token_id)
+        text = self._added()
+        self._ids.pop()
+        return text.rstrip(_REPLACEMENT)
 
     def flush(self) -> str:
         """What was kept."""

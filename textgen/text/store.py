@@ -14,27 +14,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from textgen.atomic import new_directory
-from textgen.errors import CorpusError
+from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
 from textgen.text.documents import Separator, TextSize
 from textgen.text.tokenizer import Tokenizer
 
 _FORMAT = 1
-_BUILDING = "." + 64 * "[0-9a-f]" + ".*"  # what new_directory calls a store that is not whole yet
-_ABANDONED_SECONDS = 24 * 60 * 60
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
 # Called with what is done ("encoding train"), the characters encoded so far and those in all.
 Progress = Callable[[str, int, int], None]
@@ -56,7 +49,7 @@ class TokenStore:
     """The token ids of each part of a corpus, as read-only arrays that take no memory of their own."""
 
     def __init__(self, path: Path) -> None:
-        """Open a store. Raises one of _DAMAGED when it is absent or not whole."""
+        """Open a store. Raises some error, as read_or_build wants it, when it is absent or not whole."""
         self.path = path
         meta = json.loads((path / "meta.json").read_text())
         self._dtype = np.dtype(meta["dtype"])
@@ -98,33 +91,7 @@ class TokenStore:
         """
         identity = f"{_FORMAT} {corpus.fingerprint} {tokenizer.fingerprint}"
         path = cache_dir / hashlib.sha256(identity.encode()).hexdigest()
-        try:
-            return cls(path)
-        except _DAMAGED:
-            pass  # made anew
-        try:
-            cache_dir.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(cache_dir)
-            shutil.rmtree(path, ignore_errors=True)
-            # Another process may put the same store there first; then that one stays.
-            with suppress(FileExistsError), new_directory(path) as building:
-                _build(building, corpus, tokenizer, progress)
-            return cls(path)
-        except OSError as error:
-            raise CorpusError(
-                f"{cache_dir}: {error.strerror or error}; name a folder that can be written, with --cache-dir"
-            ) from error
-
-
-def _remove_abandoned(cache_dir: Path) -> None:
-    """What a killed process left half built; one that has been written to lately may still be at it."""
-    for folder in cache_dir.glob(_BUILDING):
-        try:
-            latest = max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
-        except OSError:  # another process has just moved or removed it
-            continue
-        if time.time() - latest > _ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        return read_or_build(path, cls, lambda folder: _build(folder, corpus, tokenizer, progress))
 
 
 def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progress | None) -> None:
@@ -136,7 +103,7 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progres
         meta["sizes"][part] = asdict(size)
         stream = corpus.stream(part)
         if progress is not None:
-            stream = _reporting(stream, part, size.characters, progress)
+            stream = reporting(stream, f"encoding {part}", size.characters, progress)
         num_tokens = 0
         with (folder / f"{part}.bin").open("wb") as file:
             for ids in tokenizer.encode_stream(stream):
@@ -149,14 +116,14 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progres
     (folder / "meta.json").write_text(json.dumps(meta, indent=2))
 
 
-def _reporting(
-    stream: Iterable[str | Separator], part: str, total: int, progress: Progress
+def reporting(
+    stream: Iterable[str | Separator], what: str, total: int, progress: Progress
 ) -> Iterator[str | Separator]:
-    """Pass a stream on and tell how far it is, about a hundred times."""
+    """Pass a stream of `total` characters on and tell how far it is, about a hundred times."""
     done = told = 0
     for item in stream:
         yield item
         done += item.characters if isinstance(item, Separator) else len(item)
         if done - told >= total / 100 or done == total:
-            progress(f"encoding {part}", done, total)
+            progress(what, done, total)
             told = done

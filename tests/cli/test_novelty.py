@@ -1,0 +1,249 @@
+"""`sample --novelty`, `sample --avoid-copy` and `eval --novelty` as the user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from textgen.cli import eval as evaluation
+from textgen.cli import sample as sampling
+from textgen.cli import train as training
+from textgen.config import NoveltyConfig
+from textgen.errors import ConfigError, RunError, TextgenError
+from textgen.text import copies as copies_module
+
+TINY = "--steps 60 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
+SHORT = ("--seed", 1, "--max-new-tokens", 60)
+SEEN = 1800  # characters of the corpus that training reads
+
+
+def invoke(command: click.Command, *arguments: object, input: str | None = None) -> Result:
+    """Run a command in this process; a refusal is raised."""
+    result = CliRunner().invoke(command, [*map(str, arguments)], input=input, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus and a run that read it."""
+    folder = tmp_path_factory.mktemp("novelty")
+    rng = random.Random(1)
+    text = "".join(rng.choice("the cat sat on a mat\n") for _ in range(2000))
+    (folder / "corpus.txt").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        invoke(training.command, "corpus.txt", "--run", "run", "--cache-dir", "cache", *TINY)
+    return folder
+
+
+@pytest.fixture
+def text(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The corpus, in whose folder the test works; put back afterwards."""
+    monkeypatch.chdir(trained)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(trained / "cache"))
+    text = Path("corpus.txt").read_text()
+    yield text
+    Path("corpus.txt").write_text(text)
+
+
+def as_json(command: click.Command, *arguments: object) -> dict[str, Any]:
+    found = json.loads(invoke(command, "run", *arguments, "--json").stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def longest_copy(new: str, trained_on: str) -> int:
+    """The slow definition."""
+    return max(j - i for j in range(len(new) + 1) for i in range(j + 1) if new[i:j] in trained_on)
+
+
+@pytest.mark.usefixtures("text")
+@pytest.mark.parametrize("more", [(), ("--num-samples", 3), ("--output", "out.txt")], ids=str)
+def test_novelty_leaves_the_text_as_it_is_and_speaks_on_standard_error(more: tuple[object, ...]) -> None:
+    plain = invoke(sampling.command, "run", *SHORT, *more)
+    told = invoke(sampling.command, "run", *SHORT, *more, "--novelty")
+    assert told.stdout == plain.stdout
+    assert plain.stderr == ""
+    lines = told.stderr.splitlines()
+    assert len(lines) == 1 + 2 * (3 if "--num-samples" in more else 1)
+    assert "longest copy: " in lines[0]
+    assert "of corpus.txt)" in lines[0]
+    assert lines[-1].startswith("real text (val), 60 characters at a time: ")
+
+
+def test_in_json_each_sample_has_its_figures_and_all_have_the_yardstick(text: str) -> None:
+    found = as_json(sampling.command, *SHORT, "--num-samples", 2, "--novelty", "--novelty-length", 3)
+    assert found["novelty"]["length"] == 3
+    assert found["novelty"]["real_text"]["name"] == "val"
+    assert found["novelty"]["real_text"]["copied_share"] > 0
+    for sample in found["samples"]:
+        novelty = sample["novelty"]
+        assert novelty["longest_characters"] == longest_copy(sample["text"], text[:SEEN])
+        longest = novelty["longest"]
+        offset = longest["first"]["offset"]
+        assert text[offset:].startswith(longest["text"])
+        assert longest["first"]["line"] == text[:offset].count("\n") + 1
+        assert longest["text"] in sample["text"]
+
+
+@pytest.mark.usefixtures("text")
+def test_the_length_changes_the_share() -> None:
+    shares = [
+        as_json(sampling.command, *SHORT, "--novelty", *length)["samples"][0]["novelty"]["copied_share"]
+        for length in ([], ["--novelty-length", 2])
+    ]
+    assert shares[0] < shares[1]
+
+
+def test_avoid_copy_holds_for_one_text_and_for_several_and_the_prompt_counts(text: str) -> None:
+    prompt = text[100:140]
+    plain = invoke(sampling.command, "run", *SHORT, "--no-prompt", "--prompt", prompt).stdout
+    kept = [
+        invoke(sampling.command, "run", *SHORT, "--no-prompt", "--prompt", prompt, "--avoid-copy", 3).stdout
+    ]
+    assert kept[0] != plain
+    found = as_json(sampling.command, *SHORT, "--prompt", prompt, "--avoid-copy", 3, "--num-samples", 3)
+    assert found["settings"]["avoid_copy"] == 3
+    assert found["samples"][0]["text"] == kept[0].removesuffix("\n")
+    for sample in found["samples"]:
+        assert longest_copy(prompt[-3:] + sample["text"], text[:SEEN]) <= 3
+
+
+@pytest.mark.usefixtures("text")
+def test_every_prompt_typed_is_reported_on() -> None:
+    told = invoke(sampling.command, "run", *SHORT, "--interactive", "--novelty", input="the\ncat\n")
+    assert told.stderr.count(" of corpus.txt)") == told.stderr.count("real text (val)") == 2
+
+
+@pytest.mark.usefixtures("text")
+def test_eval_sets_what_it_draws_beside_the_text_that_it_reads() -> None:
+    plain = as_json(evaluation.command)
+    found = as_json(evaluation.command, "--novelty", "--novelty-length", 4, "--novelty-samples", 3)
+    novelty = found.pop("novelty")
+    assert found == plain
+    assert novelty["settings"] == vars(NoveltyConfig(length=4, samples=3))
+    assert novelty["samples"]["texts"] == len(novelty["samples"]["each"]) == 3
+    assert novelty["real_text"]["name"] == "val"
+    lines = invoke(evaluation.command, "run", "--novelty").stdout.splitlines()
+    table = lines[lines.index("") + 1 :]
+    assert table[0].split()[:2] == ["samples", "val"]
+    assert table[1].split() == ["20", "1", "texts"]
+    assert table[-1].startswith("longest copy of all: ")
+
+
+def test_eval_of_the_training_part_finds_all_of_it_copied(text: str) -> None:
+    found = as_json(evaluation.command, "--part", "train", "--novelty", "--novelty-tokens", 50)
+    assert found["novelty"]["real_text"]["copied_share"] == 1
+    Path("other.txt").write_text("zyx" * 100 + text[:100] + "zyx" * 100)
+    result = CliRunner().invoke(
+        evaluation.command, ["run", "-", "--novelty", "--json"], input=Path("other.txt").read_bytes()
+    )
+    real = json.loads(result.stdout)["novelty"]["real_text"]
+    assert real["name"] == "-"
+    assert real["most_longest_characters"] == 100
+
+
+@pytest.mark.usefixtures("text")
+@pytest.mark.parametrize("option", ["samples=2", "tokens=9", "temperature=0", "seed=2", "length=2"])
+def test_every_setting_of_eval_changes_the_figures(option: str) -> None:
+    name, value = option.split("=")
+    few = ("--novelty-samples", 4, "--novelty-tokens", 30) if name not in ("samples", "tokens") else ()
+    plain, changed = (
+        as_json(evaluation.command, "--novelty", *few, *more)["novelty"]
+        for more in ((), (f"--novelty-{name}", value))
+    )
+    assert changed["samples"] != plain["samples"]
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (sampling.command, ["--novelty-length", "3"], "--novelty-length does nothing without --novelty"),
+        (evaluation.command, ["--novelty-samples", "3"], "--novelty-samples does nothing without --novelty"),
+        (sampling.command, ["--cache-dir", "x"], "--cache-dir does nothing without --adapt, --avoid-copy or"),
+        (sampling.command, ["--novelty", "--novelty-length", "0"], "length=0: must be at least 1"),
+        (evaluation.command, ["--novelty", "--novelty-temperature", "-1"], "temperature=-1.0"),
+    ],
+)
+@pytest.mark.usefixtures("text")
+def test_what_does_nothing_or_is_out_of_range_is_refused(
+    command: click.Command, arguments: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        invoke(command, "run", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (sampling.command, ("--novelty",)),
+        (sampling.command, ("--avoid-copy", 9)),
+        (evaluation.command, ("x.txt", "--novelty")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("what", ["gone", "changed"])
+def test_a_corpus_that_is_gone_or_changed_is_one_line_that_names_the_option(
+    text: str, command: click.Command, option: tuple[object, ...], what: str
+) -> None:
+    Path("x.txt").write_text(text)
+    if what == "gone":
+        Path("corpus.txt").unlink()
+    else:
+        Path("corpus.txt").write_text(text + "!")
+    name = next(str(word) for word in option if str(word).startswith("--"))
+    with pytest.raises(RunError, match=f"^{name} needs the text that the run was trained on. .*corpus.txt"):
+        invoke(command, "run", *option)
+
+
+@pytest.mark.parametrize("option", [("--novelty",), ("--avoid-copy", "9")], ids=str)
+def test_without_the_package_one_line_names_the_extra(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pydivsufsort", None)
+    with pytest.raises(TextgenError, match=r"pip install 'textgen\[novelty\]'") as caught:
+        invoke(sampling.command, "run", *SHORT, *option, "--cache-dir", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert text
+
+
+@pytest.mark.usefixtures("text")
+def test_where_only_a_part_is_indexed_the_output_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies_module, "LARGEST_TEXT", 900)
+    cache = ("--cache-dir", tmp_path)
+    for option in (("--novelty",), ("--avoid-copy", 9), ("--novelty", "--avoid-copy", 9)):
+        assert invoke(sampling.command, "run", *SHORT, *cache, *option).stderr.count("Only 50.0%") == 1
+    assert "Only 50.0%" in invoke(evaluation.command, "run", "--novelty", *cache).stdout
+    assert as_json(sampling.command, *SHORT, *cache, "--novelty")["novelty"]["indexed_share"] == 0.5
+
+
+@pytest.mark.usefixtures("text")
+def test_sampling_with_them_loads_no_torch() -> None:
+    code = (
+        "import sys; from textgen.cli import group\n"
+        "group.main(['sample', 'run', '--novelty', '--avoid-copy', '9', '--max-new-tokens', '9'],\n"
+        "           prog_name='textgen', standalone_mode=False)\n"
+        "print('torch' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == "False"

@@ -1,0 +1,37 @@
+"""What a decoder says would come if an id were the last one."""
+
+from __future__ import annotations
+
+import pytest
+
+from textgen.text.tokenizer import Tokenizer
+
+TEXT = "née 🙂👩‍👩‍👧 日本語 שלום e\u0301"
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
+@pytest.mark.parametrize("learnt", ["ascii letters only", TEXT * 3], ids=["unseen", "seen"])
+def test_peek_gives_what_push_and_flush_would_without_half_a_character_and_changes_nothing(
+    kind: str, learnt: str
+) -> None:
+    tokenizer = Tokenizer.train(kind, [learnt])
+    ids = tokenizer.encode(TEXT).tolist()
+    for length in range(1, len(ids) + 1):
+        decoder = tokenizer.decoder()
+        given = "".join(map(decoder.push, ids[: length - 1]))
+        peeked = decoder.peek(ids[length - 1])
+        for other in ids[:5]:
+            decoder.peek(other)
+        assert given + peeked == tokenizer.decode(ids[:length]).rstrip("\ufffd")
+        assert (decoder.push(ids[length - 1]) + decoder.flush()).rstrip("\ufffd") == peeked
+
+
+def test_peek_tells_the_text_that_stands_before_half_a_character_in_one_token() -> None:
+    tokenizer = Tokenizer.train("bpe", ["a 🙂 b 😀 c 😁 d " * 50], vocab_size=262, min_frequency=2)
+    texts = [tokenizer.decode([token_id]) for token_id in range(tokenizer.vocab_size)]
+    half = texts.index(" \ufffd")
+    decoder = tokenizer.decoder()
+    decoder.push(texts.index("a"))
+    assert decoder.peek(half) == " "
+    assert decoder.push(half) == ""
+    assert decoder.flush() == " \ufffd"

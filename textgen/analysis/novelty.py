@@ -1,0 +1,188 @@
+"""How much of a text stands word for word in the training text, and how much of real text does.
+
+Real text repeats itself too: names, phrases, forms of address. So the figures of a run's samples stand beside
+those of text that training never saw, in pieces as long as the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from textgen.analysis.real_text import RealText
+from textgen.config import NoveltyConfig, SampleConfig
+from textgen.generation.generator import Generator
+from textgen.text.copies import Copies, Found
+
+SHOWN_CHARACTERS = 200  # of a copy, to a person
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """What of one text stands word for word in the training text.
+
+    `longest` is the longest such stretch, the first of equals; None where no character occurs there.
+    `copied_characters` are those in stretches of at least the length asked for.
+    """
+
+    characters: int
+    copied_characters: int
+    longest: Found | None
+
+    @property
+    def longest_characters(self) -> int:
+        """The length of the longest stretch."""
+        return 0 if self.longest is None else len(self.longest.text)
+
+    @property
+    def copied_share(self) -> float:
+        """The share of characters in stretches of at least the length asked for; 0 of an empty text."""
+        return self.copied_characters / self.characters if self.characters else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures by name; where the longest stretch stands by character, document and line."""
+        return {
+            "characters": self.characters,
+            "copied_characters": self.copied_characters,
+            "copied_share": self.copied_share,
+            "longest_characters": self.longest_characters,
+            "longest": None if self.longest is None else asdict(self.longest),
+        }
+
+
+def measure_novelty(text: str, copies: Copies, length: int) -> Novelty:
+    """Look every stretch of a text up; those of at least `length` characters count as copied."""
+    lengths = copies.lengths(text)
+    copied = np.zeros(len(text), bool)
+    for end in np.flatnonzero(lengths >= length).tolist():
+        copied[end + 1 - lengths[end] : end + 1] = True
+    longest = None
+    if lengths.any():
+        end = int(lengths.argmax()) + 1
+        longest = copies.find(text[end - lengths[end - 1] : end])
+    return Novelty(len(text), int(np.count_nonzero(copied)), longest)
+
+
+@dataclass(frozen=True)
+class NoveltyReport:
+    """Samples beside pieces of real text, both looked up in the same training text.
+
+    `length` is from how many characters on a stretch counts as copied, `indexed_share` how much of the
+    training text was looked at. `as_dict` is all of it, `yardstick` what one sample's figures are read with.
+    """
+
+    samples: Sequence[Novelty]
+    real: Sequence[Novelty]
+    real_name: str
+    length: int
+    indexed_share: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures by name; each sample has its own."""
+        samples = _means(self.samples) | {"each": [sample.as_dict() for sample in self.samples]}
+        return self.yardstick() | {"samples": samples}
+
+    def yardstick(self) -> dict[str, Any]:
+        """What the figures of a sample are to be read with."""
+        real_text = {"name": self.real_name} | _means(self.real)
+        return {"length": self.length, "indexed_share": self.indexed_share, "real_text": real_text}
+
+
+@dataclass(frozen=True)
+class NoveltyMeter:
+    """A training text, real text beside it, and from how many characters on a stretch counts as copied.
+
+    `file` is the name of the training text's only file; None where there are several.
+    """
+
+    copies: Copies
+    real: RealText
+    length: int
+    file: str | None = None
+
+    def report(self, texts: Sequence[str]) -> NoveltyReport:
+        """Samples, at least one, beside real text in pieces of their mean length."""
+        pieces = self.real.pieces(round(sum(map(len, texts)) / len(texts)))
+        return NoveltyReport(
+            samples=[measure_novelty(text, self.copies, self.length) for text in texts],
+            real=[measure_novelty(text, self.copies, self.length) for text in pieces],
+            real_name=self.real.name,
+            length=self.length,
+            indexed_share=self.copies.indexed_share,
+        )
+
+    def report_on(self, generator: Generator, config: NoveltyConfig) -> NoveltyReport:
+        """What a generator draws without a prompt, beside real text."""
+        drawing = SampleConfig(max_new_tokens=config.tokens, temperature=config.temperature)
+        samples = generator.generate(num_samples=config.samples, seed=config.seed, config=drawing)
+        return self.report([sample.text for sample in samples])
+
+    def lines(self, report: NoveltyReport) -> list[str]:
+        """The means for a person, samples and real text beside each other."""
+        one, other = _means(report.samples), _means(report.real)
+        rows = [
+            ("texts", "d", "texts"),
+            ("mean_characters", ",.0f", "characters each, on average"),
+            ("mean_longest_characters", ".1f", "characters in the longest copy of each, on average"),
+            ("most_longest_characters", "d", "characters in the longest copy of all"),
+            ("copied_share", ".2%", f"of all characters in copies of {report.length} or more"),
+        ]
+        width = max(10, len(report.real_name))
+        lines = [f"{'samples':>{width}} {report.real_name:>{width}} word for word as in the training text"]
+        lines += [
+            f"{one[name]:{width}{form}} {other[name]:{width}{form}} {what}" for name, form, what in rows
+        ]
+        longest = max(report.samples, key=lambda sample: sample.longest_characters)
+        return [*lines, f"longest copy of all: {self._describe(longest)}", *self.copies.remarks()]
+
+    def lines_of_each(self, report: NoveltyReport) -> list[str]:
+        """Every sample for a person, and at the end what real text has."""
+        lines = []
+        for number, sample in enumerate(report.samples, start=1):
+            name = f"sample {number}: " if len(report.samples) > 1 else ""
+            lines.append(f"{name}longest copy: {self._describe(sample)}")
+            lines.append(
+                f"{name}{sample.copied_share:.1%} of its {sample.characters:,} characters "
+                f"in copies of {report.length} or more"
+            )
+        real = _means(report.real)
+        lines.append(
+            f"real text ({report.real_name}), {real['mean_characters']:,.0f} characters at a time: "
+            f"longest copy {real['mean_longest_characters']:.1f} characters on average, "
+            f"{real['most_longest_characters']} at most; "
+            f"{real['copied_share']:.1%} in copies of {report.length} or more"
+        )
+        return [*lines, *self.copies.remarks()]
+
+    def _describe(self, novelty: Novelty) -> str:
+        """The longest copy in one line, with its place in the training text."""
+        if novelty.longest is None:
+            return "none; no character of it stands in the training text"
+        text, first = novelty.longest.text, novelty.longest.first
+        place = f"line {first.line:,}"
+        if self.copies.documents > 1:
+            place += f" of document {first.document:,}"
+        if self.file is not None:
+            place += f" of {self.file}"
+        times = f", {novelty.longest.occurrences:,} times" if novelty.longest.occurrences > 1 else ""
+        shown = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+        return (
+            f"{len(text):,} characters, at character {first.offset:,} of the training text ({place}){times}: "
+            f"{shown!r}"
+        )
+
+
+def _means(group: Sequence[Novelty]) -> dict[str, Any]:
+    """Figures of several texts; a share is of all their characters."""
+    longest = [novelty.longest_characters for novelty in group]
+    characters = sum(novelty.characters for novelty in group)
+    return {
+        "texts": len(group),
+        "mean_characters": characters / max(len(group), 1),
+        "mean_longest_characters": sum(longest) / max(len(group), 1),
+        "most_longest_characters": max(longest, default=0),
+        "copied_share": sum(novelty.copied_characters for novelty in group) / max(characters, 1),
+    }

@@ -1,0 +1,63 @@
+"""The options of novelty, which `sample` and `eval` have in common, and the training text that they need."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textgen.cli.options import Command, config_option, take_given
+from textgen.config import NoveltyConfig
+from textgen.errors import CorpusError, RunError
+
+if TYPE_CHECKING:
+    from textgen.analysis.novelty import NoveltyMeter
+    from textgen.analysis.real_text import RealText
+    from textgen.run import Run
+    from textgen.text.corpus import Corpus
+    from textgen.text.store import Progress
+
+ALL_FIELDS = tuple(entry.name for entry in dataclasses.fields(NoveltyConfig))
+
+
+def novelty_options(names: Iterable[str]) -> Callable[[Command], Command]:
+    """One option for each of these fields of NoveltyConfig: --novelty-length and so on."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(tuple(names)):
+            command = config_option(NoveltyConfig, name, unset=True, prefix="novelty_")(command)
+        return command
+
+    return decorate
+
+
+def take_novelty_config(
+    names: Iterable[str], is_given: bool, settings: dict[str, Any]
+) -> NoveltyConfig | None:
+    """Take these options out of what the command was called with; None without --novelty.
+
+    Raises ConfigError for a setting out of range, or one given without --novelty.
+    """
+    given = take_given("novelty", names, is_given, settings)
+    return NoveltyConfig(**given) if is_given else None
+
+
+def training_corpus(run: Run, option: str) -> Corpus:
+    """The text that a run was trained on, for an option. Raises RunError when it is gone or has changed."""
+    try:
+        return run.open_corpus()
+    except (CorpusError, RunError) as error:
+        raise RunError(f"{option} needs the text that the run was trained on. {error}") from error
+
+
+def novelty_meter(
+    run: Run, corpus: Corpus, real: RealText, length: int, cache_dir: Path, progress: Progress
+) -> NoveltyMeter:
+    """What measures texts against the text that a run was trained on, beside real text."""
+    from textgen.analysis.novelty import NoveltyMeter
+    from textgen.text.copies import Copies
+
+    names = run.config.data.corpus
+    file = Path(names[0]).name if len(names) == 1 and Path(names[0]).is_file() else None
+    return NoveltyMeter(Copies.open_or_build(corpus, cache_dir, progress), real, length, file)
