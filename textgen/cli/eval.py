@@ -62,7 +62,8 @@ def command(
     Every token counts once, and the state is carried over the whole text.
     """
     from textgen.device import memory_errors, resolve_device
-    from textgen.evaluation.report import evaluate_run, evaluate_run_dynamically
+    from textgen.evaluation.adaptation import evaluate_run_dynamically
+    from textgen.evaluation.evaluate import evaluate_run
     from textgen.run import Run
     from textgen.text.corpus import Corpus
     from textgen.text.sources import standard_input
