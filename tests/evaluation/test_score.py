@@ -147,6 +147,27 @@ def test_weights_that_are_no_numbers_are_one_line_for_the_user(run: Run) -> None
         summary_of(run, [TEXT])
 
 
+def test_texts_read_in_turn_do_not_disturb_each_other(run: Run) -> None:
+    scorer = Scorer.from_run(run)
+    expected = [piece.nats for piece in scorer.read(["The dog", " jumps"], at_once=True)]
+    in_turn = zip(*(scorer.read(["The dog", " jumps"], at_once=True) for _ in range(2)), strict=True)
+    for (one, other), nats in zip(in_turn, expected, strict=True):
+        np.testing.assert_allclose([one.nats, other.nats], [nats, nats], rtol=1e-6)
+
+
+def test_texts_side_by_side_are_of_like_length_and_each_is_there_once() -> None:
+    lengths = [*range(100), 5, 1000, 0, 3]
+    found = list(score._batches_of_like_length(lengths))
+    assert sorted(place for batch in found for place in batch) == [
+        place for place, length in enumerate(lengths) if length
+    ]
+    for batch in found:
+        in_batch = [lengths[place] for place in batch]
+        assert max(in_batch) < 2 * min(in_batch)
+        assert len(batch) <= score.LANES
+    assert len(found) < 15
+
+
 # ---- tokens and their places
 
 
@@ -210,9 +231,11 @@ def test_a_line_alone_costs_what_it_costs_as_a_text_of_its_own(make_run, name: s
 
 
 def test_a_lines_figure_does_not_depend_on_its_neighbours(run: Run) -> None:
-    lines = [f"{word * count}\n" for count in (1, 2, 30) for word in ("dog ", "fox", "日", "?")]
+    lines = [f"{word * count}\n" for count in (1, 20, 30) for word in ("dog ", "fox", "日", "?")]
     together = [report.loss.total_nats for _, report in each_line(run, "".join(lines))]
     backwards = [report.loss.total_nats for _, report in each_line(run, "".join(lines[::-1]))]
+    alone = [report.loss.total_nats for line in lines for _, report in each_line(run, line)]
+    assert together == pytest.approx(alone, rel=1e-6)
     assert together == pytest.approx(backwards[::-1], rel=1e-6)
     assert len(set(together)) == len(lines)
 
