@@ -1,4 +1,4 @@
-"""textgen against what people use today: sampling, training, encoding and starting, each side by side.
+"""textgen against what people use today: sampling, scoring, training, encoding, starting, side by side.
 
 Every line of a table is measured in one run, ours and the alternative in turn, and shows medians, so that
 what else the machine does weighs on both. The ratio is the figure; single times are the machine's.
@@ -26,7 +26,7 @@ from textgen.device import available_processors
 # Before NumPy is imported: as in `textgen sample` it may multiply on two threads. torch keeps its own
 # default.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(min(2, available_processors())))
-SECTIONS = ("sampling", "training", "encoding", "starting")
+SECTIONS = ("sampling", "scoring", "training", "encoding", "starting")
 
 
 @click.command()

@@ -9,7 +9,8 @@ import torch
 from textgen.analysis import horizon
 from textgen.analysis.horizon import Horizon, measure_horizon
 from textgen.config import ModelConfig
-from textgen.evaluation.evaluate import Loss, evaluate
+from textgen.evaluation.evaluate import evaluate
+from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
 

@@ -19,7 +19,8 @@ from textgen.evaluation.dynamic import (
     evaluate_dynamically,
     root_mean_squares,
 )
-from textgen.evaluation.evaluate import Loss, evaluate
+from textgen.evaluation.evaluate import evaluate
+from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
 

@@ -119,6 +119,19 @@ def test_reading_a_prompt_gives_the_models_logits(make, network):
 
 
 @networks
+@both_engines
+def test_reading_on_gives_the_models_logits_after_every_token_wherever_it_is_cut(make, network):
+    model = make_model(**network)
+    rows = some_rows(3, 60)
+    engine = make_engine(make, model)
+    engine.start(rows[:, :9])
+    engine.forget(3)
+    logits = np.concatenate([engine.read(rows[:, :1]), engine.read(rows[:, 1:50])], axis=1)
+    logits = np.concatenate([logits, engine.step(rows[:, 50])[:, None], engine.read(rows[:, 51:])], axis=1)
+    np.testing.assert_allclose(logits, logits_of_model(model, rows), atol=1e-4)
+
+
+@networks
 def test_the_numpy_engine_follows_the_equations_over_a_long_text(network):
     model = make_model(**network)
     rows = some_rows(2, 300)

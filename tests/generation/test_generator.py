@@ -29,15 +29,19 @@ class ScriptedEngine:
         self.rows = Rows(np.array(known), np.ones(len(known), np.int64))
         self.scripts = [self.rows.to_rows(np.array(script)) for script in scripts]
         self.state = (np.zeros((1, 1, 1), np.float32),)
-        self.read, self.stepped = (
-            [],
-            [],
-        )  # what start and step were given; copies of the engine share the lists
+        # What start and step were given; copies of the engine share the lists.
+        self.started, self.stepped = [], []
 
     def start(self, prompt_ids):
-        self.read.append(prompt_ids)
-        self.state = (np.zeros((1, len(prompt_ids), 1), np.float32),)
+        self.started.append(prompt_ids)
+        self.forget(len(prompt_ids))
         return self._logits()
+
+    def forget(self, batch_size):
+        self.state = (np.zeros((1, batch_size, 1), np.float32),)
+
+    def read(self, ids):
+        return np.stack([self.step(column) for column in ids.T], axis=1)
 
     def step(self, ids):
         self.stepped.append(ids)
@@ -213,7 +217,7 @@ def test_a_batch_takes_one_engine_call_a_step_and_reads_the_prompt_once(byte_tok
     config = SampleConfig(temperature=0, max_new_tokens=3)
     Generator(engine, byte_tokenizer).generate("aaaa", num_samples=4, config=config)
     assert [ids.shape for ids in engine.stepped] == [(4,), (4,)]
-    assert [prompt.shape for prompt in engine.read] == [(1, 4)]
+    assert [prompt.shape for prompt in engine.started] == [(1, 4)]
 
 
 def test_max_new_tokens_counts_tokens_drawn(make_run):

@@ -20,7 +20,7 @@ from textgen.analysis.gradients import (
     steps_to,
 )
 from textgen.analysis.horizon import NEAR, Horizon, measure_horizon
-from textgen.evaluation.adaptation import named
+from textgen.evaluation.evaluate import named
 from textgen.models.language_model import LanguageModel
 from textgen.plots import GradientCurves
 from textgen.run import Run, rows_of

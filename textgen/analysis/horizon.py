@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from textgen.evaluation.evaluate import LOGITS, LONGEST_WINDOW, Loss, TokenScorer, evaluate
+from textgen.evaluation.evaluate import LOGITS, LONGEST_WINDOW, TokenScorer, evaluate
+from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
 
 RESETS = tuple(2**power for power in range(10))  # 1 .. 512 tokens

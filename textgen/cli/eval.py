@@ -77,7 +77,8 @@ def command(
     """
     from textgen.analysis.real_text import RealText
     from textgen.device import memory_errors, resolve_device
-    from textgen.evaluation.report import evaluate_run, evaluate_run_dynamically
+    from textgen.evaluation.adaptation import evaluate_run_dynamically
+    from textgen.evaluation.evaluate import evaluate_run
     from textgen.generation.generator import Generator
     from textgen.run import Run
     from textgen.text.corpus import Corpus

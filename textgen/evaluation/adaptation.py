@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from textgen.config import DynamicConfig
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
-from textgen.evaluation.evaluate import Loss, evaluate
+from textgen.evaluation.evaluate import evaluate, named
+from textgen.evaluation.loss import Loss
+from textgen.evaluation.report import DynamicReport, Report
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
 from textgen.text.beginning import start_row
@@ -76,6 +78,24 @@ def adapt(
     return Adaptation(static, dynamic, model)
 
 
-def named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:
-    """What takes (done, total) alone, for work of that name; None stays None."""
-    return None if progress is None else lambda done, total: progress(what, done, total)
+def evaluate_run_dynamically(
+    run: Run,
+    store: TokenStore,
+    part: str,
+    config: DynamicConfig,
+    *,
+    device: str,
+    training_store: Callable[[], TokenStore],
+    progress: Progress | None = None,
+) -> DynamicReport:
+    """As evaluate_run, and again with weights that follow the text.
+
+    training_store opens the text that the run was trained on; it is called for the method `rms` alone.
+
+    Raises TrainingError when the weights leave all bounds, and what training_store raises.
+    """
+    adaptation = adapt(
+        run, store, part, config, device=device, training_store=training_store, progress=progress
+    )
+    size = store.size(part)
+    return DynamicReport(Report(adaptation.static, size), Report(adaptation.dynamic, size), config)

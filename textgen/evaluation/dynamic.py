@@ -35,7 +35,8 @@ from torch.nn.functional import cross_entropy
 
 from textgen.config import DynamicConfig
 from textgen.errors import TrainingError
-from textgen.evaluation.evaluate import Loss, TokenScorer, evaluate
+from textgen.evaluation.evaluate import TokenScorer, evaluate
+from textgen.evaluation.loss import Loss
 from textgen.evaluation.mixture import Mixture
 from textgen.models.language_model import LanguageModel
 from textgen.text.batches import StreamBatches

@@ -6,17 +6,14 @@
 The state is carried over the whole text, or with `reset_every` set to zero after every so many tokens, to
 compare with models of a fixed context.
 
-Tokens that training never saw share the probability 1 / (training tokens + 1) equally; the seen ones share
-the rest in the proportions that the softmax gives. So every text has a finite loss, and an honest one.
+What a token costs that training never saw: see loss.py.
 
 Shapes: B lanes, T window, V rows.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -24,47 +21,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from textgen.evaluation.loss import Loss, TokenCosts
+from textgen.evaluation.report import Report
 from textgen.models.language_model import LanguageModel
-from textgen.text.rows import Rows
+from textgen.run import Run
+from textgen.text.beginning import start_row
+from textgen.text.store import Progress, TokenStore
 
 # A call of the model is worth its while with many steps, but its logits (B, T, V) should fit into cache.
 LOGITS = 2**20
 LONGEST_WINDOW = 512  # steps
 
 
-@dataclass(frozen=True)
-class Loss:
-    """The summed cross-entropy of some tokens, in nats."""
-
-    total_nats: float
-    tokens: int
-    unseen_tokens: int
-
-    @property
-    def nats_per_token(self) -> float:
-        """Mean cross-entropy of a token."""
-        return self.total_nats / self.tokens
-
-
-@dataclass(frozen=True)
-class TokenScorer:
-    """Nats of target rows under logits, with the shared probability of unseen tokens.
-
-    num_unseen is how many tokens the tokenizer has that training never saw.
-    """
-
-    rows: Rows
-    num_unseen: int
-
-    @property
-    def seen_nats(self) -> float:
-        """What every seen token pays for the probability that unseen ones hold."""
-        return -math.log1p(-1 / (self.rows.total + 1)) if self.num_unseen else 0.0
-
-    @property
-    def unseen_nats(self) -> float:
-        """The cost of one unseen token."""
-        return math.log(self.rows.total + 1) + math.log(self.num_unseen) if self.num_unseen else math.inf
+class TokenScorer(TokenCosts):
+    """Nats of target rows under torch's logits."""
 
     def token_nats(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The nats of each target, float64 (B, T), from logits (B, T, V) and targets (B, T)."""
@@ -78,13 +48,6 @@ class TokenScorer:
     def total_nats(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of token_nats and the number of unseen targets, both scalars."""
         return self.token_nats(logits, targets).sum(), (targets == logits.shape[-1]).sum()
-
-
-def _first_nats(scorer: TokenScorer, first_row: int) -> float:
-    """The cost of a text's first token where there is no token to start after: by training frequency."""
-    if first_row == scorer.rows.size:
-        return scorer.unseen_nats
-    return -math.log(scorer.rows.frequencies[first_row]) + scorer.seen_nats
 
 
 class Stretches(NamedTuple):
@@ -126,7 +89,7 @@ def evaluate(
     state = None
     extra_nats, first = 0.0, 0
     if start_row is None:
-        extra_nats, first = _first_nats(scorer, int(rows.to_rows(token_ids[:1])[0])), 1
+        extra_nats, first = scorer.first_nats(int(rows.to_rows(token_ids[:1])[0])), 1
     window = reset_every or min(max(LOGITS // (lanes * rows.size), 16), LONGEST_WINDOW)
     for start in range(first, length, window):
         stop = min(start + window, length)
@@ -149,3 +112,34 @@ def evaluate(
     if first and rows.to_rows(token_ids[:1])[0] == rows.size:
         num_unseen += 1
     return Loss(float(total) + extra_nats, lanes * (length - first) + first, int(num_unseen))
+
+
+def evaluate_run(
+    run: Run,
+    store: TokenStore,
+    part: str,
+    *,
+    device: str,
+    reset_every: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """The best weights of a run on a whole part of a store, in float32 and one lane, the state carried over
+    it all.
+
+    reset_every: see `evaluate`. progress is called with (what is done, tokens read, tokens in all).
+    """
+    model = LanguageModel.from_pretrained(run.path).to(device)
+    loss = evaluate(
+        model,
+        store.tokens(part),
+        vocab_size=run.tokenizer.vocab_size,
+        start_row=start_row(model.rows, run.tokenizer),
+        reset_every=reset_every,
+        progress=named(f"evaluating on {part}", progress),
+    )
+    return Report(loss, store.size(part))
+
+
+def named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:
+    """What takes (done, total) alone, for work of that name; None stays None."""
+    return None if progress is None else lambda done, total: progress(what, done, total)

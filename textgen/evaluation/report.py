@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from textgen.config import DynamicConfig
-from textgen.evaluation.adaptation import adapt, named
-from textgen.evaluation.evaluate import Loss, evaluate
-from textgen.models.language_model import LanguageModel
-from textgen.run import Run
-from textgen.text.beginning import start_row
+from textgen.evaluation.loss import Loss
 from textgen.text.documents import TextSize
-from textgen.text.store import Progress, TokenStore
+
+BITS = 1 / math.log(2)  # bits in a nat
 
 
 @dataclass(frozen=True)
@@ -28,12 +24,12 @@ class Report:
     @property
     def bits_per_character(self) -> float:
         """Bits for a character of the original text; comparable between tokenizers."""
-        return self.loss.total_nats / math.log(2) / self.size.characters
+        return self.loss.total_nats * BITS / self.size.characters
 
     @property
     def bits_per_byte(self) -> float:
         """Bits for a UTF-8 byte of the original text; comparable between tokenizers."""
-        return self.loss.total_nats / math.log(2) / self.size.bytes
+        return self.loss.total_nats * BITS / self.size.bytes
 
     @property
     def perplexity_per_token(self) -> float:
@@ -116,52 +112,3 @@ def describe_dynamic(config: DynamicConfig) -> str:
 
 def _exp(nats: float) -> float:
     return math.exp(nats) if nats < 700 else math.inf  # exp(710) is beyond a float64
-
-
-def evaluate_run(
-    run: Run,
-    store: TokenStore,
-    part: str,
-    *,
-    device: str,
-    reset_every: int | None = None,
-    progress: Progress | None = None,
-) -> Report:
-    """The best weights of a run on a whole part of a store, in float32 and one lane, the state carried over
-    it all.
-
-    reset_every: see `evaluate`. progress is called with (what is done, tokens read, tokens in all).
-    """
-    model = LanguageModel.from_pretrained(run.path).to(device)
-    loss = evaluate(
-        model,
-        store.tokens(part),
-        vocab_size=run.tokenizer.vocab_size,
-        start_row=start_row(model.rows, run.tokenizer),
-        reset_every=reset_every,
-        progress=named(f"evaluating on {part}", progress),
-    )
-    return Report(loss, store.size(part))
-
-
-def evaluate_run_dynamically(
-    run: Run,
-    store: TokenStore,
-    part: str,
-    config: DynamicConfig,
-    *,
-    device: str,
-    training_store: Callable[[], TokenStore],
-    progress: Progress | None = None,
-) -> DynamicReport:
-    """As evaluate_run, and again with weights that follow the text.
-
-    training_store opens the text that the run was trained on; it is called for the method `rms` alone.
-
-    Raises TrainingError when the weights leave all bounds, and what training_store raises.
-    """
-    adaptation = adapt(
-        run, store, part, config, device=device, training_store=training_store, progress=progress
-    )
-    size = store.size(part)
-    return DynamicReport(Report(adaptation.static, size), Report(adaptation.dynamic, size), config)

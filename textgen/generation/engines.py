@@ -51,6 +51,15 @@ class Engine(Protocol):
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each text (B,). Returns the next logits (B, V)."""
 
+    def forget(self, batch_size: int) -> None:
+        """Stand where a text begins, in so many texts side by side."""
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Read on in each text (B, T), T >= 1. Returns the logits after each token (B, T, V).
+
+        They are all in memory at once: a long text is to be read in several calls.
+        """
+
 
 class NumpyEngine:
     """The network in NumPy alone, float32: on a CPU, step by step, faster than torch, which it does not load.
@@ -74,21 +83,30 @@ class NumpyEngine:
         # A token that training never saw: the frequency-weighted mean of those that it did.
         embedding = np.vstack([known, self.rows.frequencies.astype(np.float32) @ known])  # (V + 1, E)
         self._first_input = _first_input(embedding, *first)
-        self._forget(1)
+        self.forget(1)
 
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
         """Forget everything and read prompts (B, T), T >= 1, in one pass. Returns the next logits (B, V)."""
         batch_size, steps = prompt_ids.shape
-        self._forget(batch_size)
+        self.forget(batch_size)
         for begin in range(0, steps, READ_STEPS):
-            ids = prompt_ids[:, begin : begin + READ_STEPS]
-            projected = self._first_input(ids.T.reshape(-1))  # (T * B, G)
-            logits = self._stack.read(projected.reshape(-1, batch_size, projected.shape[1]), self._memories)
-        return logits
+            stream = self._advance(prompt_ids[:, begin : begin + READ_STEPS])
+        return self._stack.logits(stream[-1])
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each text (B,). Returns the next logits (B, V)."""
         return self._stack.step(self._first_input(ids), self._memories).copy()
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Read on in each text (B, T), T >= 1. Returns the logits after each token (B, T, V)."""
+        stream = self._advance(ids)  # (T, B, H)
+        logits = self._stack.logits(stream.reshape(-1, stream.shape[2]))  # (T * B, V)
+        return logits.reshape(*stream.shape[:2], -1).swapaxes(0, 1)
+
+    def _advance(self, ids: np.ndarray) -> np.ndarray:
+        """(B, T) -> what comes up to the head (T, B, H)"""
+        projected = self._first_input(ids.T.reshape(-1))  # (T * B, G)
+        return self._stack.read(projected.reshape(*ids.T.shape, -1), self._memories)
 
     @property
     def state(self) -> State:
@@ -100,7 +118,8 @@ class NumpyEngine:
     def state(self, state: State) -> None:
         self._memories = self._stack.remember(state)
 
-    def _forget(self, batch_size: int) -> None:
+    def forget(self, batch_size: int) -> None:
+        """Stand where a text begins, in so many texts side by side."""
         zeros = np.zeros((self.config.num_layers, batch_size, self.config.hidden_size), np.float32)
         self.state = (zeros,) * MEMORIES[self.config.cell].num_states
 

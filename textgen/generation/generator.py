@@ -195,7 +195,7 @@ class Generator:
             logits = engine.start(prompt[None])  # (1, V)
         else:
             logits = np.log(self.rows.frequencies)[None]  # (1, V)
-            engine.state = tuple(np.zeros_like(part[:, :1]) for part in engine.state)
+            engine.forget(1)
         engine.state = tuple(part.repeat(batch_size, axis=1) for part in engine.state)
         return np.repeat(logits, batch_size, axis=0)
 

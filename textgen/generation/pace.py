@@ -92,6 +92,11 @@ class PacedEngine(NumpyEngine):
         self._set_threads(1)
         return super().start(prompt_ids)
 
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """As NumpyEngine.read."""
+        self._set_threads(1)
+        return super().read(ids)
+
     def step(self, ids: np.ndarray) -> np.ndarray:
         """As NumpyEngine.step."""
         if len(ids) > 1:

@@ -55,7 +55,7 @@ class Stack:
     def read(self, projected: np.ndarray, memories: Sequence[Memory]) -> np.ndarray:
         """Go T >= 1 steps (T, B, G), layer after layer, with one product for what all of them hand up.
 
-        Returns the logits after the last (B, V).
+        Returns what comes up to the head after each step (T, B, H).
         """
         steps, batch_size, _ = projected.shape
         stream = None
@@ -65,7 +65,11 @@ class Stack:
             if layer is not self.layers[-1]:
                 projected = layer.project(stream.reshape(steps * batch_size, -1))
         assert stream is not None  # a network has a layer
-        return self.layers[-1].project(stream[-1])
+        return stream
+
+    def logits(self, stream: np.ndarray) -> np.ndarray:
+        """The logits (N, V) of what came up to the head (N, H)."""
+        return self.layers[-1].project(stream)
 
     def add(self, hidden: np.ndarray, below: np.ndarray | None) -> np.ndarray:
         """What goes up from a layer, (..., H), given what came up to it; None below the first layer."""

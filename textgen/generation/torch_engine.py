@@ -40,13 +40,10 @@ class TorchEngine:
     @torch.inference_mode()
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
         """Forget everything and read prompts (B, T), T >= 1, in one pass. Returns the next logits (B, V)."""
-        self._table = self._extended_embedding()  # anew: training may have changed the weights
-        self._state = self.model.layers.zero_state(len(prompt_ids))
-        with _without_dropout(self.model):
-            for begin in range(0, prompt_ids.shape[1], READ_STEPS):
-                x = self._embed(prompt_ids[:, begin : begin + READ_STEPS])  # (B, T, E)
-                hidden, self._state = self.model.layers(x, self._state)  # (B, T, H)
-        return self._logits(hidden[:, -1])
+        self.forget(len(prompt_ids))
+        for begin in range(0, prompt_ids.shape[1], READ_STEPS):
+            hidden = self._advance(prompt_ids[:, begin : begin + READ_STEPS])
+        return self._logits(hidden[:, -1:])[:, 0]
 
     @torch.inference_mode()
     def step(self, ids: np.ndarray) -> np.ndarray:
@@ -54,7 +51,25 @@ class TorchEngine:
         layers = self.model.layers
         hidden, steps = stack_step(layers.cell, self._embed(ids), self._state, layers.stack_weights())
         self._state = stacked_states(steps)
-        return self._logits(hidden)
+        return self._logits(hidden.unsqueeze(1))[:, 0]
+
+    @torch.inference_mode()
+    def forget(self, batch_size: int) -> None:
+        """Stand where a text begins, in so many texts side by side."""
+        self._table = self._extended_embedding()  # anew: training may have changed the weights
+        self._state = self.model.layers.zero_state(batch_size)
+
+    @torch.inference_mode()
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Read on in each text (B, T), T >= 1. Returns the logits after each token (B, T, V)."""
+        return self._logits(self._advance(ids))
+
+    def _advance(self, ids: np.ndarray) -> Tensor:
+        """(B, T) -> what comes up to the head (B, T, H)"""
+        with _without_dropout(self.model):
+            hidden: Tensor
+            hidden, self._state = self.model.layers(self._embed(ids), self._state)
+        return hidden
 
     @property
     def state(self) -> State:
@@ -78,8 +93,8 @@ class TorchEngine:
         return embedded
 
     def _logits(self, hidden: Tensor) -> np.ndarray:
-        """(B, H) -> (B, V)"""
-        logits: np.ndarray = self.model.logits(hidden.unsqueeze(1))[:, 0].float().cpu().numpy()
+        """(B, T, H) -> (B, T, V)"""
+        logits: np.ndarray = self.model.logits(hidden).float().cpu().numpy()
         return logits
 
 

@@ -69,18 +69,22 @@ def cut_by_split(split: pre_tokenizers.PreTokenizer, longest: int) -> Cut:
 
 
 def chunks(
-    stream: Iterable[str | Separator], cut: Cut, size: int = CHUNK_CHARACTERS
+    stream: Iterable[str | Separator], cut: Cut, size: int = CHUNK_CHARACTERS, *, at_once: bool = False
 ) -> Iterator[str | Separator]:
-    """The same stream in other pieces: about `size` characters where `cut` finds a place, else more."""
+    """The same stream in other pieces: about `size` characters where `cut` finds a place, else more.
+
+    at_once: what comes in shorter pieces is given on as soon as it can be, and not gathered.
+    """
+    least = 0 if at_once else size
     held: list[str] = []
     num_held = 0
-    wanted = size  # characters to gather before looking for a place
+    wanted = least  # characters to gather before looking for a place
     for item in _slices(stream, size):
         if isinstance(item, Separator):
             if num_held:
                 yield "".join(held)
             yield item
-            held, num_held, wanted = [], 0, size
+            held, num_held, wanted = [], 0, least
             continue
         held.append(item)
         num_held += len(item)
@@ -92,7 +96,7 @@ def chunks(
             yield text[:position]
         held, num_held = [text[position:]], len(text) - position
         # Where there is no place, look again when there is twice as much: looking then costs little in all.
-        wanted = max(size, 2 * num_held)
+        wanted = max(least, 2 * num_held)
     if num_held:
         yield "".join(held)
 

@@ -155,20 +155,37 @@ def excerpt(stream: Iterable[str | Separator], start: int, stop: int | None) -> 
             yield text
 
 
+class Meter:
+    """Counts what a stream holds while it passes."""
+
+    def __init__(self) -> None:
+        self._characters = self._bytes = self._words = self._separators = 0
+        # Whether a word may go on in the next piece; whether there was any text.
+        self._in_word = self._started = False
+
+    def add(self, item: str | Separator) -> None:
+        """Count the next piece; an empty one is none."""
+        if isinstance(item, Separator):
+            self._characters += item.characters
+            self._bytes += item.bytes
+            self._separators += 1
+            self._in_word = False
+        elif item:
+            self._characters += len(item)
+            self._bytes += len(item) if item.isascii() else len(item.encode())
+            self._words += len(item.split()) - (self._in_word and not item[0].isspace())
+            self._in_word = not item[-1].isspace()
+            self._started = True
+
+    @property
+    def size(self) -> TextSize:
+        """What there was so far."""
+        return TextSize(self._characters, self._bytes, self._words, self._separators + self._started)
+
+
 def measure(stream: Iterable[str | Separator]) -> TextSize:
     """Count what a stream holds."""
-    characters = num_bytes = words = separators = 0
-    in_word = started = False  # whether a word may go on in the next piece; whether there was any text
+    meter = Meter()
     for item in stream:
-        if isinstance(item, Separator):
-            characters += item.characters
-            num_bytes += item.bytes
-            separators += 1
-            in_word = False
-            continue
-        characters += len(item)
-        num_bytes += len(item) if item.isascii() else len(item.encode())
-        words += len(item.split()) - (in_word and not item[0].isspace())
-        in_word = not item[-1].isspace()
-        started = True
-    return TextSize(characters, num_bytes, words, separators + started)
+        meter.add(item)
+    return meter.size

@@ -11,10 +11,11 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 from textgen.errors import CorpusError
 
@@ -81,13 +82,17 @@ def raw_blocks(file: TextFile) -> Iterator[bytes]:
     """
     try:
         with file.path.open("rb") as raw:
-            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if file.compressed else raw
-            while block := stream.read(_BLOCK_BYTES):
-                yield block
+            yield from _blocks(cast(BufferedIOBase, gzip.GzipFile(fileobj=raw)) if file.compressed else raw)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CorpusError(f"{file.name}: not a whole gzip file ({error}); compress it again") from error
     except OSError as error:
         raise CorpusError(f"{file.name}: {error.strerror or error}; it must be readable") from error
+
+
+def _blocks(stream: BufferedIOBase) -> Iterator[bytes]:
+    """What is there, up to a block: of a pipe that comes slowly, nothing waits for a block to be full."""
+    while block := stream.read1(_BLOCK_BYTES):
+        yield block
 
 
 def text_blocks(file: TextFile, encoding: str) -> Iterator[str]:
@@ -95,48 +100,61 @@ def text_blocks(file: TextFile, encoding: str) -> Iterator[str]:
 
     Raises CorpusError for an invalid byte, with its offset in the (decompressed) file, and for binary input.
     """
+    return _decoded(raw_blocks(file), file.name, encoding)
+
+
+def text_as_it_comes(stream: BufferedIOBase, name: str, encoding: str) -> Iterator[str]:
+    """The decoded text of an open stream, each piece as soon as it is there; `name` is what errors call it.
+
+    Raises CorpusError as text_blocks.
+    """
+    try:
+        yield from _decoded(_blocks(stream), name, encoding)
+    except OSError as error:
+        raise CorpusError(f"{name}: {error.strerror or error}; it must be readable") from error
+
+
+def _decoded(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     num_read = 0
     first = True
-    for block in raw_blocks(file):
+    for block in blocks:
         if num_read == 0:
-            _refuse_magic(block, file, encoding)
+            _refuse_magic(block, name, encoding)
         num_read += len(block)
-        text = _decode(decoder, block, num_read, file, encoding)
+        text = _decode(decoder, block, num_read, name, encoding)
         if first and text:
             if _looks_binary(text, share=0.2):
-                raise CorpusError(f"{file.name}: {_NOT_TEXT.format(encoding=encoding)}")
+                raise CorpusError(f"{name}: {_NOT_TEXT.format(encoding=encoding)}")
             text = text.removeprefix("\ufeff")
             first = False
         if text:
             yield text
-    if text := _decode(decoder, b"", num_read, file, encoding):
+    if text := _decode(decoder, b"", num_read, name, encoding):
         yield text
 
 
-def _decode(
-    decoder: codecs.IncrementalDecoder, block: bytes, num_read: int, file: TextFile, encoding: str
-) -> str:
+def _decode(decoder: codecs.IncrementalDecoder, block: bytes, num_read: int, name: str, encoding: str) -> str:
     """Decode the next block; an empty one is the end, where a character must not be left half."""
     try:
         return decoder.decode(block, final=not block)
     except UnicodeDecodeError as error:
         held = bytes(error.object)  # what the decoder kept from earlier blocks, and this one
         if num_read <= _BLOCK_BYTES and _looks_binary(held.decode("latin-1"), share=0.05):
-            raise CorpusError(f"{file.name}: {_NOT_TEXT.format(encoding=encoding)}") from None
+            raise CorpusError(f"{name}: {_NOT_TEXT.format(encoding=encoding)}") from None
         offset = num_read - len(held) + error.start
         raise CorpusError(
-            f"{file.name}: invalid {encoding} at byte {offset} (0x{held[error.start]:02x}); "
+            f"{name}: invalid {encoding} at byte {offset} (0x{held[error.start]:02x}); "
             "if the file has another encoding, name it with --encoding"
         ) from None
 
 
-def _refuse_magic(block: bytes, file: TextFile, encoding: str) -> None:
+def _refuse_magic(block: bytes, name: str, encoding: str) -> None:
     for magic, meaning in _MAGIC_NUMBERS.items():
         if block.startswith(magic):
-            raise CorpusError(f"{file.name}: is {meaning}")
+            raise CorpusError(f"{name}: is {meaning}")
     if block.startswith(_UTF16_MARKS) and "utf-8" in codecs.lookup(encoding).name:
-        raise CorpusError(f"{file.name}: is not {encoding} but UTF-16; use --encoding utf-16")
+        raise CorpusError(f"{name}: is not {encoding} but UTF-16; use --encoding utf-16")
 
 
 def _looks_binary(text: str, share: float) -> bool:

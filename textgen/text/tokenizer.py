@@ -148,9 +148,27 @@ class Tokenizer:
             return map(self._encode_batch, batches(stream, _BATCH_CHARACTERS))
         return _ahead(self._encode_batch, batches(self.chunks(stream), _BATCH_CHARACTERS))
 
-    def chunks(self, stream: Iterable[str | Separator]) -> Iterator[str | Separator]:
-        """The same stream in pieces that can be encoded one by one."""
-        return chunks(stream, self._cut)
+    def chunks(
+        self, stream: Iterable[str | Separator], *, at_once: bool = False
+    ) -> Iterator[str | Separator]:
+        """The same stream in pieces that can be encoded one by one; at_once: as soon as they are there."""
+        return chunks(stream, self._cut, at_once=at_once)
+
+    def encode_with_starts(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of a text, (N,) int64, and at which of its characters each token begins, (N,) int64.
+
+        Tokens that only together make a character all begin there. Raises TokenizerError as `encode` does.
+        """
+        ids = self.encode(text)
+        if not self._by_character:
+            offsets = self._library.encode(text, add_special_tokens=False).offsets
+            # A normalizer may move characters, but no token begins before the one in front of it.
+            return ids, np.maximum.accumulate(np.array([start for start, _ in offsets], np.int64))
+        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+        num_tokens = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000).astype(np.int64)
+        if self.kind == "char":
+            num_tokens[self._id_of_code.take(codes) >= 0] = 1
+        return ids, np.repeat(np.arange(len(text)), num_tokens)
 
     def _encode_batch(self, batch: Batch) -> np.ndarray:
         texts = [item for item in batch if not isinstance(item, Separator)]

@@ -22,7 +22,7 @@ from torch import Tensor
 from textgen.config import TrainingConfig
 from textgen.device import torch_dtype
 from textgen.errors import Interrupted, TrainingError
-from textgen.evaluation.evaluate import Loss
+from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
 from textgen.run import WEIGHTS, Run, save_weights
 from textgen.text.batches import Batch, StreamBatches

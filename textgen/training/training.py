@@ -14,7 +14,7 @@ from textgen.atomic import only_one
 from textgen.config import TrainingConfig
 from textgen.device import memory_errors, resolve_device, set_up
 from textgen.errors import RunError
-from textgen.evaluation.report import evaluate_run
+from textgen.evaluation.evaluate import evaluate_run
 from textgen.models.language_model import LanguageModel
 from textgen.plots import can_draw, draw_loss
 from textgen.run import Run

@@ -7,7 +7,8 @@ import json
 import numpy as np
 
 from textgen.config import SampleConfig
-from textgen.evaluation.evaluate import Loss, Stretches, evaluate
+from textgen.evaluation.evaluate import Stretches, evaluate
+from textgen.evaluation.loss import Loss
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
 from textgen.text.tokenizer import Tokenizer

@@ -1,0 +1,99 @@
+"""Lines of a text that comes in blocks, each as soon as it is whole."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from textgen.text.documents import PIECE_CHARACTERS, Separator, split_documents
+
+LONGEST_IN_MEMORY = 2**16  # characters of a line; a longer one is kept on the disk
+
+
+class Line:
+    """One line with its line end, which the last line of a text may lack; its pieces may be read repeatedly.
+
+    `limit`: only so many characters are kept. A line that is not needed any more must be closed.
+    """
+
+    __slots__ = ("_file", "_limit", "_pieces", "characters")
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.characters = 0  # kept so far
+        self._limit = limit
+        self._pieces: list[str] = []
+        self._file: TextIO | None = None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the line is too long for memory."""
+        return self._file is not None
+
+    def add(self, piece: str) -> None:
+        """Append the next piece, cut to what the limit leaves."""
+        if self._limit is not None:
+            piece = piece[: self._limit - self.characters]
+        if not piece:
+            return
+        self.characters += len(piece)
+        if self._file is None:
+            self._pieces.append(piece)
+            if self.characters <= LONGEST_IN_MEMORY:
+                return
+            self._file = tempfile.TemporaryFile("w+", encoding="utf-8", newline="")  # noqa: SIM115 (see close)
+            piece, self._pieces = "".join(self._pieces), []
+        self._file.write(piece)
+
+    def __iter__(self) -> Iterator[str]:
+        if self._file is None:
+            yield from self._pieces
+            return
+        self._file.seek(0)
+        while piece := self._file.read(PIECE_CHARACTERS):
+            yield piece
+
+    def without_end(self) -> Iterator[str]:
+        """The pieces without the line feed at the end."""
+        left = self.characters
+        for piece in self:
+            left -= len(piece)
+            yield piece if left else piece.removesuffix("\n")
+
+    def close(self) -> None:
+        """Free what the line has on the disk."""
+        if self._file is not None:
+            self._file.close()
+
+
+def lines(blocks: Iterable[str]) -> Iterator[list[Line]]:
+    """The lines that each block ends, and at last the line that nothing ended."""
+    line = Line()
+    for block in blocks:
+        *ends, rest = block.split("\n")
+        ended = []
+        for text in ends:
+            line.add(text + "\n")
+            ended.append(line)
+            line = Line()
+        line.add(rest)
+        if ended:
+            yield ended
+    if line.characters:
+        yield [line]
+
+
+def as_text(line: Line, documents: str) -> Iterator[str | Separator]:
+    """A line as a text of its own, for a run whose documents are of this kind.
+
+    Where a line is a document, end-of-text stands for its line end, and a line of nothing else is no text.
+    """
+    if documents != "line":
+        yield from line
+        return
+    num_text = 0
+    for item in split_documents(line, "line"):
+        num_text += len(item) if isinstance(item, str) else 0
+        yield item
+    if num_text and (width := line.characters - num_text):
+        yield Separator(width, width)
