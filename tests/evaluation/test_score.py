@@ -32,6 +32,7 @@ TEXT = (
 )
 RUNS: dict[str, dict[str, object]] = {
     "char": {},
+    "char, beyond ASCII": {"text": KNOWN + "naïve 日"},
     "char, from end-of-text": {"end_of_text": True},
     "char, from nothing": {"text": KNOWN.replace("\n", " ")},
     "char, first token unseen": {"text": KNOWN.replace("\n", " ").replace("T", "t")},
@@ -185,7 +186,7 @@ def test_the_probabilities_of_the_next_token_sum_to_one(make_run, kind: str) -> 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
 def test_characters_cost_in_all_what_tokens_cost_and_none_is_lost(make_run, kind: str) -> None:
-    scorer = Scorer.from_run(made(make_run, {"kind": kind}))
+    scorer = Scorer.from_run(made(make_run, {"kind": kind, "text": KNOWN + "naïve 日"}))
     pieces = list(scorer.read([TEXT]))
     stretches = [stretch for piece in pieces for stretch in piece.by_character()]
     assert "".join(text for text, _ in stretches) == TEXT

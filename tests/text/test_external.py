@@ -148,13 +148,27 @@ def test_end_of_text_is_one_that_its_literal_text_does_not_produce(case, text):
     assert tokenizer.end_of_text_id not in tokenizer.encode(text + tokenizer.end_of_text + text)
 
 
-@given(documents=st.lists(hard_texts.filter(bool), min_size=1, max_size=3), size=st.integers(1, 50))
-def test_a_stream_gives_the_ids_of_each_document_in_one_call(case, documents, size):
+@given(text=hard_texts)
+def test_every_token_begins_somewhere_in_the_text_and_none_before_the_one_in_front(case, text):
+    ids, starts = case[2].encode_with_starts(text)
+    assert ids.tolist() == case[2].encode(text).tolist()
+    assert len(starts) == len(ids)
+    assert (np.diff(starts, prepend=0) >= 0).all()
+    assert (starts < max(1, len(text))).all()
+
+
+@given(
+    documents=st.lists(hard_texts.filter(bool), min_size=1, max_size=3),
+    size=st.integers(1, 50),
+    at_once=st.booleans(),
+)
+def test_a_stream_gives_the_ids_of_each_document_in_one_call(case, documents, size, at_once):
     tokenizer = case[2]
     stream = [item for document in documents for item in (Separator(1, 1), document)][1:]
     expected = [i for document in documents for i in (*tokenizer.encode(document), tokenizer.end_of_text_id)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("textgen.text.tokenizer.chunks", lambda stream, cut: chunks(stream, cut, size))
+        how = {"size": size, "at_once": at_once}
+        patch.setattr("textgen.text.tokenizer.chunks", lambda *stream, at_once: chunks(*stream, **how))
         ids = np.concatenate([*tokenizer.encode_stream(stream)])
     assert ids.tolist() == expected[:-1]
 

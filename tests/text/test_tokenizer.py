@@ -96,7 +96,10 @@ def test_a_stream_gives_the_ids_of_each_document_in_one_call(tokenizer, document
     expected = [i for document in documents for i in (*tokenizer.encode(document), tokenizer.end_of_text_id)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("textgen.text.tokenizer._BATCH_CHARACTERS", 50)
-        patch.setattr("textgen.text.tokenizer.chunks", lambda stream, cut: chunks(stream, cut, size))
+        how = {"size": size, "at_once": data.draw(st.booleans())}
+        patch.setattr(
+            "textgen.text.tokenizer.chunks", lambda stream, cut, at_once: chunks(stream, cut, **how)
+        )
         ids = np.concatenate([*tokenizer.encode_stream(stream)])
     assert ids.tolist() == expected[:-1]
 
