@@ -16,7 +16,8 @@ import torch
 from benchmarks.measure import Comparison, Goal, alternate
 from benchmarks.sampling import CHARACTERS, UNIT, make_model, make_tokenizer, our_engine
 from textgen.evaluation.evaluate import evaluate
-from textgen.evaluation.score import Scorer, score_each_line, summarize
+from textgen.evaluation.score import Scorer
+from textgen.evaluation.summary import score_each_line, summarize
 from textgen.models.language_model import LanguageModel
 
 TEXT_CHARACTERS, LINE_CHARACTERS = 20_000, 50

@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from textgen.cli.score import command
 from textgen.cli.terminal import BITS, PAINTS, RESET, coloured, escaped, legend
 from textgen.errors import ConfigError, CorpusError
-from textgen.evaluation.score import Scorer, score_each_line, summarize
+from textgen.evaluation.score import Scorer
+from textgen.evaluation.summary import score_each_line, summarize
 from textgen.run import WEIGHTS, save_weights
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {

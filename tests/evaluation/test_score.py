@@ -18,7 +18,8 @@ from textgen.errors import RunError
 from textgen.evaluation import score
 from textgen.evaluation.evaluate import evaluate_run
 from textgen.evaluation.report import Report
-from textgen.evaluation.score import Scorer, Summary, lines_in_context, score_each_line, summarize
+from textgen.evaluation.score import Scorer
+from textgen.evaluation.summary import Summary, lines_in_context, score_each_line, summarize
 from textgen.run import CONFIG, WEIGHTS, Run, config_json, save_weights
 from textgen.text.corpus import Corpus
 from textgen.text.documents import TextSize, split_documents
@@ -133,7 +134,8 @@ def test_torchs_engine_gives_the_same_figures(run: Run) -> None:
 
 def test_on_a_cpu_no_torch_is_loaded(run: Run) -> None:
     code = (
-        "import sys; from textgen.run import Run; from textgen.evaluation.score import *\n"
+        "import sys; from textgen.run import Run; from textgen.evaluation.score import Scorer\n"
+        "from textgen.evaluation.summary import score_each_line, summarize\n"
         f"scorer = Scorer.from_run(Run({str(run.path)!r}))\n"
         "summarize(scorer.read(['The dog\\n'])), list(score_each_line(scorer, ['The dog\\n'], 'file'))\n"
         "sys.exit('torch' in sys.modules)"

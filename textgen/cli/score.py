@@ -19,7 +19,8 @@ from textgen.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
     from textgen.evaluation.report import Report
-    from textgen.evaluation.score import Piece, Scorer, Summary
+    from textgen.evaluation.score import Piece, Scorer
+    from textgen.evaluation.summary import Summary
     from textgen.text.documents import Separator
     from textgen.text.lines import Line
 
@@ -73,7 +74,8 @@ def command(
         {"--lines": by_line, "--tokens": by_token, "--view": view, "--json": as_json}, context
     )
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
-    from textgen.evaluation.score import Scorer, lines_in_context, score_each_line, summarize
+    from textgen.evaluation.score import Scorer
+    from textgen.evaluation.summary import lines_in_context, score_each_line, summarize
     from textgen.run import Run
     from textgen.text.documents import split_documents
 
