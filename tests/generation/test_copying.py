@@ -49,8 +49,14 @@ class ParrotEngine:
         self.state = (np.zeros((1, 1, 1), np.float32),)
 
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
-        self.state = (np.full((1, len(prompt_ids), 1), prompt_ids.shape[1], np.float32),)
-        return self._logits()
+        self.forget(len(prompt_ids))
+        return self.read(prompt_ids)[:, -1]
+
+    def forget(self, batch_size: int) -> None:
+        self.state = (np.zeros((1, batch_size, 1), np.float32),)
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        return np.stack([self.step(column) for column in ids.T], axis=1)
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         self.state = (self.state[0] + 1,)
