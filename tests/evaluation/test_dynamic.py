@@ -155,7 +155,7 @@ def test_each_step_is_the_one_that_the_equation_says(
     )
     assert loss.total_nats == pytest.approx(expected_nats, rel=1e-5)
     for moved, parameter in zip(model.parameters(), expected.parameters(), strict=True):
-        # Thirty steps carry the rounding of float32 along; a wrong step is off by thousands of times as much.
+        # The rounding of float32 grows from step to step.
         torch.testing.assert_close(moved, parameter, rtol=1e-4, atol=1e-5)
 
 
