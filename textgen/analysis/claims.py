@@ -1,8 +1,8 @@
 """What the figures of a comparison support, and what they do not, in plain words.
 
 Quality is a difference of losses, seed by seed: a seed's runs are neighbours in time and read the same
-windows, and what the windows do to the loss falls away in the pair. Speed is a ratio. Neither is called a difference
-where noise would do.
+windows, and what the windows do to the loss falls away in the pair. Speed is a ratio. Neither is called a
+difference where noise would do.
 """
 
 from __future__ import annotations
@@ -146,10 +146,10 @@ def _sooner(comparison: Comparison) -> Claim:
     minutes = {cell.cell: cell.minutes_to_common_loss for cell in comparison.cells}
     because = (
         f"To the loss that all cells reached, {comparison.common_loss:.4f} nats/token, it took "
-        f"{minutes['gru']:.2f} minutes, the LSTM {minutes['lstm']:.2f}"
+        f"{minutes['gru']:.3g} minutes, the LSTM {minutes['lstm']:.3g}"
     )
     if interval.half_width is not None:
-        because += f" ({abs(interval.mean):.2f} ± {interval.half_width:.2f} between them)."
+        because += f" ({abs(interval.mean):.3g} ± {interval.half_width:.2g} between them)."
     verdict: Verdict
     if interval.half_width is None:
         verdict, because = "not to be told", because + "; with fewer than three seeds that may be chance."

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from textgen.analysis.cost import matched_hidden_size
-from textgen.atomic import write_file
+from textgen.atomic import only_one, write_file
 from textgen.config import (
     CELLS,
     DataConfig,
@@ -178,15 +179,22 @@ def plan_directory(plan: ComparisonPlan, output: Path | None, name: str) -> Path
     return path
 
 
-def write_plan(plan: ComparisonPlan, directory: Path) -> None:
-    """Make a comparison's directory with its plan. Raises RunError when it cannot be written."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        content = {"format": FORMAT} | dataclasses.asdict(plan)
-        write_file(directory / PLAN, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    except OSError as error:
-        reason = error.strerror or error
-        raise RunError(f"{directory}: cannot be written ({reason}); name another --output") from error
+@contextmanager
+def claimed(plan: ComparisonPlan, directory: Path) -> Iterator[None]:
+    """A comparison's directory, with its plan in it, for this process alone.
+
+    Raises RunError when it cannot be written, or when another process is at work in it.
+    """
+    content = {"format": FORMAT} | dataclasses.asdict(plan)
+    with ExitStack() as held:
+        try:
+            if not held.enter_context(only_one(directory)):
+                raise RunError(f"{directory}: another process is at work on this comparison")
+            write_file(directory / PLAN, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            reason = error.strerror or error
+            raise RunError(f"{directory}: cannot be written ({reason}); name another --output") from error
+        yield
 
 
 def _refuse_other(plan: ComparisonPlan, directory: Path) -> None:
@@ -200,7 +208,8 @@ def _other(plan: ComparisonPlan, directory: Path) -> str | None:
     if not directory.is_dir():
         return "is no directory"
     if not path.is_file():
-        return "is there already, and holds no comparison" if any(directory.iterdir()) else None
+        others = [entry for entry in directory.iterdir() if entry.name != "lock"]
+        return "is there already, and holds no comparison" if others else None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:

@@ -9,7 +9,7 @@ from textgen.analysis.claims import NAMES, findings, remarks, textbook_claims
 from textgen.analysis.comparison import CellFigures, Comparison
 from textgen.analysis.interval import Interval
 
-LABEL_WIDTH, COLUMN_WIDTH = 26, 17
+LABEL_WIDTH, COLUMN_WIDTH = 27, 17
 
 Rows = list[tuple[str, ...]]
 
@@ -30,14 +30,14 @@ def _figures(cell: CellFigures) -> list[tuple[str, str]]:
         ("parameters", f"{cell.parameters:,}"),
         ("multiply-adds per token", f"{cell.multiply_adds_per_token:,}"),
         ("training, tokens/s", f"{cell.tokens_per_second:,.0f}"),
-        ("training, minutes", f"{cell.minutes:.2f}"),
+        ("training, minutes", f"{cell.minutes:.3g}"),
         ("training, steps", f"{cell.steps:,.0f}"),
         ("writing, characters/s", f"{cell.characters_per_second:,.0f}"),
         ("peak memory, MB", memory),
         ("validation, nats/token", _with_interval(cell.nats_per_token)),
-        ("  bits/character", _with_interval(cell.bits_per_character)),
+        ("validation, bits/character", _with_interval(cell.bits_per_character)),
         ("to common loss, steps", f"{cell.steps_to_common_loss:,.0f}"),
-        ("  minutes", f"{cell.minutes_to_common_loss:.2f}"),
+        ("to common loss, minutes", f"{cell.minutes_to_common_loss:.3g}"),
     ]
 
 
@@ -76,7 +76,7 @@ def sections(comparison: Comparison) -> dict[str, list[str]]:
 
 
 def terminal_lines(comparison: Comparison, width: int) -> list[str]:
-    """The table, 77 columns wide with three cells, and what is to be said of it in lines of `width`."""
+    """The table, 78 columns wide with three cells, and what is to be said of it in lines of `width`."""
     lines = [line for row in rows(comparison) for line in _terminal_row(row)]
     lines += ["", *textwrap.wrap(caption(comparison), width)]
     for heading, texts in sections(comparison).items():
@@ -102,9 +102,9 @@ def _terminal_row(row: Sequence[str]) -> list[str]:
 
 def markdown(comparison: Comparison, title: str) -> str:
     """The same as a Markdown document."""
-    heading, *others = rows(comparison)
-    table = [heading, ("---", *("---:" for _ in comparison.cells)), *others]
-    lines = [f"# {title}", "", *(f"| {' | '.join(cell.strip() for cell in row)} |" for row in table)]
+    names, *others = rows(comparison)
+    table = [names, ("---", *("---:" for _ in comparison.cells)), *others]
+    lines = [f"# {title}", "", *(f"| {' | '.join(row)} |" for row in table)]
     lines += ["", caption(comparison)]
     for heading, texts in sections(comparison).items():
         lines += ["", f"{heading}:", "", *(f"- {text}" for text in texts)]

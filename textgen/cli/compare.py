@@ -22,7 +22,6 @@ from textgen.config import (
     TrainingConfig,
     option_help,
 )
-from textgen.errors import RunError
 
 if TYPE_CHECKING:
     from textgen.analysis.training_runs import ComparedRuns
@@ -91,9 +90,8 @@ def command(
     Every run is trained as `textgen train` does it, one after the other, and what is not set here is chosen
     as there. Interrupted, the same command goes on; when all is done, it shows the figures again.
     """
-    from textgen.analysis.compare import corpus_name, new_plan, plan_directory, write_plan
+    from textgen.analysis.compare import claimed, corpus_name, new_plan, plan_directory
     from textgen.analysis.training_runs import ComparedRuns
-    from textgen.atomic import only_one
     from textgen.training.interrupt import StopRequest
     from textgen.training.progress import Reporter
 
@@ -101,11 +99,8 @@ def command(
     chosen = {"cells": tuple(cells.lower().split(",")), "seeds": seeds, "match": match, "minutes": minutes}
     plan = new_plan(corpus, shared, **chosen)
     directory = plan_directory(plan, None if output is None else Path(output), corpus_name(corpus))
-    write_plan(plan, directory)
     progress = Reporter(sys.stderr)
-    with only_one(directory) as alone:
-        if not alone:
-            raise RunError(f"{directory}: another process is at work on this comparison")
+    with claimed(plan, directory):
         runs = ComparedRuns(plan, directory, cache_dir, progress)
         with StopRequest() as stop:
             runs.train(stop)
