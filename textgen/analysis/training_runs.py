@@ -74,10 +74,12 @@ class ComparedRuns:
         stop.hint = GO_ON
         with _ends_on_hangup():
             for number, planned in enumerate(self.plan.runs, start=1):
-                if not self.is_complete(planned):
-                    self._wait_for_another(planned)
+                if self.is_complete(planned):
+                    continue
+                self._wait_for_another(planned, stop)
+                if not self.is_complete(planned):  # else that process has completed it
                     self._train(planned, stop)
-                    self._describe(planned, number)
+                self._describe(planned, number)
         stop.end_deferral()
 
     # -- one run ------------------------------------------------------------
@@ -155,7 +157,7 @@ class ComparedRuns:
             f"validation {facts['best']['nats_per_token']:.4f} nats/token"
         )
 
-    def _wait_for_another(self, planned: PlannedRun) -> None:
+    def _wait_for_another(self, planned: PlannedRun, stop: StopRequest) -> None:
         """Wait while a process trains this run still: its comparison was killed, and could not end it."""
         training = self.directory / planned.name / "training"
         is_said = False
@@ -168,6 +170,8 @@ class ComparedRuns:
                     f"{planned.name} is still being trained by another process; waiting for it."
                 )
             is_said = True
+            if stop.signal_number is not None:
+                self._interrupted(stop.signal_number)
             time.sleep(LOOK_SECONDS)
 
     def _interrupted(self, number: int) -> NoReturn:
