@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# One a cell, in the order that they are given in; told apart without colour.
+_CELL_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "black", "marker": "o"},
+    {"color": "0.45", "marker": "s"},
+    {"color": "0.6", "marker": "^"},
+)
+
+
 def can_draw() -> bool:
     """Whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
@@ -41,6 +49,13 @@ def _in_style(axes: Axes, x_label: str, y_label: str) -> Axes:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """As PNG, SVG or PDF by the path's name, whole or not at all. Raises OSError."""
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:])
+    write_file(path, image.getvalue())
 
 
 def draw_loss(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None:
@@ -73,9 +88,7 @@ def draw_loss(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None
         axes.set_ylim(ordered[0] - margin, top + 4 * margin)
     axes.legend(frameon=False)
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    write_file(path, image.getvalue())
+    _save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -91,12 +104,6 @@ class GradientCurves:
     carried_loss: float
 
 
-# One a cell, in the order that they are given in; told apart without colour.
-_CELL_STYLES: tuple[dict[str, Any], ...] = (
-    {"color": "black", "marker": "o"},
-    {"color": "0.45", "marker": "s"},
-    {"color": "0.65", "marker": "^"},
-)
 _GRADIENT_DECADES = 8  # below the highest point; what lies deeper is as good as nothing
 
 
@@ -108,9 +115,7 @@ def draw_gradients(cells: Sequence[GradientCurves], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     _draw_norms(_in_style(left, "k, steps back (tokens)", "gradient norm (nats per unit of state)"), cells)
     _draw_resets(_in_style(right, "state reset every k tokens", "validation loss (nats/token)"), cells)
-    image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:])
-    write_file(path, image.getvalue())
+    _save(figure, path)
 
 
 def _draw_norms(axes: Axes, cells: Sequence[GradientCurves]) -> None:
@@ -156,3 +161,48 @@ def _draw_resets(axes: Axes, cells: Sequence[GradientCurves]) -> None:
     axes.minorticks_off()
     axes.set_title("How much of the loss is owed to what lies back", loc="left", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """The validation loss of one run while it trained, a number an evaluation."""
+
+    tokens: Sequence[float]  # read so far
+    minutes: Sequence[float]
+    losses: Sequence[float]  # nats per token
+
+
+_CELL_LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
+_MEAN_POINTS = 60
+
+
+def draw_comparison(cells: Mapping[str, Sequence[LossCurve]], title: str, path: Path) -> None:
+    """Validation loss against tokens and against minutes as PNG, by cell: each seed thin, their mean bold."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    most = max(max(curve.tokens) for curves in cells.values() for curve in curves)
+    unit, name = (1e6, "millions of tokens") if most >= 1e6 else (1e3, "thousands of tokens")
+    left = _in_style(axes[0], f"text read ({name})", "validation loss (nats/token)")
+    right = _in_style(axes[1], "training time (minutes)", "")
+    for (label, curves), look, line in zip(cells.items(), _CELL_STYLES, _CELL_LINES, strict=False):
+        style = look | {"linestyle": line}
+        _draw_curves(left, label, [(np.divide(each.tokens, unit), each.losses) for each in curves], style)
+        _draw_curves(right, label, [(np.asarray(each.minutes), each.losses) for each in curves], style)
+    left.set_title(title, loc="left", fontsize=10, parse_math=False)
+    right.legend(frameon=False)
+    _save(figure, path)
+
+
+def _draw_curves(
+    axes: Axes, label: str, curves: Sequence[tuple[np.ndarray, Sequence[float]]], style: dict[str, Any]
+) -> None:
+    if len(curves) > 1:
+        for places, losses in curves:
+            axes.plot(places, losses, color=style["color"], linewidth=0.6)
+    # Evaluations fall on other places in each run; the mean is over the stretch that all have.
+    shared = max(min(places) for places, _ in curves), min(max(places) for places, _ in curves)
+    points = np.linspace(*shared, _MEAN_POINTS)
+    mean = np.mean([np.interp(points, places, losses) for places, losses in curves], axis=0)
+    axes.plot(points, mean, linewidth=2, markersize=5, markevery=_MEAN_POINTS // 6, label=label, **style)

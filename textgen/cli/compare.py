@@ -1,0 +1,127 @@
+"""`textgen compare`: which cell suits a text, measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from textgen.analysis.compare import MATCHES, ComparisonPlan
+from textgen.cli.options import config_option, default_of
+from textgen.config import (
+    DEVICES,
+    DOCUMENT_KINDS,
+    PRECISIONS,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+    option_help,
+)
+
+if TYPE_CHECKING:
+    from textgen.analysis.training_runs import ComparedRuns
+    from textgen.training.progress import Reporter
+
+# Options of `train` that all runs share. What is not among them is what is compared, or follows from it.
+SHARED: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (
+        DataConfig,
+        ("documents", "field", "encoding", "val_fraction", "val", "tokenizer", "vocab_size", "min_frequency"),
+    ),
+    (ModelConfig, ("hidden_size", "num_layers", "dropout")),
+    (TrainingConfig, ("learning_rate", "device", "precision", "threads")),
+)
+CHOICES = {"documents": DOCUMENT_KINDS, "device": DEVICES, "precision": PRECISIONS}
+MOST_COLUMNS = 100  # longer lines of words are hard to read
+CHOSEN = {"vocab_size", "min_frequency", "hidden_size", "num_layers", "dropout", "learning_rate", "threads"}
+
+
+def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One option for each field of the plan, then one for each that all runs share, as `train` has it."""
+    options = [
+        config_option(ComparisonPlan, "seeds"),
+        config_option(ComparisonPlan, "match", choices=MATCHES),
+        config_option(ComparisonPlan, "minutes"),
+    ]
+    for config_class, names in SHARED:
+        for name in names:
+            shown = "chosen" if name in CHOSEN else None
+            options.append(
+                config_option(config_class, name, choices=CHOICES.get(name), shown_default=shown, unset=True)
+            )
+    for add in reversed(options):
+        command = add(command)
+    return command
+
+
+@click.command(name="compare")
+@click.argument("corpus", nargs=-1, required=True)
+@click.option(
+    "--cells", metavar="NAMES", default=",".join(default_of(ComparisonPlan, "cells")), show_default=True,
+    help=option_help(ComparisonPlan, "cells"),
+)  # fmt: skip
+@comparison_options
+@click.option(
+    "--output", metavar="DIR",
+    help="Where runs and figures go; the same command goes on there.  [default: compare/<corpus>]",
+)  # fmt: skip
+@click.option("--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object on standard output."
+)
+def command(
+    corpus: tuple[str, ...],
+    cells: str,
+    seeds: int,
+    match: str,
+    minutes: float,
+    output: str | None,
+    cache_dir: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train an LSTM and a GRU on CORPUS alike, and say what the figures support and what they do not.
+
+    Every run is trained as `textgen train` does it, one after the other, and what is not set here is chosen
+    as there. Interrupted, the same command goes on; when all is done, it shows the figures again.
+    """
+    from textgen.analysis.compare import claimed, corpus_name, new_plan, plan_directory
+    from textgen.analysis.training_runs import ComparedRuns
+    from textgen.training.interrupt import StopRequest
+    from textgen.training.progress import Reporter
+
+    shared = {name: value for name, value in settings.items() if value is not None}
+    chosen = {"cells": tuple(cells.lower().split(",")), "seeds": seeds, "match": match, "minutes": minutes}
+    plan = new_plan(corpus, shared, **chosen)
+    directory = plan_directory(plan, None if output is None else Path(output), corpus_name(corpus))
+    progress = Reporter(sys.stderr)
+    with claimed(plan, directory):
+        runs = ComparedRuns(plan, directory, cache_dir, progress)
+        with StopRequest() as stop:
+            runs.train(stop)
+        _show(runs, progress, as_json=as_json)
+
+
+def _show(runs: ComparedRuns, progress: Reporter, *, as_json: bool) -> None:
+    """The figures on standard output, and in files."""
+    from textgen.analysis.comparison_files import comparison_json, finished_comparison, write_files
+    from textgen.analysis.comparison_table import terminal_lines
+    from textgen.plots import can_draw
+    from textgen.training.progress import Reporter
+
+    comparison = finished_comparison(runs, progress)
+    written = write_files(comparison, runs.directory)
+    out = Reporter(sys.stdout)
+    if as_json:
+        out.line(json.dumps(comparison_json(comparison)))
+    else:
+        for line in terminal_lines(comparison, min(shutil.get_terminal_size().columns, MOST_COLUMNS)):
+            out.line(line)
+    progress.line(f"Written: {', '.join(map(str, written))}.")
+    if not can_draw():
+        progress.line("compare.png is left out: the extra `plot` draws it (pip install 'textgen[plot]').")
