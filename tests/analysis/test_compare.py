@@ -123,7 +123,7 @@ def test_options_become_arguments_of_train() -> None:
     ],
 )
 def test_what_cannot_be_compared_is_refused(choices: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match="^[^\n]*$") as caught:
+    with pytest.raises(ConfigError, match=r"^[^\n]*$") as caught:
         make_plan(**choices)
     assert words in str(caught.value)
 
