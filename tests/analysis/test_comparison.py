@@ -10,7 +10,7 @@ import pytest
 
 from textgen.analysis.comparison import Comparison, Evaluation, reached
 from textgen.analysis.comparison_files import comparison_json, write_files
-from textgen.analysis.comparison_table import markdown, rows, terminal_lines
+from textgen.analysis.comparison_table import caption, markdown, rows, terminal_lines
 
 CURVE = [Evaluation(10, 100, 1.0, 3.0), Evaluation(20, 200, 2.0, 2.0), Evaluation(40, 400, 4.0, 1.0)]
 
@@ -95,6 +95,18 @@ def test_every_row_has_its_unit_and_one_column_a_cell(make_comparison: Any) -> N
     assert figures["validation, nats/token"] == ["1.5000 ± 0.0000", "1.5000 ± 0.2484"]
     assert figures["peak memory, MB"] == ["400", "400"]
     assert figures["writing, characters/s"] == ["20,000", "25,000"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        (1, "One seed a cell: no interval. 2 minutes a run, layers of the same size."),
+        (2, "Means over two seeds: no interval."),
+        (3, "Means over 3 seeds, ± the 95 % confidence interval of a mean (Student's t)."),
+    ],
+)
+def test_the_caption_says_what_the_figures_are_of(make_comparison: Any, seeds: int, words: str) -> None:
+    assert words in caption(make_comparison(gru=[1.4] * seeds, gru_speed=[1000] * seeds))
 
 
 def test_markdown_says_the_same_as_the_terminal(make_comparison: Any) -> None:
