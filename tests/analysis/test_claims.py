@@ -34,8 +34,8 @@ def said_of(comparison: Comparison, text: str) -> tuple[str, str]:
         ((1.52, 1.50, 1.54), "within noise", "one of up to 0.0697 is not ruled out"),
         ((1.59, 1.60, 1.61), "not supported", "the GRU predicts worse"),
         ((1.39, 1.40, 1.41), "not supported", "the GRU predicts better"),
-        ((1.60, 1.61), "not to be told", "+0.1050 nats/token, two seeds: no interval"),
-        ((1.40,), "not to be told", "-0.1000 nats/token, one seed: no interval"),
+        ((1.60, 1.61), "cannot be told", "+0.1050 nats/token, two seeds: no interval"),
+        ((1.40,), "cannot be told", "-0.1000 nats/token, one seed: no interval"),
     ],
 )
 def test_quality_is_judged_by_the_paired_interval(
@@ -54,7 +54,7 @@ def test_quality_is_judged_by_the_paired_interval(
         ((700, 800, 900), "not supported", "0.80 (0.70 to 0.90) x"),
         ((900, 1000, 1100), "within noise", "1.00 (0.90 to 1.10) x"),
         ((1100, 1300), "supported", "1.20 (1.10 to 1.30) x"),
-        ((1300,), "not to be told", "1.30 x the LSTM's tokens/s; one seed"),
+        ((1300,), "cannot be told", "1.30 x the LSTM's tokens/s; one seed"),
     ],
 )
 def test_speed_in_training_is_judged_by_its_range_over_the_seeds(
@@ -106,7 +106,7 @@ def test_fewer_parameters_are_counted_at_the_lstms_size_whatever_is_matched(make
         ((1.19, 1.20, 1.21), "supported"),
         ((1.79, 1.80, 1.81), "not supported"),
         ((1.2, 1.8, 1.5), "within noise"),
-        ((1.2, 1.2), "not to be told"),
+        ((1.2, 1.2), "cannot be told"),
     ],
 )
 def test_sooner_is_judged_by_the_minutes_to_a_common_loss(

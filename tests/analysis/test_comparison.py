@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from textgen.analysis.comparison import Comparison, Evaluation, reached
-from textgen.analysis.comparison_files import comparison_json
-from textgen.analysis.comparison_table import markdown, rows, terminal_lines
+from textgen.analysis.comparison_files import comparison_json, write_files
+from textgen.analysis.comparison_table import caption, markdown, rows, terminal_lines
 
 CURVE = [Evaluation(10, 100, 1.0, 3.0), Evaluation(20, 200, 2.0, 2.0), Evaluation(40, 400, 4.0, 1.0)]
 
@@ -55,7 +56,7 @@ def test_pairs_are_of_one_seed(make_comparison: Any) -> None:
 
 
 def test_a_cell_is_busy_when_its_seeds_differ_by_more_than_a_fifth(make_comparison: Any) -> None:
-    assert make_comparison(gru_speed=(1000, 1100, 1199)).busy_cells() == {}
+    assert make_comparison(gru_speed=(1000, 1100, 1200)).busy_cells() == {}
     assert make_comparison(gru_speed=(1000, 1100, 1201)).busy_cells() == {"gru": (1000, 1201)}
 
 
@@ -96,6 +97,18 @@ def test_every_row_has_its_unit_and_one_column_a_cell(make_comparison: Any) -> N
     assert figures["writing, characters/s"] == ["20,000", "25,000"]
 
 
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        (1, "One seed a cell: no interval. 2 minutes a run, layers of the same size."),
+        (2, "Means over two seeds: no interval."),
+        (3, "Means over 3 seeds, ± the 95 % confidence interval of a mean (Student's t)."),
+    ],
+)
+def test_the_caption_says_what_the_figures_are_of(make_comparison: Any, seeds: int, words: str) -> None:
+    assert words in caption(make_comparison(gru=[1.4] * seeds, gru_speed=[1000] * seeds))
+
+
 def test_markdown_says_the_same_as_the_terminal(make_comparison: Any) -> None:
     comparison = make_comparison(gru=(1.4, 1.5, 1.6))
     text = markdown(comparison, "A title")
@@ -113,3 +126,17 @@ def test_json_has_every_figure_and_claim(make_comparison: Any) -> None:
     assert found["common_nats_per_token"] == {"1": 1.5, "2": 1.5, "3": 1.5}
     assert len(found["runs"]) == 6
     assert {claim["verdict"] for claim in found["claims"]} == {"supported", "within noise"}
+
+
+def test_the_picture_is_drawn_for_any_number_of_seeds_and_left_out_without_matplotlib(
+    make_comparison: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        comparison = make_comparison(
+            gru=[1.4] * number, gru_speed=[1000] * number, cells=("lstm", "gru", "rnn")
+        )
+        assert write_files(comparison, tmp_path)[-1] == tmp_path / "compare.png"
+        assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr("textgen.analysis.comparison_files.can_draw", lambda: False)
+    written = write_files(make_comparison(), tmp_path)
+    assert [path.name for path in written] == ["comparison.json", "comparison.md"]

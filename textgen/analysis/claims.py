@@ -18,7 +18,7 @@ from textgen.analysis.cost import num_parameters
 from textgen.analysis.interval import FEWEST_VALUES, Interval, mean_interval
 from textgen.analysis.race import Passes
 
-Verdict = Literal["supported", "not supported", "within noise", "not to be told"]
+Verdict = Literal["supported", "not supported", "within noise", "cannot be told"]
 # A run that used less of its time was stopped early.
 ENDED_EARLY = 0.95
 NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
@@ -115,7 +115,7 @@ def _fewer_parameters(comparison: Comparison) -> Claim:
 
 def _faster_training(comparison: Comparison) -> Claim:
     ratios = comparison.speed_ratios("gru", "lstm")
-    verdict = faster(min(ratios), max(ratios)) if len(ratios) > 1 else "not to be told"
+    verdict = faster(min(ratios), max(ratios)) if len(ratios) > 1 else "cannot be told"
     because = f"In this comparison it read {in_range(ratios)} x the LSTM's tokens/s"
     because += " over the seeds." if len(ratios) > 1 else "; one seed."
     return Claim("A GRU trains faster", verdict, because)
@@ -152,7 +152,7 @@ def _sooner(comparison: Comparison) -> Claim:
         because += f" ({abs(interval.mean):.3g} ± {interval.half_width:.2g} between them)."
     verdict: Verdict
     if interval.half_width is None:
-        verdict, because = "not to be told", because + "; with fewer than three seeds that may be chance."
+        verdict, because = "cannot be told", because + "; with fewer than three seeds that may be chance."
     elif interval.contains_zero:
         verdict = "within noise"
     else:
@@ -166,7 +166,7 @@ def _equal_quality(comparison: Comparison) -> Claim:
     because = f"GRU minus LSTM: {in_nats(difference, seeds)}"
     verdict: Verdict
     if difference.half_width is None:
-        verdict, because = "not to be told", because + f"; {FEWEST_VALUES} seeds give one."
+        verdict, because = "cannot be told", because + f"; {FEWEST_VALUES} seeds give one."
     elif difference.contains_zero:
         verdict = "within noise"
         because += f". No difference is shown; one of up to {difference.farthest:.4f} is not ruled out."

@@ -54,14 +54,15 @@ def caption(comparison: Comparison) -> str:
         "size": "layers of the same size",
         "minutes": "the settings that suit each",
     }[plan.match]
-    number = f"{plan.seeds} seeds" if plan.seeds > 1 else "one seed"
-    intervals = {1: "one seed: no interval", 2: "two seeds: no interval"}.get(
-        plan.seeds, "± is the 95 % confidence interval of a mean over the seeds (Student's t)"
+    seeds = {
+        1: "One seed a cell: no interval",
+        2: "Means over two seeds: no interval",
+    }.get(
+        plan.seeds, f"Means over {plan.seeds} seeds, ± the 95 % confidence interval of a mean (Student's t)"
     )
     return (
-        f"{number} a cell, {plan.minutes_each:.3g} minutes a run, {given}; means over the seeds, "
-        f"{intervals}. Common loss: what all cells came down to in training, "
-        f"{comparison.common_loss:.4f} nats/token."
+        f"{seeds}. {plan.minutes_each:.3g} minutes a run, {given}. Common loss: what all cells came down to in "
+        f"training, {comparison.common_loss:.4f} nats/token."
     )
 
 

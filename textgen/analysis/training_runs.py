@@ -26,7 +26,7 @@ from textgen.config import RunConfig
 from textgen.errors import Interrupted, RunError
 from textgen.run import CONFIG, Run
 from textgen.training.interrupt import StopRequest
-from textgen.training.progress import Reporter, describe_loss
+from textgen.training.progress import Reporter
 
 MEMORY = "memory.json"  # the most memory of each run's processes, in bytes
 GO_ON = "Give the same command again to go on."
@@ -136,10 +136,11 @@ class ComparedRuns:
         run = self.run(planned)
         lines = [line for line in run.metrics() if line["kind"] == "train"]
         if lines:
-            loss = describe_loss(lines[-1]["nats_per_token"], run.config.measured["characters_per_token"])
             progress = lines[-1]["seconds"] / (60 * self.plan.minutes_each)
-            speed = f"{lines[-1]['tokens_per_second']:,} tokens/s"
-            self._reporter.training(progress, f"{planned.name}: loss {loss}, {speed}")
+            figures = (
+                f"{lines[-1]['nats_per_token']:.4f} nats/token, {lines[-1]['tokens_per_second']:,} tokens/s"
+            )
+            self._reporter.training(progress, f"{planned.name}: {figures}")
 
     def _describe_plan(self, remaining: int) -> None:
         total, minutes = len(self.plan.runs), self.plan.minutes_each
