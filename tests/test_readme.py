@@ -22,25 +22,32 @@ SMALL = "--steps 3 --hidden-size 8 --embedding-dim 8".split()
 
 
 def shell_lines() -> list[str]:
-    """The lines of the sh blocks that call textgen or a script; those with && by their parts."""
+    """The lines of the sh blocks that call textgen or a script; those with && by their parts, no pipes."""
     blocks = re.findall(r"^```sh\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
     lines = [part.strip() for block in blocks for line in block.splitlines() for part in line.split(" && ")]
-    lines = [line.removeprefix(".venv/bin/") for line in lines]
+    lines = [line.removeprefix(".venv/bin/").split(" | ")[0] for line in lines]
     return [line for line in lines if line.startswith(("textgen ", "python scripts/"))]
 
 
 def smaller(arguments: list[str]) -> list[str]:
     """The same command with a budget for a test: a few steps of a tiny network, one epoch of regression."""
+    if arguments[:1] == ["scripts/copy_task.py"]:
+        return [*arguments, "--delays", "1,2", "--seeds", "1", "--steps", "3"]
     if arguments[:1] == ["scripts/regression.py"]:
         kept = [
             argument for argument in arguments if argument != "--keras"
         ]  # the comparison has its own test
         return [*kept, "--epochs", "1", "--repeats", "3"]
-    if arguments[:1] != ["train"] or "--resume" in arguments:
+    trains = "compare", "gradients", "train"
+    if arguments[0] not in trains or arguments[1].startswith("runs/") or "--resume" in arguments:
         return arguments
     if "--minutes" in arguments:
         at = arguments.index("--minutes")
         arguments = arguments[:at] + arguments[at + 2 :]
+    if arguments[0] == "compare":
+        return [*arguments, "--minutes", "0.04", "--seeds", "1", "--hidden-size", "8"]
+    if arguments[0] == "gradients":
+        return [*arguments, "--train-steps", "3", "--hidden-size", "8", "--steps", "5", "--tokens", "2000"]
     if "runs/long" in arguments:  # to be interrupted
         return [*arguments, "--steps", "400", *SMALL[2:]]
     fixed = "--from" in arguments or "--config" in arguments
