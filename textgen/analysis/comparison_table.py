@@ -61,8 +61,8 @@ def caption(comparison: Comparison) -> str:
         plan.seeds, f"Means over {plan.seeds} seeds, ± the 95 % confidence interval of a mean (Student's t)"
     )
     return (
-        f"{seeds}. {plan.minutes_each:.3g} minutes a run, {given}. Common loss: what all cells came down to "
-        f"in training, {comparison.common_loss:.4f} nats/token."
+        f"{seeds}. {plan.minutes_each:.3g} minutes a run, {given}. Common loss: what all cells came down "
+        f"to in training, {comparison.common_loss:.4f} nats/token."
     )
 
 
