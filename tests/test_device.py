@@ -75,4 +75,5 @@ def test_memory_that_is_kept_is_not_cleared_by_the_system_again() -> None:
         )
         for mode in ("keep", "return")
     }
-    assert faults["return"] > 500 > 50 > faults["keep"]
+    # 49,152 small pages, or where the system has them 96 huge ones.
+    assert faults["return"] > 90 > 45 > faults["keep"]
