@@ -1,0 +1,1 @@
+"""Runs become what there is to know about them."""
