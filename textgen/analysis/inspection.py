@@ -31,7 +31,11 @@ Unit = tuple[int, int]
 
 DEFAULT_UNITS = 64
 _LEAST_UNITS = 8
-_PAGE_BYTES = 4.2e6  # of series at most, as base64, when the user does not say how many units
+# What the page may take when the user does not say how many units, and what each token and each unit takes of
+# it beside the series, whose 3 bytes are 4 of base64.
+_PAGE_BYTES = 4.8e6
+_BYTES_PER_TOKEN = 60
+_BYTES_PER_UNIT = 260
 _RANGE = re.compile(r"(\d+):(\d+)(?:-(\d+))?")
 
 
@@ -46,6 +50,11 @@ class Inspection:
     features: dict[str, np.ndarray]  # (N,) each, those that vary in this text
     selectivity: Selectivity
     alternative_ids: np.ndarray  # (N, K) token ids of surprise.rows
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.run.path.resolve().name
 
     @property
     def num_layers(self) -> int:
@@ -71,14 +80,16 @@ class Inspection:
         """The units to show in full, in the order of their selectivity.
 
         wanted: a number of the most selective ones, or names such as "0:17,1:0-5", layer and units; None:
-        DEFAULT_UNITS, fewer where their series would fill more than about 4 MB.
+        DEFAULT_UNITS, fewer where a long text would fill more than about 5 MB of a page.
 
         Raises ConfigError.
         """
         ranking = self.selectivity.ranking
         if wanted is None:
-            per_unit = 4 / 3 * len(self.record.series) * len(self.opening.token_ids)
-            return ranking[: min(max(int(_PAGE_BYTES / per_unit), _LEAST_UNITS), DEFAULT_UNITS)]
+            length = len(self.opening.token_ids)
+            room = _PAGE_BYTES - _BYTES_PER_TOKEN * length - _BYTES_PER_UNIT * len(ranking)
+            fitting = int(room / (4 / 3 * len(self.record.series) * length))
+            return ranking[: min(max(fitting, _LEAST_UNITS), DEFAULT_UNITS)]
         if wanted.strip().isdigit() and int(wanted):
             return ranking[: int(wanted)]
         named = {unit for part in wanted.split(",") for unit in self._range(part.strip())}

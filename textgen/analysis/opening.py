@@ -31,7 +31,7 @@ _BYTES_BETWEEN_DOCUMENTS = 2**20
 
 @dataclass(frozen=True, eq=False)
 class Opening:
-    """The first tokens of a text: token_ids (N,) int64, N >= 1, and N pieces that make up the text.
+    """The first tokens of a text called name: token_ids (N,) int64, N >= 1, and N pieces that make it up.
 
     A token that is only the first part of a character has the piece ""; the one that completes it has it
     all. End-of-text has a line end, and is_document_end (N,) tells it from one. is_cut: the text goes on.
@@ -103,7 +103,8 @@ def open_file(tokenizer: Tokenizer, data: DataConfig, file: str, characters: int
     ids = list(tokenizer.encode_stream(excerpt(stream, 0, characters)))
     token_ids = np.concatenate(ids) if ids else np.zeros(0, np.int64)
     opening = open_tokens(tokenizer, token_ids, characters, file)
-    return dataclasses.replace(opening, is_cut=opening.is_cut or read > characters)
+    short = "standard input" if file == "-" else Path(file).resolve().name
+    return dataclasses.replace(opening, name=short, is_cut=opening.is_cut or read > characters)
 
 
 @contextmanager
