@@ -95,9 +95,12 @@ def draw_surprise(pieces: Sequence[str], bits: np.ndarray, title: str, path: Pat
     full = max(4.0, 2 * float(np.ceil(np.quantile(bits, 0.98) / 2)))
     cells = _text_cells(pieces, bits)
     lines = cells[-1][1] + 1
-    figure = Figure(figsize=(9.6, 0.9 + 0.19 * lines), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlim(0, _COLUMNS)
+    # A cell has the proportions of a letter of 8 points; the margins are 0.2 inches, with 0.45 for the title.
+    columns = max(max(cell[0] for cell in cells) + 1, 76)
+    width, height = 0.4 + 0.075 * columns, 0.85 + 0.17 * lines
+    figure = Figure(figsize=(width, height), dpi=160)
+    axes = figure.add_axes((0.2 / width, 0.2 / height, 1 - 0.4 / width, 1 - 0.85 / height))
+    axes.set_xlim(0, columns)
     axes.set_ylim(lines, 0)
     axes.set_axis_off()
     for column, line, character, cost in cells:
@@ -110,8 +113,8 @@ def draw_surprise(pieces: Sequence[str], bits: np.ndarray, title: str, path: Pat
             fontsize=8, parse_math=False,
         )  # fmt: skip
     axes.set_title(
-        f"{title}: surprise, white 0 bits to dark {full:.0f} bits a token or more",
-        loc="left", fontsize=10, parse_math=False,
+        f"{title}\nsurprise: 0 bits white, {full:.0f} bits a token or more dark",
+        loc="left", fontsize=9, parse_math=False,
     )  # fmt: skip
     _save(figure, path)
 
@@ -169,9 +172,12 @@ def draw_gates(
         )
         axes.set_title(each.title, loc="left", fontsize=9, weight="bold")
         shown = [_LINE_END if piece == "\n" else _drawable(piece or "·") for piece in pieces]
-        axes.set_xticks(range(len(shown)), shown, family="monospace", fontsize=7, parse_math=False)
+        style = {"family": "monospace", "fontsize": 7, "parse_math": False}
         if max(map(len, shown)) > 1:
-            axes.tick_params("x", rotation=90)
+            axes.set_xticks(range(len(shown)), shown, rotation=90, **style)
+        else:
+            axes.set_xticks(range(len(shown)), shown, va="baseline", **style)
+            axes.tick_params("x", pad=9)
         axes.set_yticks(range(len(units)), units, fontsize=7)
         axes.tick_params(length=0)
         axes.spines[:].set_color("0.8")
@@ -191,8 +197,8 @@ def draw_saturation(gates: Mapping[str, tuple[np.ndarray, np.ndarray]], title: s
     from matplotlib.figure import Figure
 
     markers = "o^sDv"
-    figure = Figure(figsize=(3.7 * len(gates), 4.1), dpi=120, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
+    figure = Figure(figsize=(3.6 * len(gates) + 0.4, 4.2), dpi=120, layout="constrained")
+    figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=10, parse_math=False)
     all_axes = figure.subplots(1, len(gates), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (gate, (shut, is_open)) in zip(all_axes, gates.items(), strict=True):
         _in_style(axes, "tokens at which shut, below 0.1 (%)", "tokens at which open, above 0.9 (%)")
@@ -203,7 +209,6 @@ def draw_saturation(gates: Mapping[str, tuple[np.ndarray, np.ndarray]], title: s
                 markersize=4, fillstyle="none", markeredgewidth=0.8, label=f"layer {layer}",
             )  # fmt: skip
         axes.set_title(f"{gate} gate", loc="left", fontsize=10)
-        axes.set_aspect("equal")
         axes.label_outer()
     if len(next(iter(gates.values()))[0]) > 1:
         all_axes[-1].legend(frameon=False, fontsize=8)

@@ -43,7 +43,8 @@ def _is_vowel(character: str) -> bool:
 def _since(starts: np.ndarray) -> np.ndarray:
     """How many characters ago the last of the starts (C,) bool was, or the text began."""
     places = np.arange(len(starts))
-    return places - np.maximum.accumulate(np.where(starts, places, 0))
+    distances: np.ndarray = places - np.maximum.accumulate(np.where(starts, places, 0))
+    return distances
 
 
 def _after(test: np.ndarray, first: bool) -> np.ndarray:
@@ -52,12 +53,12 @@ def _after(test: np.ndarray, first: bool) -> np.ndarray:
 
 
 def _words(text: str) -> np.ndarray:
-    return _each(str.isalnum)(text) > 0
+    return _each(str.isalnum)(text).astype(bool)
 
 
 def _word_start(text: str) -> np.ndarray:
     words = _words(text)
-    return (words & ~_after(words, False)).astype(np.float64)
+    return np.asarray(words & ~_after(words, False), np.float64)
 
 
 def _word_end(text: str) -> np.ndarray:
@@ -65,13 +66,13 @@ def _word_end(text: str) -> np.ndarray:
 
 
 def _position_in_word(text: str) -> np.ndarray:
-    return np.where(_words(text), _since(_word_start(text) > 0) + 1, 0).astype(np.float64)
+    return np.where(_words(text), _since(_word_start(text) > 0) + 1.0, 0.0)
 
 
 def _in_capitalised_word(text: str) -> np.ndarray:
     starts = np.arange(len(text)) - _since(_word_start(text) > 0)
     upper = _each(str.isupper)(text) > 0
-    return (_words(text) & upper[starts]).astype(np.float64)
+    return np.asarray(_words(text) & upper[starts], np.float64)
 
 
 def _line_start(text: str) -> np.ndarray:
@@ -102,7 +103,7 @@ def _in_indentation(text: str) -> np.ndarray:
     so_far = others.cumsum()
     line_starts = np.arange(len(text)) - _since(_line_start(text))
     before_line = (so_far - others)[line_starts]
-    return (so_far == before_line).astype(np.float64)
+    return np.asarray(so_far == before_line, np.float64)
 
 
 def _in_quotes(text: str) -> np.ndarray:

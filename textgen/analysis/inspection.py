@@ -1,6 +1,6 @@
 """A look inside a run while it reads: the text, its surprises, every gate, and what each unit follows.
 
-    Opening ─rows→ record ─Record→ surprise, select, saturation ─Inspection→ page, pictures, arrays
+Opening ─rows→ record ─Record→ surprise, select, saturation ─Inspection→ page, pictures, arrays
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from textgen.analysis.features import features_of
 from textgen.analysis.gates import Record, record, saturation
 from textgen.analysis.opening import Opening
-from textgen.analysis.selectivity import Selectivity, select
+from textgen.analysis.selectivity import ENOUGH_TOKENS, Selectivity, select
 from textgen.analysis.surprise import Surprise, surprise
 from textgen.atomic import write_file
 from textgen.errors import ConfigError
@@ -59,12 +59,12 @@ class Inspection:
     @property
     def num_layers(self) -> int:
         """L."""
-        return self.record.memory.shape[0]
+        return len(self.record.memory)
 
     @property
     def hidden_size(self) -> int:
         """H."""
-        return self.record.memory.shape[2]
+        return len(self.record.memory[0, 0])
 
     @cached_property
     def saturation(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -75,6 +75,11 @@ class Inspection:
     def bits_per_character(self) -> float:
         """Bits of all tokens by the characters that they make up."""
         return float(self.surprise.bits.sum()) / max(len(self.opening.text), 1)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether so few tokens were read that a unit may seem to follow a feature by chance."""
+        return len(self.opening.token_ids) < ENOUGH_TOKENS
 
     def units(self, wanted: str | None) -> list[Unit]:
         """The units to show in full, in the order of their selectivity.
@@ -134,6 +139,7 @@ class Inspection:
             for name, share in zip(("shut", "open"), shares, strict=True)
         }
         names = self.selectivity.names
+        shape = len(names), len(self.opening.token_ids)
         return {
             "text": np.array(self.opening.text),
             "token_ids": self.opening.token_ids,
@@ -144,7 +150,7 @@ class Inspection:
             **self.record.series,
             **saturations,
             "features": np.array(names, dtype=str),
-            "feature_values": np.array([self.features[name] for name in names]).reshape(len(names), -1),
+            "feature_values": np.array([self.features[name] for name in names]).reshape(shape),
             "selectivity": self.selectivity.share,
             "selectivity_feature": self.selectivity.feature,
         }
@@ -170,9 +176,7 @@ class Inspection:
         return {"layer": layer, "unit": unit, "feature": follows, "variance_share": share, "gates": gates}
 
 
-def inspect_run(
-    run: Run, opening: Opening, progress: Callable[[int, int], None] | None = None
-) -> Inspection:
+def inspect_run(run: Run, opening: Opening, progress: Callable[[int, int], None] | None = None) -> Inspection:
     """Read the opening of a text with the best weights of a run, in float32 on the CPU.
 
     progress is called with (tokens read, tokens in all). Raises RunError, ConfigError.

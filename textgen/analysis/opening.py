@@ -1,8 +1,8 @@
 """The opening of a text, as a network reads it: its first tokens, and what each of them shows.
 
-    text        T h e   é ⏎ <end of text> T o
-    tokens      T h e _ 195 169 ⏎ 256 T o          those of `byte`
-    pieces      T h e _ ""  é   ⏎ ⏎   T o          what a token completes; "" where it is a character's first part
+text        T h e   é ⏎ <end of text> T o
+tokens      T h e _ 195 169 ⏎ 256 T o          those of `byte`
+pieces      T h e _ ""  é   ⏎ ⏎   T o          what a token completes; "" where it is a character's first part
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def open_file(tokenizer: Tokenizer, data: DataConfig, file: str, characters: int
     with _standard_input(file, _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
         files = find_files(file, stdin)
         if data.field is not None and {found.format for found in files} == {"text"}:
-            raise ConfigError(f"--field {data.field}: {file} is plain text, without fields; leave --field out")
+            raise ConfigError(
+                f"--field {data.field}: {file} is plain text, without fields; leave --field out"
+            )
         source = Source(file, files, data.documents, data.field, data.encoding)
         stream = list(excerpt(source.stream(), 0, wanted))
     read = sum(len(item) for item in stream if isinstance(item, str))

@@ -161,7 +161,7 @@ function drawStrip() {
   // Surprise jumps at every token: where many share a pixel, their running mean is what can be read.
   const crowded = !one && length > width;
   line(values, crowded ? palette.line : palette.ink, clamp((1.2 * width) / length, 0.6, 1.6));
-  if (crowded) line(runningMean(values, Math.round((12 * length) / width)), palette.ink, 1.4);
+  if (crowded) line(runningMean(values, Math.round((4 * length) / width)), palette.ink, 1.4);
   context.fillStyle = palette.accent;
   context.fillRect(x(state.token) - 1, 0, 2, height);
   context.fillStyle = palette.muted;
@@ -228,7 +228,7 @@ function drawHeat(one) {
     context.font = "11px ui-monospace, Menlo, Consolas, monospace";
     for (let place = 0; place < count; place++) {
       context.fillStyle = first + place === state.token ? palette.accent : palette.muted;
-      context.fillText(label(first + place), (place + 0.5) * column, 13, column - 1);
+      context.fillText(label(first + place).slice(0, Math.max(1, (column - 2) / 6.7)), (place + 0.5) * column, 13);
     }
   }
   context.strokeStyle = palette.accent;
@@ -382,7 +382,7 @@ function showDetail(token, anchor) {
   close.setAttribute("aria-label", "Close");
   box.replaceChildren(
     make("div", { className: "what" }, make("bdi", { textContent: visible(data.names[token]) }), make("span", { textContent: bits })),
-    make("div", { className: "note", textContent: `probability ${probability(token)}; expected instead:` }), bars,
+    make("div", { className: "note", textContent: `probability ${probability(token)}; what it expected:` }), bars,
     ...values.map((value) => make("p", { textContent: value })), close);
   box.hidden = false;
   const place = anchor.getBoundingClientRect();
@@ -576,6 +576,7 @@ function build() {
   byId("summary").append(`How a `, make("b", { textContent: data.network }), ` network reads `,
     make("b", { textContent: data.source }), `: ${data.size}, `,
     make("b", { textContent: `${data.bitsPerCharacter.toFixed(2)} bits per character` }), ".");
+  if (data.isShort) byId("summary").append(" So short a text says little of what a unit follows: much of it may be chance.");
   choice(byId("modes"), "surprise", "Surprise", () => chooseMode("surprise"));
   for (const one of series) choice(byId("modes"), one.name, one.label, () => chooseMode(one.name));
   const zooms = { near: "Close up", far: "Wider", all: "Whole text" };

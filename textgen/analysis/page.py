@@ -91,6 +91,7 @@ def page_data(inspection: Inspection, units: Sequence[Unit]) -> dict[str, Any]:
         "source": opening.name,
         "size": f"its first {characters}" if opening.is_cut else characters,
         "bitsPerCharacter": inspection.bits_per_character,
+        "isShort": inspection.is_short,
         "layers": inspection.num_layers,
         "memory": _SERIES[memory][0].lower(),
         "memoryName": memory,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+ENOUGH_TOKENS = 500  # of fewer, chance explains much of some unit by some feature
 CONTEXTS = 5  # how many places are kept where a unit is highest, and where it is lowest
 _APART = 12  # tokens between two of them, so that they are places and not one place five times
 
@@ -60,9 +61,7 @@ def select(memory: np.ndarray, features: Mapping[str, np.ndarray]) -> Selectivit
     share = np.take_along_axis(shares, best[None], axis=0)[0].clip(0, 1)
     rises = np.take_along_axis(correlation, best[None], axis=0)[0] >= 0
     feature = np.where(share > 0, best, -1)
-    return Selectivity(
-        tuple(features), share.reshape(shape), feature.reshape(shape), rises.reshape(shape)
-    )
+    return Selectivity(tuple(features), share.reshape(shape), feature.reshape(shape), rises.reshape(shape))
 
 
 def _standardised(columns: np.ndarray) -> np.ndarray:

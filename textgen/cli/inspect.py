@@ -204,6 +204,8 @@ def _lines(inspection: Inspection, units: list[Unit]) -> list[str]:
     ]
     if not inspection.features:
         return [*lines, "the text is too short, or too much alike, to say what a unit follows"]
+    if inspection.is_short:
+        lines.append("so short a text says little of what a unit follows: much of it may be chance")
     lines.append("units by the share of their variance that one feature of the text explains:")
     for layer, unit in units[:LISTED_UNITS]:
         share = inspection.selectivity.share[layer, unit]
