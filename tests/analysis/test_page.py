@@ -75,7 +75,7 @@ def test_every_cell_and_tokenizer_loads_without_a_network_or_an_error(
 @pytest.mark.parametrize("text", ["x", "\n", "ab"])
 def test_a_text_of_a_token_or_two_loads(show: Callable[..., Page], inspect_text: Inspect, text: str) -> None:
     page = show(inspect_text(text, known="abx\n"))
-    assert "much of it may be chance" in page.locator("#summary").inner_text()
+    assert page.get_by_text("much of it may be chance").is_visible()
     token(page, 0).hover()
     assert "bits" in page.locator("#detail").inner_text()
 

@@ -5,11 +5,11 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const percent = (share) => `${share > 0 && share < 0.1 ? (100 * share).toFixed(1) : Math.round(100 * share)} %`;
+const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 const number = (count) => count.toLocaleString("en");
 const nameOf = (unit) => `${unit.layer}:${unit.unit}`;
 
-/** An element with properties and children; text becomes text nodes, so nothing in a corpus is ever markup. */
+/** An element with properties and children; text becomes text nodes, so no corpus is ever markup. */
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
@@ -73,7 +73,8 @@ function readPalette() {
   const triple = (name) => style.getPropertyValue(`--${name}`).trim().split(" ").map(Number);
   const names = ["base", "heat-gate", "heat-positive", "heat-negative", "surprise"];
   palette = Object.fromEntries(names.map((name) => [name, triple(name)]));
-  for (const name of ["ink", "muted", "line", "accent"]) palette[name] = style.getPropertyValue(`--${name}`).trim();
+  for (const name of ["ink", "muted", "line", "accent"])
+    palette[name] = style.getPropertyValue(`--${name}`).trim();
 }
 
 /** The colour of a token in the text: a hue, and how strong it is, 0 to 1. */
@@ -112,7 +113,8 @@ function drawLegend() {
   const [from, to, low, high] = !one
     ? ["transparent", "rgb(var(--surprise))", "0 bits: expected", `${fullBits} bits or more: a surprise`]
     : one.signed
-      ? ["rgb(var(--negative)), transparent", "rgb(var(--positive))", (-limit).toFixed(2), `+${limit.toFixed(2)}`]
+      ? ["rgb(var(--negative)), transparent", "rgb(var(--positive))",
+        `−${limit.toFixed(2)}`, `+${limit.toFixed(2)}`]
       : ["transparent", "rgb(var(--gate))", "0: shut", "1: open"];
   const bar = make("i");
   bar.style.background = `linear-gradient(90deg, ${from}, ${to})`;
@@ -204,8 +206,9 @@ function heatImage(one, first, count) {
       const colour = palette[one.signed ? (value < 0 ? "heat-negative" : "heat-positive") : "heat-gate"];
       const strength = Math.abs(value);
       const pixel = 4 * (row * count + place);
-      for (let channel = 0; channel < 3; channel++)
-        image.data[pixel + channel] = palette.base[channel] + (colour[channel] - palette.base[channel]) * strength;
+      palette.base.forEach((base, channel) => {
+        image.data[pixel + channel] = base + (colour[channel] - base) * strength;
+      });
       image.data[pixel + 3] = 255;
     }
   }
@@ -228,7 +231,8 @@ function drawHeat(one) {
     context.font = "11px ui-monospace, Menlo, Consolas, monospace";
     for (let place = 0; place < count; place++) {
       context.fillStyle = first + place === state.token ? palette.accent : palette.muted;
-      context.fillText(label(first + place).slice(0, Math.max(1, (column - 2) / 6.7)), (place + 0.5) * column, 13);
+      const fitting = label(first + place).slice(0, Math.max(1, (column - 2) / 6.7));
+      context.fillText(fitting, (place + 0.5) * column, 13);
     }
   }
   context.strokeStyle = palette.accent;
@@ -269,7 +273,10 @@ function drawScatter(gate) {
   context.rotate(-Math.PI / 2);
   context.fillText("open (above 0.9)", 0, 0);
   context.restore();
-  gate.points = units.map((unit) => ({ unit, x: x(unit.gates[gate.index][0]), y: y(unit.gates[gate.index][1]) }));
+  gate.points = units.map((unit) => {
+    const [shut, open] = unit.gates[gate.index];
+    return { unit, x: x(shut), y: y(open) };
+  });
   for (const point of gate.points) {
     context.beginPath();
     context.arc(point.x, point.y, 2.6, 0, 2 * Math.PI);
@@ -317,7 +324,8 @@ function filterUnits() {
 
 /** A place where a unit fires, with what stands around it. */
 function contextButton(token, kind) {
-  const around = (first, last) => data.pieces.slice(Math.max(first, 0), Math.max(last, 0)).join("").replace(/\s+/g, " ");
+  const around = (first, last) =>
+    data.pieces.slice(Math.max(first, 0), Math.max(last, 0)).join("").replace(/\s+/g, " ");
   const before = around(token - 30, token).slice(-30);
   const after = around(token + 1, token + 30).slice(0, 30);
   const button = make("button", { type: "button", className: kind, onclick: () => moveTo(token, true) },
@@ -345,26 +353,28 @@ function gateBars(unit) {
 
 function showCard() {
   const unit = state.unit;
-  const parts = [make("h3", {}, `Unit ${nameOf(unit)}: `, make("b", { textContent: unit.follows }), `, ${percent(unit.share)}`)];
+  const follows = make("b", { textContent: unit.follows });
+  const parts = [make("h3", {}, `Unit ${nameOf(unit)}: `, follows, `, ${percent(unit.share)}`)];
   if (unit.row === null)
     parts.push(make("p", { className: "note", textContent:
       `Only these figures of it are here; textgen inspect --units ${nameOf(unit)} shows its full course.` }));
   if (data.gates.length) parts.push(gateBars(unit));
   const list = make("div", { className: "contexts" });
-  list.append(make("h4", { textContent: `Where its ${data.memory} is highest` }), ...unit.high.map((token) => contextButton(token, "high")));
-  list.append(make("h4", { textContent: "Where it is lowest" }), ...unit.low.map((token) => contextButton(token, "low")));
+  list.append(
+    make("h4", { textContent: `Where its ${data.memory} is highest` }),
+    ...unit.high.map((token) => contextButton(token, "high")),
+    make("h4", { textContent: "Where it is lowest" }),
+    ...unit.low.map((token) => contextButton(token, "low")));
   byId("card").replaceChildren(...parts, list);
 }
 
 // ---- a token's numbers
 
 function numbersOf(token) {
-  const items = [`${data.bits[token].toFixed(2)} bits`];
-  if (state.unit.row !== null)
-    for (const one of series)
-      if (one.name === state.mode || (state.mode === "surprise" && one.name === data.memoryName))
-        items.push(`${one.label} of ${nameOf(state.unit)}: ${valueAt(one, state.unit.row, token).toFixed(2)}`);
-  return items;
+  const bits = `${data.bits[token].toFixed(2)} bits`;
+  if (state.unit.row === null) return [bits];
+  const one = chosenSeries() ?? series.find((each) => each.name === data.memoryName);
+  return [bits, `${one.label} of ${nameOf(state.unit)}: ${valueAt(one, state.unit.row, token).toFixed(2)}`];
 }
 
 function showDetail(token, anchor) {
@@ -381,14 +391,18 @@ function showDetail(token, anchor) {
   const close = make("button", { type: "button", textContent: "×", onclick: hideDetail });
   close.setAttribute("aria-label", "Close");
   box.replaceChildren(
-    make("div", { className: "what" }, make("bdi", { textContent: visible(data.names[token]) }), make("span", { textContent: bits })),
-    make("div", { className: "note", textContent: `probability ${probability(token)}; what it expected:` }), bars,
+    make("div", { className: "what" },
+      make("bdi", { textContent: visible(data.names[token]) }), make("span", { textContent: bits })),
+    make("div", { className: "note", textContent: `probability ${probability(token)}; what it expected:` }),
+    bars,
     ...values.map((value) => make("p", { textContent: value })), close);
   box.hidden = false;
   const place = anchor.getBoundingClientRect();
-  const below = place.bottom + 10 + box.offsetHeight < window.innerHeight || place.top < box.offsetHeight + 10;
-  box.style.left = `${window.scrollX + clamp(place.left + place.width / 2 - box.offsetWidth / 2, 8, document.documentElement.clientWidth - box.offsetWidth - 8)}px`;
-  box.style.top = `${window.scrollY + (below ? place.bottom + 10 : place.top - box.offsetHeight - 10)}px`;
+  const { offsetWidth: width, offsetHeight: height } = box;
+  const left = clamp(place.left + (place.width - width) / 2, 8, document.documentElement.clientWidth - width - 8);
+  const above = place.bottom + 10 + height > window.innerHeight && place.top > height + 10;
+  box.style.left = `${window.scrollX + left}px`;
+  box.style.top = `${window.scrollY + (above ? place.top - height - 10 : place.bottom + 10)}px`;
 }
 
 function probability(token) {
@@ -433,7 +447,8 @@ function chooseUnit(unit, follow = true) {
   button.setAttribute("aria-pressed", "true");
   const list = byId("units");
   const top = rowOf.get(unit).offsetTop - list.offsetTop;
-  if (top < list.scrollTop || top > list.scrollTop + list.clientHeight - 40) list.scrollTop = top - list.clientHeight / 2;
+  if (top < list.scrollTop || top > list.scrollTop + list.clientHeight - 40)
+    list.scrollTop = top - list.clientHeight / 2;
   if (follow && state.mode === "surprise") state.mode = data.memoryName;
   hideDetail();
   redraw();
@@ -451,8 +466,9 @@ function chooseMode(mode) {
 }
 
 function redraw() {
-  for (const button of byId("modes").children) button.setAttribute("aria-pressed", String(button.value === state.mode));
-  for (const button of byId("zooms").children) button.setAttribute("aria-pressed", String(button.value === state.zoom));
+  for (const [group, chosen] of [["modes", state.mode], ["zooms", state.zoom]])
+    for (const button of byId(group).children)
+      button.setAttribute("aria-pressed", String(button.value === chosen));
   colourText();
   drawLegend();
   showCard();
@@ -461,22 +477,23 @@ function redraw() {
   data.gates.forEach(drawScatter);
 }
 
+/** Move to the next place of what is looked for, upper case or lower; after the last comes the first. */
 function findNext() {
-  const query = byId("query").value;
-  if (!query) return;
-  const fold = (text) => text.toLowerCase();
-  const text = data.pieces.map(fold);
-  const starts = [];
-  let characters = 0;
-  for (const piece of text) { starts.push(characters); characters += piece.length; }
-  const all = text.join("");
-  const after = (starts[state.token + 1] ?? 0);
-  let found = all.indexOf(fold(query), after);
-  if (found < 0) found = all.indexOf(fold(query));
-  if (found < 0) { byId("live").textContent = "not in this text"; byId("query").setCustomValidity("not in this text"); byId("query").reportValidity(); return; }
-  let token = 0;
-  while (token + 1 < length && starts[token + 1] <= found) token++;
-  moveTo(token, true);
+  const field = byId("query");
+  const wanted = field.value.toLowerCase();
+  if (!wanted) return;
+  const pieces = data.pieces.map((piece) => piece.toLowerCase());
+  const starts = [0]; // of each token, in characters
+  for (const piece of pieces) starts.push(starts[starts.length - 1] + piece.length);
+  const text = pieces.join("");
+  let found = text.indexOf(wanted, starts[state.token + 1]);
+  if (found < 0) found = text.indexOf(wanted);
+  if (found < 0) {
+    field.setCustomValidity("not in this text");
+    field.reportValidity();
+    return;
+  }
+  moveTo(starts.findIndex((_, token) => starts[token + 1] > found), true);
 }
 
 // ---- hands on it
@@ -493,28 +510,38 @@ function wireText() {
     if (token !== null && token !== state.hovered) showDetail(token, spans[token]);
     state.hovered = token;
   });
-  text.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") { state.hovered = null; hideDetail(); } });
+  text.addEventListener("pointerleave", (event) => {
+    if (event.pointerType !== "mouse") return;
+    state.hovered = null;
+    hideDetail();
+  });
   text.addEventListener("click", (event) => {
     const token = tokenOf(event);
     if (token !== null && getSelection().isCollapsed) moveTo(token, true);
   });
-  text.addEventListener("scroll", () => { if (innerWidth > 760 && state.hovered !== null) hideDetail(); });
+  text.addEventListener("scroll", () => {
+    if (state.hovered !== null) hideDetail();
+  });
 }
 
 function wireStrip() {
   const strip = byId("strip");
-  strip.addEventListener("click", (event) => moveTo(Math.floor((event.offsetX / strip.clientWidth) * length), true));
+  strip.addEventListener("click", (event) => {
+    moveTo(Math.floor((event.offsetX / strip.clientWidth) * length), true);
+  });
 }
 
 function wireHeat(one) {
   const place = (event) => {
     const { first, count, column } = view(one.canvas.clientWidth);
     const row = Math.floor((event.offsetY - AXIS) / ROW);
-    return { token: clamp(first + Math.floor(event.offsetX / column), first, first + count - 1), unit: kept[row] };
+    const token = clamp(first + Math.floor(event.offsetX / column), first, first + count - 1);
+    return { token, unit: kept[row] };
   };
   const read = (event) => {
     const { token, unit } = place(event);
-    one.readout.textContent = unit ? `${label(token)} in unit ${nameOf(unit)}: ${valueAt(one, unit.row, token).toFixed(2)}` : one.meaning;
+    one.readout.textContent = unit
+      ? `${label(token)} in unit ${nameOf(unit)}: ${valueAt(one, unit.row, token).toFixed(2)}` : one.meaning;
   };
   one.canvas.addEventListener("pointermove", read);
   one.canvas.addEventListener("pointerleave", () => { one.readout.textContent = one.meaning; });
@@ -537,7 +564,10 @@ function wireScatter(gate) {
     const [shut, open] = unit ? unit.gates[gate.index] : [];
     gate.readout.textContent = unit ? `${nameOf(unit)}: ${percent(shut)} shut, ${percent(open)} open` : "";
   });
-  gate.canvas.addEventListener("click", (event) => { const unit = nearest(event); if (unit) chooseUnit(unit, false); });
+  gate.canvas.addEventListener("click", (event) => {
+    const unit = nearest(event);
+    if (unit) chooseUnit(unit, false);
+  });
 }
 
 function wireKeys() {
@@ -545,7 +575,7 @@ function wireKeys() {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") { hideDetail(); return; }
     if (event.target.matches("input")) return;
-    const inside = byId("text").contains(event.target) || byId("units").contains(event.target) || event.target.matches("canvas");
+    const inside = event.target.closest("#text, #units, canvas");
     const step = event.shiftKey ? 10 : 1;
     const actions = {
       ArrowLeft: () => moveTo(state.token - step, true),
@@ -576,16 +606,20 @@ function build() {
   byId("summary").append(`How a `, make("b", { textContent: data.network }), ` network reads `,
     make("b", { textContent: data.source }), `: ${data.size}, `,
     make("b", { textContent: `${data.bitsPerCharacter.toFixed(2)} bits per character` }), ".");
-  if (data.isShort) byId("summary").append(" So short a text says little of what a unit follows: much of it may be chance.");
+  byId("short").hidden = !data.isShort;
   choice(byId("modes"), "surprise", "Surprise", () => chooseMode("surprise"));
   for (const one of series) choice(byId("modes"), one.name, one.label, () => chooseMode(one.name));
   const zooms = { near: "Close up", far: "Wider", all: "Whole text" };
-  for (const [zoom, text] of Object.entries(zooms)) choice(byId("zooms"), zoom, text, () => { state.zoom = zoom; redraw(); });
+  for (const [zoom, text] of Object.entries(zooms))
+    choice(byId("zooms"), zoom, text, () => {
+      state.zoom = zoom;
+      redraw();
+    });
   byId("text").append(...spans);
   byId("units").append(...rowsOfList);
   byId("gates-title").textContent = data.gates.length ? "Gates and states" : "States";
-  byId("heat-note").textContent = `A row is a unit, the most selective on top: ${number(kept.length)} of ${number(units.length)}. ` +
-    `A column is a token. ${data.gates.length ? "" : "A plain RNN has no gates. "}Click to choose a unit and a place.`;
+  byId("shown").textContent = `${number(kept.length)} of ${number(units.length)}`;
+  byId("no-gates").hidden = data.gates.length > 0;
   for (const one of series) {
     one.canvas = make("canvas", { tabIndex: 0 });
     one.canvas.style.height = `${AXIS + ROW * kept.length + 2}px`;
@@ -596,18 +630,20 @@ function build() {
     wireHeat(one);
   }
   byId("saturation").hidden = !data.gates.length;
-  byId("saturation-note").textContent = "A dot is a unit: how often its gate is shut and how often open. Dots near the slanted line " +
-    "are switches, dots near the lower left corner are seldom either." + (data.layers > 1 ? " The higher the layer, the fuller the dot." : "");
+  byId("layers").hidden = data.layers === 1;
   data.gates.forEach((gate, index) => {
     gate.index = index;
     gate.canvas = make("canvas", { tabIndex: 0 });
     gate.canvas.setAttribute("role", "img");
-    gate.canvas.setAttribute("aria-label", `${gate.label}: the share of tokens at which it is shut and open, a dot for each unit`);
+    gate.canvas.setAttribute("aria-label", `${gate.label}: how often it is shut and open, a dot for each unit`);
     gate.readout = make("small");
-    byId("scatters").append(make("figure", {}, make("figcaption", {}, gate.label, gate.readout), gate.canvas));
+    const caption = make("figcaption", {}, gate.label, gate.readout);
+    byId("scatters").append(make("figure", {}, caption, gate.canvas));
     wireScatter(gate);
   });
-  buildHelp();
+  byId("memory").textContent = data.memory;
+  for (const { name, meaning } of data.features)
+    byId("features").append(make("dt", { textContent: name }), make("dd", { textContent: meaning }));
   byId("filter").addEventListener("input", filterUnits);
   byId("query").addEventListener("input", () => byId("query").setCustomValidity(""));
   byId("find").addEventListener("submit", (event) => { event.preventDefault(); findNext(); });
@@ -621,23 +657,6 @@ function build() {
   wireKeys();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readPalette(); redraw(); });
   new ResizeObserver(redraw).observe(byId("heats"));
-}
-
-function buildHelp() {
-  const keys = [["← →", "the token before, the next one; with Shift ten"], ["↑ ↓", "in the text or the list: the unit before, the next one"],
-    ["1 – 9", "what the text is coloured by"], ["/", "find in the text"], ["Esc", "close the numbers"]];
-  const features = make("dl");
-  for (const { name, meaning } of data.features) features.append(make("dt", { textContent: name }), make("dd", { textContent: meaning }));
-  const list = make("dl");
-  for (const [key, meaning] of keys) list.append(make("dt", {}, make("kbd", { textContent: key })), make("dd", { textContent: meaning }));
-  byId("help").append(
-    make("p", { textContent: `What a unit follows: each unit's ${data.memory} is compared with every feature of the text below. The percentage is the share of ` +
-      "its variance that a straight line through the one best feature explains (the squared correlation, adjusted for the length of the text); " +
-      "“inverted” says that the unit is low where the feature is high. 100 % would be a copy of the feature, 0 % knows nothing of it." }),
-    make("p", { textContent: "Units are named layer:unit; both count from 0, as in the names of the weights and in the arrays of --npz. " +
-      "States and gates beside a token are those after it was read; its surprise is what the network thought before." }),
-    make("p", { textContent: "↵ is a line end, · a token that is only the first part of a character, ◆ the end of a document." }),
-    features, list);
 }
 
 build();
