@@ -15,7 +15,7 @@ from textgen.device import wait_briefly
 from textgen.errors import Interrupted, TextgenError
 from textgen.version import VERSION
 
-COMMANDS = ("train", "sample", "eval", "score", "compare", "gradients", "info")
+COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
 
 
 class LazyGroup(click.Group):

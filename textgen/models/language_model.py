@@ -94,10 +94,16 @@ class LanguageModel(nn.Module):
         """Embedding and stack alone: the outputs of the last layer (B, T, H), no dropout on them yet, and the
         state after the last; arguments and errors as of `forward`.
         """
-        # In memory time comes first throughout, as in the recurrent layers, so that nothing is rearranged.
-        x = self._embed(tokens.t()).to(self.compute_dtype).transpose(0, 1)  # (B, T, E)
-        outputs, state = self.layers(self.input_dropout(x), state)
+        outputs, state = self.layers(self.input_dropout(self.embed(tokens)), state)
         return outputs, state
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """What the first layer reads, no dropout between yet: (B, T) rows -> (B, T, E) in compute_dtype.
+
+        Raises IndexError for a row out of range.
+        """
+        # In memory time comes first throughout, as in the recurrent layers, so that nothing is rearranged.
+        return self._embed(tokens.t()).to(self.compute_dtype).transpose(0, 1)
 
     def logits(self, outputs: Tensor) -> Tensor:
         """The head alone: (B, T, H) -> (B, T, V)."""

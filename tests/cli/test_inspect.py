@@ -1,0 +1,176 @@
+"""`textgen inspect` as the user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from textgen import plots
+from textgen.cli import eval as evaluation
+from textgen.cli import inspect as inspection
+from textgen.cli import train as training
+from textgen.errors import ConfigError, CorpusError, RunError, TextgenError
+
+TINY = "--steps 5 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
+LINE = 'Here is "a line" of text, and (perhaps) another one.\n'
+
+
+def invoke(command: click.Command, *arguments: object, input: str | None = None) -> Result:
+    """Run a command in this process; a refusal is raised."""
+    result = CliRunner().invoke(command, [*map(str, arguments)], input=input, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result
+
+
+def inspect(*arguments: object, input: str | None = None) -> Result:
+    return invoke(inspection.command, "runs/mine", *arguments, input=input)
+
+
+def figures(*arguments: object, **options: Any) -> dict[str, Any]:
+    found = json.loads(inspect(*arguments, "--json", **options).stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a run, its corpus and another text, of 1,060 characters."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("corpus.txt").write_text(LINE * 200)
+    Path("other.txt").write_text(LINE * 20)
+    invoke(training.command, "corpus.txt", "--run", "runs/mine", *TINY)
+    return tmp_path
+
+
+def written(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"corpus.txt", "other.txt", "runs", "cache"}
+
+
+def test_without_a_text_it_reads_the_beginning_of_the_validation_text(here: Path) -> None:
+    result = inspect("--characters", 700)
+    assert written(here) == {"inspect-mine.html"}
+    assert "the validation text of corpus.txt goes on: read were its first 700 characters" in result.stderr
+    assert f"open {here / 'inspect-mine.html'} in a browser" in result.stdout
+    block = (here / "inspect-mine.html").read_text().split('id="data">')[1].split("</script>")[0]
+    text = LINE * 200
+    assert "".join(json.loads(block)["pieces"]) == text[int(0.9 * len(text)) :][:700]
+    assert figures("--characters", 10)["characters"] == 10
+
+
+def test_its_bits_are_those_that_eval_counts(here: Path) -> None:
+    evaluated = json.loads(invoke(evaluation.command, "runs/mine", "other.txt", "--json").stdout)
+    found = figures("other.txt")
+    assert found["bits_per_character"] == pytest.approx(evaluated["bits_per_character"], rel=1e-6)
+    assert (found["tokens"], found["cut"]) == (evaluated["tokens"], False)
+    assert f"{evaluated['bits_per_character']:.4f} bits/character" in inspect("other.txt").stdout
+    assert found["page"] == str(here / "inspect-mine.html")
+
+
+def test_standard_input_is_a_text_too(here: Path) -> None:
+    piped = figures("-", "--output", here / "a.html", input=LINE * 20)
+    assert piped["bits_per_character"] == figures("other.txt")["bits_per_character"]
+    assert piped["text"] == "standard input"
+
+
+def test_pictures_and_arrays_need_no_page(here: Path) -> None:
+    inspect("other.txt", "--png", "pictures", "--npz", "all.npz")
+    assert written(here) == {"pictures", "all.npz"}
+    assert {path.name for path in (here / "pictures").iterdir()} == {
+        "surprise.png",
+        "gates.png",
+        "saturation.png",
+    }
+    with np.load("all.npz") as arrays:
+        assert arrays["cell"].shape == (1, len(LINE * 20), 16)
+    inspect("other.txt", "--png", "pictures", "--output", "a.html")
+    assert written(here) == {"pictures", "all.npz", "a.html"}
+
+
+def test_units_that_are_named_are_those_shown(here: Path) -> None:
+    found = figures("other.txt", "--units", "0:3,0:11")
+    assert {(unit["layer"], unit["unit"]) for unit in found["units"]} == {(0, 3), (0, 11)}
+    shown = inspect("other.txt", "--units", "0:7").stdout.splitlines()[2].split()
+    assert shown[0] == "0:7"
+    (unit,) = figures("other.txt", "--units", "0:7")["units"]
+    assert shown[1] == f"{unit['variance_share']:.1%}"
+    assert " ".join(shown[2:]) == unit["feature"]
+
+
+def test_records_and_encodings_of_the_text_are_read(here: Path) -> None:
+    Path("a.jsonl").write_text(json.dumps({"text": "one"}) + "\n" + json.dumps({"text": "two"}) + "\n")
+    assert figures("a.jsonl", "--field", "text")["characters"] == len("one\ntwo")
+    Path("latin.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(CorpusError, match="invalid utf-8"):
+        inspect("latin.txt")
+    assert figures("latin.txt", "--encoding", "latin-1")["characters"] == 4
+
+
+def test_a_short_text_is_said_to_be_one(here: Path) -> None:
+    Path("one.txt").write_text("x")
+    assert "too short" in inspect("one.txt").stdout
+    Path("short.txt").write_text(LINE)
+    assert "much of it may be chance" in inspect("short.txt").stdout
+    assert "chance" not in inspect("other.txt").stdout
+
+
+def test_without_its_corpus_a_run_can_read_another_text(here: Path) -> None:
+    Path("corpus.txt").unlink()
+    with pytest.raises(RunError, match=r"corpus.txt.*textgen inspect runs/mine TEXT"):
+        inspect()
+    inspect("other.txt")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--field", "text"], "--field is of TEXT"),
+        (["--encoding", "latin-1"], "--encoding is of TEXT"),
+        (["other.txt", "--cache-dir", "x"], "--cache-dir is of the run's own text"),
+        (["other.txt", "--npz", "a.npz", "--units", "3"], "--units does nothing for --npz alone"),
+        (["other.txt", "--units", "1:0"], "layers 0 to 0 with units 0 to 15"),
+        (["other.txt", "--output", "a.txt"], r"must end in \.html"),
+        (["other.txt", "--output", "no/a.html"], "cannot write into"),
+        (["other.txt", "--npz", "a.bin"], r"must end in \.npz"),
+        (["other.txt", "--png", "other.txt"], "not a folder"),
+        (["other.txt", "--field", "text"], "is plain text"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_nothing_is_written(arguments: list[str], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        inspect(*arguments)
+    assert written(Path()) == set()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_text_that_is_empty_or_missing_is_refused() -> None:
+    Path("empty.txt").touch()
+    for name in ("empty.txt", "missing.txt"):
+        with pytest.raises(CorpusError, match=name):
+            inspect(name)
+
+
+@pytest.mark.usefixtures("here")
+def test_pictures_without_matplotlib_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots, "can_draw", lambda: False)
+    with pytest.raises(ConfigError, match=r"textgen\[plot\]"):
+        inspect("other.txt", "--png", "pictures")
+    inspect("other.txt")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_disk_that_is_full_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, content: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("textgen.analysis.page.write_file", refuse)
+    with pytest.raises(TextgenError, match=r"inspect-mine.html: Input/output error"):
+        inspect("other.txt")

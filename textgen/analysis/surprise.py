@@ -1,0 +1,64 @@
+"""How much each token of a text surprises a network, and what it expected instead.
+
+Shapes: N tokens, K alternatives, V rows, H hidden_size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textgen.evaluation.evaluate import LOGITS, TokenScorer
+from textgen.models.language_model import LanguageModel
+
+ALTERNATIVES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Surprise:
+    """The bits of each token, (N,) float64, and the K most likely rows in its place, the likeliest first.
+
+    rows (N, K) int64, probabilities (N, K) float64; K is ALTERNATIVES, or V where that is fewer. Bits are
+    those that evaluate counts: tokens that training never saw share a probability of their own.
+    """
+
+    bits: np.ndarray
+    rows: np.ndarray
+    probabilities: np.ndarray
+
+
+@torch.no_grad()
+def surprise(model: LanguageModel, outputs: np.ndarray, rows: np.ndarray, vocab_size: int) -> Surprise:
+    """Compare what was predicted with what came: rows (N,), from outputs (N, H), or (N - 1, H).
+
+    With one output fewer than rows, the first token is predicted by the frequencies of training.
+    vocab_size is the tokenizer's, all tokens counted.
+    """
+    known = model.rows
+    scorer = TokenScorer(known, vocab_size - known.size)
+    parts = []
+    for logits, targets in _predictions(model, outputs, rows):  # (1, T, V), (1, T)
+        nats = scorer.token_nats(logits, targets)[0]  # (T,)
+        best = logits[0].double().log_softmax(dim=-1).topk(min(ALTERNATIVES, known.size))  # (T, K)
+        probabilities = torch.exp(best.values - scorer.seen_nats)
+        parts.append((nats / math.log(2), best.indices, probabilities))
+    return Surprise(*(torch.cat(part).numpy() for part in zip(*parts, strict=True)))
+
+
+def _predictions(
+    model: LanguageModel, outputs: np.ndarray, rows: np.ndarray
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and what came, a stretch of the text at a time: the logits of all of it may be too many."""
+    targets = torch.from_numpy(rows)[None]  # (1, N)
+    unpredicted = len(rows) - len(outputs)  # 1 where nothing stands before the first token
+    if unpredicted:
+        yield torch.from_numpy(np.log(model.rows.frequencies))[None, None], targets[:, :unpredicted]
+    window = max(LOGITS // model.rows.size, 1)
+    for start in range(0, len(outputs), window):
+        logits = model.logits(torch.from_numpy(outputs[None, start : start + window]))
+        yield logits, targets[:, unpredicted + start :][:, :window]
