@@ -110,7 +110,8 @@ def inspect_text(make_run: MakeRun) -> Callable[..., Inspection]:
         from textgen.analysis.opening import open_tokens
 
         run = make_run(text=known or text, **options)
-        return inspect_run(run, open_tokens(run.tokenizer, run.tokenizer.encode(text), 5000, "text.txt"))
+        name = "</script><script>window.hacked = 2</script>"
+        return inspect_run(run, open_tokens(run.tokenizer, run.tokenizer.encode(text), 5000, name))
 
     return inspect
 

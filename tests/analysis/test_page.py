@@ -84,6 +84,7 @@ def test_markup_in_the_text_is_text(show: Callable[..., Page], inspect_text: Ins
     page = show(inspect_text(name="<i>a&b"))
     assert page.evaluate("window.hacked") is None
     assert page.evaluate("document.scripts.length") == 2
+    assert "reads </script><script>window.hacked = 2</script>: " in page.locator("#summary").inner_text()
     assert page.locator("#text b, #text img").count() == 0
     assert "</script><script>window.hacked = 1</script>" in page.locator("#text").text_content()
     assert page.locator("h1").inner_text() == "Inside <i>a&b"
@@ -231,6 +232,7 @@ def test_nothing_lies_beyond_the_screen_and_text_can_be_told_from_its_ground(
     for mode in ("Surprise", "Cell state", "Input gate"):
         page.get_by_role("button", name=mode).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)(byId('text'))") <= 0
     light = page.evaluate("getComputedStyle(document.body).backgroundColor").split("(")[1].split(",")[0]
     assert (int(light) > 128) == (scheme == "light")
     # The strongest grounds under the ink: 4.5 is what WCAG 2 asks of text.

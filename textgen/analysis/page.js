@@ -166,11 +166,16 @@ function drawStrip() {
   if (crowded) line(runningMean(values, Math.round((4 * length) / width)), palette.ink, 1.4);
   context.fillStyle = palette.accent;
   context.fillRect(x(state.token) - 1, 0, 2, height);
-  context.fillStyle = palette.muted;
-  context.textAlign = state.token > 0.8 * length ? "left" : "right";
-  const edge = context.textAlign === "left" ? 6 : width - 6;
-  context.fillText(one ? `${high.toFixed(2)}` : `${high.toFixed(1)} bits`, edge, 14);
-  context.fillText(one ? `${low.toFixed(2)}` : "0", edge, height - 4);
+  const onLeft = state.token > 0.8 * length; // the scale keeps clear of the cursor
+  for (const [value, bottom] of [[high, 14], [low, height - 5]]) {
+    const text = one ? value.toFixed(2) : `${value.toFixed(1)} bits`;
+    const wide = context.measureText(text).width;
+    const left = onLeft ? 6 : width - wide - 6;
+    context.fillStyle = `rgb(${palette.base.join(" ")} / .8)`;
+    context.fillRect(left - 3, bottom - 10, wide + 6, 13);
+    context.fillStyle = palette.muted;
+    context.fillText(text, left, bottom);
+  }
   byId("strip").setAttribute("aria-label", one
     ? `${one.label} of unit ${nameOf(state.unit)} over the text` : "Surprise in bits over the text");
 }
