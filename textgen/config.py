@@ -236,21 +236,26 @@ class ModelConfig:
     )
     input_dropout: float = option(
         0.0,
-        "Share of the embedding's units dropped, one mask for all steps; helps where text is read often.",
+        "Share of the embedding's units dropped, one mask for all steps; is said to help where text is read "
+        "often (0.1 on tiny Shakespeare: 0.1% more bits).",
     )
     embedding_dropout: float = option(
         0.0,
-        "Share of tokens whose embedding is dropped wherever a window holds them; helps large vocabularies.",
+        "Share of tokens whose embedding is dropped wherever a window holds them; is said to help large "
+        "vocabularies (0.05 on characters of tiny Shakespeare: 0.6% more bits).",
     )
     weight_drop: float = option(
         0.0,
-        "Share of the recurrent weights dropped in each step of training; helps wide layers on little text.",
+        "Share of the recurrent weights dropped in each step of training; is said to help wide layers on "
+        "little text (0.2 on tiny Shakespeare: 0.6% more bits).",
     )
     residual: bool = option(
         False, "Add each layer's input to its output, from the second layer on; helps deep stacks."
     )
     layer_norm: bool = option(
-        False, "Layer norm on what is read above each layer; helps deep stacks and high learning rates."
+        False,
+        "Layer norm on what is read above each layer; for deep stacks and high learning rates (with one "
+        "layer between 0.3% more and 0.2% fewer bits on three texts).",
     )
     tie_weights: bool = option(
         False,
@@ -279,7 +284,7 @@ class TrainingConfig:
     batch_size: int = option(32, "Lanes of text read side by side.")
     seq_len: int = option(64, "Tokens in a window: how far the gradient reaches back.")
     vary_seq_len: bool = option(
-        False, "Draw each window's length around seq_len; helps a little where a text is read often."
+        False, "Draw each window's length around seq_len (on tiny Shakespeare: no difference)."
     )
     learning_rate: float = option(7e-3, "Peak learning rate of AdamW.")
     warmup_fraction: float = option(0.02, "Share of the budget in which the learning rate rises from zero.")
@@ -288,13 +293,18 @@ class TrainingConfig:
     clip_norm: float = option(1.0, "Gradients with a larger norm are scaled down to it.")
     ema_decay: float = option(
         0.0,
-        "Keep an average of the weights: 0.999 is over about 1000 steps. Helps where the rate stays high.",
+        "Keep an average of the weights: 0.999 is over about 1000 steps. For a rate that stays high; with "
+        "the usual schedule no difference on tiny Shakespeare.",
     )
     activation_penalty: float = option(
-        0.0, "Weight of the outputs' mean square; about 2 helps wide networks with dropout on little text."
+        0.0,
+        "Weight of the outputs' mean square; about 1 did as well as the one below on tiny Shakespeare, and "
+        "beside it nothing more.",
     )
     temporal_activation_penalty: float = option(
-        0.0, "Weight of the mean square of the outputs' steps; about 1 helps where the one above does."
+        0.0,
+        "Weight of the mean square of the outputs' steps; 1 gave 1.4, 0.2 and 0.2% fewer bits on tiny "
+        "Shakespeare, source code and data/faq.txt.",
     )
     minutes: float | None = option(None, "Budget in wall-clock minutes, evaluation included.")
     epochs: int | None = option(None, "Budget in passes over the training text.")
