@@ -37,7 +37,7 @@ LISTED_UNITS = 10  # of the most selective ones, in the lines for a person
 @click.option(
     "--units", metavar="WHICH",
     help="Which units to show in full: a number of the most selective ones, or layer:unit such as "
-    "0:17,1:0-5, both counted from 0.  [default: 64, fewer where a long text would make a page over 5 MB]",
+    "0:17,1:0-5, both counted from 0.  [default: 64, fewer of a long text, to keep the page near 5 MB]",
 )  # fmt: skip
 @click.option(
     "--png", metavar="DIR", help="Draw pictures into DIR: surprise.png, gates.png and saturation.png."
