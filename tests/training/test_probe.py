@@ -31,6 +31,7 @@ def timings(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> list[
         return seconds[tried[-1]]
 
     monkeypatch.setattr(probe, "_fastest", fastest)
+    monkeypatch.setattr(probe, "BETWEEN_LOOKS", 0.0)
     monkeypatch.setattr(probe, "available_processors", lambda: max(seconds))
     return tried
 
@@ -39,8 +40,8 @@ def timings(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> list[
     ("seconds", "best", "tried"),
     [
         ({1: 1.0, 2: 0.6, 4: 0.4, 6: 0.3}, 6, [1, 2, 4, 6]),
-        ({1: 1.0, 2: 0.97, 4: 0.1}, 1, [1, 2, 2]),  # a twentieth is what more threads must save
-        ({1: 1.0, 2: 0.6, 4: 0.7}, 2, [1, 2, 4, 4]),
+        ({1: 1.0, 2: 0.97, 4: 0.1}, 1, [1, *[2] * probe.LOOKS]),  # a twentieth is what more threads must save
+        ({1: 1.0, 2: 0.6, 4: 0.7}, 2, [1, 2, *[4] * probe.LOOKS]),
         ({1: 1.0}, 1, [1]),
     ],
 )
@@ -61,7 +62,7 @@ def test_threads_are_doubled_while_that_pays(
 def test_a_busy_moment_does_not_cost_a_run_its_threads(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = iter([1.0, 5.0, 0.6])  # on two threads, while another program ran and then without it
+    times = iter([1.0, 5.0, 5.0, 0.6])  # on two threads, twice while another program ran and then without it
     monkeypatch.setattr(probe, "_fastest", lambda work, device: next(times))
     monkeypatch.setattr(probe, "available_processors", lambda: 2)
     assert probe.fastest_threads(model, 2, 3) == (2, 2 * 3 / 0.6)

@@ -18,6 +18,10 @@ from textgen.training.loss import mean_loss
 PROBE_SECONDS = 0.15  # for each of the things that are timed, or three calls if they take longer
 # More threads must shorten a step by a twentieth: they take the processors from whatever else runs.
 WORTH_MORE_THREADS = 0.95
+# A moment in which the machine was busy would cost the whole run its threads: more threads are given up only
+# when they were slow at each of so many looks, so many seconds apart.
+LOOKS = 4
+BETWEEN_LOOKS = 0.15
 
 
 class Threads(NamedTuple):
@@ -56,8 +60,10 @@ def fastest_threads(model: LanguageModel, batch_size: int, seq_len: int) -> Thre
     for threads in _doubled(available_processors()):
         torch.set_num_threads(threads)
         seconds = _fastest(train, tokens.device)
-        if seconds > shortest * WORTH_MORE_THREADS:
-            # Looked at twice: a moment in which another program ran would cost the whole run its threads.
+        for _ in range(LOOKS - 1):
+            if seconds <= shortest * WORTH_MORE_THREADS:
+                break
+            time.sleep(BETWEEN_LOOKS)
             seconds = min(seconds, _fastest(train, tokens.device))
         if seconds > shortest * WORTH_MORE_THREADS:
             break
