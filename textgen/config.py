@@ -278,7 +278,7 @@ class ModelConfig:
 class TrainingConfig:
     """Optimizer, batches, budget and device, all resolved.
 
-    Exactly one of minutes, epochs and steps is set.
+    One of minutes, epochs and steps is set, or minutes and epochs: then what is spent first ends the run.
     """
 
     batch_size: int = option(32, "Lanes of text read side by side.")
@@ -307,7 +307,11 @@ class TrainingConfig:
         "Shakespeare, source code and data/faq.txt.",
     )
     minutes: float | None = option(None, "Budget in wall-clock minutes, evaluation included.")
-    epochs: int | None = option(None, "Budget in passes over the training text.")
+    epochs: int | None = option(
+        None,
+        "Budget in passes over the training text; with --minutes, what comes first: a small text that is "
+        "read too often is learnt by heart.",
+    )
     steps: int | None = option(None, "Budget in optimizer steps.")
     evaluations: int = option(12, "How often to validate during training, evenly over the budget.")
     eval_tokens: int | None = option(None, "Validation tokens read at each of these evaluations.")
@@ -324,9 +328,10 @@ class TrainingConfig:
         _check_choice("precision", self.precision, PRECISIONS)
         _check_ranges(self)
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(self, name) is not None]
-        if len(budgets) != 1:
+        if len(budgets) != 1 and budgets != ["minutes", "epochs"]:
             raise ConfigError(
-                f"give one budget of minutes, epochs and steps, not {' and '.join(budgets) or 'none'}"
+                "give one budget of minutes, epochs and steps, or minutes and epochs for what comes first, "
+                f"not {' and '.join(budgets) or 'none'}"
             )
 
 

@@ -225,7 +225,7 @@ def describe(config: RunConfig) -> str:
     """A network and how it is trained, in one line."""
     model, training = config.model, config.training
     budgets = {"minutes": training.minutes, "epochs": training.epochs, "steps": training.steps}
-    budget = next(f"{value:,g} {name}" for name, value in budgets.items() if value is not None)
+    budget = " or ".join(f"{value:,g} {name}" for name, value in budgets.items() if value is not None)
     return (
         f"{model.num_layers} x {model.hidden_size} {model.cell}, embedding {model.embedding_dim}, "
         f"dropout {model.dropout:g}, batch {training.batch_size} x {training.seq_len}, "

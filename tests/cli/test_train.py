@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -187,6 +188,22 @@ def test_without_a_budget_it_plans_for_some_minutes_and_says_so(
     assert result.exit_code == 0
     assert "Plan: no budget was named (--minutes), so it is planned for about 0.01 minutes" in result.out
     assert Run(tmp_path / "runs" / "corpus").config.training.minutes == 0.01
+
+
+def test_of_minutes_and_epochs_what_comes_first_ends_a_run_and_the_plan_says_so(cli: Cli) -> None:
+    sizes = ["--hidden-size", "8", "--embedding-dim", "8"]
+    result = cli("train", "corpus.txt", "--minutes", "5", "--epochs", "2", *sizes)
+    assert result.exit_code == 0
+    (line,) = [line for line in result.out.splitlines() if line.startswith("Plan:")]
+    assert re.search(r"for about 5 minutes on this machine, .* but ends after about \d+ s, 2 times", line)
+    assert "by heart" not in line
+    run = Run("runs/corpus")
+    assert run.facts()["seconds"] < 100
+    assert [each["epoch"] for each in run.metrics() if each["kind"] == "train"][-1] == pytest.approx(
+        2, abs=0.2
+    )
+    assert cli("train", "corpus.txt", "--minutes", "0.01", *sizes, "--run", "chosen").exit_code == 0
+    assert Run("chosen").config.training.epochs >= 40
 
 
 @pytest.mark.parametrize("kind", ["char", "bpe", "word"])
@@ -592,6 +609,6 @@ def test_what_would_do_nothing_is_refused(cli: Cli, tmp_path: Path) -> None:
 def test_a_bpe_run_writes_down_its_sizes(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--tokenizer", "bpe", "--run", "bpe")
     data = Run("bpe").config.data
-    assert (data.vocab_size, data.min_frequency) == (2048, 2)
+    assert (data.vocab_size, data.min_frequency) == (1024, 2)
     # The command line replaces a tokenizer with all that was said of it.
     assert cli("train", "--config", "bpe/config.json", "--tokenizer", "char", "--run", "char").exit_code == 0

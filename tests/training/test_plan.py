@@ -7,6 +7,7 @@ import pytest
 from textgen.config import ModelConfig, TrainOptions
 from textgen.errors import ConfigError
 from textgen.training.plan import (
+    DEFAULT_MINUTES,
     EVAL_SHARE,
     eval_tokens,
     fine_tuning_model,
@@ -18,6 +19,7 @@ from textgen.training.plan import (
 from textgen.training.recipe import Recipe
 
 RECIPE = Recipe(
+    epochs=40,
     hidden_size=96,
     num_layers=1,
     dropout=0.3,
@@ -34,6 +36,20 @@ def test_what_was_not_said_is_the_recipes() -> None:
     training = plan_training(options, RECIPE, model=model, train_tokens=10**6)
     assert (training.learning_rate, training.weight_decay) == (5e-3, 0.02)
     assert training.temporal_activation_penalty == 0.5
+
+
+def test_minutes_end_with_the_recipes_epochs_and_other_budgets_stand_alone() -> None:
+    def budget(**said: float) -> tuple[float | None, int | None, int | None]:
+        options = TrainOptions(device="cpu", **said)
+        model = plan_model(options, RECIPE, vocab_size=65)
+        training = plan_training(options, RECIPE, model=model, train_tokens=10**6)
+        return training.minutes, training.epochs, training.steps
+
+    assert budget() == (DEFAULT_MINUTES, 40, None)
+    assert budget(minutes=3) == (3, 40, None)
+    assert budget(minutes=3, epochs=7) == (3, 7, None)
+    assert budget(epochs=7) == (None, 7, None)
+    assert budget(steps=7) == (None, None, 7)
 
 
 def test_evaluation_keeps_within_its_share_of_the_budget() -> None:

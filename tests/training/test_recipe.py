@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
 from textgen.models.recurrent import Recurrent
-from textgen.training.recipe import LADDER, MOST_PARAMETERS_PER_TOKEN, REFERENCE, choose_recipe
+from textgen.training.recipe import (
+    LADDER,
+    LEAST_TOKENS,
+    MOST_EPOCHS,
+    MOST_PARAMETERS_PER_TOKEN,
+    REFERENCE,
+    choose_recipe,
+)
 
 MEGABYTE = 1_003_854  # tokens of the training part of tiny Shakespeare
 TWO_MINUTES = 14e6  # tokens, of the reference on two cores
@@ -17,7 +25,7 @@ def test_the_runs_that_the_rule_was_read_off_get_their_settings() -> None:
     shakespeare = choose_recipe(MEGABYTE, TWO_MINUTES)
     assert (shakespeare.num_layers, shakespeare.hidden_size, shakespeare.dropout) == (1, 384, 0.2)
     assert (shakespeare.learning_rate, shakespeare.weight_decay) == (7e-3, 0.1)
-    shipped = choose_recipe(225_000, TWO_MINUTES)
+    shipped = choose_recipe(225_000, TWO_MINUTES, epochs=math.inf)  # as it was read then
     assert (shipped.num_layers, shipped.hidden_size, shipped.dropout) == (1, 384, 0.6)
     assert (shipped.learning_rate, shipped.weight_decay) == (4e-3, 0.1)
 
@@ -42,6 +50,17 @@ def test_reading_a_text_again_and_again_calls_for_more_dropout_and_decay_and_a_l
         assert looser.learning_rate >= tighter.learning_rate
     assert recipes[0].dropout == 0
     assert recipes[-1].dropout > recipes[1].dropout > 0
+
+
+def test_a_small_text_is_read_so_often_and_no_more() -> None:
+    epochs = [choose_recipe(tokens, TWO_MINUTES).epochs for tokens in (1_000, 10**4, 10**5, 10**6)]
+    assert epochs == [LEAST_TOKENS / 1_000, LEAST_TOKENS / 10**4, MOST_EPOCHS, MOST_EPOCHS]
+    # Beyond that, more time changes the size alone: the pressure on a network of one size stays.
+    minutes, hour = choose_recipe(10**5, 1e8), choose_recipe(10**5, 1e10)
+    assert minutes == hour
+    # Unless the user says so.
+    assert choose_recipe(10**5, 1e8, epochs=10).dropout < minutes.dropout
+    assert choose_recipe(10**5, 1e8, epochs=1000).dropout > minutes.dropout
 
 
 @pytest.mark.parametrize("tokens", [2, 100, 10**5, 10**12])

@@ -37,3 +37,8 @@ def test_a_budget_in_tokens_counts_tokens_alone() -> None:
 
 def test_a_budget_in_seconds_ignores_the_steps() -> None:
     assert Budget(seconds=120).progress(10**6, tokens=10**9, seconds=30) == 0.25
+
+
+@pytest.mark.parametrize(("tokens", "seconds"), [(500, 30), (250, 60)])
+def test_of_two_budgets_the_one_that_is_nearer_its_end_counts(tokens: int, seconds: int) -> None:
+    assert Budget(tokens=1000, seconds=120).progress(10**6, tokens=tokens, seconds=seconds) == 0.5

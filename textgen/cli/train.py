@@ -30,7 +30,7 @@ CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "preci
 # What is chosen from corpus, budget and device when the user says nothing.
 CHOSEN = {
     "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", "dropout", "learning_rate",
-    "weight_decay", "temporal_activation_penalty", "minutes", "eval_tokens", "threads",
+    "weight_decay", "temporal_activation_penalty", "minutes", "epochs", "eval_tokens", "threads",
 }  # fmt: skip
 
 

@@ -29,6 +29,10 @@ END_OF_TEXT = "<|endoftext|>"
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
 DEFAULT_VOCAB_SIZE = {"char": None, "word": 10_000, "bpe": 2_048}  # None: all characters
+# What stands seldom in a text cannot be learnt from it, and each token costs time. On 1 MB of Shakespeare
+# 1,000 took 1.5% fewer bits than 2,048; on 0.25 MB of questions and answers they were equal.
+SMALL_BPE_VOCAB_SIZE = 1_024
+SMALL_TEXT = 4_000_000  # characters
 DEFAULT_MIN_FREQUENCY = {"char": 1, "word": 2, "bpe": 2}
 
 # A pre-token has a bounded length, so that a text without spaces can be cut, and learnt from, like any other.
@@ -108,6 +112,13 @@ def _structure(data: dict[str, Any]) -> dict[str, Any]:
     """All of a tokenizer's JSON but what was learnt and the end-of-text's name."""
     model = {name: value for name, value in data["model"].items() if name not in ("vocab", "merges")}
     return {**data, "model": model, "post_processor": None}
+
+
+def bpe_vocab_size(characters: int) -> int:
+    """How many bpe tokens to learn from so many characters when nobody says."""
+    size = DEFAULT_VOCAB_SIZE["bpe"]
+    assert size is not None
+    return SMALL_BPE_VOCAB_SIZE if characters < SMALL_TEXT else size
 
 
 def learn(

@@ -46,6 +46,7 @@ from textgen.text.tokenizer import Tokenizer
 from textgen.training.plan import (
     plan_data,
     same_network,
+    with_vocab_size,
 )
 from textgen.training.progress import Reporter
 from textgen.training.resolution import resolve
@@ -68,6 +69,8 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
     cache_dir = Path(options.cache_dir) if options.cache_dir is not None else default_cache_dir()
     with standard_input(data.corpus) as stdin:
         corpus = Corpus(data, stdin)
+        if source is None:
+            data = with_vocab_size(data, corpus)
         tokenizer = source.tokenizer if source is not None else _build_tokenizer(data, corpus, reporter)
         store = TokenStore.open_or_build(corpus, tokenizer, cache_dir, reporter.work)
         with memory_errors():
@@ -196,16 +199,19 @@ def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore,
             f"{wanted[0]} x {wanted[1]} to {training.batch_size} x {training.seq_len} tokens."
         )
     if training.minutes is not None:
-        chosen = options.minutes is None
-        reporter.line(_plan(training.minutes, config.measured, budget_is_chosen=chosen))
+        reporter.line(_plan(training, config.measured, options))
 
 
-def _plan(minutes: float, measured: dict[str, Any], *, budget_is_chosen: bool) -> str:
+def _plan(training: TrainingConfig, measured: dict[str, Any], options: TrainOptions) -> str:
     """What a budget in minutes comes to on this machine."""
+    assert training.minutes is not None
     speed, tokens = measured["probed_tokens_per_second"], measured["train_tokens"]
-    times = speed * 60 * minutes / tokens
-    said = "no budget was named (--minutes), so it is planned " if budget_is_chosen else ""
-    return (
-        f"Plan: {said}for about {minutes:g} minutes on this machine, at about {speed:,} tokens/s, "
-        f"{times:,.{0 if times >= 10 else 1}f} times through the text."
-    )
+    times = speed * 60 * training.minutes / tokens
+    unnamed = "no budget was named (--minutes), so it is planned " * (options.minutes is None)
+    budget = f"{unnamed}for about {training.minutes:g} minutes on this machine"
+    plan = f"Plan: {budget}, at about {speed:,} tokens/s, "
+    if training.epochs is None or times <= training.epochs:
+        return f"{plan}{times:,.{0 if times >= 10 else 1}f} times through the text."
+    seconds = training.epochs * tokens / speed
+    because = "" if options.epochs is not None else "; more would be learning by heart (--epochs)"
+    return f"{plan}but ends after about {seconds:.0f} s, {training.epochs} times through the text{because}."

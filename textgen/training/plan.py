@@ -12,7 +12,8 @@ from textgen.config import DataConfig, ModelConfig, TrainingConfig, TrainOptions
 from textgen.device import resolve_device, resolve_precision, resolve_threads
 from textgen.errors import ConfigError
 from textgen.text.batches import fit_batches
-from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE
+from textgen.text.corpus import Corpus
+from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE, bpe_vocab_size
 from textgen.training.recipe import Recipe
 
 DEFAULT_MINUTES = 2.0
@@ -54,6 +55,8 @@ def plan_training(
     said = options.said(TrainingConfig)
     if not said.keys() & {"minutes", "epochs", "steps"}:
         said["minutes"] = DEFAULT_MINUTES
+    if "minutes" in said:
+        said = {"epochs": recipe.epochs} | said
     device = resolve_device(said.get("device", TrainingConfig.device))
     batch_size, seq_len = fit_batches(
         train_tokens,
@@ -66,7 +69,7 @@ def plan_training(
         cell=model.cell,
         hidden_size=model.hidden_size,
     )
-    resolved = {
+    resolved: dict[str, Any] = {
         "learning_rate": recipe.learning_rate,
         "weight_decay": recipe.weight_decay,
         "temporal_activation_penalty": recipe.temporal_activation_penalty,
@@ -99,9 +102,17 @@ def plan_data(options: TrainOptions) -> DataConfig:
     kind = said.get("tokenizer", DataConfig.tokenizer)
     if options.from_run is None and kind in DEFAULT_MIN_FREQUENCY:
         # Written down, so that the run can be repeated when the defaults are others.
-        chosen = {"vocab_size": DEFAULT_VOCAB_SIZE[kind], "min_frequency": DEFAULT_MIN_FREQUENCY[kind]}
-        said = chosen | said
+        said = {"min_frequency": DEFAULT_MIN_FREQUENCY[kind]} | said
+        if kind != "bpe":  # depends on the text: with_vocab_size
+            said = {"vocab_size": DEFAULT_VOCAB_SIZE[kind]} | said
     return from_mapping(DataConfig, said, "options")
+
+
+def with_vocab_size(data: DataConfig, corpus: Corpus) -> DataConfig:
+    """The same with the number of bpe tokens to learn from the corpus, if it was left open."""
+    if data.vocab_size is not None or data.tokenizer != "bpe":
+        return data
+    return dataclasses.replace(data, vocab_size=bpe_vocab_size(corpus.size("train").characters))
 
 
 def same_network(options: TrainOptions, source: ModelConfig, source_path: str) -> None:
@@ -129,4 +140,5 @@ def fine_tuning_recipe(source: ModelConfig) -> Recipe:
         learning_rate=FINE_TUNING_LEARNING_RATE,
         weight_decay=TrainingConfig.weight_decay,
         temporal_activation_penalty=TrainingConfig.temporal_activation_penalty,
+        epochs=None,
     )

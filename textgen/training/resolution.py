@@ -8,6 +8,7 @@ Budgets in steps and epochs must repeat exactly, so for them nothing is measured
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def resolve(
     }
     speeds = _Speeds(options.threads)
     if source is None:
-        recipe = choose_recipe(train_tokens, _work(options, speeds, rows.size, train_tokens, measured))
+        work = _work(options, speeds, rows.size, train_tokens, measured)
+        epochs = options.epochs if options.steps is None else math.inf
+        recipe = choose_recipe(train_tokens, work, epochs)
         model_config = plan_model(options, recipe, vocab_size=rows.size)
     else:
         recipe = fine_tuning_recipe(source.config.model)
@@ -122,7 +125,7 @@ def _work(
     if options.steps is not None:
         batch_size = options.batch_size or TrainingConfig.batch_size
         return options.steps * batch_size * (options.seq_len or TrainingConfig.seq_len)
-    if options.epochs is not None:
+    if options.epochs is not None and options.minutes is None:
         return options.epochs * train_tokens
     device = resolve_device(options.device or TrainingConfig.device)
     cell = options.cell or ModelConfig.cell
@@ -157,11 +160,12 @@ def _cost(training: TrainingConfig, train_tokens: int, measured: dict[str, Any])
     """How many tokens the budget trains on, and what reading one costs of training on it."""
     if training.steps is not None:
         return training.steps * training.batch_size * training.seq_len, FORWARD_SHARE
-    if training.epochs is not None:
-        return training.epochs * train_tokens, FORWARD_SHARE
-    assert training.minutes is not None
+    most = math.inf if training.epochs is None else training.epochs * train_tokens
+    if training.minutes is None:
+        return most, FORWARD_SHARE
     speed: int = measured["probed_tokens_per_second"]
-    return speed * training.minutes * 60, speed / measured["probed_reading_tokens_per_second"]
+    affordable = min(speed * training.minutes * 60, most)
+    return affordable, speed / measured["probed_reading_tokens_per_second"]
 
 
 def _first_model(config: ModelConfig, rows: Rows, source: Run | None) -> LanguageModel:

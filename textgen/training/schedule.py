@@ -8,8 +8,9 @@
            +-------------------- progress, 0 to 1
             warm-up   cosine
 
-Progress is a share of whichever budget was given: steps, epochs or minutes. Everything that happens at a
-certain time (warm-up, decay, evaluations) is stated in progress, so that it needs no second rule for clocks.
+Progress is a share of whichever budget was given: steps, epochs or minutes, or of the one of the two last
+that will be spent first. Everything that happens at a certain time (warm-up, decay, evaluations) is stated in
+progress, so that it needs no second rule for clocks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long to train: optimizer steps, tokens or seconds of wall-clock, exactly one of them."""
+    """How long to train: optimizer steps, tokens, seconds of wall-clock; at least one, until one is spent."""
 
     steps: int | None = None
     tokens: int | None = None
@@ -28,12 +29,8 @@ class Budget:
 
     def progress(self, step: int, tokens: int, seconds: float) -> float:
         """The share of the budget that is used after so much; 1 or more when it is spent."""
-        if self.steps is not None:
-            return step / self.steps
-        if self.tokens is not None:
-            return tokens / self.tokens
-        assert self.seconds is not None  # one of the three is given
-        return seconds / self.seconds
+        used = ((step, self.steps), (tokens, self.tokens), (seconds, self.seconds))
+        return max(amount / budget for amount, budget in used if budget is not None)
 
 
 def learning_rate_factor(progress: float, *, warmup_fraction: float, final_fraction: float) -> float:

@@ -116,10 +116,9 @@ def assemble(
 
 
 def _budget(training: TrainingConfig, batches: StreamBatches) -> Budget:
-    if training.minutes is not None:
-        return Budget(seconds=training.minutes * 60)
-    if training.steps is not None:
-        return Budget(steps=training.steps)
-    assert training.epochs is not None
-    # Epochs may differ by a window, with the place where each wraps round, but never in their tokens.
-    return Budget(tokens=training.epochs * batches.tokens_per_epoch)
+    return Budget(
+        steps=training.steps,
+        # Epochs may differ by a window, with the place where each wraps round, but never in their tokens.
+        tokens=None if training.epochs is None else training.epochs * batches.tokens_per_epoch,
+        seconds=None if training.minutes is None else training.minutes * 60,
+    )
