@@ -192,5 +192,8 @@ def remarks(comparison: Comparison) -> list[str]:
         if run.minutes < ENDED_EARLY * comparison.plan.minutes_each
     ]  # fmt: skip
     if early:
-        said.append(f"Stopped early, for validation no longer improved: {', '.join(early)}.")
+        said.append(
+            "Ended before their minutes were over, for validation no longer improved or the text had been read "
+            f"often enough: {', '.join(early)}."
+        )
     return said
