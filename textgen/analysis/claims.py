@@ -193,7 +193,7 @@ def remarks(comparison: Comparison) -> list[str]:
     ]  # fmt: skip
     if early:
         said.append(
-            "Ended before their minutes were over, for validation no longer improved or the text had been read "
-            f"often enough: {', '.join(early)}."
+            "Ended before their minutes were over, for validation no longer improved or the text had been "
+            f"read often enough: {', '.join(early)}."
         )
     return said
