@@ -303,8 +303,8 @@ class TrainingConfig:
     )
     temporal_activation_penalty: float = option(
         0.0,
-        "Weight of the mean square of the outputs' steps; 1 gave 1.4, 0.2 and 0.2% fewer bits on tiny "
-        "Shakespeare, source code and data/faq.txt.",
+        "Weight of the mean square of the outputs' steps; 1 gave an LSTM 1.4, 0.2 and 0.2% fewer bits on "
+        "tiny Shakespeare, source code and data/faq.txt, and a GRU 2% more.",
     )
     minutes: float | None = option(None, "Budget in wall-clock minutes, evaluation included.")
     epochs: int | None = option(

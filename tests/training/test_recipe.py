@@ -72,6 +72,14 @@ def test_every_text_and_budget_gets_settings_in_their_ranges(tokens: int, work: 
     assert 0 < recipe.weight_decay <= 0.2
 
 
+def test_only_an_lstm_is_penalised_for_outputs_that_change() -> None:
+    penalties = {
+        cell: choose_recipe(MEGABYTE, TWO_MINUTES, cell=cell).temporal_activation_penalty
+        for cell in ("lstm", "gru", "rnn")
+    }
+    assert penalties == {"lstm": 1.0, "gru": 0.0, "rnn": 0.0}
+
+
 def test_the_parameters_of_a_network_are_those_of_its_layers() -> None:
     for network in LADDER:
         layers = Recurrent("lstm", REFERENCE["embedding_dim"], network.hidden_size, network.num_layers)

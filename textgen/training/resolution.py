@@ -62,7 +62,7 @@ def resolve(
     if source is None:
         work = _work(options, speeds, rows.size, train_tokens, measured)
         epochs = options.epochs if options.steps is None else math.inf
-        recipe = choose_recipe(train_tokens, work, epochs)
+        recipe = choose_recipe(train_tokens, work, epochs, cell=options.cell or ModelConfig.cell)
         model_config = plan_model(options, recipe, vocab_size=rows.size)
     else:
         recipe = fine_tuning_recipe(source.config.model)
