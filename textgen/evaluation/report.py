@@ -106,7 +106,8 @@ def describe_dynamic(config: DynamicConfig) -> str:
     """How weights follow a text, in one line."""
     return (
         f"{config.method}, rate {config.rate:g}, windows of {config.window} tokens, "
-        f"decay {config.decay:g}, gradient norm at most {config.clip_norm:g}"
+        f"decay {config.decay:g}, gradient norm at most {config.clip_norm:g}, "
+        f"{'mixed with' if config.mix else 'without'} the trained weights"
     )
 
 
