@@ -147,3 +147,8 @@ def test_a_busy_machine_other_arithmetic_and_early_ends_are_remarked(make_compar
     object.__setattr__(comparison.runs[5], "precision", "bfloat16")
     (arithmetic,) = remarks(comparison)
     assert arithmetic.endswith("LSTM in float32, GRU in bfloat16.")
+    comparison = make_comparison()
+    for run in comparison.runs[::2]:
+        object.__setattr__(run, "temporal_activation_penalty", 1.0)
+    (penalties,) = remarks(comparison)
+    assert penalties.endswith("suits it: LSTM 1, GRU 0.")

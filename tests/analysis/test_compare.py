@@ -75,8 +75,8 @@ def test_the_other_cells_take_the_first_ones_settings(match: str) -> None:
         assert options[name] == getattr(first.training, name)
     for name in ("embedding_dim", "num_layers", "dropout"):
         assert options[name] == getattr(first.model, name)
-    # How fast the machine runs a cell is the cell's own.
-    assert not {"threads", "precision"} & options.keys()
+    # How fast the machine runs a cell is the cell's own, and so is the penalty that suits it.
+    assert not {"threads", "precision", "temporal_activation_penalty"} & options.keys()
     network = {name: options[name] for name in ("embedding_dim", "num_layers", "hidden_size")}
     parameters = num_parameters(ModelConfig(vocab_size=65, cell="gru", **network))
     if match == "size":
@@ -98,7 +98,7 @@ def test_the_seeds_of_a_cell_differ_in_nothing_else(match: str) -> None:
     options = plan.options(PlannedRun("gru", 3), make_config)
     first = make_config(PlannedRun("gru", 1))
     assert (options["seed"], options["hidden_size"]) == (3, 256)
-    for name in ("learning_rate", "threads", "precision", "batch_size"):
+    for name in ("learning_rate", "threads", "precision", "batch_size", "temporal_activation_penalty"):
         assert options[name] == getattr(first.training, name)
     assert options["eval_tokens"] == 5000
 
