@@ -137,6 +137,8 @@ class ComparedRuns:
         lines = [line for line in run.metrics() if line["kind"] == "train"]
         if lines:
             progress = lines[-1]["seconds"] / (60 * self.plan.minutes_each)
+            if (epochs := run.config.training.epochs) is not None:
+                progress = max(progress, lines[-1]["epoch"] / epochs)
             figures = (
                 f"{lines[-1]['nats_per_token']:.4f} nats/token, {lines[-1]['tokens_per_second']:,} tokens/s"
             )
