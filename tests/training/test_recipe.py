@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import pytest
 
 from textgen.models.recurrent import Recurrent
 from textgen.training.recipe import (
     LADDER,
-    LEAST_TOKENS,
+    LEAST_CHARACTERS,
     MOST_EPOCHS,
     MOST_PARAMETERS_PER_TOKEN,
     REFERENCE,
     choose_recipe,
+    most_epochs,
 )
 
 MEGABYTE = 1_003_854  # tokens of the training part of tiny Shakespeare
@@ -25,7 +25,7 @@ def test_the_runs_that_the_rule_was_read_off_get_their_settings() -> None:
     shakespeare = choose_recipe(MEGABYTE, TWO_MINUTES)
     assert (shakespeare.num_layers, shakespeare.hidden_size, shakespeare.dropout) == (1, 384, 0.2)
     assert (shakespeare.learning_rate, shakespeare.weight_decay) == (7e-3, 0.1)
-    shipped = choose_recipe(225_000, TWO_MINUTES, epochs=math.inf)  # as it was read then
+    shipped = choose_recipe(225_000, TWO_MINUTES)
     assert (shipped.num_layers, shipped.hidden_size, shipped.dropout) == (1, 384, 0.6)
     assert (shipped.learning_rate, shipped.weight_decay) == (4e-3, 0.1)
 
@@ -53,14 +53,18 @@ def test_reading_a_text_again_and_again_calls_for_more_dropout_and_decay_and_a_l
 
 
 def test_a_small_text_is_read_so_often_and_no_more() -> None:
-    epochs = [choose_recipe(tokens, TWO_MINUTES).epochs for tokens in (1_000, 10**4, 10**5, 10**6)]
-    assert epochs == [LEAST_TOKENS / 1_000, LEAST_TOKENS / 10**4, LEAST_TOKENS / 10**5, MOST_EPOCHS]
+    epochs = [most_epochs(characters) for characters in (0, 1_000, 10**5, 10**6, 10**9)]
+    assert epochs == [
+        LEAST_CHARACTERS,
+        LEAST_CHARACTERS / 1_000,
+        LEAST_CHARACTERS / 10**5,
+        *[MOST_EPOCHS] * 2,
+    ]
     # Beyond that, more time changes the size alone: the pressure on a network of one size stays.
-    minutes, hour = choose_recipe(10**5, 1e8), choose_recipe(10**5, 1e10)
-    assert minutes == hour
-    # Unless the user says so.
-    assert choose_recipe(10**5, 1e8, epochs=10).dropout < minutes.dropout
-    assert choose_recipe(10**5, 1e8, epochs=1000).dropout > minutes.dropout
+    assert choose_recipe(10**5, 1e8, 30) == choose_recipe(10**5, 1e10, 30)
+    dropouts = [choose_recipe(10**5, 1e8, most).dropout for most in (10, 30, 1000, None)]
+    assert dropouts == sorted(dropouts)
+    assert dropouts[0] < dropouts[1] < dropouts[2]
 
 
 @pytest.mark.parametrize("tokens", [2, 100, 10**5, 10**12])

@@ -64,7 +64,7 @@ MOST_EXCESS = 4.0
 #     Python's library, 0.3 MB of it      20: 0.647    40: 0.645
 #     Python's library, 0.1 MB of it      20: 1.745    40: 1.704   200: 1.720
 MOST_EPOCHS = 30
-LEAST_TOKENS = 3.5e6  # are read of a smaller text, 1,700 steps: fewer do not learn what there is
+LEAST_CHARACTERS = 3.5e6  # are read of a smaller text, in 1,700 steps: fewer do not learn what there is
 
 # Of the parts that were added one at a time (scripts/ablation.py, 4,800 steps, two seeds) the one that helped
 # on every text: bits per character fell by 1.2 and 1.6% on tiny Shakespeare, 0.3 and 0.1% on source code of
@@ -86,16 +86,18 @@ class Recipe:
     epochs: int | None  # at most; None: as many as there is time for
 
 
-def choose_recipe(
-    train_tokens: int, work: float, epochs: float | None = None, *, cell: str = "lstm"
-) -> Recipe:
+def most_epochs(characters: int) -> int:
+    """How often it pays to read a text of so many characters."""
+    return max(MOST_EPOCHS, math.ceil(LEAST_CHARACTERS / max(characters, 1)))
+
+
+def choose_recipe(train_tokens: int, work: float, most: int | None = None, *, cell: str = "lstm") -> Recipe:
     """The recipe for so many tokens of text and so much work, in tokens that the reference would read.
 
-    epochs is how often the text will be read at most, where that was said; None leaves it to the recipe.
+    most is how often the text may be read, as far as the work goes; None: as often as it does.
     """
     network = _network(train_tokens, work)
-    most = max(MOST_EPOCHS, math.ceil(LEAST_TOKENS / train_tokens))
-    epochs = min(work / network.cost / train_tokens, most if epochs is None else epochs)
+    epochs = min(work / network.cost / train_tokens, math.inf if most is None else most)
     pressure = math.log2(max(epochs * network.parameters / train_tokens, 1))
     excess = min(pressure - EASE, MOST_EXCESS)
     strain = max(0.0, excess)
