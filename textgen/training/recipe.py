@@ -63,7 +63,10 @@ MOST_EXCESS = 4.0
 #     tiny Shakespeare, 0.1 MB of it      30: 1.528    60: 1.500   200: 1.510
 #     Python's library, 0.3 MB of it      20: 0.647    40: 0.645
 #     Python's library, 0.1 MB of it      20: 1.745    40: 1.704   200: 1.720
+# All of them are of one layer, whose dropout is on what it puts out; dropout between layers keeps longer from
+# that: two layers on 1 MB still gained after 26 epochs, and how many are too many for them is not known.
 MOST_EPOCHS = 30
+MOST_EPOCHS_OF_DEEP = 60
 LEAST_CHARACTERS = 3.5e6  # are read of a smaller text, in 1,700 steps: fewer do not learn what there is
 
 # Of the parts that were added one at a time (scripts/ablation.py, 4,800 steps, two seeds) the one that helped
@@ -86,19 +89,30 @@ class Recipe:
     epochs: int | None  # at most; None: as many as there is time for
 
 
-def most_epochs(characters: int) -> int:
+def most_epochs(characters: int, num_layers: int) -> int:
     """How often it pays to read a text of so many characters."""
-    return max(MOST_EPOCHS, math.ceil(LEAST_CHARACTERS / max(characters, 1)))
+    most = MOST_EPOCHS if num_layers == 1 else MOST_EPOCHS_OF_DEEP
+    return max(most, math.ceil(LEAST_CHARACTERS / max(characters, 1)))
 
 
-def choose_recipe(train_tokens: int, work: float, most: int | None = None, *, cell: str = "lstm") -> Recipe:
+def choose_recipe(
+    train_tokens: int,
+    work: float,
+    *,
+    cell: str = "lstm",
+    epochs: int | None = None,
+    characters: int | None = None,
+) -> Recipe:
     """The recipe for so many tokens of text and so much work, in tokens that the reference would read.
 
-    most is how often the text may be read, as far as the work goes; None: as often as it does.
+    epochs is how often the text may be read, as far as the work goes; None chooses that for a text of so many
+    characters, and where they are None too it is read as often as the work goes.
     """
     network = _network(train_tokens, work)
-    epochs = min(work / network.cost / train_tokens, math.inf if most is None else most)
-    pressure = math.log2(max(epochs * network.parameters / train_tokens, 1))
+    if epochs is None and characters is not None:
+        epochs = most_epochs(characters, network.num_layers)
+    times = min(work / network.cost / train_tokens, math.inf if epochs is None else epochs)
+    pressure = math.log2(max(times * network.parameters / train_tokens, 1))
     excess = min(pressure - EASE, MOST_EXCESS)
     strain = max(0.0, excess)
     # Wide and deep networks take smaller steps; so does one that is to stop short of learning by heart.
@@ -111,7 +125,7 @@ def choose_recipe(train_tokens: int, work: float, most: int | None = None, *, ce
         learning_rate=_rounded(7e-3 * width * depth * 2 ** (-0.2 * strain)),
         weight_decay=_rounded(max(0.1 * 2 ** (0.5 * min(excess, 0)), 0.02)),
         temporal_activation_penalty=TEMPORAL_ACTIVATION_PENALTY.get(cell, 0.0),
-        epochs=most,
+        epochs=epochs,
     )
 
 

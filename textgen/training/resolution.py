@@ -31,7 +31,7 @@ from textgen.training.plan import (
     plan_training,
 )
 from textgen.training.probe import Threads, fastest_threads, reading_speed, training_speed
-from textgen.training.recipe import REFERENCE, choose_recipe, most_epochs
+from textgen.training.recipe import REFERENCE, choose_recipe
 from textgen.training.trainer import training_model
 from textgen.training.training import set_up_training
 from textgen.version import VERSION
@@ -61,10 +61,13 @@ def resolve(
     speeds = _Speeds(options.threads)
     if source is None:
         work = _work(options, speeds, rows.size, train_tokens, measured)
-        most = options.epochs
-        if most is None and options.steps is None:
-            most = most_epochs(measured["train_characters"])
-        recipe = choose_recipe(train_tokens, work, most, cell=options.cell or ModelConfig.cell)
+        recipe = choose_recipe(
+            train_tokens,
+            work,
+            cell=options.cell or ModelConfig.cell,
+            epochs=options.epochs,
+            characters=measured["train_characters"] if options.steps is None else None,
+        )
         model_config = plan_model(options, recipe, vocab_size=rows.size)
     else:
         recipe = fine_tuning_recipe(source.config.model)
