@@ -53,16 +53,17 @@ def test_reading_a_text_again_and_again_calls_for_more_dropout_and_decay_and_a_l
 
 
 def test_a_small_text_is_read_so_often_and_no_more() -> None:
-    epochs = [most_epochs(characters) for characters in (0, 1_000, 10**5, 10**6, 10**9)]
-    assert epochs == [
-        LEAST_CHARACTERS,
-        LEAST_CHARACTERS / 1_000,
-        LEAST_CHARACTERS / 10**5,
-        *[MOST_EPOCHS] * 2,
-    ]
+    epochs = [most_epochs(characters, 1) for characters in (0, 1_000, 10**5)]
+    assert epochs == [LEAST_CHARACTERS, LEAST_CHARACTERS / 1_000, LEAST_CHARACTERS / 10**5]
+    assert most_epochs(10**6, 1) == most_epochs(10**9, 1) == MOST_EPOCHS < most_epochs(10**6, 2)
     # Beyond that, more time changes the size alone: the pressure on a network of one size stays.
-    assert choose_recipe(10**5, 1e8, 30) == choose_recipe(10**5, 1e10, 30)
-    dropouts = [choose_recipe(10**5, 1e8, most).dropout for most in (10, 30, 1000, None)]
+    minutes = choose_recipe(10**5, 1e8, characters=10**5)
+    assert minutes == choose_recipe(10**5, 1e10, characters=10**5)
+    assert minutes.epochs == most_epochs(10**5, 1)
+    # What the user said counts; a budget in steps is what it is.
+    assert choose_recipe(10**5, 1e8, epochs=7, characters=10**5).epochs == 7
+    assert choose_recipe(10**5, 1e8).epochs is None
+    dropouts = [choose_recipe(10**5, 1e8, epochs=epochs).dropout for epochs in (10, 30, 1000, None)]
     assert dropouts == sorted(dropouts)
     assert dropouts[0] < dropouts[1] < dropouts[2]
 
