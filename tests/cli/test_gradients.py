@@ -172,6 +172,8 @@ def test_a_corpus_trains_all_cells_and_the_second_time_none(
         assert figures["run"] == str(run.path)
         assert run.config.model.cell == cell
         assert (run.config.model.hidden_size, run.config.training.steps) == (8, 5)
+        # What a recipe may give one cell and not another would be seen in the gradients.
+        assert (run.config.model.dropout, run.config.training.temporal_activation_penalty) == (0, 0)
         assert figures["trained"] != figures["first"]
     monkeypatch.setattr(Trainer, "train", no_training)
     assert cli.figures("corpus.txt", *TRAINED) == first

@@ -201,6 +201,7 @@ def _options(
             hidden_size=said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
             num_layers=1,
             dropout=0.0,  # chosen by the recipe it would differ with each cell's speed
+            temporal_activation_penalty=0.0,  # it is the LSTM's alone, and slows down what is measured here
             seed=TrainingConfig.seed if said["seed"] is None else said["seed"],
             device=device,
             run=str(root / cell),
