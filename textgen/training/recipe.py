@@ -9,7 +9,8 @@ learn the text by heart, by reading it again and again and by having weights eno
     pressure = log2(epochs x parameters / tokens)
 
 The rules were read off runs on two CPU cores with bfloat16, of tiny Shakespeare (1,003,854 characters to
-train on) and of the text that ships (0.25 M); they say where.
+train on) and of the text that ships (0.25 M); they say where. On a text that none was read off, 1 MB of C
+headers, the choice came within 2.2% of the best of eight by bits per character; that had more dropout, 0.3.
 """
 
 from __future__ import annotations
