@@ -136,6 +136,11 @@ class Run:
         return Tokenizer.load(self.path / TOKENIZER)
 
     @property
+    def is_complete(self) -> bool:
+        """Whether the run was trained to its end, and validated then."""
+        return any(record["kind"] == "final" for record in self.metrics())
+
+    @property
     def has_weights(self) -> bool:
         """Whether there is something to sample from."""
         return (self.path / WEIGHTS).is_file()

@@ -12,7 +12,6 @@ from textgen.analysis.compare import (
     ComparisonPlan,
     PlannedRun,
     claimed,
-    corpus_name,
     new_plan,
     plan_directory,
     train_arguments,
@@ -20,6 +19,7 @@ from textgen.analysis.compare import (
 from textgen.analysis.cost import num_parameters
 from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.errors import ConfigError, CorpusError, RunError
+from textgen.text.sources import corpus_name
 
 TEXT = "A line of text, and another one.\n" * 20
 

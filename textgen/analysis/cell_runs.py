@@ -26,7 +26,7 @@ def complete_run(options: TrainOptions, reporter: Reporter, stop: StopRequest) -
     if path.exists():
         run = Run(path)
         _refuse_another(run, options)
-        if run.facts()["status"] == "complete":
+        if run.is_complete:
             reporter.line(f"{path} is trained already.")
             return run
     try:

@@ -158,12 +158,6 @@ def train_arguments(options: dict[str, Any]) -> list[str]:
     return [part for name, value in options.items() for part in ("--" + name.replace("_", "-"), str(value))]
 
 
-def corpus_name(corpus: tuple[str, ...]) -> str:
-    """What a comparison is called after: the first text's name without its ending."""
-    name = Path(corpus[0].rstrip("/*")).name.split(".")[0].strip("*?[]")
-    return name or "corpus"
-
-
 def plan_directory(plan: ComparisonPlan, output: Path | None, name: str) -> Path:
     """Where a comparison is: `output`, or compare/<name>, numbered when another one is there.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.analysis.claims import NAMES, findings, remarks, textbook_claims
-from textgen.analysis.compare import PlannedRun, corpus_name
+from textgen.analysis.compare import PlannedRun
 from textgen.analysis.comparison import Comparison, compare
 from textgen.analysis.comparison_table import markdown
 from textgen.analysis.race import Passes, passes, writing_speeds
@@ -22,6 +22,7 @@ from textgen.analysis.training_runs import ComparedRuns
 from textgen.atomic import write_file
 from textgen.errors import RunError
 from textgen.plots import LossCurve, can_draw, draw_comparison
+from textgen.text.sources import corpus_name
 from textgen.training.progress import Reporter
 
 SPEEDS, JSON, MARKDOWN, PICTURE = "speeds.json", "comparison.json", "comparison.md", "compare.png"

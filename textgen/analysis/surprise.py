@@ -5,7 +5,6 @@ Shapes: N tokens, K alternatives, V rows, H hidden_size.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from textgen.evaluation.evaluate import LOGITS, TokenScorer
+from textgen.evaluation.report import BITS
 from textgen.models.language_model import LanguageModel
 
 ALTERNATIVES = 5
@@ -46,7 +46,7 @@ def surprise(model: LanguageModel, outputs: np.ndarray, rows: np.ndarray, vocab_
         nats = scorer.token_nats(logits, targets)[0]  # (T,)
         best = logits[0].double().log_softmax(dim=-1).topk(min(ALTERNATIVES, known.size))  # (T, K)
         probabilities = torch.exp(best.values - scorer.seen_nats)
-        parts.append((nats / math.log(2), best.indices, probabilities))
+        parts.append((nats * BITS, best.indices, probabilities))
     return Surprise(*(torch.cat(part).numpy() for part in zip(*parts, strict=True)))
 
 

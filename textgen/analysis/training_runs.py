@@ -60,7 +60,7 @@ class ComparedRuns:
     def is_complete(self, planned: PlannedRun) -> bool:
         """Whether a run was trained to its end."""
         path = self.directory / planned.name
-        return (path / CONFIG).is_file() and any(line["kind"] == "final" for line in Run(path).metrics())
+        return (path / CONFIG).is_file() and Run(path).is_complete
 
     def train(self, stop: StopRequest) -> None:
         """Train what is not complete.

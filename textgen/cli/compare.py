@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textgen.analysis.compare import MATCHES, ComparisonPlan
-from textgen.cli.options import config_option, default_of
+from textgen.cli.options import cache_dir_option, config_option, default_of, json_option
 from textgen.config import (
     DEVICES,
     DOCUMENT_KINDS,
@@ -70,10 +70,8 @@ def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--output", metavar="DIR",
     help="Where runs and figures go; the same command goes on there.  [default: compare/<corpus>]",
 )  # fmt: skip
-@click.option("--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object on standard output."
-)
+@cache_dir_option
+@json_option("the figures")
 def command(
     corpus: tuple[str, ...],
     cells: str,
@@ -90,8 +88,9 @@ def command(
     Every run is trained as `textgen train` does it, one after the other, and what is not set here is chosen
     as there. Interrupted, the same command goes on; when all is done, it shows the figures again.
     """
-    from textgen.analysis.compare import claimed, corpus_name, new_plan, plan_directory
+    from textgen.analysis.compare import claimed, new_plan, plan_directory
     from textgen.analysis.training_runs import ComparedRuns
+    from textgen.text.sources import corpus_name
     from textgen.training.interrupt import StopRequest
     from textgen.training.progress import Reporter
 

@@ -18,6 +18,7 @@ from textgen.cli.novelty import (
     take_novelty_config,
     training_corpus,
 )
+from textgen.cli.options import cache_dir_option, json_option
 from textgen.config import DEVICES
 from textgen.errors import ConfigError
 
@@ -53,10 +54,8 @@ if TYPE_CHECKING:
     "--device", type=click.Choice(DEVICES), default="auto", show_default=True,
     help="Where to compute; auto takes a GPU if there is one.",
 )  # fmt: skip
-@click.option("--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object on standard output."
-)
+@cache_dir_option
+@json_option("the figures")
 def command(
     run_directory: str,
     file: str | None,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from textgen.cli.options import cache_dir_option, json_option
+from textgen.cli.output import writable
 from textgen.config import CELLS, DEVICES, TrainingConfig, TrainOptions, unknown_name
 from textgen.errors import ConfigError, Interrupted, TextgenError
 
@@ -71,10 +72,8 @@ TRAINING_OPTIONS = ("cells", "hidden_size", "minutes", "train_steps", "seed", "r
     "--device", type=click.Choice(DEVICES), default="auto", show_default=True,
     help="Where to compute; auto takes a GPU if there is one.",
 )  # fmt: skip
-@click.option("--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print all figures as one JSON object on standard output."
-)
+@cache_dir_option
+@json_option("all figures")
 def command(
     sources: tuple[str, ...],
     steps: int,
@@ -175,22 +174,19 @@ def _picture(output: str | None) -> Path | None:
             raise ConfigError(f"--output {output}: {missing}")
         print(f"There will be no {PICTURE}: {missing}", file=sys.stderr)
         return None
-    path = Path(output or PICTURE).resolve()  # a link stays one: what it points to is written
-    if path.suffix not in FORMATS:
+    path = Path(output or PICTURE)
+    if path.resolve().suffix not in FORMATS:
         raise ConfigError(f"--output {output}: no kind of picture; name a file in {', '.join(FORMATS)}")
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"--output {path}: not a file; name a file to write")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"--output {path}: cannot write into {path.parent}; name another place")
-    return path
+    return writable(path)
 
 
 def _options(
     sources: tuple[str, ...], said: dict[str, Any], cells: tuple[str, ...], device: str, cache_dir: str | None
 ) -> list[TrainOptions]:
     """The training of each cell: one layer, alike but for the cell."""
-    name = Path(sources[0].rstrip("/*")).name.split(".")[0].strip("*?[]") or "corpus"
-    root = Path(said["runs"] if said["runs"] is not None else f"gradients/{name}")
+    from textgen.text.sources import corpus_name
+
+    root = Path(said["runs"] if said["runs"] is not None else f"gradients/{corpus_name(sources)}")
     budget: dict[str, Any] = {"steps": said["train_steps"]}
     if said["train_steps"] is None:
         budget = {"minutes": (said["minutes"] or DEFAULT_MINUTES) / len(cells)}

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from textgen.cli.options import cache_dir_option, json_option
+from textgen.cli.output import writable
 from textgen.errors import ConfigError, RunError, TextgenError
 
 if TYPE_CHECKING:
@@ -49,10 +51,8 @@ LISTED_UNITS = 10  # of the most selective ones, in the lines for a person
 )  # fmt: skip
 @click.option("--field", metavar="TEXT", help="The field of TEXT's records, if it is a .jsonl or .csv file.")
 @click.option("--encoding", metavar="TEXT", help="TEXT's encoding.  [default: the corpus's]")
-@click.option("--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the figures as one JSON object on standard output."
-)
+@cache_dir_option
+@json_option("the figures")
 def command(
     run_directory: str,
     text: str | None,
@@ -130,14 +130,9 @@ def _places(run: Run, output: str | None, png: str | None, npz: str | None) -> d
 def _file(option: str, name: str | None, endings: tuple[str, ...]) -> Path | None:
     if name is None:
         return None
-    path = Path(name).resolve()  # a link stays one: what it points to is written
-    if path.suffix.lower() not in endings:
+    if Path(name).resolve().suffix.lower() not in endings:
         raise ConfigError(f"{option} {name}: the name must end in {endings[0]}")
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"{option} {name}: not a file; name a file to write")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{option} {name}: cannot write into {path.parent}; name another place")
-    return path
+    return writable(Path(name), option)
 
 
 def _folder(name: str | None) -> Path | None:

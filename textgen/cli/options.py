@@ -21,6 +21,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _annotations = functools.cache(typing.get_type_hints)
 
 
+cache_dir_option = click.option(
+    "--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]"
+)
+
+
+def json_option(what: str) -> Callable[[Command], Command]:
+    """--json of a command that prints `what` for a person else."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help=f"Print {what} as one JSON object on standard output."
+    )
+
+
 def scalar_type(config_class: type, name: str) -> type:
     """The type of an option without its None."""
     annotation = _annotations(config_class)[name]

@@ -21,13 +21,13 @@ RULE = "-" * 12
 SECONDS_BETWEEN_FLUSHES = 1 / 30  # to a terminal: as often as an eye can tell
 
 
-def writable(path: Path) -> Path:
-    """Where to write, checked before anything is drawn. Raises ConfigError."""
+def writable(path: Path, option: str = "--output") -> Path:
+    """Where to write, checked before any work; option is what named it. Raises ConfigError."""
     path = path.resolve()  # a link stays one: what it points to is written
     if path.exists() and not path.is_file():
-        raise ConfigError(f"--output {path}: not a file; name a file to write")
+        raise ConfigError(f"{option} {path}: not a file; name a file to write")
     if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"--output {path}: cannot write into {path.parent}; name another place")
+        raise ConfigError(f"{option} {path}: cannot write into {path.parent}; name another place")
     return path
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from textgen.cli.options import config_option
+from textgen.cli.options import cache_dir_option, config_option, json_option
 from textgen.config import (
     CELLS,
     DEVICES,
@@ -68,10 +68,8 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Read options from a TOML file or a run's config.json; what is given here wins.",
 )
 @training_options
-@click.option("--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output."
-)
+@cache_dir_option
+@json_option("the result")
 def command(
     corpus: tuple[str, ...], resume: str | None, settings: str | None, as_json: bool, **said: Any
 ) -> None:

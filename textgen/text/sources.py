@@ -22,6 +22,13 @@ from textgen.text.documents import (
 from textgen.text.formats import KNOWN_ENDINGS, TextFile, records, text_blocks
 
 
+def corpus_name(corpus: Sequence[str]) -> str:
+    """What is made from a corpus is called after its first text, without the ending: runs/faq."""
+    if corpus[0] == "-":
+        return "stdin"
+    return Path(corpus[0].rstrip("/*")).name.split(".")[0].strip("*?[]") or "corpus"
+
+
 @dataclass(frozen=True)
 class Source:
     """The files of one argument, in a fixed order, and how they are read; a file begins a new document."""

@@ -40,7 +40,7 @@ from textgen.run import (
 )
 from textgen.text.corpus import Corpus
 from textgen.text.round_trip import measure_round_trip
-from textgen.text.sources import standard_input
+from textgen.text.sources import corpus_name, standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.plan import (
@@ -116,9 +116,7 @@ def _run_path(options: TrainOptions) -> Path:
         if path.exists():
             raise RunError(f"{path}: is there already. Name a new directory, or go on with: --resume {path}")
         return _writable(path)
-    first = (options.corpus or ("corpus",))[0]
-    name = Path(first.rstrip("/*")).name.split(".")[0].strip("*?[]") if first != "-" else "stdin"
-    return _writable(free_directory(Path("runs"), name or "corpus"))
+    return _writable(free_directory(Path("runs"), corpus_name(options.corpus or ("corpus",))))
 
 
 def _writable(path: Path) -> Path:

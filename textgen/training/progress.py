@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -10,7 +9,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-BITS = 1 / math.log(2)  # bits in a nat
+from textgen.evaluation.report import BITS
 
 
 class Reporter:

@@ -28,7 +28,7 @@ def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> 
     Raises RunError when the run is complete, is no run, or its corpus has changed.
     """
     run = Run(path)
-    if any(record["kind"] == "final" for record in run.metrics()):
+    if run.is_complete:
         raise RunError(
             f"{path}: this run is complete. Train on from it with: textgen train CORPUS --from {path}"
         )
