@@ -8,17 +8,10 @@ from typing import Any
 
 import pytest
 
-from textgen.config import (
-    DataConfig,
-    ModelConfig,
-    SampleConfig,
-    TrainingConfig,
-    TrainOptions,
-    from_mapping,
-    option_help,
-    read_options,
-)
+from textgen.config import DataConfig, ModelConfig, SampleConfig, TrainingConfig
 from textgen.errors import ConfigError
+from textgen.fields import from_mapping, option_help
+from textgen.train_options import TrainOptions, read_options
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
@@ -121,6 +114,7 @@ def test_a_settings_file_gives_options(tmp_path: Path) -> None:
         ("hiden_size = 3", "did you mean 'hidden_size'"),
         ("hidden_size = ", "not valid TOML"),
         ("hidden_size = 'wide'", "hidden_size must be"),
+        ("hidden_size = 0", "hidden_size=0: must be at least 1"),
     ],
 )
 def test_a_settings_file_with_a_mistake_is_refused_in_one_line(

@@ -10,7 +10,7 @@ import pytest
 import textgen
 
 PACKAGE = Path(textgen.__file__).parent
-GROUND = ("errors", "version", "atomic", "config", "device", "plots")
+GROUND = ("errors", "version", "atomic", "fields", "config", "train_options", "device", "plots")
 ROOMS = (
     *GROUND,
     "text",
@@ -24,7 +24,7 @@ ROOMS = (
     "__main__",
 )
 # Where torch may not be imported when the module loads. batches.py ends the text room's part without it.
-WITHOUT_TORCH = ("errors", "version", "atomic", "config", "device", "plots", "text", "run", "cli")
+WITHOUT_TORCH = (*GROUND, "text", "run", "cli")
 
 
 def modules() -> list[Path]:

@@ -1,7 +1,6 @@
-"""What can be chosen: every option, its default and its range, said once.
+"""What can be chosen: every option, its default and its help, said once.
 
-    TrainOptions   what the user said; None means "to be chosen from corpus, budget and device"
-    RunConfig      what was resolved; complete, written to config.json before the first step
+    RunConfig      what a run was made with; complete, written to config.json before the first step
         data: DataConfig          where the text is, what a document is, how it is tokenized
         model: ModelConfig        the network
         training: TrainingConfig  optimizer, batches, budget, device
@@ -10,25 +9,16 @@
     DynamicConfig  how the weights follow a text that is read
     NoveltyConfig  what is drawn to see how much of it stands in the training text
 
-Help texts read `option_help` and the defaults from here.
+What the user said, before anything was chosen, is TrainOptions (train_options.py).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
-import math
-import sys
-import tomllib
-import types
-import typing
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from textgen.errors import ConfigError
+from textgen.fields import check_choice, check_ranges, option
 
 CELLS = ("lstm", "gru", "rnn")
 TOKENIZER_KINDS = ("char", "byte", "bpe", "word")
@@ -39,138 +29,6 @@ DYNAMIC_METHODS = ("sgd", "rms")
 
 # What layer norm adds to the variance, so that equal numbers are not divided by zero: torch's default.
 LAYER_NORM_EPSILON = 1e-5
-
-Config = TypeVar("Config")
-
-
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """The one-line message for a name that does not exist, with the nearest one that does."""
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"unknown {kind} {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
-
-
-def _matches(value: object, annotation: object) -> bool:
-    """Whether a value read from JSON or TOML fits an annotation made of scalars, None, tuples and dicts."""
-    origin = typing.get_origin(annotation)
-    if origin is types.UnionType:
-        return any(_matches(value, option) for option in typing.get_args(annotation))
-    if origin is tuple:
-        item = typing.get_args(annotation)[0]
-        return isinstance(value, tuple) and all(_matches(element, item) for element in value)
-    if origin is dict:
-        return isinstance(value, dict)
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, typing.cast(type, annotation))
-
-
-def _readable(annotation: object) -> str:
-    return str(getattr(annotation, "__name__", annotation)).replace("tuple[str, ...]", "list of str")
-
-
-def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str) -> Config:
-    """Build a config from names and values, refusing names that do not exist and values of another type.
-
-    Lists become tuples. `where` names the source in errors ("config.json", "settings.toml").
-
-    Raises ConfigError.
-    """
-    annotations = typing.get_type_hints(config_class)
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in annotations:
-            raise ConfigError(f"{where}: {unknown_name('option', name, annotations)}")
-        value = tuple(value) if isinstance(value, list) else value
-        if not _matches(value, annotations[name]):
-            raise ConfigError(f"{where}: {name} must be {_readable(annotations[name])}, not {value!r}")
-        checked[name] = value
-    try:
-        return config_class(**checked)
-    except TypeError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def _check(condition: bool, name: str, value: object, expected: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name}={value!r}: must be {expected}")
-
-
-def _check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise ConfigError(f"{name}={value!r}: must be one of {', '.join(choices)}")
-
-
-_COUNT = (1, math.inf, "at least 1")
-_POSITIVE = (math.ulp(0.0), sys.float_info.max, "above 0")
-_NOT_NEGATIVE = (0, sys.float_info.max, "0 or more")
-_SHARE = (0, 1, "between 0 and 1")
-_SHARE_BELOW_1 = (0, math.nextafter(1, 0), "at least 0 and below 1")
-
-# The range of every numeric option, by name, wherever it appears: lowest, highest, in words.
-_RANGES: dict[str, tuple[float, float, str]] = {
-    "vocab_size": _COUNT,
-    "min_frequency": _COUNT,
-    "val_fraction": _SHARE_BELOW_1,
-    "embedding_dim": _COUNT,
-    "hidden_size": _COUNT,
-    "num_layers": _COUNT,
-    "dropout": _SHARE_BELOW_1,
-    "input_dropout": _SHARE_BELOW_1,
-    "embedding_dropout": _SHARE_BELOW_1,
-    "weight_drop": _SHARE_BELOW_1,
-    "batch_size": _COUNT,
-    "seq_len": _COUNT,
-    "learning_rate": _POSITIVE,
-    "warmup_fraction": _SHARE_BELOW_1,
-    "final_lr_fraction": _SHARE,
-    "weight_decay": _NOT_NEGATIVE,
-    "clip_norm": _POSITIVE,
-    "ema_decay": _SHARE_BELOW_1,
-    "activation_penalty": _NOT_NEGATIVE,
-    "temporal_activation_penalty": _NOT_NEGATIVE,
-    "minutes": _POSITIVE,
-    "epochs": _COUNT,
-    "steps": _COUNT,
-    "evaluations": _COUNT,
-    "eval_tokens": _COUNT,
-    "patience": _COUNT,
-    "seed": (0, 2**63 - 1, "0 or more and below 2**63"),
-    "threads": _COUNT,
-    "max_new_tokens": _COUNT,
-    "temperature": _NOT_NEGATIVE,
-    "top_k": _COUNT,
-    "top_p": _SHARE,
-    "min_p": _SHARE,
-    "repetition_penalty": _POSITIVE,
-    "rate": _NOT_NEGATIVE,
-    "window": _COUNT,
-    "decay": _SHARE,
-    "length": _COUNT,
-    "samples": _COUNT,
-    "tokens": _COUNT,
-}
-
-
-def _check_ranges(config: object) -> None:
-    """Check every numeric option against its range; None is always allowed."""
-    for name, value in vars(config).items():
-        if value is None or name not in _RANGES:
-            continue
-        low, high, expected = _RANGES[name]
-        _check(low <= value <= high, name, value, expected)
-
-
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with its default and the help text that the command line shows."""
-    return field(default=default, metadata={"help": help})
-
-
-def option_help(config_class: type, name: str) -> str:
-    """The help text of an option, for the command line and the README."""
-    fields = {entry.name: entry for entry in dataclasses.fields(config_class)}
-    return str(fields[name].metadata["help"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +56,8 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_choice("documents", self.documents, DOCUMENT_KINDS)
-        _check_ranges(self)
+        check_choice("documents", self.documents, DOCUMENT_KINDS)
+        check_ranges(self)
         try:
             "".encode(self.encoding)
         except LookupError:
@@ -263,8 +121,8 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_choice("cell", self.cell, CELLS)
-        _check_ranges(self)
+        check_choice("cell", self.cell, CELLS)
+        check_ranges(self)
         if self.residual and self.num_layers == 1:
             raise ConfigError("residual acts from the second layer on: it needs num_layers of 2 or more")
 
@@ -324,9 +182,9 @@ class TrainingConfig:
     deterministic: bool = option(False, "Make CUDA repeat bit for bit; slower. A CPU always does.")
 
     def __post_init__(self) -> None:
-        _check_choice("device", self.device, DEVICES)
-        _check_choice("precision", self.precision, PRECISIONS)
-        _check_ranges(self)
+        check_choice("device", self.device, DEVICES)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_ranges(self)
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(self, name) is not None]
         if len(budgets) != 1 and budgets != ["minutes", "epochs"]:
             raise ConfigError(
@@ -349,120 +207,6 @@ class RunConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What the user said to `train`, on the command line or in a settings file; None means: nothing.
-
-    Every name is one of DataConfig, ModelConfig and TrainingConfig, which document it and hold its default,
-    but for the last three. What stays None is chosen once, when the run begins.
-    """
-
-    corpus: tuple[str, ...] | None = None
-    documents: str | None = None
-    field: str | None = None
-    encoding: str | None = None
-    val_fraction: float | None = None
-    val: str | None = None
-    test: str | None = None
-    tokenizer: str | None = None
-    vocab_size: int | None = None
-    min_frequency: int | None = None
-    end_of_text: str | None = None
-    cell: str | None = None
-    embedding_dim: int | None = None
-    hidden_size: int | None = None
-    num_layers: int | None = None
-    dropout: float | None = None
-    input_dropout: float | None = None
-    embedding_dropout: float | None = None
-    weight_drop: float | None = None
-    residual: bool | None = None
-    layer_norm: bool | None = None
-    tie_weights: bool | None = None
-    batch_size: int | None = None
-    seq_len: int | None = None
-    vary_seq_len: bool | None = None
-    learning_rate: float | None = None
-    warmup_fraction: float | None = None
-    final_lr_fraction: float | None = None
-    weight_decay: float | None = None
-    clip_norm: float | None = None
-    ema_decay: float | None = None
-    activation_penalty: float | None = None
-    temporal_activation_penalty: float | None = None
-    minutes: float | None = None
-    epochs: int | None = None
-    steps: int | None = None
-    evaluations: int | None = None
-    eval_tokens: int | None = None
-    early_stopping: bool | None = None
-    patience: int | None = None
-    seed: int | None = None
-    device: str | None = None
-    precision: str | None = None
-    threads: int | None = None
-    deterministic: bool | None = None
-    from_run: str | None = option(None, "Start from another run's weights and tokenizer.")
-    run: str | None = option(None, "The run's directory, new.")
-    cache_dir: str | None = option(None, "Where encoded text is kept.")
-
-    def __post_init__(self) -> None:
-        _check_choice("cell", self.cell, CELLS)
-        _check_choice("documents", self.documents, DOCUMENT_KINDS)
-        _check_choice("device", self.device, DEVICES)
-        _check_choice("precision", self.precision, PRECISIONS)
-        _check_ranges(self)
-        if self.val is not None and self.val_fraction is not None:
-            raise ConfigError("val and val_fraction do not go together: leave one out")
-        if self.early_stopping is False and self.patience is not None:
-            raise ConfigError("patience does nothing without early stopping: leave it out")
-
-    def said(self, config_class: type) -> dict[str, Any]:
-        """What the user said of the options that a config class holds."""
-        names = {entry.name for entry in dataclasses.fields(config_class)}
-        return {name: value for name, value in vars(self).items() if name in names and value is not None}
-
-
-def options_from_run_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a run's config.json as the options that would repeat it."""
-    sections = [config.get(name, {}) for name in ("data", "model", "training")]
-    options = {name: value for section in sections[::2] for name, value in section.items()}
-    options |= {
-        name: value for name, value in sections[1].items() if name != "vocab_size"
-    }  # the number of rows
-    options["from_run"] = config.get("from_run")
-    # What another option makes void was never used, and saying both would be refused.
-    if options.get("val") is not None:
-        del options["val_fraction"]
-    if not options.get("early_stopping", True):
-        del options["patience"]
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def read_options(path: Path) -> dict[str, Any]:
-    """Options from a TOML file, or from a run's config.json; names and types are checked.
-
-    Raises ConfigError, with the nearest known name for an unknown one.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ConfigError(
-            f"{path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'} ({error})"
-        ) from error
-    if path.suffix == ".json":
-        if not isinstance(content, dict) or not {"data", "model", "training"} <= content.keys():
-            raise ConfigError(f"{path}: not the config.json of a run; settings files are TOML")
-        content = options_from_run_config(content)
-    elif "from" in content:
-        content["from_run"] = content.pop("from")  # as on the command line; `from` cannot be a field's name
-    options = vars(from_mapping(TrainOptions, content, str(path)))
-    return {name: value for name, value in options.items() if value is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
 class SampleConfig:
     """How the next token is drawn from the logits. None turns a filter off."""
 
@@ -476,7 +220,7 @@ class SampleConfig:
     repetition_penalty: float = option(1.0, "Above 1 makes tokens that already occurred less likely.")
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -508,8 +252,8 @@ class DynamicConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_choice("method", self.method, DYNAMIC_METHODS)
-        _check_ranges(self)
+        check_choice("method", self.method, DYNAMIC_METHODS)
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -530,4 +274,4 @@ class NoveltyConfig:
     seed: int = option(1, "Their seed; the same one gives the same figures.")
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
+        check_ranges(self)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from textgen.atomic import write_file
-from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, from_mapping
+from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.errors import ConfigError, RunError
+from textgen.fields import from_mapping
 from textgen.text.corpus import Corpus
 from textgen.text.rows import Rows
 from textgen.text.store import TokenStore
@@ -224,6 +225,19 @@ class Run:
             "seconds": metrics[-1]["seconds"] if metrics else 0.0,
             "best": best[-1] if best else None,
         }
+
+
+def standing(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The measurements of the steps that led to where a run is now, oldest first: steps and epochs only rise.
+
+    Those of steps that failed and were taken back are left out; the lines that tell of going back stay.
+    """
+    kept = list[dict[str, Any]]()
+    for record in records:
+        if record["kind"] == "rollback":
+            kept = [earlier for earlier in kept if earlier["step"] <= record["back_to"]]
+        kept.append(record)
+    return kept
 
 
 def describe(config: RunConfig) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import Comparison, Goal, alternate
-from textgen.config import ModelConfig, TrainOptions
+from textgen.config import ModelConfig
 from textgen.device import (
     available_processors,
     cpu_multiplies_bfloat16,
@@ -30,6 +30,7 @@ from textgen.device import (
 )
 from textgen.models.language_model import LanguageModel
 from textgen.models.recurrent import Recurrent
+from textgen.train_options import TrainOptions
 from textgen.training.creation import new_training
 from textgen.training.probe import fastest_threads
 from textgen.training.progress import Reporter
@@ -90,7 +91,7 @@ def _trainer(folder: str, **settings: object) -> Trainer:
     }
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         trainer = new_training(TrainOptions(**options | settings), Reporter(nowhere)).trainer  # type: ignore[arg-type]
-    trainer.metrics.start()
+    trainer.state.metrics.start()
     trainer.model.train()
     return trainer
 

@@ -18,9 +18,9 @@ from textgen.analysis.gradient_report import (
     report_lines,
 )
 from textgen.atomic import write_file
-from textgen.config import TrainOptions
-from textgen.plots import draw_gradients
+from textgen.plots.curves import draw_gradients
 from textgen.run import WEIGHTS, Run, save_weights
+from textgen.train_options import TrainOptions
 from textgen.training.creation import new_training
 from textgen.training.interrupt import StopRequest
 from textgen.training.progress import Reporter

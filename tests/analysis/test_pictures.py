@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from textgen.analysis.inspection import Inspection
 from textgen.analysis.pictures import GATES, SATURATION, SURPRISE, draw_pictures
-from textgen.plots import HeatMap, draw_gates, draw_surprise
+from textgen.plots.text_maps import HeatMap, draw_gates, draw_surprise
 
 Inspect = Callable[..., Inspection]
 

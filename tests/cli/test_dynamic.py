@@ -92,18 +92,29 @@ def test_its_own_validation_text_can_be_followed_too() -> None:
     [
         (evaluation, ["--dynamic-rate", "1"], "--dynamic-rate does nothing without --dynamic"),
         (evaluation, ["--dynamic", "--window", "8"], "--window does not go with --dynamic"),
-        (evaluation, ["--dynamic", "--dynamic-rate", "-1"], "rate=-1.0"),
-        (evaluation, ["--dynamic", "--dynamic-decay", "2"], "decay=2.0"),
         (sampling, ["--adapt-clip-norm", "1"], "--adapt-clip-norm does nothing without --adapt"),
         (sampling, ["--cache-dir", "x"], "--cache-dir does nothing without --adapt"),
         (sampling, ["--adapt", "-", "--prompt-file", "-"], "--adapt - does not go with --prompt-file -"),
         (sampling, ["--adapt", "-", "--interactive"], "--adapt - does not go with --interactive"),
-        (sampling, ["--adapt", "x", "--adapt-window", "0"], "window=0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(command: Any, arguments: list[str], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         invoke(command.command, "no-run", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        (evaluation, "--dynamic-rate", "-1"),
+        (evaluation, "--dynamic-decay", "2"),
+        (sampling, "--adapt-window", "0"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(command: Any, option: str, value: str) -> None:
+    with pytest.raises(click.BadParameter) as refused:
+        invoke(command.command, "no-run", option, value)
+    assert f"'{option}': {value}" in refused.value.format_message()
 
 
 def test_rms_without_the_training_text_says_what_does_without_it(run: Path) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from textgen import plots
 from textgen.cli import main
+from textgen.plots import style
 from textgen.run import Run
 from textgen.training.trainer import Trainer
 
@@ -151,7 +151,7 @@ def test_a_run_whose_text_is_gone_says_so(cli: Cli, run: Path) -> None:
 def test_without_matplotlib_the_figures_come_and_one_line_names_the_extra(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plots, "can_draw", lambda: False)
+    monkeypatch.setattr(style, "can_draw", lambda: False)
     out, err = cli("gradients", "run", *SMALL)
     assert "GRU" in out
     assert [line for line in err.splitlines() if "textgen[plot]" in line]

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from textgen import plots
 from textgen.cli import eval as evaluation
 from textgen.cli import inspect as inspection
 from textgen.cli import train as training
 from textgen.errors import ConfigError, CorpusError, RunError, TextgenError
+from textgen.plots import style
 
 TINY = "--steps 5 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
 LINE = 'Here is "a line" of text, and (perhaps) another one.\n'
@@ -160,7 +160,7 @@ def test_a_text_that_is_empty_or_missing_is_refused() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_pictures_without_matplotlib_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plots, "can_draw", lambda: False)
+    monkeypatch.setattr(style, "can_draw", lambda: False)
     with pytest.raises(ConfigError, match=r"textgen\[plot\]"):
         inspect("other.txt", "--png", "pictures")
     inspect("other.txt")

@@ -176,16 +176,22 @@ def test_every_setting_of_eval_changes_the_figures(option: str) -> None:
         (sampling.command, ["--novelty-length", "3"], "--novelty-length does nothing without --novelty"),
         (evaluation.command, ["--novelty-samples", "3"], "--novelty-samples does nothing without --novelty"),
         (sampling.command, ["--cache-dir", "x"], "--cache-dir does nothing without --adapt, --avoid-copy or"),
-        (sampling.command, ["--novelty", "--novelty-length", "0"], "length=0: must be at least 1"),
-        (evaluation.command, ["--novelty", "--novelty-temperature", "-1"], "temperature=-1.0"),
+        (
+            sampling.command,
+            ["--novelty", "--novelty-length", "0"],
+            "'--novelty-length': 0 must be",
+        ),
+        (evaluation.command, ["--novelty", "--novelty-temperature", "-1"], "'--novelty-temperature': -1.0"),
     ],
 )
 @pytest.mark.usefixtures("text")
 def test_what_does_nothing_or_is_out_of_range_is_refused(
     command: click.Command, arguments: list[str], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, click.ClickException)) as refused:
         invoke(command, "run", *arguments)
+    error = refused.value
+    assert message in (error.format_message() if isinstance(error, click.ClickException) else str(error))
 
 
 @pytest.mark.parametrize(

@@ -333,10 +333,10 @@ def test_each_answer_is_there_before_the_next_prompt_is_read(run):
         (["--interactive", "--json"], "--interactive does not go with --json"),
         (["--interactive", "--output", "a"], "--interactive does not go with --output"),
         (["--json", "--no-prompt"], "--json does not go with --no-prompt"),
-        (["--temperature", "-1"], "temperature"),
-        (["--temperature", "nan"], "temperature"),
-        (["--top-k", "0"], "top_k"),
-        (["--top-p", "1.5"], "top_p"),
+        (["--temperature", "-1"], "'--temperature': -1.0 must be 0 or more"),
+        (["--temperature", "nan"], "--temperature"),
+        (["--top-k", "0"], "--top-k"),
+        (["--top-p", "1.5"], "--top-p"),
         (["--num-samples", "0"], "num-samples"),
         (["--seed", "-1"], "seed"),
         (["--stop", ""], "stop"),
@@ -371,7 +371,7 @@ def test_a_refusal_is_one_line_and_no_traceback(run):
     process = textgen(run.path, "--temperature", "-1")
     assert process.returncode == 2
     assert process.stdout == b""
-    assert process.stderr.startswith(b"textgen: temperature")
+    assert process.stderr.startswith(b"textgen: Invalid value for '--temperature'")
     assert process.stderr.count(b"\n") == 1
 
 

@@ -20,7 +20,7 @@ from textgen.atomic import only_one
 from textgen.cli import main
 from textgen.cli.train import CHOSEN
 from textgen.config import DataConfig, ModelConfig, TrainingConfig
-from textgen.run import Run, rows_of
+from textgen.run import Run, rows_of, standing
 from textgen.text.batches import Batch, StreamBatches
 from textgen.training.optimizer import AdamW
 
@@ -520,6 +520,8 @@ def test_a_gradient_that_is_no_number_goes_back_to_the_last_good_evaluation(
     assert rates[65] == pytest.approx(before[0]["learning_rate"] / 2)
     assert metrics[-1]["kind"] == "final"
     assert metrics[-1]["step"] == 100
+    steps = [record["step"] for record in standing(metrics) if record["kind"] == "train"]
+    assert steps == sorted(set(steps)) == list(range(1, 101))
 
 
 def test_an_evaluation_whose_next_step_fails_is_not_gone_back_to(
@@ -589,6 +591,16 @@ def test_one_damaged_run_does_not_hide_the_others(cli: Cli, tmp_path: Path) -> N
     listed = cli("info").out.splitlines()
     assert any(line.startswith("runs/bad: not readable") for line in listed)
     assert any(line.startswith("runs/corpus: 1 x 8 lstm") for line in listed)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--dropout", 1), ("--hidden-size", 0), ("--learning-rate", "nan")]
+)
+def test_an_option_out_of_range_is_refused_by_the_name_that_was_typed(
+    cli: Cli, tmp_path: Path, flag: str, value: object
+) -> None:
+    assert f"'{flag}': " in cli("train", "corpus.txt", flag, value).only_error
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_would_do_nothing_is_refused(cli: Cli, tmp_path: Path) -> None:

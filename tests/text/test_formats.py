@@ -44,6 +44,26 @@ def test_an_invalid_byte_is_named_with_its_offset(tmp_path, data, offset):
 
 
 @pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    ("data", "encoding", "good"),
+    [
+        (b"abcdefghij\xffk", "utf-8", "abcdefghij"),
+        (b"abcdefghi\xe4\xb8(", "utf-8", "abcdefghi"),
+        ("\ufeffabc".encode() + b"\xff", "utf-8", "abc"),
+        ("日本語".encode("utf-16") + b"\x00\xdca\x00", "utf-16", "日本語"),
+        ("日本語".encode("shift_jis") + b"\x81", "shift_jis", "日本語"),
+    ],
+)
+def test_all_text_before_an_invalid_byte_is_read(tmp_path, data, encoding, good):
+    path = written(tmp_path, data)
+    blocks = text_blocks(TextFile(path, path.name), encoding)
+    found = []
+    with pytest.raises(CorpusError, match="invalid"):
+        found.extend(blocks)
+    assert "".join(found) == good
+
+
+@pytest.mark.usefixtures("small_blocks")
 def test_a_character_cut_off_by_the_end_of_the_file_is_an_error(tmp_path):
     with pytest.raises(CorpusError, match="at byte 7"):
         read(written(tmp_path, b"abcdefg\xe4\xb8"))

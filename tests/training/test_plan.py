@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from textgen.config import ModelConfig, TrainOptions
+from textgen.config import ModelConfig
 from textgen.errors import ConfigError
+from textgen.train_options import TrainOptions
 from textgen.training.plan import (
     DEFAULT_MINUTES,
     EVAL_SHARE,

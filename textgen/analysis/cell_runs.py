@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textgen.config import ModelConfig, TrainingConfig, TrainOptions
+from textgen.config import ModelConfig, TrainingConfig
 from textgen.errors import RunError, TrainingError
 from textgen.run import Run
 from textgen.text.corpus import Corpus
+from textgen.train_options import TrainOptions
 from textgen.training.creation import new_training
 from textgen.training.interrupt import StopRequest
 from textgen.training.plan import plan_data

@@ -20,16 +20,10 @@ from typing import Any, NamedTuple
 
 from textgen.analysis.cost import matched_hidden_size
 from textgen.atomic import only_one, write_file
-from textgen.config import (
-    CELLS,
-    DataConfig,
-    RunConfig,
-    TrainOptions,
-    from_mapping,
-    option,
-    unknown_name,
-)
+from textgen.config import CELLS, DataConfig, RunConfig
 from textgen.errors import ConfigError, RunError
+from textgen.fields import from_mapping, option, unknown_name
+from textgen.train_options import TrainOptions
 
 MATCHES = ("parameters", "size", "minutes")
 PLAN, FORMAT = "plan.json", 1
@@ -93,7 +87,7 @@ class ComparisonPlan:
         if self.seeds < 1:
             raise ConfigError(f"seeds={self.seeds}: must be at least 1")
         # The rest is checked as `train` will check it, before any run has begun.
-        from_mapping(TrainOptions, self.settings | {"minutes": self.minutes}, "options")
+        from_mapping(TrainOptions, self.settings | {"minutes": self.minutes})
 
     @property
     def data_options(self) -> dict[str, Any]:
@@ -147,7 +141,7 @@ def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) 
             "-: every run reads the text, and standard input can be read once: save it to a file"
         )
     plan = ComparisonPlan(corpus=corpus, fingerprint="", settings=settings, **choices)
-    text = Corpus(from_mapping(DataConfig, plan.data_options, "options"))
+    text = Corpus(from_mapping(DataConfig, plan.data_options))
     text.size("val")  # reads and divides it: what cannot be trained on is refused before any run
     paths = tuple(str(Path(name).absolute()) for name in corpus)
     return dataclasses.replace(plan, corpus=paths, fingerprint=text.fingerprint)

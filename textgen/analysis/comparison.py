@@ -17,7 +17,7 @@ from textgen.analysis.interval import Interval, mean_interval
 from textgen.analysis.race import Passes
 from textgen.config import ModelConfig
 from textgen.errors import RunError
-from textgen.run import Run
+from textgen.run import Run, standing
 
 # A cell whose fastest seed is so much faster than its slowest ran beside other work.
 BUSY = 1.2
@@ -143,7 +143,7 @@ def compare(
 
 def run_figures(planned: PlannedRun, run: Run, peak_memory: int | None) -> RunFigures:
     """The figures of one complete run. Raises RunError."""
-    config, metrics = run.config, run.metrics()
+    config, metrics = run.config, standing(run.metrics())
     measured = [line for line in metrics if line["kind"] == "val"]
     (final,) = [line for line in metrics if line["kind"] == "final"]
     # The median: a line that an evaluation falls into shows fewer.

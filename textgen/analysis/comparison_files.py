@@ -21,7 +21,8 @@ from textgen.analysis.race import Passes, passes, writing_speeds
 from textgen.analysis.training_runs import ComparedRuns
 from textgen.atomic import write_file
 from textgen.errors import RunError
-from textgen.plots import LossCurve, can_draw, draw_comparison
+from textgen.plots.curves import LossCurve, draw_comparison
+from textgen.plots.style import can_draw
 from textgen.text.sources import corpus_name
 from textgen.training.progress import Reporter
 

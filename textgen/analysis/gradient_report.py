@@ -22,7 +22,7 @@ from textgen.analysis.gradients import (
 from textgen.analysis.horizon import NEAR, Horizon, measure_horizon
 from textgen.evaluation.evaluate import named
 from textgen.models.language_model import LanguageModel
-from textgen.plots import GradientCurves
+from textgen.plots.curves import GradientCurves
 from textgen.run import Run, rows_of
 from textgen.text.beginning import start_row
 from textgen.text.store import Progress

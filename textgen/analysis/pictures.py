@@ -9,7 +9,7 @@ import numpy as np
 
 from textgen.analysis.gates import SIGMOID_GATES, STATES
 from textgen.analysis.inspection import Inspection, Unit
-from textgen.plots import HeatMap, draw_gates, draw_saturation, draw_surprise
+from textgen.plots.text_maps import HeatMap, draw_gates, draw_saturation, draw_surprise
 
 SURPRISE, GATES, SATURATION = "surprise.png", "gates.png", "saturation.png"
 UNITS, TOKENS = 12, 80  # as many as can be told apart with their names

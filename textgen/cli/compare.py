@@ -13,15 +13,8 @@ import click
 
 from textgen.analysis.compare import MATCHES, ComparisonPlan
 from textgen.cli.options import cache_dir_option, config_option, default_of, json_option
-from textgen.config import (
-    DEVICES,
-    DOCUMENT_KINDS,
-    PRECISIONS,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-    option_help,
-)
+from textgen.config import DEVICES, DOCUMENT_KINDS, PRECISIONS, DataConfig, ModelConfig, TrainingConfig
+from textgen.fields import option_help
 
 if TYPE_CHECKING:
     from textgen.analysis.training_runs import ComparedRuns
@@ -110,7 +103,7 @@ def _show(runs: ComparedRuns, progress: Reporter, *, as_json: bool) -> None:
     """The figures on standard output, and in files."""
     from textgen.analysis.comparison_files import comparison_json, finished_comparison, write_files
     from textgen.analysis.comparison_table import terminal_lines
-    from textgen.plots import can_draw
+    from textgen.plots.style import can_draw
     from textgen.training.progress import Reporter
 
     comparison = finished_comparison(runs, progress)

@@ -11,8 +11,10 @@ import click
 
 from textgen.cli.options import cache_dir_option, json_option
 from textgen.cli.output import writable
-from textgen.config import CELLS, DEVICES, TrainingConfig, TrainOptions, unknown_name
+from textgen.config import CELLS, DEVICES, TrainingConfig
 from textgen.errors import ConfigError, Interrupted, TextgenError
+from textgen.fields import unknown_name
+from textgen.train_options import TrainOptions
 
 if TYPE_CHECKING:
     from textgen.run import Run
@@ -96,7 +98,7 @@ def command(
     picture = _picture(output)
     from textgen.analysis.gradient_report import measure_gradients, report_lines
     from textgen.device import memory_errors, resolve_device
-    from textgen.plots import draw_gradients
+    from textgen.plots.curves import draw_gradients
     from textgen.run import Run
     from textgen.text.store import default_cache_dir
     from textgen.training.progress import Reporter
@@ -166,7 +168,7 @@ def _check(sources: tuple[str, ...], said: dict[str, Any], *, is_run: bool) -> t
 
 def _picture(output: str | None) -> Path | None:
     """Where to draw, checked before any work; None without matplotlib. Raises ConfigError."""
-    from textgen.plots import can_draw
+    from textgen.plots.style import can_draw
 
     if not can_draw():
         missing = "pictures need matplotlib: pip install 'textgen[plot]'"

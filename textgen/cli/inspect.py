@@ -116,7 +116,7 @@ def _places(run: Run, output: str | None, png: str | None, npz: str | None) -> d
     if output is None and png is None and npz is None:
         output = f"inspect-{run.path.resolve().name}.html"
     if png is not None:
-        from textgen.plots import can_draw
+        from textgen.plots.style import can_draw
 
         if not can_draw():
             raise ConfigError("--png: pictures need matplotlib: pip install 'textgen[plot]'")

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
-from textgen.config import option_help
 from textgen.errors import ConfigError
+from textgen.fields import option_help, range_broken
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,6 +46,22 @@ def default_of(config_class: type, name: str) -> Any:
     return next(entry.default for entry in dataclasses.fields(config_class) if entry.name == name)
 
 
+class _Number(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click alone
+    """A whole number or any, in an option's own range."""
+
+    def __init__(self, kind: type, option: str) -> None:
+        self._number = click.types.convert_type(kind)
+        self.name = self._number.name
+        self._option = option
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; click tells of another as of any wrong value, with the option as it was typed."""
+        number = self._number.convert(value, param, ctx)
+        if broken := range_broken(self._option, number):
+            self.fail(f"{number!r} {broken}", param, ctx)
+        return number
+
+
 def config_option(
     config_class: type,
     name: str,
@@ -69,10 +85,11 @@ def config_option(
         shown = shown_default or (flag[2:] if default else f"no-{flag[2:]}")
         flag = f"{flag}/--no-{flag[2:]}"
     help = option_help(config_class, name)
+    type_ = click.Choice(choices) if choices else _Number(kind, name) if kind in (int, float) else kind
     return click.option(
         flag,
         prefix + name,
-        type=click.Choice(choices) if choices else None if kind is bool else kind,
+        type=None if kind is bool else type_,
         default=None if unset else default,
         help=help if shown is None else f"{help}  [default: {shown}]",
         metavar=None if choices or kind is bool else {int: "N", float: "X"}.get(kind, "TEXT"),

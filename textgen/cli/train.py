@@ -12,19 +12,10 @@ from typing import Any
 import click
 
 from textgen.cli.options import cache_dir_option, config_option, json_option
-from textgen.config import (
-    CELLS,
-    DEVICES,
-    DOCUMENT_KINDS,
-    PRECISIONS,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-    TrainOptions,
-    from_mapping,
-    read_options,
-)
+from textgen.config import CELLS, DEVICES, DOCUMENT_KINDS, PRECISIONS, DataConfig, ModelConfig, TrainingConfig
 from textgen.errors import ConfigError
+from textgen.fields import from_mapping
+from textgen.train_options import TrainOptions, read_options
 
 CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "precision": PRECISIONS}
 # What is chosen from corpus, budget and device when the user says nothing.
@@ -124,7 +115,7 @@ def merge(settings: dict[str, Any], given: dict[str, Any]) -> TrainOptions:
     for group, replacing in zip(together, (together[0], {"tokenizer"}), strict=True):
         if given.keys() & replacing:
             settings = {name: value for name, value in settings.items() if name not in group}
-    return from_mapping(TrainOptions, settings | given, "options")
+    return from_mapping(TrainOptions, settings | given)
 
 
 def _refuse_beside_resume(given: dict[str, Any], settings: str | None) -> None:

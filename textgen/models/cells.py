@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from textgen.config import LAYER_NORM_EPSILON, unknown_name
+from textgen.config import LAYER_NORM_EPSILON
 from textgen.errors import ConfigError
+from textgen.fields import unknown_name
 
 State = tuple[Tensor, ...]
 """What a network remembers between steps: LSTM (h, c), GRU (h,), RNN (h,).

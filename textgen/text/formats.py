@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import itertools
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -118,11 +119,11 @@ def _decoded(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     num_read = 0
     first = True
-    for block in blocks:
+    for block in itertools.chain(blocks, [b""]):
         if num_read == 0:
             _refuse_magic(block, name, encoding)
         num_read += len(block)
-        text = _decode(decoder, block, num_read, name, encoding)
+        text, error = _decode(decoder, block, num_read, name, encoding)
         if first and text:
             if _looks_binary(text, share=0.2):
                 raise CorpusError(f"{name}: {_NOT_TEXT.format(encoding=encoding)}")
@@ -130,23 +131,32 @@ def _decoded(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]
             first = False
         if text:
             yield text
-    if text := _decode(decoder, b"", num_read, name, encoding):
-        yield text
+        if error is not None:
+            raise error
 
 
-def _decode(decoder: codecs.IncrementalDecoder, block: bytes, num_read: int, name: str, encoding: str) -> str:
-    """Decode the next block; an empty one is the end, where a character must not be left half."""
+def _decode(
+    decoder: codecs.IncrementalDecoder, block: bytes, num_read: int, name: str, encoding: str
+) -> tuple[str, CorpusError | None]:
+    """Decode the next block, as far as it can be, and say what is wrong after that.
+
+    An empty block is the end, where a character must not be left half.
+    """
+    before = decoder.getstate()
     try:
-        return decoder.decode(block, final=not block)
+        return decoder.decode(block, final=not block), None
     except UnicodeDecodeError as error:
         held = bytes(error.object)  # what the decoder kept from earlier blocks, and this one
         if num_read <= _BLOCK_BYTES and _looks_binary(held.decode("latin-1"), share=0.05):
-            raise CorpusError(f"{name}: {_NOT_TEXT.format(encoding=encoding)}") from None
+            return "", CorpusError(f"{name}: {_NOT_TEXT.format(encoding=encoding)}")
         offset = num_read - len(held) + error.start
-        raise CorpusError(
+        reason = CorpusError(
             f"{name}: invalid {encoding} at byte {offset} (0x{held[error.start]:02x}); "
             "if the file has another encoding, name it with --encoding"
-        ) from None
+        )
+        decoder.setstate(before)
+        good = block[: max(len(block) - (len(held) - error.start), 0)]
+        return decoder.decode(good), reason
 
 
 def _refuse_magic(block: bytes, name: str, encoding: str) -> None:

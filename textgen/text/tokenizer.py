@@ -18,8 +18,9 @@ import numpy as np
 import tokenizers
 
 from textgen.atomic import write_file
-from textgen.config import TOKENIZER_KINDS, unknown_name
+from textgen.config import TOKENIZER_KINDS
 from textgen.errors import TokenizerError
+from textgen.fields import unknown_name
 from textgen.text.chunks import Batch, Cut, batches, chunks, cut_anywhere, cut_by_split
 from textgen.text.decoder import ByteDecoder, Decoder, WindowDecoder
 from textgen.text.documents import Separator

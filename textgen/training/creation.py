@@ -17,16 +17,10 @@ from typing import Any
 import numpy as np
 
 from textgen.atomic import new_directory
-from textgen.config import (
-    TOKENIZER_KINDS,
-    DataConfig,
-    RunConfig,
-    TrainingConfig,
-    TrainOptions,
-    unknown_name,
-)
+from textgen.config import TOKENIZER_KINDS, DataConfig, RunConfig, TrainingConfig
 from textgen.device import memory_errors
 from textgen.errors import ConfigError, RunError
+from textgen.fields import unknown_name
 from textgen.run import (
     CONFIG,
     STDIN,
@@ -43,6 +37,7 @@ from textgen.text.round_trip import measure_round_trip
 from textgen.text.sources import corpus_name, standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
+from textgen.train_options import TrainOptions
 from textgen.training.plan import (
     plan_data,
     same_network,

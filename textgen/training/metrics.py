@@ -1,15 +1,12 @@
 """metrics.jsonl: one line a measurement, appended, and cut back to a checkpoint's length when a run is
 resumed.
 
-    {"kind": "train", "step": ..., "epoch": ..., "nats_per_token": ..., "gradient_norm": ..., "learning_rate":
-    ...,
-     "tokens_per_second": ..., "seconds": ...}         mean loss since the line before
-    {"kind": "val",   "step": ..., "epoch": ..., "nats_per_token": ..., "tokens": ..., "best": ..., "seconds":
-    ...} {"kind": "rollback", "step": ..., "epoch": ..., "back_to": ..., "reason": ..., "nats_per_token": ...,
-     "lowest": ..., "halvings": ..., "seconds": ...}   training failed at `step`; the lines after it are of
-     steps from `back_to` on, at the peak rate halved so often (`nats_per_token` null: no number)
-    {"kind": "final", "step": ..., ...}                the best weights on all validation text, once, at the
-    end
+    kind      beside step, epoch and seconds
+    train     nats_per_token, gradient_norm, learning_rate, tokens_per_second: means since the line before
+    val       nats_per_token, tokens, best
+    rollback  back_to, reason, nats_per_token (null: no number), lowest, halvings: training failed at `step`;
+              the lines after it are of steps from `back_to` on, at the peak rate halved so often
+    final     the best weights on all validation text, once, at the end
 
 tokens_per_second and seconds are times; everything else repeats exactly with the same seed.
 """

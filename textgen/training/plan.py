@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from textgen.config import DataConfig, ModelConfig, TrainingConfig, TrainOptions, from_mapping
+from textgen.config import DataConfig, ModelConfig, TrainingConfig
 from textgen.device import resolve_device, resolve_precision, resolve_threads
 from textgen.errors import ConfigError
+from textgen.fields import from_mapping
 from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE, bpe_vocab_size
+from textgen.train_options import TrainOptions
 from textgen.training.recipe import Recipe
 
 DEFAULT_MINUTES = 2.0
@@ -42,7 +44,7 @@ def plan_model(options: TrainOptions, recipe: Recipe, *, vocab_size: int) -> Mod
     tied = chosen.get("tie_weights", False)
     width = chosen["hidden_size"]
     chosen.setdefault("embedding_dim", width if tied else embedding_dim(vocab_size, width))
-    return from_mapping(ModelConfig, chosen | {"vocab_size": vocab_size}, "options")
+    return from_mapping(ModelConfig, chosen | {"vocab_size": vocab_size})
 
 
 def plan_training(
@@ -81,7 +83,7 @@ def plan_training(
         "batch_size": batch_size,
         "seq_len": seq_len,
     }
-    return from_mapping(TrainingConfig, resolved, "options")
+    return from_mapping(TrainingConfig, resolved)
 
 
 def eval_tokens(trained_tokens: float, forward_share: float, evaluations: int, val_tokens: int) -> int:
@@ -105,7 +107,7 @@ def plan_data(options: TrainOptions) -> DataConfig:
         said = {"min_frequency": DEFAULT_MIN_FREQUENCY[kind]} | said
         if kind != "bpe":  # depends on the text: with_vocab_size
             said = {"vocab_size": DEFAULT_VOCAB_SIZE[kind]} | said
-    return from_mapping(DataConfig, said, "options")
+    return from_mapping(DataConfig, said)
 
 
 def with_vocab_size(data: DataConfig, corpus: Corpus) -> DataConfig:

@@ -14,13 +14,15 @@ from typing import Any
 
 import torch
 
-from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig, TrainOptions, from_mapping
+from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.device import resolve_device, resolve_precision, resolve_threads, set_up
+from textgen.fields import from_mapping
 from textgen.models.language_model import LanguageModel
 from textgen.run import FORMAT, Run, rows_of
 from textgen.text.corpus import Corpus
 from textgen.text.rows import Rows
 from textgen.text.store import TokenStore
+from textgen.train_options import TrainOptions
 from textgen.training.plan import (
     DEFAULT_MINUTES,
     FORWARD_SHARE,
@@ -134,7 +136,7 @@ def _work(
         return options.epochs * train_tokens
     device = resolve_device(options.device or TrainingConfig.device)
     cell = options.cell or ModelConfig.cell
-    config = from_mapping(ModelConfig, REFERENCE | {"vocab_size": vocab_size, "cell": cell}, "reference")
+    config = from_mapping(ModelConfig, REFERENCE | {"vocab_size": vocab_size, "cell": cell})
     precision = resolve_precision(
         options.precision or TrainingConfig.precision,
         device,

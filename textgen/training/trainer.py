@@ -2,7 +2,7 @@
 
     batch  ->  Learner: a step  ->  figures, evaluations, checkpoints, all at their time
        ^                                 |
-       '---- last good checkpoint <------'   when training failed (safety.py)
+       '---- last good checkpoint <------'   when training failed (recovery.py)
 
 All that happens at a certain time (the learning rate, figures, evaluations) is a function of the progress
 through the budget, so a run with a budget in steps repeats exactly, also when it was killed and resumed
@@ -11,37 +11,27 @@ between.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from typing import Any, NoReturn
 
 import numpy as np
 from torch import Tensor
 
 from textgen.config import TrainingConfig
 from textgen.device import torch_dtype
-from textgen.errors import Interrupted, TrainingError
+from textgen.errors import Interrupted
 from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
-from textgen.run import WEIGHTS, Run, save_weights
+from textgen.run import Run
 from textgen.text.batches import Batch, StreamBatches
 from textgen.text.tokenizer import Tokenizer
-from textgen.training.checkpoint import (
-    Checkpoint,
-    checkpoint_path,
-    load_checkpoint,
-    newest_checkpoint,
-    remove_others,
-    save_checkpoint,
-)
 from textgen.training.interrupt import StopRequest
 from textgen.training.learner import Learner
-from textgen.training.metrics import MetricsLog
 from textgen.training.position import Position
 from textgen.training.progress import Reporter, Speedometer, describe_loss
-from textgen.training.safety import MOST_ROLLBACKS, trouble
+from textgen.training.recovery import Recovery
 from textgen.training.schedule import Budget, learning_rate_factor
+from textgen.training.state import TrainingState
 from textgen.training.validation import Validation, spread
 
 RECORDS = 200  # lines of training loss in metrics.jsonl over the whole budget
@@ -71,9 +61,9 @@ class Trainer:
         self.config: TrainingConfig = run.config.training
         self.model = model
         self.batches = batches
-        self.budget = budget
         self.reporter = reporter
         self.learner = Learner(model, self.config)
+        self.state = TrainingState(run, self.learner, batches, budget)
         assert self.config.eval_tokens is not None  # resolved
         self.validation = Validation(
             model,
@@ -82,12 +72,19 @@ class Trainer:
             start_row=start_row,
             stretches=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
         )
-        self.position = Position()
-        self.best_weights: dict[str, np.ndarray] = {}
-        self.metrics = MetricsLog(run.metrics_path)
+        self.recovery = Recovery(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
         self._start_clocks()
-        # What to go back to before the first evaluation. It needs no disk: a resumed run draws it again.
-        self._first: Checkpoint | None = self._checkpoint().copied()
+
+    @property
+    def position(self) -> Position:
+        """How far training is."""
+        return self.state.position
+
+    def restore(self) -> bool:
+        """Go back to the newest checkpoint; False when there is none and training starts at the beginning."""
+        found = self.state.restore()
+        self.recovery.resume()
+        return found
 
     # -- the loop ------------------------------------------------------------
 
@@ -98,7 +95,7 @@ class Trainer:
         or memory runs out.
         """
         self._start_clocks()
-        self.metrics.start()
+        self.state.metrics.start()
         self.model.train()
         stop.deferred = True
         try:
@@ -107,7 +104,8 @@ class Trainer:
             self.reporter.close()
 
     def _start_clocks(self) -> None:
-        self._started = self._checkpointed = self._bar_time = time.monotonic()
+        self.state.start_clock()
+        self._bar_time = time.monotonic()
         self._speed, self._bar_speed = Speedometer(), Speedometer()
 
     def _loop(self, stop: StopRequest) -> None:
@@ -115,15 +113,15 @@ class Trainer:
             self._evaluate(0.0)  # the weights that it starts from may stay the best
         while not self.position.finished:
             self.advance()
-            progress = self.progress()
+            progress = self.state.progress()
             if self._passed("evaluations", self.config.evaluations, progress):
                 if self._evaluate(progress):
                     self.position.candidate_step = self.position.step
-                    self.save()
-            elif time.monotonic() - self._checkpointed > CHECKPOINT_SECONDS:
-                self.save()
+                    self.state.save()
+            elif time.monotonic() - self.state.saved_at > CHECKPOINT_SECONDS:
+                self.state.save()
             if stop.signal_number is not None and not self.position.finished:
-                self.save()
+                self.state.save()
                 raise Interrupted(
                     f"stopped at step {self.position.step:,} and saved. "
                     f"Go on with: textgen train --resume {self.run.path}",
@@ -143,7 +141,7 @@ class Trainer:
         self.position.tokens += batch.targets.size
         self._speed.count(batch.inputs.size)
         self._bar_speed.count(batch.inputs.size)
-        progress = self.progress()
+        progress = self.state.progress()
         if self._passed("records", RECORDS, progress):
             self._record_training(norm, self._speed.read())
         if self.reporter.shows_bars and time.monotonic() - self._bar_time > BAR_SECONDS:
@@ -152,18 +150,10 @@ class Trainer:
                 progress, f"loss {self._describe(loss.item())}, {self._bar_speed.read():,.0f} tokens/s"
             )
 
-    def progress(self) -> float:
-        """The share of the budget that is used."""
-        return self.budget.progress(self.position.step, self.position.tokens, self.seconds())
-
-    def seconds(self) -> float:
-        """Wall-clock seconds used by this run, those of earlier processes included."""
-        return self.position.seconds + time.monotonic() - self._started
-
     def _learning_rate(self, batch: Batch) -> float:
         """The rate of the step on this batch."""
         factor = learning_rate_factor(
-            self.progress(),
+            self.state.progress(),
             warmup_fraction=self.config.warmup_fraction,
             final_fraction=self.config.final_lr_fraction,
         )
@@ -184,10 +174,10 @@ class Trainer:
 
     def _record_training(self, norm: Tensor, tokens_per_second: float) -> None:
         """Tell of the loss since the line before, or go back when it shows that training failed."""
-        if self._rolled_back():
+        if self.recovery.rolled_back():
             return
         mean_loss = self.learner.nats_per_token
-        self.record(
+        self.state.record(
             "train",
             nats_per_token=mean_loss,
             gradient_norm=float(norm),
@@ -196,113 +186,8 @@ class Trainer:
         )
         lowest = self.position.lowest_loss
         self.position.lowest_loss = mean_loss if lowest is None else min(lowest, mean_loss)
-        self._trust_candidate()
+        self.recovery.trust_candidate()
         self.learner.forget_loss()
-
-    def _rolled_back(self) -> bool:
-        """Judge the steps since the last line of training loss, if any; go back when they failed.
-
-        Raises TrainingError when going back has not helped.
-        """
-        if self.learner.loss_count == 0:
-            return False
-        mean_loss = self.learner.nats_per_token
-        reason = trouble(
-            mean_loss,
-            tokens=self.learner.loss_count,
-            lowest=self.position.lowest_loss,
-            num_rows=self.model.config.vocab_size,
-            failed_steps=self.learner.failed_steps,
-        )
-        if reason is not None:
-            self._roll_back(reason, mean_loss)
-        return reason is not None
-
-    def _trust_candidate(self) -> None:
-        """Make the last evaluation's checkpoint what training goes back to, for the steps after it went well.
-
-        Not before: the loss of a step is that of the weights before it, so a last step that ruined them shows
-        in the next one only; a bad validation loss may as well be of text learnt by heart.
-        """
-        position = self.position
-        if position.candidate_step is None:
-            return
-        position.good_step, position.candidate_step = position.candidate_step, None
-        position.rollbacks_in_a_row = 0
-        self._first = None
-
-    def _roll_back(self, reason: str, mean_loss: float) -> None:
-        """Go on from the last evaluation, or the first weights, with a lower learning rate.
-
-        The same windows come again: if it was the text that was too steep for the rate, it must be met at a
-        lower one some time. Seconds stay spent; steps and tokens are taken back, at most MOST_ROLLBACKS times
-        between two evaluations. All of it follows from the steps alone, so a run that is killed on the way
-        fails and goes back at the same places.
-
-        Raises TrainingError after too many in a row.
-        """
-        failed = dataclasses.replace(self.position)
-        if failed.rollbacks_in_a_row == MOST_ROLLBACKS:
-            self._give_up(reason)
-        in_a_row = failed.rollbacks_in_a_row + 1
-        times = failed.halvings + in_a_row
-        target = failed.good_step or 0
-        self.record(
-            "rollback",
-            back_to=target,
-            reason=reason,
-            nats_per_token=mean_loss if math.isfinite(mean_loss) else None,
-            lowest=failed.lowest_loss,
-            halvings=times,
-        )
-        if failed.good_step is None:
-            assert self._first is not None  # kept until there is one on the disk
-            checkpoint = self._first
-        else:
-            checkpoint = load_checkpoint(checkpoint_path(self.run.training_directory, failed.good_step))
-        metrics_size = self.metrics.size
-        self._go_to(checkpoint)
-        self.metrics.size = metrics_size
-        self._keep_of(failed)
-        self.position.halvings, self.position.rollbacks_in_a_row = times, in_a_row
-        remove_others(self.run.training_directory, keep={failed.good_step})
-        self.reporter.line(
-            f"Step {failed.step:,}: {reason}. Going back to step {target:,}, the learning rate "
-            f"{2**in_a_row} times lower ({self.config.learning_rate * 0.5**times:.3g})."
-        )
-
-    def _keep_of(self, failed: Position) -> None:
-        """After going back, what stays of the position that failed."""
-        position = self.position
-        position.good_step, position.candidate_step = failed.good_step, None
-        position.seconds = failed.seconds
-        # What validated best stays so, whatever came after it; the lower rate gets a patience of its own.
-        position.best_loss, position.best_step = failed.best_loss, failed.best_step
-        position.stale_evaluations = 0
-        # For a budget in minutes the progress stays: one step alone is not the next line, nor evaluated, but
-        # for the last evaluation, which ends the run.
-        progress = min(self.progress(), 1)
-        position.records = max(position.records, int(progress * RECORDS))
-        marks = min(int(progress * self.config.evaluations), self.config.evaluations - 1)
-        position.evaluations = max(position.evaluations, marks)
-
-    def _give_up(self, reason: str) -> NoReturn:
-        step = self.position.step
-        kept = (
-            f" The best weights, of step {self.position.best_step:,}, are kept." if self.best_weights else ""
-        )
-        raise TrainingError(
-            f"{self.run.path}: at step {step:,} {reason}, and a lower learning rate, {MOST_ROLLBACKS} times, "
-            f"did not help.{kept} "
-            f"Start again with a lower --learning-rate than {self.config.learning_rate:g}."
-        )
-
-    def record(self, kind: str, **figures: Any) -> None:
-        """Append a line to metrics.jsonl: where training is, the figures, and the time."""
-        epoch = self.position.tokens / self.run.config.measured["train_tokens"]
-        self.metrics.append(
-            kind, step=self.position.step, epoch=epoch, **figures, seconds=round(self.seconds(), 3)
-        )
 
     def _describe(self, nats_per_token: float) -> str:
         return describe_loss(nats_per_token, self.run.config.measured["characters_per_token"])
@@ -317,12 +202,12 @@ class Trainer:
 
         False, and none of that, when training had failed and went back.
         """
-        if self._rolled_back():
+        if self.recovery.rolled_back():
             return False
         loss = self.validate()
         if not math.isfinite(loss.nats_per_token):
             # Judged for being a number only: text learnt by heart raises it without end.
-            self._roll_back("the validation loss was no longer a number", loss.nats_per_token)
+            self.recovery.roll_back("the validation loss was no longer a number", loss.nats_per_token)
             return False
         with self.learner.judged_weights():
             position = self.position
@@ -330,10 +215,10 @@ class Trainer:
             if improved:
                 position.best_loss, position.best_step = loss.nats_per_token, position.step
                 position.stale_evaluations = 0
-                self.best_weights = self.model.weights()
+                self.state.best_weights = self.model.weights()
             else:
                 position.stale_evaluations += 1
-            self.record("val", nats_per_token=loss.nats_per_token, tokens=loss.tokens, best=improved)
+            self.state.record("val", nats_per_token=loss.nats_per_token, tokens=loss.tokens, best=improved)
             stopping = self.config.early_stopping and position.stale_evaluations >= self.config.patience
             position.finished = progress >= 1 or stopping
             self._show_evaluation(loss.nats_per_token, improved)
@@ -345,78 +230,12 @@ class Trainer:
         return True
 
     def _show_evaluation(self, nats_per_token: float, improved: bool) -> None:
-        percent = min(100, round(100 * self.progress()))
+        percent = min(100, round(100 * self.state.progress()))
         self.reporter.line(
-            f"{percent:3d}%  step {self.position.step:,}  {self.seconds():.0f} s  "
+            f"{percent:3d}%  step {self.position.step:,}  {self.state.seconds():.0f} s  "
             f"validation {self._describe(nats_per_token)}{'  (best)' if improved else ''}"
         )
         self.reporter.line(f"      {self.validation.sample(self.config.seed)}")
-
-    # -- saving and going on ------------------------------------------------------------
-
-    def save(self) -> None:
-        """Write a checkpoint, then the best weights, then remove the older checkpoints but what may be gone
-        back to.
-        """
-        self.metrics.flush()
-        save_checkpoint(self.run.training_directory, self._checkpoint())
-        self._replace_best()
-        position = self.position
-        # A run that is finished goes back to nothing.
-        may_return = () if position.finished else (position.good_step, position.candidate_step)
-        remove_others(self.run.training_directory, keep={position.step, *may_return})
-        self._checkpointed = time.monotonic()
-
-    def _checkpoint(self) -> Checkpoint:
-        """All that training is now; the tensors are those in use, not copies."""
-        progress = vars(self.position) | {
-            "seconds": self.seconds(),
-            "loss_count": self.learner.loss_count,
-            "place": self.batches.place,
-            "metrics_size": self.metrics.size,
-        }
-        return Checkpoint(
-            progress=progress,
-            weights=self.learner.weights(),
-            optimizer=self.learner.optimizer_tensors(),
-            carried=self.learner.carried(),
-            best=self.best_weights,
-        )
-
-    def restore(self) -> bool:
-        """Go back to the newest checkpoint; False when there is none and training starts at the beginning."""
-        path = newest_checkpoint(self.run.training_directory)
-        if path is None:
-            return False
-        checkpoint = load_checkpoint(path)
-        self._go_to(checkpoint)
-        self.best_weights = checkpoint.best
-        good = self.position.good_step
-        if good is not None:
-            self._first = None
-            if not checkpoint_path(self.run.training_directory, good).exists():
-                # Gone back to this one, and killed before the next was written: the good one before it went.
-                self.position.good_step = self.position.step
-        self._replace_best()
-        return True
-
-    def _go_to(self, checkpoint: Checkpoint) -> None:
-        """Be what training was at a checkpoint, but for the best weights."""
-        progress = dict(checkpoint.progress)
-        self.batches.restore(progress.pop("place"))
-        loss_count = progress.pop("loss_count")
-        self.metrics.size = progress.pop("metrics_size")
-        self.position = Position(**progress)
-        self.learner.load(
-            weights=checkpoint.weights,
-            optimizer=checkpoint.optimizer,
-            carried=checkpoint.carried,
-            loss_count=loss_count,
-        )
-
-    def _replace_best(self) -> None:
-        if self.best_weights:
-            save_weights(self.run.path / WEIGHTS, self.best_weights)
 
 
 def training_model(model: LanguageModel, config: TrainingConfig) -> LanguageModel:

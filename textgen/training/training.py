@@ -16,8 +16,9 @@ from textgen.device import memory_errors, resolve_device, set_up
 from textgen.errors import RunError
 from textgen.evaluation.evaluate import evaluate_run
 from textgen.models.language_model import LanguageModel
-from textgen.plots import can_draw, draw_loss
-from textgen.run import Run
+from textgen.plots.curves import draw_loss
+from textgen.plots.style import can_draw
+from textgen.run import Run, standing
 from textgen.text.batches import StreamBatches
 from textgen.text.beginning import start_row
 from textgen.text.store import TokenStore
@@ -57,9 +58,9 @@ class Training:
                 device=self.run.config.training.device,
                 progress=self.reporter.work,
             )
-        self.trainer.record("final", **report.as_dict())
+        self.trainer.state.record("final", **report.as_dict())
         self._draw()
-        seconds = self.trainer.seconds()
+        seconds = self.trainer.state.seconds()
         self.reporter.line(
             f"Validation, all {report.loss.tokens:,} tokens: {report.loss.nats_per_token:.4f} nats/token, "
             f"{report.bits_per_character:.4f} bits/character, {report.bits_per_byte:.4f} bits/byte, "
@@ -77,7 +78,7 @@ class Training:
         if can_draw():
             facts = self.run.facts()
             title = f"{self.run.path.name}: {facts['network']}, {facts['parameters']:,} parameters"
-            draw_loss(self.run.metrics(), title, self.run.path / "loss.png")
+            draw_loss(standing(self.run.metrics()), title, self.run.path / "loss.png")
 
 
 def set_up_training(training: TrainingConfig) -> None:
