@@ -1,5 +1,6 @@
 """What tests of several rooms start from: a tiny run, without training one."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from textgen.text.tokenizer import Tokenizer
 
 # Before any test imports torch: on a busy machine its threads would else wait for each other.
 wait_briefly()
+
+# What is started in the background of a script is told to ignore Ctrl-C, and so are its children; those that
+# tests start are to heed it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples each time, so that a check fails for what was changed and not by luck; and no limit on the
 # time of one, for the machine may be busy. To look further: pytest --hypothesis-profile=default
