@@ -108,6 +108,92 @@ def test_a_row_out_of_range_is_an_index_error(training: bool, row: int) -> None:
         make().train(training)(torch.full((1, 2), row))
 
 
+# ---- a wide embedding of few rows: the rows are read, not the embeddings
+
+WIDE = {"embedding_dim": 30}
+
+
+def as_embeddings(model: LanguageModel, tokens: Tensor) -> Tensor:
+    """The logits by way of each token's embedding."""
+    outputs, _ = model.layers(model.embed(tokens))
+    return model.logits(outputs)
+
+
+def read_width(model: LanguageModel, tokens: Tensor) -> int:
+    """How many numbers a token is to the stack."""
+    seen: list[int] = []
+    with model.layers.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[2])):
+        model(tokens)
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "batch", "expected"),
+    [
+        (WIDE, BATCH, VOCAB),
+        (WIDE, 1, 30),  # the product with all rows would be more than the few products it saves
+        ({"embedding_dim": VOCAB}, 1000, VOCAB),
+        ({"embedding_dim": VOCAB + 1}, 1, VOCAB + 1),
+        (WIDE | {"input_dropout": 0.1}, BATCH, 30),  # each text has a mask of its own
+    ],
+)
+def test_rows_are_read_where_that_is_less_work(options: dict[str, object], batch: int, expected: int) -> None:
+    tokens = make_tokens()[:1].expand(batch, TIME)
+    assert read_width(make(**options), tokens) == expected
+
+
+@every_cell
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("options", [{}, {"tie_weights": True, "layer_norm": True}], ids="+".join)
+def test_reading_rows_equals_reading_embeddings(
+    cell: str, training: bool, options: dict[str, object]
+) -> None:
+    model, tokens = make(cell, **WIDE, **options).double().train(training), make_tokens()
+    model.compute_dtype = torch.float64
+    if not training:
+        tokens[1, 3] = VOCAB
+    assert read_width(model, tokens) == VOCAB
+    results = []
+    for read in (lambda: model(tokens)[0], lambda: as_embeddings(model, tokens)):
+        model.zero_grad()
+        logits = read()
+        cross_entropy(logits.flatten(0, 1), make_tokens(3).flatten()).backward()
+        results.append((logits, *[parameter.grad for parameter in model.parameters()]))
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+
+
+def test_reading_rows_drops_the_same_whole_rows_as_reading_embeddings() -> None:
+    model, tokens = make(**WIDE, embedding_dropout=0.5), make_tokens()
+    torch.manual_seed(3)
+    logits, _ = model(tokens)
+    torch.manual_seed(3)
+    torch.testing.assert_close(logits, as_embeddings(model, tokens))
+    torch.manual_seed(4)
+    assert not torch.allclose(logits, as_embeddings(model, tokens))
+
+
+def test_reading_rows_in_bfloat16_is_near_float32() -> None:
+    model, tokens = make(**WIDE), make_tokens()
+    expected, _ = model(tokens)
+    model.compute_dtype = torch.bfloat16
+    logits, _ = model(tokens)
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(logits.float(), expected, rtol=0.05, atol=0.05)
+    logits.float().sum().backward()
+    assert model.embedding.weight.grad is not None
+    assert model.embedding.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("past_the_end", [True, False])
+def test_reading_rows_out_of_range_is_an_index_error(training: bool, past_the_end: bool) -> None:
+    model, tokens = make(**WIDE).train(training), make_tokens()
+    assert read_width(model, tokens) == VOCAB
+    tokens[2, 8] = (VOCAB if training else VOCAB + 1) if past_the_end else -1
+    with pytest.raises(IndexError):
+        model(tokens)
+
+
 def test_training_and_eval_mode_agree_where_nothing_is_dropped() -> None:
     model, tokens = make(), make_tokens()
     assert torch.equal(model.train()(tokens)[0], model.eval()(tokens)[0])

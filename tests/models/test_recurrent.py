@@ -447,3 +447,12 @@ def test_a_size_below_1_is_refused_by_name(name: str) -> None:
     sizes = {"input_size": 1, "hidden_size": 1, "num_layers": 1} | {name: 0}
     with pytest.raises(ConfigError, match=f"{name}=0: must be at least 1"):
         Recurrent("lstm", **sizes)
+
+
+@pytest.mark.parametrize(
+    ("columns", "basis", "words"),
+    [(5, (4, 3), r"x has shape .* expected \(batch, time, 4\)"), (4, (4, 2), r"basis has shape \(4, 2\)")],
+)
+def test_a_basis_that_does_not_fit_is_refused(columns: int, basis: tuple[int, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Recurrent("gru", 3, 5)(torch.zeros(2, 6, columns), None, torch.zeros(basis))

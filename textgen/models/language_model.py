@@ -94,8 +94,36 @@ class LanguageModel(nn.Module):
         """Embedding and stack alone: the outputs of the last layer (B, T, H), no dropout on them yet, and the
         state after the last; arguments and errors as of `forward`.
         """
-        outputs, state = self.layers(self.input_dropout(self.embed(tokens)), state)
+        if self._reads_rows(tokens):
+            x = self._one_hot(tokens.t()).to(self.compute_dtype).transpose(0, 1)  # (B, T, V)
+            outputs, state = self.layers(x, state, self._table())
+        else:
+            outputs, state = self.layers(self.input_dropout(self.embed(tokens)), state)
         return outputs, state
+
+    def _reads_rows(self, tokens: Tensor) -> bool:
+        """Whether the stack reads tokens as rows of the table, rather than each as its embedding.
+
+        The first layer's product with every row, made once, and the choice of a row for every token are then
+        less work than a product for every token. A vocabulary of characters has fewer rows than an embedding
+        numbers, so that a wide embedding costs a small one's time.
+        """
+        V, E, count = self.config.vocab_size, self.config.embedding_dim, tokens.numel()
+        # One mask for each text keeps the texts from sharing a product.
+        return not self.input_dropout.acts and tokens.device.type == "cpu" and count * (E - V) > V * E
+
+    def _one_hot(self, tokens: Tensor) -> Tensor:
+        """(T, B) -> (T, B, V): 1 at the token's row; the frequencies of all rows for an unseen one."""
+        choices = torch.eye(self.config.vocab_size).to(self.embedding.weight)
+        if not self.training:
+            choices = torch.cat([choices, self._frequencies(choices).unsqueeze(0)])
+        return embedding(tokens, choices)
+
+    def _table(self) -> Tensor:
+        """The embedding's table (V, E), whole rows of it dropped in training."""
+        table = self.embedding.weight
+        dropped: Tensor = self.embedding_dropout(table, torch.arange(len(table)), len(table))
+        return dropped
 
     def embed(self, tokens: Tensor) -> Tensor:
         """What the first layer reads, no dropout between yet: (B, T) rows -> (B, T, E) in compute_dtype.
@@ -126,8 +154,11 @@ class LanguageModel(nn.Module):
 
     def _mean_row(self, table: Tensor) -> Tensor:
         """The mean of a table's rows weighted by their frequency in training. (V, ...) -> (...)"""
-        frequencies = self.token_counts.to(table.dtype) / self.token_counts.sum()
-        return frequencies @ table
+        return self._frequencies(table) @ table
+
+    def _frequencies(self, like: Tensor) -> Tensor:
+        """How frequent each row was in training, as a share. (V,)"""
+        return self.token_counts.to(like.dtype) / self.token_counts.sum()
 
     def zero_state(self, batch_size: int) -> State:
         """The state before anything is read: zeros (L, B, H) per part."""

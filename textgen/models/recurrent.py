@@ -16,6 +16,7 @@ from textgen.errors import ConfigError
 from textgen.models.cells import CellWeights, NormWeights, StackWeights, State, find_cell
 from textgen.models.dropout import LockedDropout, WeightDrop
 from textgen.models.gru import gru_pass
+from textgen.models.products import linear
 
 _NORM_NAMES = "norm_weight", "norm_bias"
 _RESIDUAL_MARK = "residual_mark"
@@ -124,8 +125,13 @@ class Recurrent(nn.Module):
         like = self.layer_weights(0).weight_hh
         return tuple(like.new_zeros(shape, dtype=dtype, device=device) for _ in range(self.num_states))
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State | None = None, basis: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Read x (B, T, E), T >= 1, from state, (L, B, H) per part; None is the zero state.
+
+        With a basis (K, E), x (B, T, K) holds coordinates in it, and x @ basis is read. The first layer's
+        weights are multiplied by the basis once for all B T of them, which is less work where K is below E.
 
         Returns what is read above the last layer (B, T, H), which is its hidden states where nothing is added
         or normalised, and the state after the last step. The arithmetic and both results are in x.dtype:
@@ -136,14 +142,14 @@ class Recurrent(nn.Module):
         """
         if state is None:
             state = self.zero_state(len(x), x.dtype, x.device)
-        self._check_shapes(x, state)
+        self._check_shapes(x, state, basis)
         ends: list[State] = []  # the last state of each layer, (1, B, H) per part
         read = stream = x
         for layer in range(self.num_layers):
             if layer > 0:
                 read = self.dropout(read)
             start = tuple(part[layer : layer + 1].to(x.dtype) for part in state)  # (1, B, H) per part
-            hidden, end = self._run_layer(layer, read, start)  # (B, T, H)
+            hidden, end = self._run_layer(layer, read, start, basis if layer == 0 else None)  # (B, T, H)
             ends.append(end)
             stream = stream + hidden if self.residual and layer > 0 else hidden
             read = self._normalise(layer, stream) if self.layer_norm else stream
@@ -156,9 +162,12 @@ class Recurrent(nn.Module):
         size = (self.hidden_size,)
         return nn.functional.layer_norm(by_time, size, weight, bias, LAYER_NORM_EPSILON).transpose(0, 1)
 
-    def _run_layer(self, layer: int, x: Tensor, state: State) -> tuple[Tensor, State]:
+    def _run_layer(self, layer: int, x: Tensor, state: State, basis: Tensor | None) -> tuple[Tensor, State]:
         raw = self.layer_weights(layer)
-        weights = _cast_weights(raw._replace(weight_hh=self.weight_drop(raw.weight_hh)), x)
+        raw = raw._replace(weight_hh=self.weight_drop(raw.weight_hh))
+        if basis is not None:
+            raw = raw._replace(weight_ih=linear(raw.weight_ih.to(x.dtype), basis.to(x.dtype)))  # (G*H, K)
+        weights = _cast_weights(raw, x)
         # torch's `train` keeps what the backward pass needs. It is not self.training: gradients of a model in
         # eval mode are wanted too, and the dropout that torch means by it is ours, outside.
         train = torch.is_grad_enabled()
@@ -172,10 +181,15 @@ class Recurrent(nn.Module):
         out, hidden = run(x, state[0], weights, True, 1, 0.0, train, False, True)
         return out, (hidden,)
 
-    def _check_shapes(self, x: Tensor, state: State) -> None:
-        if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != self.input_size:
+    def _check_shapes(self, x: Tensor, state: State, basis: Tensor | None) -> None:
+        columns = self.input_size
+        if basis is not None:
+            if basis.dim() != 2 or basis.shape[1] != self.input_size:
+                raise ValueError(f"basis has shape {tuple(basis.shape)}; expected (any, {self.input_size})")
+            columns = len(basis)
+        if x.dim() != 3 or x.shape[1] == 0 or x.shape[2] != columns:
             raise ValueError(
-                f"x has shape {tuple(x.shape)}; expected (batch, time, {self.input_size}), time at least 1"
+                f"x has shape {tuple(x.shape)}; expected (batch, time, {columns}), time at least 1"
             )
         if len(state) != self.num_states:
             raise ValueError(f"state has {len(state)} parts; that of {self.cell} has {self.num_states}")
