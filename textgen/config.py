@@ -86,7 +86,7 @@ class ModelConfig:
 
     vocab_size: int
     cell: str = option("lstm", "The recurrent cell: lstm, gru or a plain tanh rnn.")
-    embedding_dim: int = option(64, "Size of a token's embedding.")
+    embedding_dim: int = option(64, "Size of a token's embedding; a wide one of few characters costs little.")
     hidden_size: int = option(256, "Units in each recurrent layer.")
     num_layers: int = option(1, "Recurrent layers stacked on each other.")
     dropout: float = option(

@@ -37,7 +37,7 @@ from textgen.training.progress import Reporter
 from textgen.training.trainer import Trainer
 
 CORPUS = Path(__file__).parents[2] / "data" / "faq.txt"
-EMBEDDING_DIM = 64
+NARROW = 64  # an embedding of about as many numbers as there are characters
 QUALITY_STEPS = 400
 GRU_GOALS = {("float32", 256): 1.0, ("float32", 512): 0.95, ("bfloat16", 256): 1.1, ("bfloat16", 512): 1.1}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -57,7 +57,12 @@ def _cases() -> Iterator[tuple[str, Callable[[str, int], Comparison]]]:
     for size, batch, window in itertools.product((128, 256, 512), (32, 64), (64, 128)):
         shape = f"lstm {size}, {batch} x {window}, {SHORT}"
         goal = Goal("ratio", 0.75 if size == 128 else 0.85)
-        yield f"step, {shape}", partial(_against_bare, size, batch, window, SHORT, goal)
+        yield f"step, {shape}", partial(_against_bare, size, size, batch, window, SHORT, goal)
+        if (batch, window) == (32, 64):
+            yield (
+                f"step, {shape}, embedding {NARROW}",
+                partial(_against_bare, size, NARROW, batch, window, SHORT, goal),
+            )
     for size in (128, 256, 512):
         name = f"step, lstm {size}, 32 x 64, {SHORT}, with a plain loop"
         yield name, partial(_against_plain_loop, size, SHORT)
@@ -84,7 +89,6 @@ def _trainer(folder: str, **settings: object) -> Trainer:
         "run": f"{folder}/run",
         "cache_dir": f"{folder}/cache",
         "steps": 5000,
-        "embedding_dim": EMBEDDING_DIM,
         "num_layers": 1,
         "dropout": 0.0,
         "device": DEVICE,
@@ -124,7 +128,7 @@ def _race(
 
 def _pass(layers: nn.Module, batch: int, window: int, precision: str) -> Callable[[], None]:
     """Forward and backward of a recurrent layer, its input's gradient included."""
-    x = torch.randn(batch, window, EMBEDDING_DIM, device=DEVICE, dtype=torch_dtype(precision))
+    x = torch.randn(batch, window, layers.input_size, device=DEVICE, dtype=torch_dtype(precision))
     x.requires_grad_()
     layers = layers.to(DEVICE)
     gradient = torch.randn(batch, window, layers.hidden_size, device=DEVICE, dtype=torch_dtype(precision))
@@ -137,19 +141,27 @@ def _pass(layers: nn.Module, batch: int, window: int, precision: str) -> Callabl
     return forward_and_backward
 
 
-def _bare(kind: type[nn.RNNBase], size: int, batch: int, window: int, precision: str) -> Callable[[], None]:
-    layer = kind(EMBEDDING_DIM, size, batch_first=True).to(torch_dtype(precision))
+def _bare(
+    kind: type[nn.RNNBase], columns: int, size: int, batch: int, window: int, precision: str
+) -> Callable[[], None]:
+    layer = kind(columns, size, batch_first=True).to(torch_dtype(precision))
     return _pass(layer, batch, window, precision)
 
 
 def _against_bare(
-    size: int, batch: int, window: int, precision: str, goal: Goal, name: str, rounds: int
+    size: int, embedding: int, batch: int, window: int, precision: str, goal: Goal, name: str, rounds: int
 ) -> Comparison:
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(
-            folder, hidden_size=size, batch_size=batch, seq_len=window, precision=precision, cell="lstm"
+            folder,
+            hidden_size=size,
+            embedding_dim=embedding,
+            batch_size=batch,
+            seq_len=window,
+            precision=precision,
+            cell="lstm",
         )
-        bare = _bare(nn.LSTM, size, batch, window, precision)
+        bare = _bare(nn.LSTM, embedding, size, batch, window, precision)
         ours, theirs = _race(trainer.advance, bare, batch * window, rounds)
     return Comparison(name, "bare nn.LSTM", "tokens/s", ours, theirs, goal)
 
@@ -226,7 +238,7 @@ def _losses(name: str, rounds: int) -> Comparison:
 def _cells(size: int, precision: str, goal: Goal | None, name: str, rounds: int) -> Comparison:
     dtype = torch_dtype(precision)
     gru, lstm = (
-        _pass(Recurrent(cell, EMBEDDING_DIM, size).to(dtype), 32, 128, precision) for cell in ("gru", "lstm")
+        _pass(Recurrent(cell, NARROW, size).to(dtype), 32, 128, precision) for cell in ("gru", "lstm")
     )
     torch.set_num_threads(resolve_threads(None, hidden_size=size))
     ours, theirs = _race(gru, lstm, 32 * 128, rounds)
@@ -235,17 +247,17 @@ def _cells(size: int, precision: str, goal: Goal | None, name: str, rounds: int)
 
 def _against_torch_gru(size: int, batch: int, precision: str, name: str, rounds: int) -> Comparison:
     torch.set_num_threads(resolve_threads(None, hidden_size=size))
-    own = _pass(Recurrent("gru", EMBEDDING_DIM, size).to(torch_dtype(precision)), batch, 128, precision)
-    ours, theirs = _race(own, _bare(nn.GRU, size, batch, 128, precision), batch * 128, rounds)
+    own = _pass(Recurrent("gru", NARROW, size).to(torch_dtype(precision)), batch, 128, precision)
+    ours, theirs = _race(own, _bare(nn.GRU, NARROW, size, batch, 128, precision), batch * 128, rounds)
     return Comparison(name, "nn.GRU", "tokens/s", ours, theirs, Goal("ratio", 1.0))
 
 
 def _threads(size: int, name: str, rounds: int) -> Comparison:
     """The number of threads that a new run would choose against the better of one and all."""
-    model = LanguageModel(ModelConfig(vocab_size=65, embedding_dim=EMBEDDING_DIM, hidden_size=size))
+    model = LanguageModel(ModelConfig(vocab_size=65, embedding_dim=size, hidden_size=size))
     model.compute_dtype = torch_dtype(SHORT)
     chosen = fastest_threads(model, batch_size=32, seq_len=64).number
-    layers = Recurrent("lstm", EMBEDDING_DIM, size).to(torch_dtype(SHORT))
+    layers = Recurrent("lstm", NARROW, size).to(torch_dtype(SHORT))
 
     def on(threads: int) -> Callable[[], None]:
         step = _pass(layers, 32, 64, SHORT)

@@ -8,12 +8,13 @@ import pytest
 
 from textgen.models.recurrent import Recurrent
 from textgen.training.recipe import (
+    CHARACTERS,
     LADDER,
     LEAST_CHARACTERS,
     MOST_EPOCHS,
     MOST_PARAMETERS_PER_TOKEN,
-    REFERENCE,
     choose_recipe,
+    embedding_dim,
     most_epochs,
 )
 
@@ -85,9 +86,9 @@ def test_only_an_lstm_is_penalised_for_outputs_that_change() -> None:
     assert penalties == {"lstm": 1.0, "gru": 0.0, "rnn": 0.0}
 
 
-def test_the_parameters_of_a_network_are_those_of_its_layers() -> None:
+def test_the_parameters_of_a_network_are_those_of_its_layers_that_read_characters() -> None:
     for network in LADDER:
-        layers = Recurrent("lstm", REFERENCE["embedding_dim"], network.hidden_size, network.num_layers)
+        layers = Recurrent("lstm", CHARACTERS, network.hidden_size, network.num_layers)
         matrices = sum(weight.numel() for weight in layers.parameters() if weight.ndim == 2)
         assert network.parameters == matrices
 
@@ -109,3 +110,12 @@ def test_two_layers_need_more_text_than_one() -> None:
     half_an_hour = choose_recipe(MEGABYTE, 15 * TWO_MINUTES)
     assert (half_an_hour.num_layers, half_an_hour.hidden_size) == (2, 384)
     assert choose_recipe(3 * MEGABYTE, 15 * TWO_MINUTES).hidden_size == 512
+
+
+def test_an_lstms_embedding_of_few_characters_is_as_wide_as_the_network() -> None:
+    assert embedding_dim(65, 384, "lstm") == 384
+    assert embedding_dim(65, 8, "lstm") == 8
+    assert embedding_dim(65, 384, "gru") == 64
+    assert embedding_dim(300, 384, "lstm") == 64
+    assert embedding_dim(1024, 384, "lstm") == 256
+    assert embedding_dim(1024, 128, "gru") == 128

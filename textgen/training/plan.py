@@ -16,7 +16,7 @@ from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE, bpe_vocab_size
 from textgen.train_options import TrainOptions
-from textgen.training.recipe import Recipe
+from textgen.training.recipe import Recipe, embedding_dim
 
 DEFAULT_MINUTES = 2.0
 # Weights that know a language already are to be changed, not made: a peak as for new ones undoes them first.
@@ -29,11 +29,6 @@ EVAL_SHARE = 0.05  # of the budget goes into validation during training
 FORWARD_SHARE = 0.35
 
 
-def embedding_dim(vocab_size: int, hidden_size: int) -> int:
-    """A size for the embedding: characters need few dimensions, subwords as many as the network is wide."""
-    return min(hidden_size, 64 if vocab_size <= 512 else 256)
-
-
 def plan_model(options: TrainOptions, recipe: Recipe, *, vocab_size: int) -> ModelConfig:
     """The network: what the user said, the rest from the recipe. Raises ConfigError."""
     chosen: dict[str, Any] = {
@@ -41,9 +36,9 @@ def plan_model(options: TrainOptions, recipe: Recipe, *, vocab_size: int) -> Mod
         "num_layers": max(2, recipe.num_layers) if options.residual else recipe.num_layers,
         "dropout": recipe.dropout,
     } | options.said(ModelConfig)
-    tied = chosen.get("tie_weights", False)
     width = chosen["hidden_size"]
-    chosen.setdefault("embedding_dim", width if tied else embedding_dim(vocab_size, width))
+    usual = embedding_dim(vocab_size, width, chosen.get("cell", ModelConfig.cell))
+    chosen.setdefault("embedding_dim", width if chosen.get("tie_weights") else usual)
     return from_mapping(ModelConfig, chosen | {"vocab_size": vocab_size})
 
 

@@ -19,7 +19,13 @@ import math
 from dataclasses import dataclass
 
 # The network whose speed, in the usual batches, tells how fast a device is.
-REFERENCE = {"num_layers": 1, "hidden_size": 384, "embedding_dim": 64}
+REFERENCE = {"num_layers": 1, "hidden_size": 384}
+# The first layer knows one vector of gates for each character, however wide an embedding stands between: so
+# many characters are about what a text in Latin script has.
+CHARACTERS = 64
+# Up to so many rows the first layer can read them for about what it reads an embedding of 64 for.
+FEW_ROWS = 128
+MOST_CHARACTERS = 512  # more tokens are subwords, or a script of thousands of characters
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,9 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """Those of the recurrent layers, of an LSTM."""
-        H, E = self.hidden_size, REFERENCE["embedding_dim"]
-        return 4 * H * (E + H) + (self.num_layers - 1) * 8 * H * H
+        """Those of an LSTM's layers, with a vector for each character as the first one's input weights."""
+        H = self.hidden_size
+        return 4 * H * (CHARACTERS + H) + (self.num_layers - 1) * 8 * H * H
 
     def suits(self, train_tokens: int) -> bool:
         """Whether so much text can fill it."""
@@ -95,6 +101,21 @@ class Recipe:
     weight_decay: float
     temporal_activation_penalty: float
     epochs: int | None  # at most; None: as many as there is time for
+
+
+def embedding_dim(vocab_size: int, hidden_size: int, cell: str = "lstm") -> int:
+    """A size for the embedding: an LSTM's of few characters is as wide as the network, for little time.
+
+    A wide one can say no more, but learns it sooner. Nats per character after 4,800 steps of one layer of 384
+    units with an embedding of 64 and of 384, two seeds each:
+        LSTM    tiny Shakespeare 1.422 1.411 -> 1.406 1.400    Python's library 1.121 1.126 -> 1.114 1.106
+                the text that ships 0.991 0.992 -> 0.968 0.968
+        GRU     tiny Shakespeare 1.437 -> 1.454                the text that ships 1.009 -> 1.002 (one seed)
+    One of 768 did as one of 384 did (1.407), and neither a higher rate nor a lower one did better with it.
+    """
+    if cell == "lstm" and vocab_size <= FEW_ROWS:
+        return hidden_size
+    return min(hidden_size, 64 if vocab_size <= MOST_CHARACTERS else 256)
 
 
 def most_epochs(characters: int) -> int:

@@ -33,7 +33,7 @@ from textgen.training.plan import (
     plan_training,
 )
 from textgen.training.probe import Threads, fastest_threads, reading_speed, training_speed
-from textgen.training.recipe import REFERENCE, choose_recipe
+from textgen.training.recipe import REFERENCE, choose_recipe, embedding_dim
 from textgen.training.trainer import training_model
 from textgen.training.training import set_up_training
 from textgen.version import VERSION
@@ -136,7 +136,9 @@ def _work(
         return options.epochs * train_tokens
     device = resolve_device(options.device or TrainingConfig.device)
     cell = options.cell or ModelConfig.cell
-    config = from_mapping(ModelConfig, REFERENCE | {"vocab_size": vocab_size, "cell": cell})
+    width = embedding_dim(vocab_size, REFERENCE["hidden_size"], cell)
+    sizes = REFERENCE | {"vocab_size": vocab_size, "embedding_dim": width}
+    config = from_mapping(ModelConfig, sizes | {"cell": cell})
     precision = resolve_precision(
         options.precision or TrainingConfig.precision,
         device,
