@@ -61,9 +61,26 @@ def test_the_minutes_are_split_evenly() -> None:
 
 
 def test_the_first_run_chooses_for_itself_and_is_told_what_the_user_said() -> None:
-    plan = make_plan(settings={"tokenizer": "bpe", "dropout": 0.1}, minutes=6.0)
+    plan = make_plan(settings={"tokenizer": "bpe", "dropout": 0.1}, minutes=6.0, match="minutes")
     told = {"tokenizer": "bpe", "dropout": 0.1, "cell": "lstm", "seed": 1, "minutes": 1.0}
     assert plan.options(plan.runs[0], make_config) == told
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({}, 64),
+        ({"tokenizer": "bpe"}, 256),
+        ({"hidden_size": 16}, 16),
+        ({"tokenizer": "bpe", "embedding_dim": 20}, 20),
+    ],
+)
+def test_the_first_cells_recipe_does_not_give_the_others_an_embedding(
+    settings: dict[str, Any], size: int
+) -> None:
+    for match in ("parameters", "size"):
+        plan = make_plan(settings=settings, match=match)
+        assert plan.options(plan.runs[0], make_config)["embedding_dim"] == size
 
 
 @pytest.mark.parametrize("match", ["size", "parameters"])

@@ -24,6 +24,7 @@ from textgen.config import CELLS, DataConfig, RunConfig
 from textgen.errors import ConfigError, RunError
 from textgen.fields import from_mapping, option, unknown_name
 from textgen.train_options import TrainOptions
+from textgen.training.recipe import EMBEDDING_OF_CHARACTERS, EMBEDDING_OF_SUBWORDS
 
 MATCHES = ("parameters", "size", "minutes")
 PLAN, FORMAT = "plan.json", 1
@@ -112,7 +113,7 @@ class ComparisonPlan:
         options = self.settings | {"cell": run.cell, "seed": run.seed, "minutes": self.minutes_each}
         first = self.runs[0]
         if run == first:
-            return options
+            return self._alike | options
         # Losses during training are compared, so all are measured on the same tokens.
         options["eval_tokens"] = config_of(first).training.eval_tokens
         if run.seed > 1:
@@ -122,6 +123,19 @@ class ComparisonPlan:
         if self.match == "parameters":
             options["hidden_size"] = matched_hidden_size(config_of(first).model, run.cell)
         return options
+
+    @property
+    def _alike(self) -> dict[str, Any]:
+        """What the first run does not choose for its own cell, as the others take it too.
+
+        An LSTM's recipe has an embedding as wide as the network, which a GRU does not learn better with, and
+        whose numbers say nothing that those of a narrow one could not: they are not to count as the cell's.
+        """
+        if self.match == "minutes":
+            return {}
+        is_subwords = self.settings.get("tokenizer", DataConfig.tokenizer) == "bpe"
+        usual = EMBEDDING_OF_SUBWORDS if is_subwords else EMBEDDING_OF_CHARACTERS
+        return {"embedding_dim": min(usual, self.settings.get("hidden_size", usual))}
 
 
 def _settings(config: RunConfig, training: tuple[str, ...]) -> dict[str, Any]:

@@ -26,6 +26,8 @@ CHARACTERS = 64
 # Up to so many rows the first layer can read them for about what it reads an embedding of 64 for.
 FEW_ROWS = 128
 MOST_CHARACTERS = 512  # more tokens are subwords, or a script of thousands of characters
+# Sizes of an embedding that hold back neither characters nor subwords.
+EMBEDDING_OF_CHARACTERS, EMBEDDING_OF_SUBWORDS = 64, 256
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def embedding_dim(vocab_size: int, hidden_size: int, cell: str = "lstm") -> int:
     """
     if cell == "lstm" and vocab_size <= FEW_ROWS:
         return hidden_size
-    return min(hidden_size, 64 if vocab_size <= MOST_CHARACTERS else 256)
+    usual = EMBEDDING_OF_CHARACTERS if vocab_size <= MOST_CHARACTERS else EMBEDDING_OF_SUBWORDS
+    return min(hidden_size, usual)
 
 
 def most_epochs(characters: int) -> int:
