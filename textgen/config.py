@@ -132,6 +132,11 @@ class ModelConfig:
         return self.tie_weights and self.embedding_dim != self.hidden_size
 
 
+# What of a network is dropped in training, which is no part of it: a run that starts from another one's may
+# drop other shares.
+DROPOUTS = "dropout", "input_dropout", "embedding_dropout", "weight_drop"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Optimizer, batches, budget and device, all resolved.

@@ -80,7 +80,8 @@ def test_the_first_cells_recipe_does_not_give_the_others_an_embedding(
 ) -> None:
     for match in ("parameters", "size"):
         plan = make_plan(settings=settings, match=match)
-        assert plan.options(plan.runs[0], make_config)["embedding_dim"] == size
+        options = plan.options(plan.runs[0], make_config)
+        assert (options["embedding_dim"], options["tie_weights"]) == (size, False)
 
 
 @pytest.mark.parametrize("match", ["size", "parameters"])
@@ -90,7 +91,7 @@ def test_the_other_cells_take_the_first_ones_settings(match: str) -> None:
     first = make_config(PlannedRun("lstm", 1))
     for name in ("batch_size", "seq_len", "learning_rate", "weight_decay", "eval_tokens"):
         assert options[name] == getattr(first.training, name)
-    for name in ("embedding_dim", "num_layers", "dropout"):
+    for name in ("embedding_dim", "tie_weights", "num_layers", "dropout", "input_dropout", "weight_drop"):
         assert options[name] == getattr(first.model, name)
     # How fast the machine runs a cell is the cell's own, and so is the penalty that suits it.
     assert not {"threads", "precision", "temporal_activation_penalty"} & options.keys()
@@ -121,8 +122,8 @@ def test_the_seeds_of_a_cell_differ_in_nothing_else(match: str) -> None:
 
 
 def test_options_become_arguments_of_train() -> None:
-    arguments = train_arguments({"hidden_size": 24, "val": "b c.txt"})
-    assert arguments == ["--hidden-size", "24", "--val", "b c.txt"]
+    arguments = train_arguments({"hidden_size": 24, "val": "b c.txt", "tie_weights": False, "residual": True})
+    assert arguments == ["--hidden-size", "24", "--val", "b c.txt", "--no-tie-weights", "--residual"]
 
 
 @pytest.mark.parametrize(

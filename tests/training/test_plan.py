@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from textgen.config import ModelConfig
@@ -24,6 +26,10 @@ RECIPE = Recipe(
     hidden_size=96,
     num_layers=1,
     dropout=0.3,
+    input_dropout=0.11,
+    embedding_dropout=0.12,
+    weight_drop=0.13,
+    tie_weights=False,
     learning_rate=5e-3,
     weight_decay=0.02,
     temporal_activation_penalty=0.5,
@@ -34,6 +40,8 @@ def test_what_was_not_said_is_the_recipes() -> None:
     options = TrainOptions(steps=7, device="cpu")
     model = plan_model(options, RECIPE, vocab_size=65)
     assert (model.hidden_size, model.num_layers, model.dropout) == (96, 1, 0.3)
+    assert (model.input_dropout, model.embedding_dropout, model.weight_drop) == (0.11, 0.12, 0.13)
+    assert not model.tie_weights
     training = plan_training(options, RECIPE, model=model, train_tokens=10**6)
     assert (training.learning_rate, training.weight_decay) == (5e-3, 0.02)
     assert training.temporal_activation_penalty == 0.5
@@ -80,6 +88,14 @@ def test_what_was_said_wins_over_the_recipe() -> None:
 def test_tied_weights_make_the_embedding_as_wide_as_the_network() -> None:
     model = plan_model(TrainOptions(tie_weights=True, hidden_size=40), RECIPE, vocab_size=65)
     assert model.embedding_dim == 40
+
+
+def test_tied_weights_of_the_recipe_do_so_too_unless_the_user_says_no() -> None:
+    recipe = dataclasses.replace(RECIPE, tie_weights=True)
+    tied = plan_model(TrainOptions(hidden_size=300), recipe, vocab_size=1000)
+    assert (tied.tie_weights, tied.embedding_dim) == (True, 300)
+    untied = plan_model(TrainOptions(hidden_size=300, tie_weights=False), recipe, vocab_size=1000)
+    assert (untied.tie_weights, untied.embedding_dim) == (False, 256)
 
 
 def test_tied_weights_leave_an_embedding_whose_size_was_said() -> None:

@@ -28,7 +28,11 @@ def test_the_runs_that_the_rule_was_read_off_get_their_settings() -> None:
     assert (shakespeare.learning_rate, shakespeare.weight_decay) == (7e-3, 0.1)
     shipped = choose_recipe(225_000, TWO_MINUTES)
     assert (shipped.num_layers, shipped.hidden_size, shipped.dropout) == (1, 384, 0.6)
-    assert (shipped.learning_rate, shipped.weight_decay) == (4e-3, 0.1)
+    assert (shipped.learning_rate, shipped.weight_decay) == (7e-3, 0.1)
+    assert (shakespeare.weight_drop, shipped.weight_drop) == (0, 0.16)
+    in_subwords = choose_recipe(103_000, TWO_MINUTES / 2, vocab_size=786)
+    assert (in_subwords.dropout, in_subwords.weight_drop, in_subwords.tie_weights) == (0.6, 0.4, True)
+    assert (in_subwords.input_dropout, in_subwords.embedding_dropout) == (0.18, 0.1)
 
 
 def test_more_work_pays_for_a_larger_network_until_the_text_cannot_fill_it() -> None:
@@ -42,14 +46,14 @@ def test_more_work_pays_for_a_larger_network_until_the_text_cannot_fill_it() -> 
     assert small.hidden_size < large.hidden_size
 
 
-def test_reading_a_text_again_and_again_calls_for_more_dropout_and_decay_and_a_lower_rate() -> None:
+def test_reading_a_text_again_and_again_calls_for_more_dropout_and_decay() -> None:
     recipes = [choose_recipe(tokens, TWO_MINUTES) for tokens in (10**8, 10**6, 500_000, 225_000, 150_000)]
     assert {(recipe.num_layers, recipe.hidden_size) for recipe in recipes} == {(1, 384)}
     for looser, tighter in itertools.pairwise(recipes):
         assert looser.dropout <= tighter.dropout
         assert looser.weight_decay <= tighter.weight_decay
-        assert looser.learning_rate >= tighter.learning_rate
-    assert recipes[0].dropout == 0
+        assert looser.weight_drop <= tighter.weight_drop
+    assert (recipes[0].dropout, recipes[0].weight_drop) == (0, 0)
     assert recipes[-1].dropout > recipes[1].dropout > 0
 
 
@@ -69,13 +73,30 @@ def test_a_small_text_is_read_so_often_and_no_more() -> None:
     assert dropouts[0] < dropouts[1] < dropouts[2]
 
 
+@pytest.mark.parametrize("vocab_size", [1, 65, 800, 10**5])
 @pytest.mark.parametrize("tokens", [2, 100, 10**5, 10**12])
 @pytest.mark.parametrize("work", [1.0, 1e6, 1e15])
-def test_every_text_and_budget_gets_settings_in_their_ranges(tokens: int, work: float) -> None:
-    recipe = choose_recipe(tokens, work)
+def test_every_text_and_budget_gets_settings_in_their_ranges(
+    tokens: int, work: float, vocab_size: int
+) -> None:
+    recipe = choose_recipe(tokens, work, vocab_size=vocab_size)
     assert 0 <= recipe.dropout <= 0.7
+    assert 0 <= recipe.embedding_dropout <= recipe.input_dropout + 0.05 <= 0.3
+    assert 0 <= recipe.weight_drop <= 0.5
     assert 5e-4 <= recipe.learning_rate <= 1e-2
     assert 0 < recipe.weight_decay <= 0.2
+
+
+def test_subwords_are_held_by_more_parts_and_read_more_often() -> None:
+    size = 100_000  # tokens
+    characters, subwords = (choose_recipe(size, TWO_MINUTES, vocab_size=size) for size in (65, 800))
+    held = [(r.input_dropout, r.embedding_dropout, r.weight_drop) for r in (characters, subwords)]
+    assert all(more > less for less, more in zip(*held, strict=True))
+    assert (characters.tie_weights, subwords.tie_weights) == (False, True)
+    assert most_epochs(size, is_subwords=True) > most_epochs(size)
+    # A text that is read once is not learnt by heart, whatever its tokens are.
+    easy = choose_recipe(10**9, TWO_MINUTES, vocab_size=800)
+    assert (easy.dropout, easy.input_dropout, easy.embedding_dropout, easy.weight_drop) == (0, 0, 0, 0)
 
 
 def test_only_an_lstm_is_penalised_for_outputs_that_change() -> None:
@@ -119,3 +140,4 @@ def test_an_lstms_embedding_of_few_characters_is_as_wide_as_the_network() -> Non
     assert embedding_dim(300, 384, "lstm") == 64
     assert embedding_dim(1024, 384, "lstm") == 256
     assert embedding_dim(1024, 128, "gru") == 128
+    assert embedding_dim(1024, 384, "gru", is_tied=True) == 384

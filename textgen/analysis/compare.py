@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from textgen.analysis.cost import matched_hidden_size
 from textgen.atomic import only_one, write_file
-from textgen.config import CELLS, DataConfig, RunConfig
+from textgen.config import CELLS, DROPOUTS, DataConfig, RunConfig
 from textgen.errors import ConfigError, RunError
 from textgen.fields import from_mapping, option, unknown_name
 from textgen.train_options import TrainOptions
@@ -30,7 +30,7 @@ MATCHES = ("parameters", "size", "minutes")
 PLAN, FORMAT = "plan.json", 1
 
 # What the first cell's first run chose or was told, and the others take.
-MATCHED_MODEL = ("embedding_dim", "hidden_size", "num_layers", "dropout")
+MATCHED_MODEL = ("embedding_dim", "tie_weights", "hidden_size", "num_layers", *DROPOUTS)
 MATCHED_TRAINING = ("batch_size", "seq_len", "learning_rate", "weight_decay")
 # How fast a machine runs a cell is the cell's own matter, and so is the penalty that its recipe has or not;
 # but its seeds are to differ in nothing else.
@@ -128,14 +128,15 @@ class ComparisonPlan:
     def _alike(self) -> dict[str, Any]:
         """What the first run does not choose for its own cell, as the others take it too.
 
-        An LSTM's recipe has an embedding as wide as the network, which a GRU does not learn better with, and
-        whose numbers say nothing that those of a narrow one could not: they are not to count as the cell's.
+        The recipe has embeddings as wide as the network: an LSTM's of characters, which a GRU does not learn
+        better with, and those of subwords, tied to the head. But networks of as many parameters in all have
+        different widths; so that an embedding counts as no cell's, it is a narrow one for all, and not tied.
         """
         if self.match == "minutes":
             return {}
         is_subwords = self.settings.get("tokenizer", DataConfig.tokenizer) == "bpe"
         usual = EMBEDDING_OF_SUBWORDS if is_subwords else EMBEDDING_OF_CHARACTERS
-        return {"embedding_dim": min(usual, self.settings.get("hidden_size", usual))}
+        return {"embedding_dim": min(usual, self.settings.get("hidden_size", usual)), "tie_weights": False}
 
 
 def _settings(config: RunConfig, training: tuple[str, ...]) -> dict[str, Any]:
@@ -162,8 +163,15 @@ def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) 
 
 
 def train_arguments(options: dict[str, Any]) -> list[str]:
-    """Options of `train` by name as arguments of the command line: --hidden-size 256."""
-    return [part for name, value in options.items() for part in ("--" + name.replace("_", "-"), str(value))]
+    """Options of `train` by name as arguments of the command line: --hidden-size 256, --no-tie-weights."""
+    arguments: list[str] = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            arguments += [f"--{flag}", str(value)]
+    return arguments
 
 
 def plan_directory(plan: ComparisonPlan, output: Path | None, name: str) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from textgen.config import DataConfig, ModelConfig, TrainingConfig
+from textgen.config import DROPOUTS, DataConfig, ModelConfig, TrainingConfig
 from textgen.device import resolve_device, resolve_precision, resolve_threads
 from textgen.errors import ConfigError
 from textgen.fields import from_mapping
@@ -21,8 +21,6 @@ from textgen.training.recipe import Recipe, embedding_dim
 DEFAULT_MINUTES = 2.0
 # Weights that know a language already are to be changed, not made: a peak as for new ones undoes them first.
 FINE_TUNING_LEARNING_RATE = 2e-3
-# What may change when another run's network goes on training: what is dropped, which is no part of it.
-DROPOUTS = "dropout", "input_dropout", "embedding_dropout", "weight_drop"
 EVAL_SHARE = 0.05  # of the budget goes into validation during training
 # What reading a token costs of training on it, forward only and without a graph, where it is not measured: a
 # backward pass is about two forward ones.
@@ -34,11 +32,12 @@ def plan_model(options: TrainOptions, recipe: Recipe, *, vocab_size: int) -> Mod
     chosen: dict[str, Any] = {
         "hidden_size": recipe.hidden_size,
         "num_layers": max(2, recipe.num_layers) if options.residual else recipe.num_layers,
-        "dropout": recipe.dropout,
-    } | options.said(ModelConfig)
-    width = chosen["hidden_size"]
-    usual = embedding_dim(vocab_size, width, chosen.get("cell", ModelConfig.cell))
-    chosen.setdefault("embedding_dim", width if chosen.get("tie_weights") else usual)
+        "tie_weights": recipe.tie_weights,
+    }
+    chosen |= {name: getattr(recipe, name) for name in DROPOUTS} | options.said(ModelConfig)
+    cell = chosen.get("cell", ModelConfig.cell)
+    usual = embedding_dim(vocab_size, chosen["hidden_size"], cell, is_tied=chosen["tie_weights"])
+    chosen.setdefault("embedding_dim", usual)
     return from_mapping(ModelConfig, chosen | {"vocab_size": vocab_size})
 
 
@@ -134,6 +133,10 @@ def fine_tuning_recipe(source: ModelConfig) -> Recipe:
         hidden_size=source.hidden_size,
         num_layers=source.num_layers,
         dropout=source.dropout,
+        input_dropout=source.input_dropout,
+        embedding_dropout=source.embedding_dropout,
+        weight_drop=source.weight_drop,
+        tie_weights=source.tie_weights,
         learning_rate=FINE_TUNING_LEARNING_RATE,
         weight_decay=TrainingConfig.weight_decay,
         temporal_activation_penalty=TrainingConfig.temporal_activation_penalty,

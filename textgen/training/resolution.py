@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textgen.config import DROPOUTS, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.device import resolve_device, resolve_precision, resolve_threads, set_up
 from textgen.fields import from_mapping
 from textgen.models.language_model import LanguageModel
@@ -33,7 +33,7 @@ from textgen.training.plan import (
     plan_training,
 )
 from textgen.training.probe import Threads, fastest_threads, reading_speed, training_speed
-from textgen.training.recipe import REFERENCE, choose_recipe, embedding_dim
+from textgen.training.recipe import REFERENCE, choose_recipe, embedding_dim, ties_weights
 from textgen.training.trainer import training_model
 from textgen.training.training import set_up_training
 from textgen.version import VERSION
@@ -66,6 +66,7 @@ def resolve(
         recipe = choose_recipe(
             train_tokens,
             work,
+            vocab_size=rows.size,
             cell=options.cell or ModelConfig.cell,
             epochs=options.epochs,
             characters=measured["train_characters"] if options.steps is None else None,
@@ -113,8 +114,8 @@ class _Speeds:
         """The threads that are set from here on, and the speed that they give in training."""
         size = training.batch_size, training.seq_len
         # Dropout costs too little to make another network of it.
-        network = dataclasses.replace(model.config, dropout=0.0)
-        key = network, training.device, training.precision, *size
+        network = {name: value for name, value in vars(model.config).items() if name not in DROPOUTS}
+        key = *network.values(), training.device, training.precision, *size
         if key not in self._known:
             if self._said is None and training.device == "cpu":
                 self._known[key] = fastest_threads(model, *size)
@@ -136,9 +137,14 @@ def _work(
         return options.epochs * train_tokens
     device = resolve_device(options.device or TrainingConfig.device)
     cell = options.cell or ModelConfig.cell
-    width = embedding_dim(vocab_size, REFERENCE["hidden_size"], cell)
-    sizes = REFERENCE | {"vocab_size": vocab_size, "embedding_dim": width}
-    config = from_mapping(ModelConfig, sizes | {"cell": cell})
+    width, is_tied = REFERENCE["hidden_size"], ties_weights(vocab_size)
+    network = REFERENCE | {
+        "cell": cell,
+        "vocab_size": vocab_size,
+        "embedding_dim": embedding_dim(vocab_size, width, cell, is_tied=is_tied),
+        "tie_weights": is_tied,
+    }
+    config = from_mapping(ModelConfig, network)
     precision = resolve_precision(
         options.precision or TrainingConfig.precision,
         device,
