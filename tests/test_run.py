@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from textgen.run import standing
+from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textgen.run import describe, standing
 
 
 def line(kind: str, step: int, **figures: Any) -> dict[str, Any]:
@@ -23,3 +24,16 @@ def test_going_back_twice_leaves_one_line_a_step() -> None:
     records = [line("train", 1), line("train", 2), line("rollback", 3, back_to=1)]
     records += [line("train", 2), line("rollback", 3, back_to=0), line("train", 1), line("train", 2)]
     assert [record["step"] for record in standing(records) if record["kind"] == "train"] == [1, 2]
+
+
+def test_a_description_names_what_is_dropped_and_leaves_out_what_is_not() -> None:
+    def described(**network: Any) -> str:
+        model = ModelConfig(vocab_size=65, **network)
+        training = TrainingConfig(steps=7, device="cpu", threads=1)
+        data = DataConfig(corpus=("a.txt",))
+        return describe(RunConfig(format=1, textgen_version="0", data=data, model=model, training=training))
+
+    assert "embedding 64, dropout 0.2, batch" in described(dropout=0.2)
+    dropped = {"input_dropout": 0.1, "weight_drop": 0.4}
+    text = described(tie_weights=True, dropout=0.6, **dropped)
+    assert "embedding and head 64, dropout 0.6 + 0.1 of input + 0.4 of weights, batch" in text

@@ -94,18 +94,19 @@ class ModelConfig:
     )
     input_dropout: float = option(
         0.0,
-        "Share of the embedding's units dropped, one mask for all steps; is said to help where text is read "
-        "often (0.1 on tiny Shakespeare: 0.1% more bits).",
+        "Share of the embedding's units dropped, one mask for all steps; helps subwords of small texts (0.3 "
+        "on data/faq.txt: 3.3% fewer bits), not characters (0.1 on tiny Shakespeare: 0.1% more).",
     )
     embedding_dropout: float = option(
         0.0,
-        "Share of tokens whose embedding is dropped wherever a window holds them; is said to help large "
-        "vocabularies (0.05 on characters of tiny Shakespeare: 0.6% more bits).",
+        "Share of tokens whose embedding is dropped wherever a window holds them; helps subwords (0.05 on "
+        "tiny Shakespeare: 1.4% fewer bits), not characters (0.6% more).",
     )
     weight_drop: float = option(
         0.0,
-        "Share of the recurrent weights dropped in each step of training; is said to help wide layers on "
-        "little text (0.2 on tiny Shakespeare: 0.6% more bits).",
+        "Share of the recurrent weights dropped in each step of training; helps small texts (0.1 on "
+        "data/faq.txt: 2.9% fewer bits) and subwords, not a megabyte of characters in two minutes (0.2: 1% "
+        "more).",
     )
     residual: bool = option(
         False, "Add each layer's input to its output, from the second layer on; helps deep stacks."
@@ -117,7 +118,8 @@ class ModelConfig:
     )
     tie_weights: bool = option(
         False,
-        "Use the embedding as the head too, projected where sizes differ; helps large vocabularies.",
+        "Use the embedding as the head too, projected where sizes differ; helps subwords (0.8% fewer bits on "
+        "tiny Shakespeare).",
     )
 
     def __post_init__(self) -> None:

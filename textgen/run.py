@@ -245,9 +245,12 @@ def describe(config: RunConfig) -> str:
     model, training = config.model, config.training
     budgets = {"minutes": training.minutes, "epochs": training.epochs, "steps": training.steps}
     budget = " or ".join(f"{value:,g} {name}" for name, value in budgets.items() if value is not None)
+    more = {"input": model.input_dropout, "embedding": model.embedding_dropout, "weights": model.weight_drop}
+    dropped = [f"{model.dropout:g}", *(f"{share:g} of {part}" for part, share in more.items() if share)]
+    tied = " and head" if model.tie_weights else ""
     return (
-        f"{model.num_layers} x {model.hidden_size} {model.cell}, embedding {model.embedding_dim}, "
-        f"dropout {model.dropout:g}, batch {training.batch_size} x {training.seq_len}, "
+        f"{model.num_layers} x {model.hidden_size} {model.cell}, embedding{tied} {model.embedding_dim}, "
+        f"dropout {' + '.join(dropped)}, batch {training.batch_size} x {training.seq_len}, "
         f"learning rate {training.learning_rate:g}, {budget}, {training.device} {training.precision}, "
         f"{training.threads} thread{'s' * (training.threads != 1)}, seed {training.seed}"
     )

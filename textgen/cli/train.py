@@ -12,7 +12,16 @@ from typing import Any
 import click
 
 from textgen.cli.options import cache_dir_option, config_option, json_option
-from textgen.config import CELLS, DEVICES, DOCUMENT_KINDS, PRECISIONS, DataConfig, ModelConfig, TrainingConfig
+from textgen.config import (
+    CELLS,
+    DEVICES,
+    DOCUMENT_KINDS,
+    DROPOUTS,
+    PRECISIONS,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+)
 from textgen.errors import ConfigError
 from textgen.fields import from_mapping
 from textgen.train_options import TrainOptions, read_options
@@ -20,8 +29,9 @@ from textgen.train_options import TrainOptions, read_options
 CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "precision": PRECISIONS}
 # What is chosen from corpus, budget and device when the user says nothing.
 CHOSEN = {
-    "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", "dropout", "learning_rate",
-    "weight_decay", "temporal_activation_penalty", "minutes", "epochs", "eval_tokens", "threads",
+    "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", *DROPOUTS, "tie_weights",
+    "learning_rate", "weight_decay", "temporal_activation_penalty", "minutes", "epochs", "eval_tokens",
+    "threads",
 }  # fmt: skip
 
 
