@@ -99,6 +99,13 @@ def test_subwords_are_held_by_more_parts_and_read_more_often() -> None:
     assert (easy.dropout, easy.input_dropout, easy.embedding_dropout, easy.weight_drop) == (0, 0, 0, 0)
 
 
+def test_two_layers_keep_the_settings_that_they_were_read_off_with() -> None:
+    ten_minutes = choose_recipe(MEGABYTE, 5 * TWO_MINUTES, characters=MEGABYTE)
+    assert (ten_minutes.num_layers, ten_minutes.hidden_size, ten_minutes.weight_drop) == (2, 384, 0)
+    assert ten_minutes.dropout == pytest.approx(0.46, abs=0.02)
+    assert ten_minutes.learning_rate == pytest.approx(3.9e-3, abs=2e-4)
+
+
 def test_only_an_lstm_is_penalised_for_outputs_that_change() -> None:
     penalties = {
         cell: choose_recipe(MEGABYTE, TWO_MINUTES, cell=cell).temporal_activation_penalty

@@ -156,9 +156,15 @@ class Restraint(NamedTuple):
     weight_drop: float = 0.0
 
     @classmethod
-    def of_characters(cls, excess: float) -> Restraint:
-        """For that much more pressure than EASE, in octaves; less is negative."""
-        return cls(dropout=max(0.2 + 0.1 * excess, 0.0), weight_drop=0.04 * max(excess, 0.0))
+    def of_characters(cls, excess: float, *, is_deep: bool) -> Restraint:
+        """For that much more pressure than EASE, in octaves; less is negative.
+
+        What two layers do under weight drop is not known: they keep the dropout and the lower rate that they
+        were read off with.
+        """
+        return cls(
+            dropout=max(0.2 + 0.1 * excess, 0.0), weight_drop=0.0 if is_deep else 0.04 * max(excess, 0.0)
+        )
 
     @classmethod
     def of_subwords(cls, excess: float) -> Restraint:
@@ -200,10 +206,14 @@ def choose_recipe(
     times = min(work / network.cost / train_tokens, math.inf if epochs is None else epochs)
     pressure = math.log2(max(times * network.parameters / train_tokens, 1))
     excess = min(pressure - EASE, MOST_EXCESS)
-    restraint = Restraint.of_subwords(excess) if is_subwords else Restraint.of_characters(excess)
+    is_deep = network.num_layers > 1
+    if is_subwords:
+        restraint = Restraint.of_subwords(excess)
+    else:
+        restraint = Restraint.of_characters(excess, is_deep=is_deep)
     # Wide and deep networks take smaller steps.
     width = min(1.0, REFERENCE["hidden_size"] / network.hidden_size)
-    depth = 1.0 if network.num_layers == 1 else 0.8
+    depth = 0.8 * 2 ** (-0.2 * max(excess, 0.0)) if is_deep else 1.0
     return Recipe(
         hidden_size=network.hidden_size,
         num_layers=network.num_layers,
