@@ -45,7 +45,8 @@ def multiply_adds(config: ModelConfig) -> int:
     """Multiplications, each with its addition, that reading one token and predicting the next takes.
 
     Those of the matrix products: the embedding is looked up, and what is done to each unit alone (gates,
-    biases, norms) is less than a hundredth from 256 units on. Training takes about three times as many.
+    biases, norms) is less than a hundredth from 256 units on. Training takes about three times as many; where
+    the first layer reads rows (LanguageModel), the E of its input is V.
     """
     V, E, H, L = config.vocab_size, config.embedding_dim, config.hidden_size, config.num_layers
     stack = _gates(config) * H * (E + (L - 1) * H + L * H)
