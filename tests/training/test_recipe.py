@@ -94,6 +94,8 @@ def test_subwords_are_held_by_more_parts_and_read_more_often() -> None:
     assert all(more > less for less, more in zip(*held, strict=True))
     assert (characters.tie_weights, subwords.tie_weights) == (False, True)
     assert most_epochs(size, is_subwords=True) > most_epochs(size)
+    # A plain RNN's first logits would be far too large.
+    assert not choose_recipe(size, TWO_MINUTES, vocab_size=800, cell="rnn").tie_weights
     # A text that is read once is not learnt by heart, whatever its tokens are.
     easy = choose_recipe(10**9, TWO_MINUTES, vocab_size=800)
     assert (easy.dropout, easy.input_dropout, easy.embedding_dropout, easy.weight_drop) == (0, 0, 0, 0)

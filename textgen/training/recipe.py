@@ -124,13 +124,21 @@ def embedding_dim(vocab_size: int, hidden_size: int, cell: str = "lstm", *, is_t
     """
     if is_tied or (cell == "lstm" and vocab_size <= FEW_ROWS):
         return hidden_size
-    usual = EMBEDDING_OF_SUBWORDS if ties_weights(vocab_size) else EMBEDDING_OF_CHARACTERS
+    usual = EMBEDDING_OF_SUBWORDS if is_of_subwords(vocab_size) else EMBEDDING_OF_CHARACTERS
     return min(hidden_size, usual)
 
 
-def ties_weights(vocab_size: int) -> bool:
-    """Whether so many tokens are subwords, or a script of thousands: then the embedding is the head too."""
+def is_of_subwords(vocab_size: int) -> bool:
+    """Whether so many tokens are subwords, or characters of a script of thousands, which say as much."""
     return vocab_size > MOST_CHARACTERS
+
+
+def ties_weights(vocab_size: int, cell: str) -> bool:
+    """Whether the embedding is to be the head too.
+
+    Not a plain RNN's: its first hidden states are large, so that its first logits would be too.
+    """
+    return is_of_subwords(vocab_size) and cell != "rnn"
 
 
 class Restraint(NamedTuple):
@@ -199,7 +207,7 @@ def choose_recipe(
     read, as far as the work goes; None chooses that for a text of so many characters, and where they are None
     too it is read as often as the work goes.
     """
-    is_subwords = ties_weights(vocab_size)
+    is_subwords = is_of_subwords(vocab_size)
     network = _network(train_tokens, work)
     if epochs is None and characters is not None:
         epochs = most_epochs(characters, is_subwords=is_subwords)
@@ -221,7 +229,7 @@ def choose_recipe(
         input_dropout=round(restraint.input_dropout, 2),
         embedding_dropout=round(restraint.embedding_dropout, 2),
         weight_drop=round(restraint.weight_drop, 2),
-        tie_weights=is_subwords,
+        tie_weights=ties_weights(vocab_size, cell),
         learning_rate=_rounded(7e-3 * width * depth),
         weight_decay=_rounded(max(0.1 * 2 ** (0.5 * min(excess, 0)), 0.02)),
         temporal_activation_penalty=TEMPORAL_ACTIVATION_PENALTY.get(cell, 0.0),

@@ -137,7 +137,7 @@ def _work(
         return options.epochs * train_tokens
     device = resolve_device(options.device or TrainingConfig.device)
     cell = options.cell or ModelConfig.cell
-    width, is_tied = REFERENCE["hidden_size"], ties_weights(vocab_size)
+    width, is_tied = REFERENCE["hidden_size"], ties_weights(vocab_size, cell)
     network = REFERENCE | {
         "cell": cell,
         "vocab_size": vocab_size,
