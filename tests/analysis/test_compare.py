@@ -71,6 +71,8 @@ def test_the_first_run_chooses_for_itself_and_is_told_what_the_user_said() -> No
     [
         ({}, 64),
         ({"tokenizer": "bpe"}, 256),
+        ({"tokenizer": "word"}, 256),
+        ({"tokenizer": "byte"}, 64),
         ({"hidden_size": 16}, 16),
         ({"tokenizer": "bpe", "embedding_dim": 20}, 20),
     ],

@@ -134,8 +134,8 @@ class ComparisonPlan:
         """
         if self.match == "minutes":
             return {}
-        is_subwords = self.settings.get("tokenizer", DataConfig.tokenizer) == "bpe"
-        usual = EMBEDDING_OF_SUBWORDS if is_subwords else EMBEDDING_OF_CHARACTERS
+        few = self.settings.get("tokenizer", DataConfig.tokenizer) in ("char", "byte")
+        usual = EMBEDDING_OF_CHARACTERS if few else EMBEDDING_OF_SUBWORDS
         return {"embedding_dim": min(usual, self.settings.get("hidden_size", usual)), "tie_weights": False}
 
 

@@ -1,6 +1,6 @@
 """The recipe: which network and which settings reach the lowest validation loss on a text within a budget.
 
-    minutes x the reference's speed on this device = work ─→ network ─→ pressure ─→ dropout, decay, rate
+    minutes x the reference's speed on this device = work ─→ network ─→ pressure ─→ what is dropped, decay
 
 Work is how many tokens the reference network would read within the budget: a larger network learns more from
 each token but reads fewer, so more work pays for a larger one. Pressure is how hard the network is pressed to
@@ -11,6 +11,7 @@ learn the text by heart, by reading it again and again and by having weights eno
 The rules were read off runs on two CPU cores with bfloat16, of tiny Shakespeare (1,003,854 characters to
 train on) and of the text that ships (0.25 M); they say where. On a text that none was read off, 1 MB of C
 headers, the choice came within 2.2% of the best of eight by bits per character; that had more dropout, 0.3.
+(Measured before the rules of Restraint for small texts and subwords.)
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ REFERENCE = {"num_layers": 1, "hidden_size": 384}
 CHARACTERS = 64
 # Up to so many rows the first layer can read them for about what it reads an embedding of 64 for.
 FEW_ROWS = 128
-MOST_CHARACTERS = 512
+MOST_CHARACTERS = 512  # with more rows they are subwords, or as many as subwords
 # Sizes of an embedding that hold back neither characters nor subwords.
 EMBEDDING_OF_CHARACTERS, EMBEDDING_OF_SUBWORDS = 64, 256
 
@@ -146,7 +147,8 @@ class Restraint(NamedTuple):
 
     Dropout alone held them up to a point only: small texts were at their best before the rate had fallen,
     and called for a lower rate. With weight drop they take the full rate to its end. Bits per character with
-    dropout alone, and with these rules, one layer of 384 units, as many steps, seed 1 (and 2):
+    dropout alone and a lower rate, and with the full rate and weight drop, for subwords by the rule below;
+    one layer, as many steps, seed 1 (and 2), 384 units, and 256 in the last line:
         characters    the text that ships, 44 times      1.397 (1.397)    1.345 with a weight drop of 0.1
                       tiny Shakespeare, 0.3 MB, 27       1.953            1.910 with one of 0.1
         subwords      tiny Shakespeare, 15               2.074            2.025
@@ -167,8 +169,7 @@ class Restraint(NamedTuple):
     def of_characters(cls, excess: float, *, is_deep: bool) -> Restraint:
         """For that much more pressure than EASE, in octaves; less is negative.
 
-        What two layers do under weight drop is not known: they keep the dropout and the lower rate that they
-        were read off with.
+        What two layers do under weight drop is not known: they keep what they were read off with.
         """
         return cls(
             dropout=max(0.2 + 0.1 * excess, 0.0), weight_drop=0.0 if is_deep else 0.04 * max(excess, 0.0)
@@ -219,7 +220,8 @@ def choose_recipe(
         restraint = Restraint.of_subwords(excess)
     else:
         restraint = Restraint.of_characters(excess, is_deep=is_deep)
-    # Wide and deep networks take smaller steps.
+    # Wide and deep networks take smaller steps; deep ones the smaller, the more they are pressed: without
+    # weight drop they are to stop short of learning by heart.
     width = min(1.0, REFERENCE["hidden_size"] / network.hidden_size)
     depth = 0.8 * 2 ** (-0.2 * max(excess, 0.0)) if is_deep else 1.0
     return Recipe(
