@@ -109,14 +109,17 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     import numpy as np
     import torch
+    from threadpoolctl import threadpool_info
 
+    # Which code of its library runs is chosen by the processor, or by a variable such as OPENBLAS_CORETYPE.
+    kernels = [each.get("architecture", "") for each in threadpool_info() if each["user_api"] == "blas"]
     return {
         "processor": _processor(),
         "processors": os.cpu_count(),
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": np.__version__,
+        "numpy": " ".join([np.__version__, *kernels]).strip(),
     }
 
 

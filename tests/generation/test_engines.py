@@ -108,6 +108,22 @@ def logits_of_equations(model, rows):
     return (x @ head.T + weights["head.bias"]).numpy()
 
 
+@pytest.mark.parametrize(("hidden_size", "num_layers"), [(400, 1), (128, 2)], ids=["wide", "a page of rows"])
+def test_one_text_and_several_give_the_same_whichever_way_their_weights_lie(hidden_size, num_layers):
+    """One text reads a wide layer's weights output by output, several read them input by input."""
+    torch.manual_seed(0)
+    network = {"cell": "lstm", "num_layers": num_layers, "hidden_size": hidden_size, "embedding_dim": 8}
+    model = LanguageModel(ModelConfig(vocab_size=V, **network))
+    engine, rows = NumpyEngine(model.config, model.weights()), some_rows(3, 20) % V
+    together = engine.start(rows[:, :10])
+    together = [together, *(engine.step(rows[:, place]) for place in range(10, 20))]  # each (3, V)
+    expected = logits_of_model(model, rows)[:, 9:]
+    np.testing.assert_allclose(np.stack(together, axis=1), expected, atol=1e-5)
+    for number, row in enumerate(rows):
+        alone = [engine.start(row[None, :10]), *(engine.step(row[None, place]) for place in range(10, 20))]
+        np.testing.assert_allclose(np.concatenate(alone), expected[number], atol=1e-5)
+
+
 @networks
 @both_engines
 def test_reading_a_prompt_gives_the_models_logits(make, network):

@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from textgen.config import ModelConfig
 from textgen.generation.engines import NumpyEngine
-from textgen.generation.pace import AFTER_GAIN, LONGEST_AFTER_NONE, WIDE, Pace, PacedEngine, fast_engine
+from textgen.generation.layers import WIDE
+from textgen.generation.pace import AFTER_GAIN, LONGEST_AFTER_NONE, Pace, PacedEngine, fast_engine
 from textgen.models.language_model import LanguageModel
 
 
@@ -68,10 +69,10 @@ def test_two_threads_are_left_as_soon_as_they_become_slow_and_taken_again_later(
 def test_the_logits_of_a_step_are_the_same_to_the_last_bit_on_one_thread_and_on_two() -> None:
     """Where there is one processor this compares one thread with itself."""
     ids = np.random.default_rng(0).integers(0, 67, 40)
-    for cell, num_layers in itertools.product(("lstm", "gru", "rnn"), (1, 2)):
+    for cell, num_layers, units in itertools.product(("lstm", "gru", "rnn"), (1, 2), (256, 601)):
         torch.manual_seed(0)
         config = ModelConfig(
-            vocab_size=67, cell=cell, embedding_dim=8, hidden_size=601, num_layers=num_layers
+            vocab_size=67, cell=cell, embedding_dim=8, hidden_size=units, num_layers=num_layers
         )
         engine = NumpyEngine(config, LanguageModel(config).weights())
         logits: list[bytes] = []
@@ -80,7 +81,7 @@ def test_the_logits_of_a_step_are_the_same_to_the_last_bit_on_one_thread_and_on_
                 engine.start(ids[None, :1])
             with threadpool_limits(threads):
                 logits.append(b"".join(engine.step(ids[place : place + 1]).tobytes() for place in range(40)))
-        assert logits[0] == logits[1], (cell, num_layers)
+        assert logits[0] == logits[1], (cell, num_layers, units)
 
 
 def test_a_paced_engine_gives_what_the_plain_one_gives_also_for_several_texts_and_copies() -> None:

@@ -9,7 +9,7 @@ way is kept for a while, and left at once when it becomes slow:
         ▲              └─ the same or slower: one, for a while, twice as long each time
         └──────────────────────┘
 
-The text stays the same: see BLOCK in layers.py.
+The text stays the same: see BLOCK and Layer.product in layers.py.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ import numpy as np
 
 from textgen.config import ModelConfig
 from textgen.generation.engines import NumpyEngine
-from textgen.generation.layers import MEMORIES
+from textgen.generation.layers import MEMORIES, WIDE
 
-# Numbers in the largest product from which a second thread can help: an LSTM of 384 units.
-WIDE = 2**19
 TRIED_STEPS = 16
 # The second thread must save a tenth: it takes a processor from whatever else runs.
 WORTH_A_THREAD = 0.9

@@ -84,7 +84,7 @@ class StreamStack(Stack):
         stream = None
         for layer, memory in zip(self.layers, memories, strict=True):
             memory.advance(projected)
-            np.matmul(memory.padded, layer.own, out=memory.own)
+            memory.multiply_own()
             stream = self.add(memory.hidden, stream)  # (B, H)
             projected = layer.project(stream)
         return projected
