@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from textgen.cli import main
+from textgen.config import DROPOUTS
 from textgen.plots import style
 from textgen.run import Run
 from textgen.training.trainer import Trainer
@@ -172,11 +173,24 @@ def test_a_corpus_trains_all_cells_and_the_second_time_none(
         assert figures["run"] == str(run.path)
         assert run.config.model.cell == cell
         assert (run.config.model.hidden_size, run.config.training.steps) == (8, 5)
-        # What a recipe may give one cell and not another would be seen in the gradients.
-        assert (run.config.model.dropout, run.config.training.temporal_activation_penalty) == (0, 0)
         assert figures["trained"] != figures["first"]
     monkeypatch.setattr(Trainer, "train", no_training)
     assert cli.figures("corpus.txt", *TRAINED) == first
+
+
+def test_the_cells_are_trained_alike_whatever_the_recipe_would_give_one_of_them(cli: Cli) -> None:
+    """As often as the text is read here, the recipe drops weights; and it gives an LSTM a wide embedding."""
+    cli("train", "corpus.txt", "--run", "chosen", "--steps", 40, "--hidden-size", 80, "--num-layers", 1)
+    assert Run("chosen").config.model.weight_drop > 0
+    assert Run("chosen").config.model.embedding_dim == 80
+    cli.figures("corpus.txt", "--train-steps", 40, "--hidden-size", 80)
+    configs = [Run(f"gradients/corpus/{cell}").config for cell in ("lstm", "gru", "rnn")]
+    networks = [{**vars(config.model), "cell": ""} for config in configs]
+    assert networks == networks[:1] * 3
+    assert [networks[0][name] for name in DROPOUTS] == [0] * len(DROPOUTS)
+    trainings = [{**vars(config.training), "precision": ""} for config in configs]  # the fastest of each
+    assert trainings == trainings[:1] * 3
+    assert trainings[0]["temporal_activation_penalty"] == 0
 
 
 def test_minutes_are_split_evenly_and_a_seed_and_a_place_can_be_named(cli: Cli) -> None:

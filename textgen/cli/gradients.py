@@ -11,7 +11,7 @@ import click
 
 from textgen.cli.options import cache_dir_option, json_option
 from textgen.cli.output import writable
-from textgen.config import CELLS, DEVICES, TrainingConfig
+from textgen.config import CELLS, DEVICES, DROPOUTS, TrainingConfig
 from textgen.errors import ConfigError, Interrupted, TextgenError
 from textgen.fields import unknown_name
 from textgen.train_options import TrainOptions
@@ -187,24 +187,30 @@ def _options(
 ) -> list[TrainOptions]:
     """The training of each cell: one layer, alike but for the cell."""
     from textgen.text.sources import corpus_name
+    from textgen.training.recipe import EMBEDDING_OF_CHARACTERS
 
     root = Path(said["runs"] if said["runs"] is not None else f"gradients/{corpus_name(sources)}")
-    budget: dict[str, Any] = {"steps": said["train_steps"]}
-    if said["train_steps"] is None:
-        budget = {"minutes": (said["minutes"] or DEFAULT_MINUTES) / len(cells)}
+    settings: dict[str, Any] = dict.fromkeys(DROPOUTS, 0.0)
+    if said["train_steps"] is not None:
+        settings["steps"] = said["train_steps"]
+    else:
+        settings["minutes"] = (said["minutes"] or DEFAULT_MINUTES) / len(cells)
     return [
         TrainOptions(
             corpus=sources,
             cell=cell,
             hidden_size=said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
             num_layers=1,
-            dropout=0.0,  # chosen by the recipe it would differ with each cell's speed
-            temporal_activation_penalty=0.0,  # it is the LSTM's alone, and slows down what is measured here
+            # By itself the recipe gives an LSTM alone a wide embedding and the penalty, which slows down what
+            # is measured here; and what is dropped would differ with each cell's speed.
+            embedding_dim=EMBEDDING_OF_CHARACTERS,
+            tie_weights=False,
+            temporal_activation_penalty=0.0,
             seed=TrainingConfig.seed if said["seed"] is None else said["seed"],
             device=device,
             run=str(root / cell),
             cache_dir=cache_dir,
-            **budget,
+            **settings,
         )
         for cell in cells
     ]
