@@ -5,7 +5,9 @@ All run in one process: ours on one thread or two as it chooses, which is what `
 as many as it chooses by itself. The torch loops draw with softmax and multinomial: "nn.LSTM loop" is what
 people write, one step a call and each character fetched at once; "LSTMCell loop" is torch's own cells as fast
 as they go, in inference mode, without oneDNN, nothing fetched before the end; "folded loop" is the method of
-our engine in torch operations, the first input product looked up in a table, the equations by hand.
+our engine in torch operations, the first input product looked up in a table, the equations by hand. "Its
+products alone" is NumPy multiplying the same matrices, from memory again in each step, and nothing else: what
+no arrangement of the rest could pass.
 
 `sample` is the command's own path, Generator.stream and printing to what is no terminal, against the bare
 engine; and the whole command as a process.
@@ -35,7 +37,7 @@ from textgen.config import DataConfig, ModelConfig, RunConfig, SampleConfig, Tra
 from textgen.device import numpy_threads
 from textgen.generation.engines import NumpyEngine
 from textgen.generation.generator import Generator
-from textgen.generation.pace import fast_engine
+from textgen.generation.pace import PacedEngine, fast_engine
 from textgen.generation.sampling import choose
 from textgen.models.language_model import LanguageModel
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, config_json, save_weights
@@ -108,13 +110,14 @@ def make_tokenizer() -> Tokenizer:
 def _engine_against_torch(case: str, model: LanguageModel, rounds: int) -> Iterator[Comparison]:
     cell, units = model.config.cell.upper(), model.config.hidden_size
     writers = [bare_engine(model), layer_loop(model), cell_loop(model), folded_loop(model)]
-    ours, layer, cells, folded = _speeds(*writers, rounds=rounds)
+    ours, layer, cells, folded, *alone = _speeds(*writers, *products(model), rounds=rounds)
     goals: list[Goal | None] = [None, None]
     if cell == "LSTM" and units in LSTM_GOALS:
         goals = [Goal("ratio", bound) for bound in LSTM_GOALS[units]]
     yield Comparison(case, f"nn.{cell} loop", UNIT, ours, layer, goals[0])
     yield Comparison(case, f"{cell}Cell loop", UNIT, ours, cells, goals[1])
     yield Comparison(case, "folded loop", UNIT, ours, folded)
+    yield Comparison(case, "its products alone", UNIT, ours, max(alone))
 
 
 def _command_against_engine(
@@ -197,6 +200,21 @@ def bare_engine(model: LanguageModel) -> Writer:
             logits = engine.step(choose(logits, config, chance))
 
     return write
+
+
+def products(model: LanguageModel) -> list[Writer]:
+    """The matrix products of the engine's steps, on as many threads as it may take: one, or one and two."""
+    set_threads, engine = numpy_threads(), our_engine(model)
+    engine.start(np.zeros((1, 1), np.int64))
+
+    def write(threads: int, count: int) -> None:
+        if set_threads is not None:
+            set_threads(threads)
+        for _ in range(count):
+            for memory in engine._memories:
+                np.dot(memory.padded, memory.matrix, out=memory.product)
+
+    return [partial(write, threads) for threads in ((1, 2) if isinstance(engine, PacedEngine) else (1,))]
 
 
 def layer_loop(model: LanguageModel) -> Writer:
