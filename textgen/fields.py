@@ -44,8 +44,16 @@ def _matches(value: object, annotation: object) -> bool:
     return isinstance(value, typing.cast(type, annotation))
 
 
+_IN_WORDS = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
+
+
 def _readable(annotation: object) -> str:
-    return str(getattr(annotation, "__name__", annotation)).replace("tuple[str, ...]", "list of str")
+    """What a value must be, for someone who writes a settings file."""
+    if isinstance(annotation, types.UnionType):
+        return " or ".join(_readable(each) for each in typing.get_args(annotation) if each is not type(None))
+    if typing.get_origin(annotation) is tuple:
+        return "a list of texts in quotes"
+    return _IN_WORDS.get(typing.cast(type, annotation), getattr(annotation, "__name__", str(annotation)))
 
 
 def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str | None = None) -> Config:

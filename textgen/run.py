@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 
 from textgen.atomic import write_file
 from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-from textgen.errors import ConfigError, RunError
+from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.fields import from_mapping
 from textgen.text.corpus import Corpus
 from textgen.text.rows import Rows
@@ -90,11 +90,20 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load_file(path)
     except FileNotFoundError:
-        raise RunError(
-            f"{path}: no such file: no weights yet. Go on with: textgen train --resume {path.parent}"
-        ) from None
+        raise RunError(f"{path}: no such file; {_instead_of_weights(path.parent)}") from None
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _instead_of_weights(directory: Path) -> str:
+    """What to do when a run has none."""
+    run = Run(directory)
+    if not run.is_complete:
+        return f"no weights yet. Go on with: textgen train --resume {directory}"
+    copies = sorted(run.training_directory.glob("step-*/best.safetensors"))
+    if copies:
+        return f"the weights of this complete run are gone. Copy them back from {copies[-1]}"
+    return f"the weights of this complete run are gone. Train it again: textgen train --config {directory}"
 
 
 def save_model(directory: Path, config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
@@ -122,7 +131,11 @@ class Run:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            raise RunError(f"{self.path}: no such run directory")
+            kind = "a file, not a run's directory" if self.path.is_file() else "no such run directory"
+            hint = "; textgen info lists those in runs/"
+            if (Path("runs") / self.path.name / CONFIG).is_file():
+                hint = f"; did you mean {Path('runs') / self.path.name}?"
+            raise RunError(f"{self.path}: {kind}{hint}")
 
     @cached_property
     def config(self) -> RunConfig:
@@ -161,8 +174,12 @@ class Run:
         Raises RunError when it has changed since, CorpusError when it cannot be read.
         """
         stdin = self.training_directory / STDIN
-        corpus = Corpus(self.config.data, stdin if stdin.is_file() else None)
-        if corpus.fingerprint != self.config.measured["corpus_fingerprint"]:
+        try:
+            corpus = Corpus(self.config.data, stdin if stdin.is_file() else None)
+            fingerprint = corpus.fingerprint
+        except CorpusError as error:
+            raise CorpusError(f"{error} (it is what {self.path} was trained on)") from error
+        if fingerprint != self.config.measured["corpus_fingerprint"]:
             raise RunError(
                 f"{', '.join(self.config.data.corpus)}: the corpus has changed since {self.path} was begun. "
                 "Put the old text back, or train a new run."

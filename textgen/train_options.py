@@ -106,10 +106,12 @@ def options_from_run_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_options(path: Path) -> dict[str, Any]:
-    """Options from a TOML file, or from a run's config.json; names and types are checked.
+    """Options from a TOML file, or from a run's config.json or directory; names and types are checked.
 
     Raises ConfigError, with the nearest known name for an unknown one.
     """
+    if path.is_dir():
+        path = path / "config.json"
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -123,7 +125,13 @@ def read_options(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not {"data", "model", "training"} <= content.keys():
             raise ConfigError(f"{path}: not the config.json of a run; settings files are TOML")
         content = options_from_run_config(content)
-    elif "from" in content:
-        content["from_run"] = content.pop("from")  # as on the command line; `from` cannot be a field's name
+    else:
+        if "from" in content:
+            content["from_run"] = content.pop("from")  # as on the command line; no field can be named `from`
+        if isinstance(content.get("corpus"), str):
+            content["corpus"] = [content["corpus"]]
+        for name, value in content.items():
+            if isinstance(value, dict):
+                raise ConfigError(f"{path}: [{name}] is a section; write the options without any")
     options = vars(from_mapping(TrainOptions, content, str(path)))
     return {name: value for name, value in options.items() if value is not None}

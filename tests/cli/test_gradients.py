@@ -142,10 +142,14 @@ def test_a_run_whose_text_is_gone_says_so(cli: Cli, run: Path) -> None:
     Path("corpus.txt").write_text("another one, " * 50)
     assert "the corpus has changed" in cli.refusal("run")
     Path("corpus.txt").unlink()
-    assert "corpus.txt" in cli.refusal("run")
+    assert (
+        "corpus.txt: no such file or folder; check the path (it is what run was trained on)"
+        in cli.refusal("run")
+    )
+    assert "run is a run" in cli.refusal("corpus.txt", "run")
     (run / "model.safetensors").unlink()
     Path("corpus.txt").write_text(TEXT)
-    assert "no weights yet" in cli.refusal("run")
+    assert "the weights of this complete run are gone" in cli.refusal("run")
 
 
 @pytest.mark.usefixtures("run")

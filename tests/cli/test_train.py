@@ -195,7 +195,8 @@ def test_of_minutes_and_epochs_what_comes_first_ends_a_run_and_the_plan_says_so(
     result = cli("train", "corpus.txt", "--minutes", "5", "--epochs", "2", *sizes)
     assert result.exit_code == 0
     (line,) = [line for line in result.out.splitlines() if line.startswith("Plan:")]
-    assert re.search(r"for about 5 minutes on this machine, .* but ends after about \d+ s, 2 times", line)
+    limit = r"but no more than 2 times through the text, which takes \d+ s or more"
+    assert re.search(rf"for about 5 minutes on this machine, .* {limit}", line)
     assert "by heart" not in line
     run = Run("runs/corpus")
     assert run.facts()["seconds"] < 100
@@ -624,3 +625,112 @@ def test_a_bpe_run_writes_down_its_sizes(cli: Cli) -> None:
     assert (data.vocab_size, data.min_frequency) == (1024, 2)
     # The command line replaces a tokenizer with all that was said of it.
     assert cli("train", "--config", "bpe/config.json", "--tokenizer", "char", "--run", "char").exit_code == 0
+
+
+# ---- what a person is told
+
+
+def test_the_end_says_how_often_the_text_was_read_and_whether_more_would_pay(cli: Cli) -> None:
+    small = "--hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+    short = cli("train", "corpus.txt", "--minutes", 0.01, "--epochs", 900, *small, "--run", "short").out
+    times = Run("short").metrics()[-1]["epoch"]
+    (line,) = [line for line in short.splitlines() if line.startswith("Best weights")]
+    assert float(line.split(" s, ")[1].split(" times")[0]) == pytest.approx(times, abs=0.6)
+    assert line.endswith("times through the text; up to 900 times pay: more --minutes would help.")
+    whole = cli("train", "corpus.txt", "--minutes", 5, "--epochs", 2, *small, "--run", "whole").out
+    assert "s, 2.0 times through the text.\n" in whole
+    assert "would help" not in cli("train", "corpus.txt", *TINY, "--run", "steps").out
+
+
+def test_bits_per_character_while_training_are_of_the_validation_text(cli: Cli) -> None:
+    """A token of a text for which the vocabulary was not made has fewer characters."""
+    Path("other.txt").write_text("".join(f"{n * n}\n" for n in range(400)))
+    options = "--tokenizer", "bpe", "--vocab-size", 400, "--val", "other.txt", *TINY
+    out = cli("train", "corpus.txt", *options, "--eval-tokens", 10**6).out
+    last = [line for line in out.splitlines() if "%  step" in line][-1]
+    final = json.loads(cli("eval", "runs/corpus", "--json").out)
+    nats, bits = (float(word) for word in re.findall(r"(\d+\.\d+) (?:nats|bits)", last))
+    ratio = final["bits_per_character"] / final["nats_per_token"]
+    assert bits / nats == pytest.approx(ratio, rel=1e-3)
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
+def test_windows_line_ends_are_said_and_can_be_asked_for(cli: Cli, tokenizer: str) -> None:
+    Path("windows.txt").write_text(TEXT, newline="\r\n")
+    options = "--tokenizer", tokenizer, *TINY
+    assert "Windows line ends (\\r\\n)" in cli("train", "windows.txt", *options).out
+    assert "Windows" not in cli("train", "corpus.txt", *options).out
+    asked = cli("sample", "runs/windows", "--prompt", "Line 1\\r\\n", "--max-new-tokens", 1, "--json")
+    assert json.loads(asked.out)["samples"][0]["prompt"] == "Line 1\r\n"
+    assert asked.err == "", "no token of it is new"
+
+
+def test_a_prompt_of_tokens_that_training_never_saw_is_remarked(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY)
+    known = cli("sample", "runs/corpus", "--prompt", "Line 7", "--max-new-tokens", 3)
+    assert (known.exit_code, known.err) == (0, "")
+    strange = cli("sample", "runs/corpus", "--prompt", "Line \u03a9!", "--max-new-tokens", 3)
+    assert strange.exit_code == 0
+    assert strange.err == "3 of the prompt's 8 tokens were never seen in training\n", "two bytes and a mark"
+    assert strange.out.startswith("Line \u03a9!")
+
+
+def test_text_that_is_new_to_the_run_it_starts_from_is_remarked(cli: Cli) -> None:
+    Path("greek.txt").write_text("\u03b1\u03b2\u03b3 \u03b4\n" * 500)
+    cli("train", "corpus.txt", *TINY)
+    budget = "--steps", 2, "--batch-size", 4, "--seq-len", 16
+    strange = cli("train", "greek.txt", "--from", "runs/corpus", *budget)
+    assert "80.0% of its tokens are new to runs/corpus" in strange.out
+    assert "a new run would probably do better" in strange.out
+    assert " are new to " not in cli("train", "corpus.txt", "--from", "runs/corpus", *budget).out
+
+
+def test_a_run_goes_on_with_its_own_text_where_none_is_named(cli: Cli) -> None:
+    cli("train", "corpus.txt", "--documents", "line", "--val-fraction", 0.2, *TINY)
+    budget = "--steps", 2, "--batch-size", 4, "--seq-len", 16
+    assert cli("train", "--from", "runs/corpus", *budget).exit_code == 0
+    first, then = (Run(f"runs/{name}").config.data for name in ("corpus", "corpus-2"))
+    assert then == dataclasses.replace(first, vocab_size=None, min_frequency=None)
+    assert cli("train", "--from", "runs/corpus", "--val", "corpus.txt", *budget).exit_code != 0
+    Path("val.txt").write_text(TEXT[:900] + "Another end.\n")
+    assert cli("train", "--from", "runs/corpus", "--val", "val.txt", *budget).exit_code == 0
+    assert Run("runs/corpus-3").config.data.val == str(Path("val.txt").absolute())
+    assert "no corpus" in cli("train", *budget).only_error
+
+
+def test_a_complete_run_without_its_weights_says_where_a_copy_is(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY)
+    weights = Path("runs/corpus/model.safetensors")
+    before = weights.read_bytes()
+    weights.unlink()
+    error = cli("sample", "runs/corpus").only_error
+    assert "the weights of this complete run are gone" in error
+    copy = Path(error.strip().split()[-1])
+    shutil.copyfile(copy, weights)
+    assert cli("sample", "runs/corpus", "--max-new-tokens", 3).exit_code == 0
+    assert np.array_equal(*(np.frombuffer(content[-64:]) for content in (before, weights.read_bytes())))
+    weights.unlink()
+    shutil.rmtree("runs/corpus/training")
+    assert "textgen train --config runs/corpus" in cli("sample", "runs/corpus").only_error
+
+
+def test_a_tokenizer_of_another_run_is_refused_by_whatever_reads_a_text(cli: Cli) -> None:
+    cli("train", "corpus.txt", "--tokenizer", "bpe", "--vocab-size", 400, *TINY, "--run", "bpe")
+    cli("train", "corpus.txt", "--tokenizer", "byte", *TINY, "--run", "bytes")
+    shutil.copyfile("bytes/tokenizer.json", "bpe/tokenizer.json")
+    for command in (["sample", "bpe"], ["eval", "bpe", "corpus.txt"], ["score", "bpe", "corpus.txt"]):
+        assert "do not belong together" in cli(*command).only_error
+
+
+def test_what_is_mistyped_is_named_with_what_was_meant(cli: Cli, tmp_path: Path) -> None:
+    assert "did you mean 'train'?" in cli("trian", "corpus.txt").only_error
+    cli("train", "corpus.txt", *TINY)
+    assert "did you mean runs/corpus?" in cli("sample", "corpus").only_error
+    assert "corpus.txt: a file, not a run" in cli("sample", "corpus.txt").only_error
+    (tmp_path / "sections.toml").write_text("[model]\nhidden_size = 8\n")
+    assert "[model] is a section" in cli("train", "corpus.txt", "--config", "sections.toml").only_error
+    (tmp_path / "text.toml").write_text('hidden_size = "8"\n')
+    assert "must be a whole number, not '8'" in cli("train", "--config", "text.toml").only_error
+    (tmp_path / "one.toml").write_text('corpus = "corpus.txt"\n')
+    assert cli("train", "--config", "one.toml", *TINY).exit_code == 0
+    assert cli("train", "--config", "runs/corpus", "--steps", 2).exit_code == 0, "a run's directory"

@@ -55,9 +55,13 @@ def test_the_newest_is_that_of_the_highest_step_and_the_others_go(tmp_path: Path
 def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     path = save_checkpoint(tmp_path, checkpoint(3))
     (path / name).write_bytes((path / name).read_bytes()[:-9])
-    with pytest.raises(RunError, match="damaged") as error:
+    with pytest.raises(RunError, match=r"damaged.*Remove it, then start the run again") as error:
         load_checkpoint(path)
     assert "\n" not in str(error.value)
+    for step in (1, 2):
+        save_checkpoint(tmp_path, checkpoint(step))
+    with pytest.raises(RunError, match="Remove it, then --resume goes on from step-2"):
+        load_checkpoint(path)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:

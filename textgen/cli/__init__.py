@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 from textgen.device import wait_briefly
-from textgen.errors import Interrupted, TextgenError
+from textgen.errors import ConfigError, Interrupted, TextgenError
 from textgen.version import VERSION
 
 COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
@@ -26,9 +26,11 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command's module; None when there is no such command."""
+        """Import a command's module. Raises ConfigError when there is no such command."""
         if cmd_name not in COMMANDS:
-            return None
+            from textgen.fields import unknown_name
+
+            raise ConfigError(f"{unknown_name('command', cmd_name, COMMANDS)}; --help lists them")
         command: click.Command = importlib.import_module(f"textgen.cli.{cmd_name}").command
         return command
 

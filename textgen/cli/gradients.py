@@ -142,9 +142,10 @@ def command(
 
 def _check(sources: tuple[str, ...], said: dict[str, Any], *, is_run: bool) -> tuple[str, ...]:
     """The cells to train. Raises ConfigError for what does nothing or goes with nothing."""
+    runs = [source for source in sources if (Path(source) / "config.json").is_file()]
+    if runs and len(sources) > 1:
+        raise ConfigError(f"{runs[0]} is a run, and one is measured at a time: name it alone")
     if is_run:
-        if len(sources) > 1:
-            raise ConfigError(f"{sources[0]} is a run, and one is measured at a time: name it alone")
         for name in TRAINING_OPTIONS:
             if said[name] is not None:
                 raise ConfigError(

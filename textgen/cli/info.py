@@ -47,6 +47,11 @@ def _summary(facts: dict[str, Any]) -> str:
     return f"{facts['network']}, {_best(facts)}, {facts['status']}"
 
 
+def _status(facts: dict[str, Any]) -> str:
+    resume = f"; go on with: textgen train --resume {facts['run']}"
+    return f"{facts['status']}{resume if facts['status'] == 'not complete' else ''}"
+
+
 def _best(facts: dict[str, Any]) -> str:
     if facts["best"] is None:
         return "not evaluated yet"
@@ -56,7 +61,7 @@ def _best(facts: dict[str, Any]) -> str:
 def _in_lines(facts: dict[str, Any]) -> str:
     lines = {
         "run": facts["run"],
-        "status": facts["status"],
+        "status": _status(facts),
         "network": f"{facts['network']}; {facts['parameters']:,} parameters",
         "tokenizer": f"{facts['tokenizer']}, {facts['vocab_size']:,} tokens seen in training",
         "corpus": f"{', '.join(facts['corpus'])}; {facts['train_characters']:,} characters trained on",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from textgen.run import Run
 
 RUNS = Path("runs")
-ESCAPES = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
 CONTRADICTIONS = (
     ("--prompt-file", "--prompt"),
     ("--interactive", "--prompt", "--prompt-file", "--output", "--json"),
@@ -47,7 +47,7 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(name="sample")
 @click.argument("run_directory", required=False, metavar="[RUN]")
-@click.option("--prompt", metavar="TEXT", help="Text to go on from; \\n, \\t and \\\\ are read.")
+@click.option("--prompt", metavar="TEXT", help="Text to go on from; \\n, \\r, \\t and \\\\ are read.")
 @click.option(
     "--prompt-file", metavar="FILE", help="Go on from the text of a file, as it is; - is standard input."
 )
@@ -56,7 +56,7 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--stop",
     multiple=True,
     metavar="TEXT",
-    help="End before this text; \\n, \\t and \\\\ are read. May be given several times.",
+    help="End before this text; \\n, \\r, \\t and \\\\ are read. May be given several times.",
 )
 @sampling_options
 @click.option(
@@ -151,6 +151,7 @@ def command(
     # Interactively each prompt has its own seed, so that asking again gives another answer.
     seeds = itertools.count(secrets.randbits(32) if seed is None else seed)
     for text, text_seed in zip(prompts, seeds, strict=False):
+        _warn_of_unseen(generator.count_unseen(text))
         drawing: dict[str, Any] = {"stop": stops, "seed": text_seed, "config": config, "copy_limit": limit}
         if not as_json and target is None and num_samples == 1:
             drawn: list[str] = []
@@ -167,6 +168,12 @@ def command(
         else:
             put(as_text(samples, with_prompt=not no_prompt), target)
             _report(meter, [sample.text for sample in samples])
+
+
+def _warn_of_unseen(tokens: tuple[int, int]) -> None:
+    unseen, total = tokens
+    if unseen:
+        print(f"{unseen:,} of the prompt's {total:,} tokens were never seen in training", file=sys.stderr)
 
 
 def _copying(
@@ -210,12 +217,12 @@ def _report(meter: NoveltyMeter | None, texts: list[str]) -> None:
 
 
 def read_escapes(text: str) -> str:
-    r"""Read \n, \t and \\ as the characters they stand for, and no other escape.
+    r"""Read \n, \r, \t and \\ as the characters they stand for, and no other escape.
 
     >>> read_escapes(r"a\tb\d") == "a" + chr(9) + r"b\d"
     True
     """
-    return re.sub(r"\\[nt\\]", lambda escape: ESCAPES[escape[0]], text)
+    return re.sub(r"\\[nrt\\]", lambda escape: ESCAPES[escape[0]], text)
 
 
 def _refuse_contradictions(given: set[str]) -> None:

@@ -62,11 +62,7 @@ class Generator:
         self.engine = model if isinstance(model, Engine) else _engine_for(model, set_threads)
         self.tokenizer = tokenizer
         self.rows = self.engine.rows
-        if self.rows.token_ids.max() >= tokenizer.vocab_size:
-            raise RunError(
-                f"the model knows token {self.rows.token_ids.max()}, but the tokenizer has "
-                f"{tokenizer.vocab_size} tokens: they do not belong together"
-            )
+        self.rows.require(tokenizer.vocab_size)
 
     @classmethod
     def from_run(
@@ -98,6 +94,11 @@ class Generator:
         """
         (draft,) = self._drafts(prompt, 1, stop, seed, copy_limit)
         return filter(None, self._stream(draft, config))
+
+    def count_unseen(self, prompt: str) -> tuple[int, int]:
+        """How many tokens of a prompt training never saw, and how many it has. Raises TokenizerError."""
+        rows = self.rows.to_rows(self.tokenizer.encode(prompt))
+        return int((rows == self.rows.size).sum()), len(rows)
 
     def _stream(self, draft: Draft, config: SampleConfig) -> Iterator[str]:
         token_ids = self.rows.token_ids.tolist()

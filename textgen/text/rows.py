@@ -14,6 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
+from textgen.errors import RunError
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -59,6 +61,14 @@ class Rows:
     def to_token_ids(self, rows: np.ndarray) -> np.ndarray:
         """Token ids of rows below V, of any shape, int64."""
         return self.token_ids.take(rows)
+
+    def require(self, vocab_size: int) -> None:
+        """Raises RunError when a tokenizer of so many tokens cannot be the one that training used."""
+        if self.token_ids.max() >= vocab_size:
+            raise RunError(
+                f"the model knows token {self.token_ids.max()}, but the tokenizer has "
+                f"{vocab_size} tokens: they do not belong together"
+            )
 
     def extended(self, counts_by_token_id: np.ndarray) -> Rows:
         """Rows for going on with another text: the old ones keep their place, newly seen tokens follow.

@@ -107,8 +107,15 @@ def _name(step: int) -> str:
 
 def newest_checkpoint(directory: Path) -> Path | None:
     """The checkpoint with the highest step; None when there is none yet."""
-    found = [path for path in directory.glob("step-*") if path.is_dir()]
-    return max(found, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+    return max(_checkpoints(directory), key=_step, default=None)
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    return [path for path in directory.glob("step-*") if path.is_dir()]
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -122,4 +129,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
             best=safetensors.numpy.load_file(path / "best.safetensors"),
         )
     except (OSError, ValueError, SafetensorError) as error:
-        raise RunError(f"{path}: damaged checkpoint ({error}). Remove it and start the run again.") from error
+        others = [each for each in _checkpoints(path.parent) if each != path]
+        then = f"--resume goes on from {max(others, key=_step).name}" if others else "start the run again"
+        raise RunError(f"{path}: damaged checkpoint ({error}). Remove it, then {then}.") from error

@@ -30,6 +30,7 @@ from textgen.run import (
     config_json,
     describe,
     free_directory,
+    rows_of,
     save_weights,
 )
 from textgen.text.corpus import Corpus
@@ -38,11 +39,7 @@ from textgen.text.sources import corpus_name, standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
 from textgen.train_options import TrainOptions
-from textgen.training.plan import (
-    plan_data,
-    same_network,
-    with_vocab_size,
-)
+from textgen.training.plan import on_its_text, plan_data, same_network, with_vocab_size
 from textgen.training.progress import Reporter
 from textgen.training.resolution import resolve
 from textgen.training.training import INITIAL, Training, assemble
@@ -55,6 +52,8 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
     """
     source = Run(options.from_run) if options.from_run is not None else None
     _refuse_beside_from(options, source)
+    if source is not None:
+        options = on_its_text(options, source.config.data, str(source.path))
     path = _run_path(options)
     data = plan_data(options)
     if source is not None:
@@ -71,6 +70,13 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
         with memory_errors():
             config, model = resolve(options, _absolute(data), corpus, store, source)
         _describe_start(options, config, store, reporter)
+        if source is not None:
+            _describe_new(source, store, reporter)
+        if _has_windows_line_ends(corpus):
+            reporter.line(
+                r"The text has Windows line ends (\r\n), which are learnt as they are: write them so in "
+                "--prompt and --stop, or convert the text first."
+            )
         initial = None if source is None else model.weights()
         while True:
             try:
@@ -195,6 +201,22 @@ def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore,
         reporter.line(_plan(training, config.measured, options))
 
 
+def _describe_new(source: Run, store: TokenStore, reporter: Reporter) -> None:
+    """How much of a text another run's network has never seen, if any."""
+    counts = store.counts
+    known = rows_of(source.load_weights()).token_ids
+    new = counts.sum() - counts[known].sum()
+    if new:
+        share = new / counts.sum()
+        advice = "; a new run would probably do better" if share > 0.5 else ""
+        reporter.line(f"{share:.1%} of its tokens are new to {source.path}, which learns them here{advice}.")
+
+
+def _has_windows_line_ends(corpus: Corpus) -> bool:
+    """Whether the text begins so, as far as its first piece goes."""
+    return "\r\n" in next((piece for piece in corpus.stream("train") if isinstance(piece, str)), "")
+
+
 def _plan(training: TrainingConfig, measured: dict[str, Any], options: TrainOptions) -> str:
     """What a budget in minutes comes to on this machine."""
     assert training.minutes is not None
@@ -202,9 +224,13 @@ def _plan(training: TrainingConfig, measured: dict[str, Any], options: TrainOpti
     times = speed * 60 * training.minutes / tokens
     unnamed = "no budget was named (--minutes), so it is planned " * (options.minutes is None)
     budget = f"{unnamed}for about {training.minutes:g} minutes on this machine"
-    plan = f"Plan: {budget}, at about {speed:,} tokens/s, "
+    # The probe takes no optimizer steps and does not validate; nor does other work of the machine spare it.
+    plan = f"Plan: {budget}, at up to {speed:,} tokens/s, "
     if training.epochs is None or times <= training.epochs:
-        return f"{plan}{times:,.{0 if times >= 10 else 1}f} times through the text."
+        return f"{plan}at most {times:,.{0 if times >= 10 else 1}f} times through the text."
     seconds = training.epochs * tokens / speed
     because = "" if options.epochs is not None else "; more would be learning by heart (--epochs)"
-    return f"{plan}but ends after about {seconds:.0f} s, {training.epochs} times through the text{because}."
+    return (
+        f"{plan}but no more than {training.epochs} times through the text, "
+        f"which takes {seconds:.0f} s or more{because}."
+    )

@@ -19,6 +19,8 @@ from textgen.train_options import TrainOptions
 from textgen.training.recipe import Recipe, embedding_dim
 
 DEFAULT_MINUTES = 2.0
+# Of a DataConfig what says which text it is, not how it becomes tokens.
+TEXT_OPTIONS = "corpus", "documents", "field", "encoding", "val_fraction", "val", "test"
 # Weights that know a language already are to be changed, not made: a peak as for new ones undoes them first.
 FINE_TUNING_LEARNING_RATE = 2e-3
 EVAL_SHARE = 0.05  # of the budget goes into validation during training
@@ -88,6 +90,20 @@ def eval_tokens(trained_tokens: float, forward_share: float, evaluations: int, v
     """
     affordable = trained_tokens * EVAL_SHARE / forward_share / evaluations
     return int(min(val_tokens, max(affordable, 2_000)))
+
+
+def on_its_text(options: TrainOptions, source: DataConfig, source_path: str) -> TrainOptions:
+    """For --from without a corpus: the other run's own text, divided as it was. Raises ConfigError."""
+    if options.corpus:
+        return options
+    if "-" in source.corpus:
+        raise ConfigError(f"{source_path} was trained on standard input: name the CORPUS to go on with")
+    said = options.said(DataConfig)
+    # What the user says of how to divide it takes the place of both.
+    division = {"val", "val_fraction"}
+    void = division if division & said.keys() else {"val" if source.val is None else "val_fraction"}
+    text = {name: getattr(source, name) for name in TEXT_OPTIONS if name not in void}
+    return dataclasses.replace(options, **text | said)
 
 
 def plan_data(options: TrainOptions) -> DataConfig:

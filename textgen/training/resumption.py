@@ -29,9 +29,7 @@ def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> 
     """
     run = Run(path)
     if run.is_complete:
-        raise RunError(
-            f"{path}: this run is complete. Train on from it with: textgen train CORPUS --from {path}"
-        )
+        raise RunError(f"{path}: this run is complete. Train on from it with: textgen train --from {path}")
     store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
     training = run.config.training
     set_up_training(training)
@@ -40,7 +38,7 @@ def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> 
     if fresh and (run.has_weights or (run.config.from_run is not None and not initial.is_file())):
         raise RunError(
             f"{run.training_directory}: what a resume needs is gone. "
-            f"Train on from the weights with: textgen train CORPUS --from {path}"
+            f"Train on from the weights with: textgen train --from {path}"
         )
     if initial.is_file():
         arrays = load_weights(initial)

@@ -22,7 +22,7 @@ from textgen.device import torch_dtype
 from textgen.errors import Interrupted
 from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
-from textgen.run import Run
+from textgen.run import WEIGHTS, Run, save_weights
 from textgen.text.batches import Batch, StreamBatches
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.interrupt import StopRequest
@@ -53,6 +53,7 @@ class Trainer:
         tokenizer: Tokenizer,
         batches: StreamBatches,
         val_token_ids: np.ndarray,
+        val_characters: int,
         start_row: int | None,
         budget: Budget,
         reporter: Reporter,
@@ -72,6 +73,7 @@ class Trainer:
             start_row=start_row,
             stretches=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
         )
+        self._characters_per_val_token = val_characters / len(val_token_ids)
         self.recovery = Recovery(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
         self._start_clocks()
 
@@ -122,6 +124,10 @@ class Trainer:
                 self.state.save()
             if stop.signal_number is not None and not self.position.finished:
                 self.state.save()
+                if not self.run.has_weights:
+                    # Not judged yet, but something to sample from; the first evaluation replaces them.
+                    with self.learner.judged_weights():
+                        save_weights(self.run.path / WEIGHTS, self.model.weights())
                 raise Interrupted(
                     f"stopped at step {self.position.step:,} and saved. "
                     f"Go on with: textgen train --resume {self.run.path}",
@@ -146,9 +152,8 @@ class Trainer:
             self._record_training(norm, self._speed.read())
         if self.reporter.shows_bars and time.monotonic() - self._bar_time > BAR_SECONDS:
             self._bar_time = time.monotonic()
-            self.reporter.training(
-                progress, f"loss {self._describe(loss.item())}, {self._bar_speed.read():,.0f} tokens/s"
-            )
+            figures = describe_loss(loss.item(), self.run.config.measured["characters_per_token"])
+            self.reporter.training(progress, f"loss {figures}, {self._bar_speed.read():,.0f} tokens/s")
 
     def _learning_rate(self, batch: Batch) -> float:
         """The rate of the step on this batch."""
@@ -188,9 +193,6 @@ class Trainer:
         self.position.lowest_loss = mean_loss if lowest is None else min(lowest, mean_loss)
         self.recovery.trust_candidate()
         self.learner.forget_loss()
-
-    def _describe(self, nats_per_token: float) -> str:
-        return describe_loss(nats_per_token, self.run.config.measured["characters_per_token"])
 
     def validate(self) -> Loss:
         """The loss of the weights that would be kept now, on as much text as one evaluation may read."""
@@ -233,7 +235,8 @@ class Trainer:
         percent = min(100, round(100 * self.state.progress()))
         self.reporter.line(
             f"{percent:3d}%  step {self.position.step:,}  {self.state.seconds():.0f} s  "
-            f"validation {self._describe(nats_per_token)}{'  (best)' if improved else ''}"
+            f"validation {describe_loss(nats_per_token, self._characters_per_val_token)}"
+            f"{'  (best)' if improved else ''}"
         )
         self.reporter.line(f"      {self.validation.sample(self.config.seed)}")
 

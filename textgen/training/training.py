@@ -68,11 +68,26 @@ class Training:
         )
         position = self.trainer.position
         self.reporter.line(
-            f"Best weights of step {position.best_step:,} of {position.step:,}, in {seconds:.0f} s."
+            f"Best weights of step {position.best_step:,} of {position.step:,}, in {seconds:.0f} s, "
+            f"{self._reading()}"
         )
         self.reporter.line(f"The run is in {self.run.path}. Write text with: textgen sample {self.run.path}")
         return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
                 "seconds": round(seconds, 1)} | report.as_dict()  # fmt: skip
+
+    def _reading(self) -> str:
+        """How often the text was read, and whether the clock ended that before it was read often enough."""
+        training = self.run.config.training
+        times = self.trainer.position.tokens / self.run.config.measured["train_tokens"]
+        read = f"{times:.{0 if times >= 10 else 1}f} times through the text"
+        is_short = (
+            training.minutes is not None and training.epochs is not None and times < 0.9 * training.epochs
+        )
+        return (
+            f"{read}; up to {training.epochs} times pay: more --minutes would help."
+            if is_short
+            else f"{read}."
+        )
 
     def _draw(self) -> None:
         if can_draw():
@@ -110,6 +125,7 @@ def assemble(
         batches=batches,
         val_token_ids=store.tokens("val"),
         start_row=start_row(model.rows, tokenizer),
+        val_characters=store.size("val").characters,
         budget=_budget(training, batches),
         reporter=reporter,
     )
