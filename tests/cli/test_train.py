@@ -660,8 +660,8 @@ def test_windows_line_ends_are_said_and_can_be_asked_for(cli: Cli, tokenizer: st
     options = "--tokenizer", tokenizer, *TINY
     assert "Windows line ends (\\r\\n)" in cli("train", "windows.txt", *options).out
     assert "Windows" not in cli("train", "corpus.txt", *options).out
-    asked = cli("sample", "runs/windows", "--prompt", "Line 1\\r\\n", "--max-new-tokens", 1, "--json")
-    assert json.loads(asked.out)["samples"][0]["prompt"] == "Line 1\r\n"
+    asked = cli("sample", "runs/windows", "--prompt", "Line 1\\r", "--max-new-tokens", 1, "--json")
+    assert json.loads(asked.out)["samples"][0]["prompt"] == "Line 1\r"
     assert asked.err == "", "no token of it is new"
 
 
