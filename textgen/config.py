@@ -107,8 +107,8 @@ class ModelConfig:
     weight_drop: float = option(
         0.0,
         "Share of the recurrent weights dropped in each step of training; helps small texts (0.1 on "
-        "data/faq.txt: 2.9% fewer bits), source code (Python's library 0.6%, C headers 2.1%) and subwords; on "
-        "a megabyte of tiny Shakespeare no difference, and 0.2 is too much (1.2% more).",
+        "data/faq.txt: 2.9% fewer bits), source code (Python's library 0.6%, C headers 2.1%) and subwords; "
+        "on a megabyte of tiny Shakespeare no difference, and 0.2 is too much (1.2% more).",
     )
     residual: bool = option(
         False, "Add each layer's input to its output, from the second layer on; helps deep stacks."
