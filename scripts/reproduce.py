@@ -8,8 +8,8 @@ characters (`eval --window 256`), as a model of fixed context has it, and with d
 (`eval --dynamic`).
 
 Every result is appended to a file as it comes, and what is there is not measured again, so that this can be
-stopped and goes on where it was. A row that ran beside other work, its training a fifth slower than the probe
-before it, is marked "busy": take its line out of the file and run this again. All rows take 1 h 20 min.
+stopped and goes on where it was. A row that ran beside other work, its training three tenths slower than the
+probe before it, is marked "busy": take its line out of the file and run this again. All rows take 1 h 20 min.
 
 Run as:
 

@@ -28,7 +28,7 @@ def textgen(*arguments: str) -> str:
 def train(text: Sequence[str], run: Path, options: Sequence[str]) -> dict[str, Any]:
     """Train a run on a text; its validation figures, steps, speed, and all that it had chosen.
 
-    `busy` says that the training was a fifth slower than the probe before it, which takes no optimizer steps:
+    `busy` says that the training was three tenths slower than the probe, which takes no optimizer steps:
     other work ran, and a figure that depends on the clock should be measured again.
     """
     result = json.loads(textgen("train", *text, "--run", str(run), "--json", *options))
@@ -41,7 +41,7 @@ def train(text: Sequence[str], run: Path, options: Sequence[str]) -> dict[str, A
         "best_step": result["best_step"],
         "seconds": result["seconds"],
         "tokens_per_second": round(speed),
-        "busy": probed is not None and speed < 0.8 * probed,
+        "busy": probed is not None and speed < 0.7 * probed,
         "parameters": config["measured"]["parameters"],
         "chosen": config["model"] | config["training"],
     }
