@@ -30,6 +30,7 @@ from textgen.device import (
     torch_dtype,
 )
 from textgen.models.language_model import LanguageModel
+from textgen.models.products import linear, step_product, weight_gradient
 from textgen.models.recurrent import Recurrent
 from textgen.train_options import TrainOptions
 from textgen.training.creation import new_training
@@ -74,6 +75,9 @@ def _cases() -> Iterator[tuple[str, Callable[[str, int], Comparison]]]:
         bound = GRU_GOALS.get((precision, size)) if DEVICE == "cpu" else None
         goal = Goal("ratio", bound) if bound else None
         yield f"gru {size}, 32 x 128, {precision}", partial(_cells, size, precision, goal)
+        if DEVICE == "cpu":
+            name = f"gru {size}, 32 x 128, {precision}, its products alone"
+            yield name, partial(_gru_products, size, precision)
     for precision, size in itertools.product(precisions, (16, 50, 128, 256, 512)):
         for batch in (1, 32):
             shape = f"gru {size}, {batch} x 128, {precision}"
@@ -246,6 +250,29 @@ def _cells(size: int, precision: str, goal: Goal | None, name: str, rounds: int)
     torch.set_num_threads(resolve_threads(None, hidden_size=size))
     ours, theirs = _race(gru, lstm, 32 * 128, rounds)
     return Comparison(name, "our LSTM", "tokens/s", ours, theirs, goal)
+
+
+def _gru_products(size: int, precision: str, name: str, rounds: int) -> Comparison:
+    """What the GRU multiplies, forward and backward, and nothing else, against the whole of our LSTM."""
+    dtype, batch, window = torch_dtype(precision), 32, 128
+    torch.set_num_threads(resolve_threads(None, hidden_size=size))
+    weight_ih, weight_hh = (torch.randn(3 * size, columns, dtype=dtype) for columns in (NARROW, size))
+    x, hidden, gates = (torch.randn(batch * window, width, dtype=dtype) for width in (NARROW, size, 3 * size))
+    forward, backward = step_product(weight_hh, batch), step_product(weight_hh.t().contiguous(), batch)
+
+    @torch.no_grad()
+    def multiply() -> None:
+        linear(x, weight_ih)
+        for rows, gradients in zip(hidden.split(batch), gates.split(batch), strict=True):
+            forward(rows)
+            backward(gradients)
+        weight_gradient(gates, hidden)
+        weight_gradient(gates, x)
+        linear(gates, weight_ih.t())
+
+    lstm = _pass(Recurrent("lstm", NARROW, size).to(dtype), batch, window, precision)
+    ours, theirs = _race(multiply, lstm, batch * window, rounds)
+    return Comparison(name, "our LSTM", "tokens/s", ours, theirs)
 
 
 def _against_torch_gru(size: int, batch: int, precision: str, name: str, rounds: int) -> Comparison:
