@@ -637,6 +637,10 @@ def test_the_end_says_how_often_the_text_was_read_and_whether_more_would_pay(cli
     (line,) = [line for line in short.splitlines() if line.startswith("Best weights")]
     assert float(line.split(" s, ")[1].split(" times")[0]) == pytest.approx(times, abs=0.6)
     assert line.endswith("times through the text; up to 900 times pay: more --minutes would help.")
+    stalled = "--minutes", 5, "--epochs", 900, "--learning-rate", 1e-9, "--evaluations", 4000, "--patience", 1
+    early = cli("train", "corpus.txt", *stalled, *small, "--run", "early").out
+    assert "Stopping early" in early
+    assert "would help" not in early
     whole = cli("train", "corpus.txt", "--minutes", 5, "--epochs", 2, *small, "--run", "whole").out
     assert "s, 2.0 times through the text.\n" in whole
     assert "would help" not in cli("train", "corpus.txt", *TINY, "--run", "steps").out

@@ -93,8 +93,8 @@ def command(
     weights and after training; and what the loss becomes when its memory is emptied every k tokens. Of RUN,
     or of an LSTM, a GRU and a plain RNN of one size, trained here on CORPUS.
     """
-    is_run = (Path(sources[0]) / "config.json").is_file()
-    cells = _check(sources, said, is_run=is_run)
+    named_runs = [source for source in sources if (Path(source) / "config.json").is_file()]
+    cells = _check(sources, said, named_runs)
     picture = _picture(output)
     from textgen.analysis.gradient_report import measure_gradients, report_lines
     from textgen.device import memory_errors, resolve_device
@@ -105,7 +105,7 @@ def command(
 
     reporter = Reporter(sys.stderr)
     where = resolve_device(device)
-    if is_run:
+    if named_runs:
         runs = [Run(sources[0])]
     else:
         runs = _train(_options(sources, said, cells, device, cache_dir), steps, reporter)
@@ -140,12 +140,11 @@ def command(
             standard_output.line(line)
 
 
-def _check(sources: tuple[str, ...], said: dict[str, Any], *, is_run: bool) -> tuple[str, ...]:
+def _check(sources: tuple[str, ...], said: dict[str, Any], named_runs: list[str]) -> tuple[str, ...]:
     """The cells to train. Raises ConfigError for what does nothing or goes with nothing."""
-    runs = [source for source in sources if (Path(source) / "config.json").is_file()]
-    if runs and len(sources) > 1:
-        raise ConfigError(f"{runs[0]} is a run, and one is measured at a time: name it alone")
-    if is_run:
+    if named_runs:
+        if len(sources) > 1:
+            raise ConfigError(f"{named_runs[0]} is a run, and one is measured at a time: name it alone")
         for name in TRAINING_OPTIONS:
             if said[name] is not None:
                 raise ConfigError(

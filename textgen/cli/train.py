@@ -61,7 +61,12 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--resume", metavar="DIR", help="Go on with an interrupted run, exactly as if it had never stopped."
 )
-@click.option("--from", "from_run", metavar="DIR", help="Start from another run's weights and tokenizer.")
+@click.option(
+    "--from",
+    "from_run",
+    metavar="DIR",
+    help="Start from another run's weights and tokenizer, without a CORPUS on its text.",
+)
 @click.option(
     "--config",
     "settings",

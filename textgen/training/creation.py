@@ -30,7 +30,6 @@ from textgen.run import (
     config_json,
     describe,
     free_directory,
-    rows_of,
     save_weights,
 )
 from textgen.text.corpus import Corpus
@@ -40,7 +39,7 @@ from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
 from textgen.train_options import TrainOptions
 from textgen.training.plan import on_its_text, plan_data, same_network, with_vocab_size
-from textgen.training.progress import Reporter
+from textgen.training.progress import Reporter, describe_reading
 from textgen.training.resolution import resolve
 from textgen.training.training import INITIAL, Training, assemble
 
@@ -71,7 +70,8 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
             config, model = resolve(options, _absolute(data), corpus, store, source)
         _describe_start(options, config, store, reporter)
         if source is not None:
-            _describe_new(source, store, reporter)
+            known = model.rows.token_ids[: source.config.model.vocab_size]  # those that came later follow
+            _describe_new(source, known, store.counts, reporter)
         if _has_windows_line_ends(corpus):
             reporter.line(
                 r"The text has Windows line ends (\r\n), which are learnt as they are: write them so in "
@@ -201,10 +201,8 @@ def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore,
         reporter.line(_plan(training, config.measured, options))
 
 
-def _describe_new(source: Run, store: TokenStore, reporter: Reporter) -> None:
-    """How much of a text another run's network has never seen, if any."""
-    counts = store.counts
-    known = rows_of(source.load_weights()).token_ids
+def _describe_new(source: Run, known: np.ndarray, counts: np.ndarray, reporter: Reporter) -> None:
+    """How much of a text another run's network has never seen, if any: by its token ids and all counts."""
     new = counts.sum() - counts[known].sum()
     if new:
         share = new / counts.sum()
@@ -227,7 +225,7 @@ def _plan(training: TrainingConfig, measured: dict[str, Any], options: TrainOpti
     # The probe takes no optimizer steps and does not validate; nor does other work of the machine spare it.
     plan = f"Plan: {budget}, at up to {speed:,} tokens/s, "
     if training.epochs is None or times <= training.epochs:
-        return f"{plan}at most {times:,.{0 if times >= 10 else 1}f} times through the text."
+        return f"{plan}at most {describe_reading(times)}."
     seconds = training.epochs * tokens / speed
     because = "" if options.epochs is not None else "; more would be learning by heart (--epochs)"
     return (

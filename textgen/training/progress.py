@@ -88,6 +88,11 @@ class Speedometer:
         return speed
 
 
+def describe_reading(times: float) -> str:
+    """How often a text is read."""
+    return f"{times:,.{0 if times >= 10 else 1}f} times through the text"
+
+
 def describe_loss(nats_per_token: float, characters_per_token: float) -> str:
     """A loss in nats per token and, by how many characters a token has on average, in bits per character."""
     bits_per_character = nats_per_token * BITS / characters_per_token

@@ -119,6 +119,12 @@ class TrainingState:
             loss_count=loss_count,
         )
 
+    def keep_unjudged(self) -> None:
+        """Before the first evaluation, write the weights as they are: something to sample from."""
+        if not self.run.has_weights:
+            with self.learner.judged_weights():
+                save_weights(self.run.path / WEIGHTS, self.learner.model.weights())
+
     def _replace_best(self) -> None:
         if self.best_weights:
             save_weights(self.run.path / WEIGHTS, self.best_weights)

@@ -22,7 +22,7 @@ from textgen.device import torch_dtype
 from textgen.errors import Interrupted
 from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
-from textgen.run import WEIGHTS, Run, save_weights
+from textgen.run import Run
 from textgen.text.batches import Batch, StreamBatches
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.interrupt import StopRequest
@@ -124,10 +124,7 @@ class Trainer:
                 self.state.save()
             if stop.signal_number is not None and not self.position.finished:
                 self.state.save()
-                if not self.run.has_weights:
-                    # Not judged yet, but something to sample from; the first evaluation replaces them.
-                    with self.learner.judged_weights():
-                        save_weights(self.run.path / WEIGHTS, self.model.weights())
+                self.state.keep_unjudged()
                 raise Interrupted(
                     f"stopped at step {self.position.step:,} and saved. "
                     f"Go on with: textgen train --resume {self.run.path}",

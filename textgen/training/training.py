@@ -24,7 +24,7 @@ from textgen.text.beginning import start_row
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.interrupt import StopRequest
-from textgen.training.progress import Reporter
+from textgen.training.progress import Reporter, describe_reading
 from textgen.training.schedule import Budget
 from textgen.training.trainer import Trainer
 
@@ -76,18 +76,18 @@ class Training:
                 "seconds": round(seconds, 1)} | report.as_dict()  # fmt: skip
 
     def _reading(self) -> str:
-        """How often the text was read, and whether the clock ended that before it was read often enough."""
-        training = self.run.config.training
-        times = self.trainer.position.tokens / self.run.config.measured["train_tokens"]
-        read = f"{times:.{0 if times >= 10 else 1}f} times through the text"
-        is_short = (
-            training.minutes is not None and training.epochs is not None and times < 0.9 * training.epochs
-        )
-        return (
-            f"{read}; up to {training.epochs} times pay: more --minutes would help."
-            if is_short
-            else f"{read}."
-        )
+        """How often the text was read, and whether the clock alone ended that too early."""
+        training, position = self.run.config.training, self.trainer.position
+        times = position.tokens / self.run.config.measured["train_tokens"]
+        has_stalled = training.early_stopping and position.stale_evaluations >= training.patience
+        if (
+            training.minutes is None
+            or training.epochs is None
+            or has_stalled
+            or times >= 0.9 * training.epochs
+        ):
+            return f"{describe_reading(times)}."
+        return f"{describe_reading(times)}; up to {training.epochs} times pay: more --minutes would help."
 
     def _draw(self) -> None:
         if can_draw():
