@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from textgen.errors import ConfigError
-from textgen.fields import check_choice, check_ranges, option
+from textgen.fields import check_choice, check_ranges, flag, option
 
 CELLS = ("lstm", "gru", "rnn")
 TOKENIZER_KINDS = ("char", "byte", "bpe", "word")
@@ -64,12 +64,15 @@ class DataConfig:
             raise ConfigError(f"encoding={self.encoding!r}: Python knows no such encoding") from None
         if not self.uses_tokenizer_file and self.end_of_text is not None:
             raise ConfigError(
-                f"end_of_text applies to the path of a tokenizer.json, not to {self.tokenizer!r}"
+                f"--end-of-text applies to the path of a tokenizer.json, not to --tokenizer {self.tokenizer}"
             )
         fixed = self.tokenizer == "byte" or self.uses_tokenizer_file
         for name in ("vocab_size", "min_frequency"):
             if fixed and getattr(self, name) is not None:
-                raise ConfigError(f"{name} does not apply to tokenizer={self.tokenizer!r}: it learns nothing")
+                raise ConfigError(
+                    f"{flag(name)} does not apply to --tokenizer {self.tokenizer}, which learns nothing: "
+                    "leave it out"
+                )
 
     @property
     def uses_tokenizer_file(self) -> bool:
@@ -128,7 +131,7 @@ class ModelConfig:
         check_choice("cell", self.cell, CELLS)
         check_ranges(self)
         if self.residual and self.num_layers == 1:
-            raise ConfigError("residual acts from the second layer on: it needs num_layers of 2 or more")
+            raise ConfigError("--residual acts from the second layer on: it needs --num-layers of 2 or more")
 
     @property
     def projects_to_tied_head(self) -> bool:

@@ -167,6 +167,30 @@ def set_up(device: str, *, threads: int, seed: int, deterministic: bool) -> None
         torch.use_deterministic_algorithms(True)
 
 
+def total_memory() -> int | None:
+    """The bytes of memory that this machine has; None where the system does not say (Windows)."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def require_memory(parameters: int, device: str) -> None:
+    """Refuse to train a network that this machine cannot hold.
+
+    Linux grants more memory than it has, and ends the process without a word when it is used; so the
+    question comes before the weights. Raises TrainingError.
+    """
+    # Weights, gradients and AdamW's two moments in float32; for a GPU the weights alone are made here.
+    needed = parameters * 4 * (4 if device == "cpu" else 1)
+    memory = total_memory()
+    if memory is not None and needed > memory:
+        raise TrainingError(
+            f"out of memory: {parameters:,} weights take at least {needed / 1e9:,.1f} GB in training, and "
+            f"this machine has {memory / 1e9:,.1f} GB. Use a smaller --hidden-size or fewer --num-layers."
+        )
+
+
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Turn running out of memory, on a CPU or a GPU, into one line for the user; a bug stays what it is.

@@ -80,6 +80,11 @@ def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: s
         raise ConfigError(f"{source}{error}") from error
 
 
+def flag(name: str) -> str:
+    """An option's name as it is typed on the command line."""
+    return "--" + name.replace("_", "-")
+
+
 def check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
     """Refuse a value that is not among the choices; None is always allowed. Raises ConfigError."""
     if value is not None and value not in choices:

@@ -79,9 +79,9 @@ class TrainOptions:
         check_choice("precision", self.precision, PRECISIONS)
         check_ranges(self)
         if self.val is not None and self.val_fraction is not None:
-            raise ConfigError("val and val_fraction do not go together: leave one out")
+            raise ConfigError("--val and --val-fraction do not go together: leave one out")
         if self.early_stopping is False and self.patience is not None:
-            raise ConfigError("patience does nothing without early stopping: leave it out")
+            raise ConfigError("--patience does nothing without early stopping: leave it out")
 
     def said(self, config_class: type) -> dict[str, Any]:
         """What the user said of the options that a config class holds."""

@@ -11,9 +11,9 @@ import pytest
 
 from textgen.analysis.compare import ComparisonPlan
 from textgen.analysis.comparison import Comparison, Evaluation, RunFigures, summarize
-from textgen.analysis.cost import num_parameters
 from textgen.analysis.race import Passes
 from textgen.config import ModelConfig
+from textgen.models.cost import num_parameters
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -16,9 +16,9 @@ from textgen.analysis.compare import (
     plan_directory,
     train_arguments,
 )
-from textgen.analysis.cost import num_parameters
 from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.errors import ConfigError, CorpusError, RunError
+from textgen.models.cost import num_parameters
 from textgen.text.sources import corpus_name
 
 TEXT = "A line of text, and another one.\n" * 20

@@ -190,6 +190,32 @@ def test_without_a_budget_it_plans_for_some_minutes_and_says_so(
     assert Run(tmp_path / "runs" / "corpus").config.training.minutes == 0.01
 
 
+@pytest.mark.parametrize(
+    ("speeds", "said", "batch_size"),
+    [
+        ({32: 1e6, 16: 9e5}, [], 16),
+        ({32: 1e6, 16: 5e5}, [], 32),
+        ({32: 1e9, 16: 1e9}, ["--epochs", 1000], 32),
+        ({32: 1e9, 16: 1e8}, ["--epochs", 50], 16),
+        ({32: 1e6, 16: 9e5}, ["--batch-size", 32], 32),
+    ],
+    ids=["few tokens", "too slow", "enough tokens", "the epochs end before", "said"],
+)
+def test_batches_are_smaller_where_few_tokens_can_be_read_and_that_costs_few_of_them(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, speeds: dict[int, float], said: list[object], batch_size: int
+) -> None:
+    monkeypatch.setattr(
+        "textgen.training.resolution.training_speed", lambda model, batch_size, seq_len: speeds[batch_size]
+    )
+    Path("long.txt").write_text(TEXT * (1 + 80_000 // len(TEXT)))
+    sizes = ["--hidden-size", 8, "--embedding-dim", 8, "--threads", 1, "--device", "cpu"]
+    result = cli("train", "long.txt", "--minutes", 0.02, *sizes, *said)
+    assert result.exit_code == 0, result.err
+    assert f"batch {batch_size} x 64" in result.out
+    assert "shrinks" not in result.out
+    assert Run("runs/long").config.training.batch_size == batch_size
+
+
 def test_of_minutes_and_epochs_what_comes_first_ends_a_run_and_the_plan_says_so(cli: Cli) -> None:
     sizes = ["--hidden-size", "8", "--embedding-dim", "8"]
     result = cli("train", "corpus.txt", "--minutes", "5", "--epochs", "2", *sizes)
@@ -365,7 +391,7 @@ def test_an_unknown_setting_names_the_nearest_known_one(cli: Cli, tmp_path: Path
         (["train", "--resume", "runs/x"], "no such run"),
         (["train", "corpus.txt", "--from", "runs/x"], "no such run"),
         (["train", "corpus.txt", "--tokenizer", "nowhere.json"], "nowhere.json"),
-        (["train", "corpus.txt", "--tokenizer", "byte", "--vocab-size", "9"], "vocab_size"),
+        (["train", "corpus.txt", "--tokenizer", "byte", "--vocab-size", "9"], "--vocab-size"),
         (["eval", "runs/x"], "no such run"),
         (["info", "runs/x"], "no such run"),
         (["sample"], "no trained run"),
@@ -398,7 +424,9 @@ def test_fine_tuning_keeps_the_old_rows_and_adds_the_new_ones(cli: Cli, tmp_path
 
 def test_fine_tuning_refuses_another_network_or_tokenizer(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "old")
-    assert "hidden_size" in cli("train", "corpus.txt", "--from", "old", "--hidden-size", 9).only_error
+    refused = cli("train", "corpus.txt", "--from", "old", "--hidden-size", 9).only_error
+    assert "--hidden-size 9 does not fit --from old" in refused
+    assert "--layer-norm does not" in cli("train", "corpus.txt", "--from", "old", "--layer-norm").only_error
     assert "tokenizer" in cli("train", "corpus.txt", "--from", "old", "--tokenizer", "byte").only_error
 
 
@@ -547,8 +575,22 @@ def test_gradients_that_are_never_numbers_end_the_run_and_keep_the_best_weights(
 
 
 def test_a_network_that_no_memory_holds_is_refused_in_one_line(cli: Cli, tmp_path: Path) -> None:
-    assert "out of memory" in cli("train", "corpus.txt", "--hidden-size", 10**8, "--steps", 1).only_error
+    for size in (10**8, 10**10):
+        assert "out of memory" in cli("train", "corpus.txt", "--hidden-size", size, "--steps", 1).only_error
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_larger_than_the_machine_is_refused_before_it_is_made(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    parameters = Run("one").config.measured["parameters"]
+    for memory, exit_code in [(16 * parameters, 0), (16 * parameters - 1, 1)]:
+        monkeypatch.setattr("textgen.device.total_memory", lambda memory=memory: memory)
+        result = cli("train", "corpus.txt", *TINY, "--steps", 1)
+        assert result.exit_code == exit_code
+    assert f"{parameters:,} weights" in result.only_error
+    assert "--hidden-size" in result.only_error
 
 
 def forget_the_end(metrics: Path) -> None:
@@ -579,10 +621,14 @@ def test_a_run_being_trained_is_not_trained_twice(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "one")
     metrics = Run("one").metrics_path
     forget_the_end(metrics)
+    weights = Run("one").path / "model.safetensors"
+    weights.write_bytes(b"newer than any checkpoint")
     with only_one(Run("one").training_directory):
         result = cli("train", "--resume", "one")
     assert result.exit_code == 1
     assert "another process" in result.err
+    assert "Going on" not in result.out
+    assert weights.read_bytes() == b"newer than any checkpoint"
 
 
 def test_one_damaged_run_does_not_hide_the_others(cli: Cli, tmp_path: Path) -> None:
@@ -656,6 +702,18 @@ def test_bits_per_character_while_training_are_of_the_validation_text(cli: Cli) 
     nats, bits = (float(word) for word in re.findall(r"(\d+\.\d+) (?:nats|bits)", last))
     ratio = final["bits_per_character"] / final["nats_per_token"]
     assert bits / nats == pytest.approx(ratio, rel=1e-3)
+
+
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_bfloat16_on_a_processor_that_has_none_is_remarked(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, has_instructions: bool
+) -> None:
+    monkeypatch.setattr("textgen.device.cpu_multiplies_bfloat16", lambda: has_instructions)
+    monkeypatch.setattr("textgen.training.creation.cpu_multiplies_bfloat16", lambda: has_instructions)
+    remark = "no instructions for bfloat16"
+    asked = cli("train", "corpus.txt", *TINY, "--steps", 1, "--device", "cpu", "--precision", "bfloat16")
+    assert (remark in asked.out) is not has_instructions
+    assert remark not in cli("train", "corpus.txt", *TINY, "--steps", 1, "--device", "cpu").out
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])

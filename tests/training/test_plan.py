@@ -105,7 +105,7 @@ def test_tied_weights_leave_an_embedding_whose_size_was_said() -> None:
 
 def test_residual_connections_get_the_second_layer_that_they_need() -> None:
     assert plan_model(TrainOptions(residual=True), RECIPE, vocab_size=65).num_layers == 2
-    with pytest.raises(ConfigError, match="num_layers of 2 or more"):
+    with pytest.raises(ConfigError, match="--num-layers of 2 or more"):
         plan_model(TrainOptions(residual=True, num_layers=1), RECIPE, vocab_size=65)
 
 

@@ -46,6 +46,15 @@ def test_more_work_pays_for_a_larger_network_until_the_text_cannot_fill_it() -> 
     assert small.hidden_size < large.hidden_size
 
 
+def test_in_float32_a_wide_network_pays_later_and_no_other_one() -> None:
+    def width(work: float, *, is_float32: bool) -> int:
+        return choose_recipe(10**9, work, is_float32=is_float32).hidden_size
+
+    assert (width(5e6, is_float32=False), width(5e6, is_float32=True)) == (384, 256)
+    for work in (1e4, 2e6, 8e6, 1e8, 1e10):
+        assert width(work, is_float32=False) == width(work, is_float32=True)
+
+
 def test_reading_a_text_again_and_again_calls_for_more_dropout_and_decay() -> None:
     recipes = [choose_recipe(tokens, TWO_MINUTES) for tokens in (10**8, 10**6, 500_000, 225_000, 150_000)]
     assert {(recipe.num_layers, recipe.hidden_size) for recipe in recipes} == {(1, 384)}

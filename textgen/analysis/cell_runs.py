@@ -55,7 +55,8 @@ def _refuse_another(run: Run, options: TrainOptions) -> None:
     said = {"model": options.said(ModelConfig), "training": options.said(TrainingConfig)}
     for section, settings in said.items():
         for name, value in settings.items():
-            if name != "device" and was[section][name] != value:
+            # Where it runs is another's choice, and a small text makes a batch smaller.
+            if name not in ("device", "batch_size") and was[section][name] != value:
                 raise RunError(
                     f"{run.path}: was trained with {name}={was[section][name]!r}, not {value!r}. "
                     "Name another directory for the runs, or say the same again."

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from textgen.analysis.comparison import CellFigures, Comparison
-from textgen.analysis.cost import num_parameters
 from textgen.analysis.interval import FEWEST_VALUES, Interval, mean_interval
 from textgen.analysis.race import Passes
+from textgen.models.cost import num_parameters
 
 Verdict = Literal["supported", "not supported", "within noise", "cannot be told"]
 # A run that used less of its time was stopped early.

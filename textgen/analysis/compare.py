@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from textgen.analysis.cost import matched_hidden_size
 from textgen.atomic import only_one, write_file
 from textgen.config import CELLS, DROPOUTS, DataConfig, RunConfig
 from textgen.errors import ConfigError, RunError
-from textgen.fields import from_mapping, option, unknown_name
+from textgen.fields import flag, from_mapping, option, unknown_name
+from textgen.models.cost import matched_hidden_size
 from textgen.train_options import TrainOptions
 from textgen.training.recipe import EMBEDDING_OF_CHARACTERS, EMBEDDING_OF_SUBWORDS
 
@@ -166,11 +166,10 @@ def train_arguments(options: dict[str, Any]) -> list[str]:
     """Options of `train` by name as arguments of the command line: --hidden-size 256, --no-tie-weights."""
     arguments: list[str] = []
     for name, value in options.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        if value is False:
+            arguments.append(flag(f"no_{name}"))
         else:
-            arguments += [f"--{flag}", str(value)]
+            arguments += [flag(name), *([] if value is True else [str(value)])]
     return arguments
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from textgen.analysis.compare import ComparisonPlan, PlannedRun
-from textgen.analysis.cost import GATES, multiply_adds
 from textgen.analysis.interval import Interval, mean_interval
 from textgen.analysis.race import Passes
 from textgen.config import ModelConfig
 from textgen.errors import RunError
+from textgen.models.cost import GATES, multiply_adds
 from textgen.run import Run, standing
 
 # A cell whose fastest seed is so much faster than its slowest ran beside other work.

@@ -13,7 +13,7 @@ from textgen.cli.options import cache_dir_option, json_option
 from textgen.cli.output import writable
 from textgen.config import CELLS, DEVICES, DROPOUTS, TrainingConfig
 from textgen.errors import ConfigError, Interrupted, TextgenError
-from textgen.fields import unknown_name
+from textgen.fields import flag, unknown_name
 from textgen.train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -147,9 +147,7 @@ def _check(sources: tuple[str, ...], said: dict[str, Any], named_runs: list[str]
             raise ConfigError(f"{named_runs[0]} is a run, and one is measured at a time: name it alone")
         for name in TRAINING_OPTIONS:
             if said[name] is not None:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} is for a CORPUS, and {sources[0]} is a run: leave it out"
-                )
+                raise ConfigError(f"{flag(name)} is for a CORPUS, and {sources[0]} is a run: leave it out")
         return ()
     if "-" in sources:
         raise ConfigError("- does not go with gradients, which reads the text once a cell: save it in a file")
@@ -202,7 +200,8 @@ def _options(
             hidden_size=said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
             num_layers=1,
             # By itself the recipe gives an LSTM alone a wide embedding and the penalty, which slows down what
-            # is measured here; and what is dropped would differ with each cell's speed.
+            # is measured here; and what is dropped, and the batch, would differ with each cell's speed.
+            batch_size=TrainingConfig.batch_size,
             embedding_dim=EMBEDDING_OF_CHARACTERS,
             tie_weights=False,
             temporal_activation_penalty=0.0,

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from textgen.errors import ConfigError
-from textgen.fields import option_help, range_broken
+from textgen.fields import flag, option_help, range_broken
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -79,15 +79,15 @@ def config_option(
     """
     default = default_of(config_class, name)
     kind = scalar_type(config_class, name)
-    flag = "--" + (prefix + name).replace("_", "-")
+    typed = flag(prefix + name)
     shown = shown_default or (None if default is None else default)
     if kind is bool:
-        shown = shown_default or (flag[2:] if default else f"no-{flag[2:]}")
-        flag = f"{flag}/--no-{flag[2:]}"
+        shown = shown_default or (typed[2:] if default else f"no-{typed[2:]}")
+        typed = f"{typed}/--no-{typed[2:]}"
     help = option_help(config_class, name)
     type_ = click.Choice(choices) if choices else _Number(kind, name) if kind in (int, float) else kind
     return click.option(
-        flag,
+        typed,
         prefix + name,
         type=None if kind is bool else type_,
         default=None if unset else default,
@@ -104,6 +104,6 @@ def take_given(switch: str, names: Iterable[str], is_given: bool, settings: dict
     values = {name: settings.pop(f"{switch}_{name}") for name in names}
     given = {name: value for name, value in values.items() if value is not None}
     for name in () if is_given else given:
-        option = f"--{switch}-{name.replace('_', '-')}"
+        option = flag(f"{switch}_{name}")
         raise ConfigError(f"{option} does nothing without --{switch}: give that too, or leave it out")
     return given

@@ -23,15 +23,15 @@ from textgen.config import (
     TrainingConfig,
 )
 from textgen.errors import ConfigError
-from textgen.fields import from_mapping
+from textgen.fields import flag, from_mapping
 from textgen.train_options import TrainOptions, read_options
 
 CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "precision": PRECISIONS}
 # What is chosen from corpus, budget and device when the user says nothing.
 CHOSEN = {
     "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", *DROPOUTS, "tie_weights",
-    "learning_rate", "weight_decay", "temporal_activation_penalty", "minutes", "epochs", "eval_tokens",
-    "threads",
+    "batch_size", "learning_rate", "weight_decay", "temporal_activation_penalty", "minutes", "epochs",
+    "eval_tokens", "threads",
 }  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def _refuse_beside_resume(given: dict[str, Any], settings: str | None) -> None:
     extra = sorted(given.keys() - {"cache_dir"}) + (["config"] if settings else [])
     if extra:
         flags = {"corpus": "CORPUS", "from_run": "--from"}
-        names = ", ".join(flags.get(name, "--" + name.replace("_", "-")) for name in extra)
+        names = ", ".join(flags.get(name, flag(name)) for name in extra)
         raise ConfigError(f"--resume goes on with a run as it was: leave out {names}")
 
 

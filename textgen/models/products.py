@@ -93,8 +93,10 @@ def step_product(weight: Tensor, batch_size: int, bias: Tensor | None = None) ->
 def _suits_onednn(x: Tensor, multiplications: int) -> bool:
     if x.device.type != "cpu" or not _HAS_ONEDNN or not torch.backends.mkldnn.enabled:
         return False
-    # In bfloat16 torch.mm is oneDNN too, but cannot keep a weight in the order that its kernel reads.
-    return x.dtype == torch.bfloat16 or (x.dtype == torch.float32 and multiplications >= _SMALLEST)
+    if x.dtype == torch.bfloat16:
+        # torch.mm is oneDNN too, but cannot keep a weight in the order that its kernel reads.
+        return _MULTIPLIES_BFLOAT16
+    return x.dtype == torch.float32 and multiplications >= _SMALLEST
 
 
 def _has_onednn() -> bool:
@@ -106,4 +108,12 @@ def _has_onednn() -> bool:
     ) and hasattr(torch.ops.aten, "mkldnn_linear_backward_weights")
 
 
+def _multiplies_bfloat16() -> bool:
+    """Whether oneDNN takes bfloat16 here: without AVX-512 it refuses, where torch.mm does not."""
+    return hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
 _HAS_ONEDNN = _has_onednn()
+_MULTIPLIES_BFLOAT16 = _HAS_ONEDNN and _multiplies_bfloat16()

@@ -18,9 +18,9 @@ import numpy as np
 
 from textgen.atomic import new_directory
 from textgen.config import TOKENIZER_KINDS, DataConfig, RunConfig, TrainingConfig
-from textgen.device import memory_errors
+from textgen.device import cpu_multiplies_bfloat16, memory_errors
 from textgen.errors import ConfigError, RunError
-from textgen.fields import unknown_name
+from textgen.fields import flag, unknown_name
 from textgen.run import (
     CONFIG,
     STDIN,
@@ -32,6 +32,7 @@ from textgen.run import (
     free_directory,
     save_weights,
 )
+from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
 from textgen.text.round_trip import measure_round_trip
 from textgen.text.sources import corpus_name, standard_input
@@ -84,7 +85,7 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
                 break
             except FileExistsError:  # another process took the name while this one read the corpus
                 path = _run_path(options)
-    return assemble(Run(path), store, tokenizer, model, reporter)
+    return assemble(Run(path), store, tokenizer, model, reporter, is_resumed=False)
 
 
 def _create(
@@ -149,7 +150,7 @@ def _refuse_beside_from(options: TrainOptions, source: Run | None) -> None:
     for name in ("tokenizer", "vocab_size", "min_frequency", "end_of_text"):
         value = getattr(options, name)
         if value is not None and value != getattr(source.config.data, name):
-            raise ConfigError(f"{name} does not go with --from: the tokenizer is that of {source.path}")
+            raise ConfigError(f"{flag(name)} does not go with --from: the tokenizer is that of {source.path}")
     same_network(options, source.config.model, str(source.path))
 
 
@@ -192,10 +193,16 @@ def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore,
     reporter.line(f"Model: {config.measured['parameters']:,} parameters; {describe(config)}.")
     training = config.training
     wanted = (options.batch_size or TrainingConfig.batch_size, options.seq_len or TrainingConfig.seq_len)
-    if (training.batch_size, training.seq_len) != wanted:
+    fitted = fit_batches(config.measured["train_tokens"], *wanted)
+    if fitted != wanted:
         reporter.line(
             f"The corpus is small ({config.measured['train_tokens']:,} tokens), so a batch shrinks from "
-            f"{wanted[0]} x {wanted[1]} to {training.batch_size} x {training.seq_len} tokens."
+            f"{wanted[0]} x {wanted[1]} to {fitted[0]} x {fitted[1]} tokens."
+        )
+    if (training.device, training.precision) == ("cpu", "bfloat16") and not cpu_multiplies_bfloat16():
+        reporter.line(
+            "This processor has no instructions for bfloat16, which it computes in many others: "
+            "--precision float32 is many times as fast."
         )
     if training.minutes is not None:
         reporter.line(_plan(training, config.measured, options))

@@ -42,12 +42,18 @@ class Network:
     hidden_size: int
     cost: float  # time to train on a token, as a multiple of the reference's
     least_work: float  # tokens that the reference would read
+    least_work_in_float32: float | None = None  # None: the same, as far as is known
 
     @property
     def parameters(self) -> int:
         """Those of an LSTM's layers, with a vector for each character as the first one's input weights."""
         H = self.hidden_size
         return 4 * H * (CHARACTERS + H) + (self.num_layers - 1) * 8 * H * H
+
+    def pays(self, work: float, *, is_float32: bool) -> bool:
+        """Whether so much work trains it further than a smaller one."""
+        least = self.least_work_in_float32 if is_float32 else None
+        return work >= (self.least_work if least is None else least)
 
     def suits(self, train_tokens: int) -> bool:
         """Whether so much text can fill it."""
@@ -56,11 +62,13 @@ class Network:
         return self.parameters <= most * train_tokens
 
 
-# Costs are of LSTMs in bfloat16 on two CPU cores, batch 32 x 64.
+# Costs are of LSTMs in bfloat16 on two CPU cores, batch 32 x 64. In float32 width is dearer: 256 units cost
+# 0.57 there. Nats per character of tiny Shakespeare in batches of 16 windows, of 256 and of 384 units: 1.516
+# and 1.587 for a work of 2.4 M tokens, 1.436 and 1.429 for 8.3 M.
 LADDER = (
     Network(num_layers=1, hidden_size=128, cost=0.5, least_work=0),
     Network(num_layers=1, hidden_size=256, cost=0.75, least_work=1e6),
-    Network(num_layers=1, hidden_size=384, cost=1.0, least_work=3e6),
+    Network(num_layers=1, hidden_size=384, cost=1.0, least_work=3e6, least_work_in_float32=7e6),
     Network(num_layers=2, hidden_size=384, cost=2.3, least_work=50e6),
     Network(num_layers=2, hidden_size=512, cost=3.9, least_work=150e6),
     Network(num_layers=2, hidden_size=1024, cost=14.0, least_work=1e9),
@@ -89,6 +97,22 @@ MOST_EXCESS = 4.0
 MOST_EPOCHS = 30
 MOST_EPOCHS_OF_SUBWORDS = 120  # that are held by all parts of Restraint
 LEAST_CHARACTERS = 3.5e6  # are read of a smaller text, in 1,700 steps: fewer do not learn what there is
+
+# A network that will read few tokens is short of steps rather than of tokens in each: batches of 16 windows
+# do better than of 32, unless they cost too many of the tokens. Two CPU cores without bfloat16, seed 1, nats
+# per character, with batches of 32 and of 16:
+#     tokens of 32, of 16    256 units                 3.7 M, 3.0 M    tiny Shakespeare     1.540 -> 1.516
+#                                                      3.0 M, 2.8 M    Python's library     1.255 -> 1.230
+#                                                      3.4 M, 2.8 M    the text that ships  1.027 -> 1.007
+#                                                      3.6 M, 2.9 M    0.1 MB of Shakespeare 1.520 -> 1.496
+#                            384 units                 6.4 M, 5.4 M    tiny Shakespeare     1.437 -> 1.429
+#                                                      6.5 M, 5.9 M    the text that ships  0.946 -> 0.943
+#                            128 units                 1.8 M, 1.3 M    tiny Shakespeare     1.758 -> 1.789
+#                                                      1.5 M, 1.3 M    Python's library     1.551 -> 1.519
+# In subwords, bits per character: tiny Shakespeare 2.127 -> 2.099, the text that ships 1.356 -> 1.342.
+# Batches of 8 did worse than of 16 in all of them that were tried: 1.532, 1.244, 1.011, 1.815 and 1.534.
+MOST_TOKENS_IN_SMALL_BATCHES = 6e6  # above, no more than noise
+LEAST_SHARE_IN_SMALL_BATCHES = 0.75
 
 # Of the parts that were added one at a time (scripts/ablation.py, 4,800 steps, two seeds) the one that helped
 # on every text: bits per character fell by 1.2 and 1.6% on tiny Shakespeare, 0.3 and 0.1% on source code of
@@ -210,15 +234,18 @@ def choose_recipe(
     cell: str = "lstm",
     epochs: int | None = None,
     characters: int | None = None,
+    is_float32: bool = False,
 ) -> Recipe:
     """The recipe for so many tokens of text and so much work, in tokens that the reference would read.
+
+    is_float32 says that it was measured on a CPU, in float32.
 
     vocab_size, how many different tokens, tells characters from subwords. epochs is how often the text may be
     read, as far as the work goes; None chooses that for a text of so many characters, and where they are None
     too it is read as often as the work goes.
     """
     is_subwords = is_of_subwords(vocab_size)
-    network = _network(train_tokens, work)
+    network = _network(train_tokens, work, is_float32=is_float32)
     if epochs is None and characters is not None:
         epochs = most_epochs(characters, is_subwords=is_subwords)
     times = min(work / network.cost / train_tokens, math.inf if epochs is None else epochs)
@@ -253,7 +280,8 @@ def _rounded(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def _network(train_tokens: int, work: float) -> Network:
+def _network(train_tokens: int, work: float, *, is_float32: bool) -> Network:
     """The largest network that pays and that the text can fill; the smallest one always may be."""
     smallest, *others = LADDER
-    return [smallest, *(each for each in others if each.least_work <= work and each.suits(train_tokens))][-1]
+    paying = [each for each in others if each.pays(work, is_float32=is_float32) and each.suits(train_tokens)]
+    return [smallest, *paying][-1]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from textgen.config import DROPOUTS, DataConfig, ModelConfig, RunConfig, TrainingConfig
-from textgen.device import resolve_device, resolve_precision, resolve_threads, set_up
+from textgen.device import require_memory, resolve_device, resolve_precision, resolve_threads, set_up
 from textgen.fields import from_mapping
+from textgen.models.cost import num_parameters
 from textgen.models.language_model import LanguageModel
 from textgen.run import FORMAT, Run, rows_of
 from textgen.text.corpus import Corpus
@@ -33,7 +34,14 @@ from textgen.training.plan import (
     plan_training,
 )
 from textgen.training.probe import Threads, fastest_threads, reading_speed, training_speed
-from textgen.training.recipe import REFERENCE, choose_recipe, embedding_dim, ties_weights
+from textgen.training.recipe import (
+    LEAST_SHARE_IN_SMALL_BATCHES,
+    MOST_TOKENS_IN_SMALL_BATCHES,
+    REFERENCE,
+    choose_recipe,
+    embedding_dim,
+    ties_weights,
+)
 from textgen.training.trainer import training_model
 from textgen.training.training import set_up_training
 from textgen.version import VERSION
@@ -65,7 +73,8 @@ def resolve(
         work = _work(options, speeds, rows.size, train_tokens, measured)
         recipe = choose_recipe(
             train_tokens,
-            work,
+            work.tokens,
+            is_float32=work.is_float32,
             vocab_size=rows.size,
             cell=options.cell or ModelConfig.cell,
             epochs=options.epochs,
@@ -76,9 +85,12 @@ def resolve(
         recipe = fine_tuning_recipe(source.config.model)
         model_config = fine_tuning_model(options, source.config.model, rows.size)
     training = plan_training(options, recipe, model=model_config, train_tokens=train_tokens)
+    require_memory(num_parameters(model_config), training.device)
     set_up_training(training)
     model = training_model(_first_model(model_config, rows, source), training)
     if training.minutes is not None:
+        if source is None:
+            training = _with_batch(options, model, training, speeds, train_tokens)
         threads = _measure(model, training, speeds, measured)
         if threads != training.threads:
             training = dataclasses.replace(training, threads=threads)
@@ -126,15 +138,22 @@ class _Speeds:
         return self._known[key]
 
 
+class _Work(NamedTuple):
+    """A budget as tokens that the reference network would read in it, and whether a CPU would in float32."""
+
+    tokens: float
+    is_float32: bool = False  # of what is not measured nothing is known
+
+
 def _work(
     options: TrainOptions, speeds: _Speeds, vocab_size: int, train_tokens: int, measured: dict[str, Any]
-) -> float:
-    """The budget as tokens that the reference network would read in it, on this device."""
+) -> _Work:
+    """What the budget is worth, on this device."""
     if options.steps is not None:
         batch_size = options.batch_size or TrainingConfig.batch_size
-        return options.steps * batch_size * (options.seq_len or TrainingConfig.seq_len)
+        return _Work(options.steps * batch_size * (options.seq_len or TrainingConfig.seq_len))
     if options.epochs is not None and options.minutes is None:
-        return options.epochs * train_tokens
+        return _Work(options.epochs * train_tokens)
     device = resolve_device(options.device or TrainingConfig.device)
     cell = options.cell or ModelConfig.cell
     width, is_tied = REFERENCE["hidden_size"], ties_weights(vocab_size, cell)
@@ -157,7 +176,29 @@ def _work(
     model = training_model(LanguageModel(config), training)
     speed = speeds.of(model, training).tokens_per_second
     measured["reference_tokens_per_second"] = round(speed)
-    return speed * 60 * (options.minutes or DEFAULT_MINUTES)
+    tokens = speed * 60 * (options.minutes or DEFAULT_MINUTES)
+    return _Work(tokens, is_float32=(device, precision) == ("cpu", "float32"))
+
+
+def _with_batch(
+    options: TrainOptions, model: LanguageModel, training: TrainingConfig, speeds: _Speeds, train_tokens: int
+) -> TrainingConfig:
+    """The same with half as many lanes, where they were left open and so many more steps pay."""
+    if options.batch_size is not None or training.batch_size != TrainingConfig.batch_size:
+        return training
+    half = dataclasses.replace(training, batch_size=training.batch_size // 2)
+    tokens = _affordable(training, speeds.of(model, training).tokens_per_second, train_tokens)
+    if tokens > MOST_TOKENS_IN_SMALL_BATCHES:
+        return training
+    of_half = _affordable(half, speeds.of(model, half).tokens_per_second, train_tokens)
+    return half if of_half >= LEAST_SHARE_IN_SMALL_BATCHES * tokens else training
+
+
+def _affordable(training: TrainingConfig, tokens_per_second: float, train_tokens: int) -> float:
+    """How many tokens are read within the minutes, or the epochs if they end before."""
+    assert training.minutes is not None
+    most = math.inf if training.epochs is None else training.epochs * train_tokens
+    return min(tokens_per_second * 60 * training.minutes, most)
 
 
 def _measure(
@@ -175,11 +216,11 @@ def _cost(training: TrainingConfig, train_tokens: int, measured: dict[str, Any])
     """How many tokens the budget trains on, and what reading one costs of training on it."""
     if training.steps is not None:
         return training.steps * training.batch_size * training.seq_len, FORWARD_SHARE
-    most = math.inf if training.epochs is None else training.epochs * train_tokens
-    if training.minutes is None:
-        return most, FORWARD_SHARE
-    speed: int = measured["probed_tokens_per_second"]
-    affordable = min(speed * training.minutes * 60, most)
+    speed: int | None = measured.get("probed_tokens_per_second")
+    if speed is None:
+        assert training.epochs is not None
+        return training.epochs * train_tokens, FORWARD_SHARE
+    affordable = _affordable(training, speed, train_tokens)
     return affordable, speed / measured["probed_reading_tokens_per_second"]
 
 

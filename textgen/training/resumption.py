@@ -23,7 +23,7 @@ from textgen.training.training import INITIAL, Training, assemble, set_up_traini
 
 
 def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> Training:
-    """The trainer of an interrupted run, at its newest checkpoint, or at its start when there is none yet.
+    """An interrupted run, to be completed from its newest checkpoint, or from its start when there is none.
 
     Raises RunError when the run is complete, is no run, or its corpus has changed.
     """
@@ -47,12 +47,4 @@ def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> 
     else:
         model = LanguageModel(run.config.model, Rows.from_counts(store.counts))
     model = training_model(model, training)
-    assembled = assemble(run, store, run.tokenizer, model, reporter)
-    found = assembled.trainer.restore()
-    step = assembled.trainer.position.step
-    reporter.line(
-        f"Going on with {path} at step {step:,}."
-        if found
-        else f"Starting {path} again: nothing was saved yet."
-    )
-    return assembled
+    return assemble(run, store, run.tokenizer, model, reporter, is_resumed=True)

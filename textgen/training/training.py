@@ -33,12 +33,13 @@ INITIAL = "initial.safetensors"  # in training/, of a run that started from anot
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A run with all that it takes to complete it."""
+    """A run with all that it takes to complete it, from its first step or from its newest checkpoint."""
 
     run: Run
     store: TokenStore
     trainer: Trainer
     reporter: Reporter
+    is_resumed: bool
 
     def complete(self, stop: StopRequest) -> dict[str, Any]:
         """Train to the end, then measure the best weights once on all validation text; returns the result.
@@ -49,6 +50,8 @@ class Training:
         with memory_errors(), only_one(self.run.training_directory) as alone:
             if not alone:
                 raise RunError(f"{self.run.path}: another process is training it")
+            if self.is_resumed:
+                self._restore()
             self.trainer.train(stop)
             stop.end_deferral()  # all is saved: from here a signal may end the work at once
             report = evaluate_run(
@@ -74,6 +77,15 @@ class Training:
         self.reporter.line(f"The run is in {self.run.path}. Write text with: textgen sample {self.run.path}")
         return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
                 "seconds": round(seconds, 1)} | report.as_dict()  # fmt: skip
+
+    def _restore(self) -> None:
+        """Go to the newest checkpoint, if there is one, while no other process writes there."""
+        found = self.trainer.restore()
+        self.reporter.line(
+            f"Going on with {self.run.path} at step {self.trainer.position.step:,}."
+            if found
+            else f"Starting {self.run.path} again: nothing was saved yet."
+        )
 
     def _reading(self) -> str:
         """How often the text was read, and whether the clock alone ended that too early."""
@@ -104,7 +116,13 @@ def set_up_training(training: TrainingConfig) -> None:
 
 
 def assemble(
-    run: Run, store: TokenStore, tokenizer: Tokenizer, model: LanguageModel, reporter: Reporter
+    run: Run,
+    store: TokenStore,
+    tokenizer: Tokenizer,
+    model: LanguageModel,
+    reporter: Reporter,
+    *,
+    is_resumed: bool,
 ) -> Training:
     """Batches, budget and trainer of a run; every run goes this way, new or resumed."""
     training = run.config.training
@@ -129,7 +147,7 @@ def assemble(
         budget=_budget(training, batches),
         reporter=reporter,
     )
-    return Training(run, store, trainer, reporter)
+    return Training(run, store, trainer, reporter, is_resumed)
 
 
 def _budget(training: TrainingConfig, batches: StreamBatches) -> Budget:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from torch import nn
 
-from textgen.analysis.cost import CLOSE, GATES, matched_hidden_size, multiply_adds, num_parameters
 from textgen.config import CELLS, ModelConfig
 from textgen.models.cells import CELLS as EQUATIONS
+from textgen.models.cost import CLOSE, GATES, matched_hidden_size, multiply_adds, num_parameters
 from textgen.models.language_model import LanguageModel
 
 ARRANGEMENTS: list[dict[str, Any]] = [
