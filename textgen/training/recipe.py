@@ -1,6 +1,7 @@
 """The recipe: which network and which settings reach the lowest validation loss on a text within a budget.
 
     minutes x the reference's speed on this device = work ─→ network ─→ pressure ─→ what is dropped, decay
+                                                              └─→ tokens it will read ─→ windows in a batch
 
 Work is how many tokens the reference network would read within the budget: a larger network learns more from
 each token but reads fewer, so more work pays for a larger one. Pressure is how hard the network is pressed to
@@ -8,12 +9,12 @@ learn the text by heart, by reading it again and again and by having weights eno
 
     pressure = log2(epochs x parameters / tokens)
 
-The rules were read off runs on two CPU cores with bfloat16, of tiny Shakespeare (1,003,854 characters to
-train on), of the text that ships (0.25 M) and of source code; they say where. On 1 MB of C headers, of which
-nothing but the weight drop was read off, the choice takes 2.414 bits per character after 4,800 steps, and the
-best of nine at equal time, two layers of 384 units, 2.399; a higher rate (0.011) takes 2.423 and a lower one
-(0.0046) 2.470, 0.3 of dropout 2.437 and 0.05 2.530, one layer of 256 units 2.471, all these without weight
-drop, with which the choice took 2.465.
+The rules were read off runs on two CPU cores with bfloat16 and, for float32 and small batches, without it: of
+tiny Shakespeare (1,003,854 characters to train on), of the text that ships (0.25 M) and of source code; they
+say where. On 1 MB of C headers, of which nothing but the weight drop was read off, the choice takes 2.414
+bits per character after 4,800 steps, and the best of nine at equal time, two layers of 384 units, 2.399; a
+higher rate (0.011) takes 2.423 and a lower one (0.0046) 2.470, 0.3 of dropout 2.437 and 0.05 2.530, one layer
+of 256 units 2.471, all these without weight drop, with which the choice took 2.465.
 """
 
 from __future__ import annotations
