@@ -65,7 +65,7 @@ class Network:
 
 # Costs are of LSTMs in bfloat16 on two CPU cores, batch 32 x 64. In float32 width is dearer: 256 units cost
 # 0.57 there. Nats per character of tiny Shakespeare in batches of 16 windows, of 256 and of 384 units: 1.516
-# and 1.587 for a work of 2.4 M tokens, 1.436 and 1.429 for 8.3 M.
+# (1.538 another time) and 1.587 for a work of 2.4 M tokens, 1.436 and 1.429 for 8.3 M.
 LADDER = (
     Network(num_layers=1, hidden_size=128, cost=0.5, least_work=0),
     Network(num_layers=1, hidden_size=256, cost=0.75, least_work=1e6),
@@ -100,18 +100,19 @@ MOST_EPOCHS_OF_SUBWORDS = 120  # that are held by all parts of Restraint
 LEAST_CHARACTERS = 3.5e6  # are read of a smaller text, in 1,700 steps: fewer do not learn what there is
 
 # A network that will read few tokens is short of steps rather than of tokens in each: batches of 16 windows
-# do better than of 32, unless they cost too many of the tokens. Two CPU cores without bfloat16, seed 1, nats
-# per character, with batches of 32 and of 16:
-#     tokens of 32, of 16    256 units                 3.7 M, 3.0 M    tiny Shakespeare     1.540 -> 1.516
-#                                                      3.0 M, 2.8 M    Python's library     1.255 -> 1.230
-#                                                      3.4 M, 2.8 M    the text that ships  1.027 -> 1.007
-#                                                      3.6 M, 2.9 M    0.1 MB of Shakespeare 1.520 -> 1.496
-#                            384 units                 6.4 M, 5.4 M    tiny Shakespeare     1.437 -> 1.429
-#                                                      6.5 M, 5.9 M    the text that ships  0.946 -> 0.943
-#                            128 units                 1.8 M, 1.3 M    tiny Shakespeare     1.758 -> 1.789
-#                                                      1.5 M, 1.3 M    Python's library     1.551 -> 1.519
+# do better than of 32, unless they cost too many of the tokens. Two CPU cores without bfloat16, nats per
+# character with batches of 32 and of 16, one seed, but for the first row:
+#     units   tokens read with them   text
+#     256     3.7 M, 3.0 M            tiny Shakespeare             1.540 1.537 1.546 -> 1.538 1.516 1.526
+#             3.0 M, 2.8 M            Python's library             1.255 -> 1.230
+#             3.4 M, 2.8 M            the text that ships          1.027 -> 1.007
+#             3.6 M, 2.9 M            tiny Shakespeare, 0.1 MB     1.520 -> 1.496
+#     384     6.4 M, 5.4 M            tiny Shakespeare             1.437 -> 1.429
+#             6.5 M, 5.9 M            the text that ships          0.946 -> 0.943
+#     128     1.8 M, 1.3 M            tiny Shakespeare             1.758 -> 1.789
+#             1.5 M, 1.3 M            Python's library             1.551 -> 1.519
 # In subwords, bits per character: tiny Shakespeare 2.127 -> 2.099, the text that ships 1.356 -> 1.342.
-# Batches of 8 did worse than of 16 in all of them that were tried: 1.532, 1.244, 1.011, 1.815 and 1.534.
+# Batches of 8 did no better than of 16 in the five that were tried.
 MOST_TOKENS_IN_SMALL_BATCHES = 6e6  # above, no more than noise
 LEAST_SHARE_IN_SMALL_BATCHES = 0.75
 
