@@ -37,6 +37,8 @@ import click
 from benchmarks.measure import markdown
 from benchmarks.runs import append_line, json_lines, train
 
+from textgen.fields import flag, typed
+
 ROOT = Path(__file__).parents[1]
 SOURCE_CHARACTERS = 1_000_000  # of Python's standard library
 RECIPE = "recipe"
@@ -51,13 +53,11 @@ class Part(NamedTuple):
 
 
 def _share(option: str, value: float) -> Part:
-    flag = "--" + option.replace("_", "-")
-    return Part(option, f"{flag} {value:g}", f"{flag} 0")
+    return Part(option, f"{flag(option)} {value:g}", f"{flag(option)} 0")
 
 
 def _switch(option: str) -> Part:
-    flag = option.replace("_", "-")
-    return Part(option, f"--{flag}", f"--no-{flag}")
+    return Part(option, *typed(option, True), *typed(option, False))
 
 
 # The strengths are the usual ones of the papers, for networks and texts of this size.

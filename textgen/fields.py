@@ -85,6 +85,13 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def typed(name: str, value: object) -> list[str]:
+    """An option with its value as arguments of the command line: --hidden-size 256, --no-tie-weights."""
+    if isinstance(value, bool):
+        return [flag(name if value else f"no_{name}")]
+    return [flag(name), str(value)]
+
+
 def check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
     """Refuse a value that is not among the choices; None is always allowed. Raises ConfigError."""
     if value is not None and value not in choices:

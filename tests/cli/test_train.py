@@ -426,6 +426,8 @@ def test_fine_tuning_refuses_another_network_or_tokenizer(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "old")
     refused = cli("train", "corpus.txt", "--from", "old", "--hidden-size", 9).only_error
     assert "--hidden-size 9 does not fit --from old" in refused
+    refused = cli("train", "corpus.txt", "--from", "old", "--embedding-dim", 1).only_error
+    assert "--embedding-dim 1 does not fit --from old" in refused
     assert "--layer-norm does not" in cli("train", "corpus.txt", "--from", "old", "--layer-norm").only_error
     assert "tokenizer" in cli("train", "corpus.txt", "--from", "old", "--tokenizer", "byte").only_error
 

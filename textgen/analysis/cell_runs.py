@@ -7,6 +7,7 @@ from pathlib import Path
 from textgen.config import ModelConfig, TrainingConfig
 from textgen.errors import RunError, TrainingError
 from textgen.run import Run
+from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
 from textgen.train_options import TrainOptions
 from textgen.training.creation import new_training
@@ -53,10 +54,13 @@ def _refuse_another(run: Run, options: TrainOptions) -> None:
     """Raises RunError when a run was not made with the options that were said, or not from this text."""
     was = {"model": vars(run.config.model), "training": vars(run.config.training)}
     said = {"model": options.said(ModelConfig), "training": options.said(TrainingConfig)}
+    if options.batch_size is not None:  # a small text makes it smaller
+        seq_len = options.seq_len or TrainingConfig.seq_len
+        fitted, _ = fit_batches(run.config.measured["train_tokens"], options.batch_size, seq_len)
+        said["training"]["batch_size"] = fitted
     for section, settings in said.items():
         for name, value in settings.items():
-            # Where it runs is another's choice, and a small text makes a batch smaller.
-            if name not in ("device", "batch_size") and was[section][name] != value:
+            if name != "device" and was[section][name] != value:
                 raise RunError(
                     f"{run.path}: was trained with {name}={was[section][name]!r}, not {value!r}. "
                     "Name another directory for the runs, or say the same again."

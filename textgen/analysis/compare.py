@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from textgen.atomic import only_one, write_file
 from textgen.config import CELLS, DROPOUTS, DataConfig, RunConfig
 from textgen.errors import ConfigError, RunError
-from textgen.fields import flag, from_mapping, option, unknown_name
+from textgen.fields import from_mapping, option, typed, unknown_name
 from textgen.models.cost import matched_hidden_size
 from textgen.train_options import TrainOptions
 from textgen.training.recipe import EMBEDDING_OF_CHARACTERS, EMBEDDING_OF_SUBWORDS
@@ -163,14 +163,8 @@ def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) 
 
 
 def train_arguments(options: dict[str, Any]) -> list[str]:
-    """Options of `train` by name as arguments of the command line: --hidden-size 256, --no-tie-weights."""
-    arguments: list[str] = []
-    for name, value in options.items():
-        if value is False:
-            arguments.append(flag(f"no_{name}"))
-        else:
-            arguments += [flag(name), *([] if value is True else [str(value)])]
-    return arguments
+    """Options of `train` by name as arguments of the command line."""
+    return [argument for name, value in options.items() for argument in typed(name, value)]
 
 
 def plan_directory(plan: ComparisonPlan, output: Path | None, name: str) -> Path:

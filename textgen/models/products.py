@@ -95,7 +95,7 @@ def _suits_onednn(x: Tensor, multiplications: int) -> bool:
         return False
     if x.dtype == torch.bfloat16:
         # torch.mm is oneDNN too, but cannot keep a weight in the order that its kernel reads.
-        return _MULTIPLIES_BFLOAT16
+        return _TAKES_BFLOAT16
     return x.dtype == torch.float32 and multiplications >= _SMALLEST
 
 
@@ -108,7 +108,7 @@ def _has_onednn() -> bool:
     ) and hasattr(torch.ops.aten, "mkldnn_linear_backward_weights")
 
 
-def _multiplies_bfloat16() -> bool:
+def _takes_bfloat16() -> bool:
     """Whether oneDNN takes bfloat16 here: without AVX-512 it refuses, where torch.mm does not."""
     return hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and bool(
         torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -116,4 +116,4 @@ def _multiplies_bfloat16() -> bool:
 
 
 _HAS_ONEDNN = _has_onednn()
-_MULTIPLIES_BFLOAT16 = _HAS_ONEDNN and _multiplies_bfloat16()
+_TAKES_BFLOAT16 = _HAS_ONEDNN and _takes_bfloat16()

@@ -11,7 +11,7 @@ from typing import Any
 from textgen.config import DROPOUTS, DataConfig, ModelConfig, TrainingConfig
 from textgen.device import resolve_device, resolve_precision, resolve_threads
 from textgen.errors import ConfigError
-from textgen.fields import flag, from_mapping
+from textgen.fields import from_mapping, typed
 from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE, bpe_vocab_size
@@ -131,10 +131,9 @@ def same_network(options: TrainOptions, source: ModelConfig, source_path: str) -
     """Refuse, for --from, an option that the other run's network has fixed otherwise. Raises ConfigError."""
     for name, value in options.said(ModelConfig).items():
         if name not in (*DROPOUTS, "vocab_size") and value != getattr(source, name):
-            typed = {True: flag(name), False: flag(f"no_{name}")}.get(value, f"{flag(name)} {value}")
             raise ConfigError(
-                f"{typed} does not fit --from {source_path}, whose network was made with "
-                f"{name}={getattr(source, name)!r}. Leave the option out."
+                f"{' '.join(typed(name, value))} does not fit --from {source_path}, whose network was made "
+                f"with {name}={getattr(source, name)!r}. Leave the option out."
             )
 
 

@@ -216,10 +216,10 @@ def _cost(training: TrainingConfig, train_tokens: int, measured: dict[str, Any])
     """How many tokens the budget trains on, and what reading one costs of training on it."""
     if training.steps is not None:
         return training.steps * training.batch_size * training.seq_len, FORWARD_SHARE
-    speed: int | None = measured.get("probed_tokens_per_second")
-    if speed is None:
+    if training.minutes is None:
         assert training.epochs is not None
         return training.epochs * train_tokens, FORWARD_SHARE
+    speed: int = measured["probed_tokens_per_second"]
     affordable = _affordable(training, speed, train_tokens)
     return affordable, speed / measured["probed_reading_tokens_per_second"]
 
