@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from textgen.atomic import new_directory, write_file
+from textgen.atomic import new_directory, only_one, write_file
 
 
 def names(folder: Path) -> list[str]:
@@ -87,3 +88,17 @@ def test_a_reader_never_sees_half_a_file_of_a_killed_writer(tmp_path: Path) -> N
     process.wait()
     text = path.read_text()
     assert text == text[0] * 200_000
+
+
+def test_only_one_process_is_let_in_and_a_file_system_without_locks_lets_in_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_one(tmp_path) as first, only_one(tmp_path) as second:
+        assert (first, second) == (True, False)
+
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with only_one(tmp_path) as alone:
+        assert alone

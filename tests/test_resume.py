@@ -163,7 +163,7 @@ def test_a_complete_run_is_not_resumed(folder: Path, never_killed: dict[str, Any
 
 def test_a_run_that_goes_back_does_so_again_when_it_is_killed_and_resumed(folder: Path) -> None:
     run = folder / "back"
-    too_high = [*SETTINGS, "--cell", "gru", "--learning-rate", 8, "--warmup-fraction", 0.9]
+    too_high = [*SETTINGS, "--cell", "gru", "--learning-rate", 8, "--beta1", 0.9, "--warmup-fraction", 0.9]
     finish(textgen("train", "corpus.txt", "--run", "steep", *too_high, cwd=folder))
     expected = contents(folder / "steep")
     backs = {
@@ -173,8 +173,16 @@ def test_a_run_that_goes_back_does_so_again_when_it_is_killed_and_resumed(folder
         "to a checkpoint and the start"
     )
     arguments: list[object] = ["corpus.txt", "--run", "back", *too_high]
+    # Stopped before its first evaluation, it has weights to sample from, and goes back to its first ones.
     # Asked to stop shortly before going back, it has a newer checkpoint than the one that it goes back to.
-    for lines, number in ((max(backs) - 5, signal.SIGTERM), (max(backs), signal.SIGKILL)):
+    stops = (
+        (1, signal.SIGTERM),
+        (min(backs), signal.SIGKILL),
+        (max(backs) - 5, signal.SIGTERM),
+        (max(backs), signal.SIGKILL),
+    )
+    assert min(backs) < max(backs) - 5
+    for lines, number in stops:
         process = textgen("train", *arguments, cwd=folder)
         wait_for(process, lambda lines=lines: lines_of(run) >= lines)
         process.send_signal(number)

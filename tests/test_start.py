@@ -53,6 +53,12 @@ def test_training_loads_no_compiler_of_torch(tmp_path: Path) -> None:
     assert run("-c", code).stdout.splitlines()[-1] == "torch"
 
 
+@pytest.mark.parametrize(("closed", "exit_code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0)])
+def test_closed_output_is_no_reason_to_fail(closed: str, exit_code: int) -> None:
+    command = f"{sys.executable} -m textgen --version {closed}"
+    assert subprocess.run(command, shell=True, check=False).returncode == exit_code
+
+
 def test_module_and_command_are_the_same() -> None:
     script = (
         "import sys; sys.argv = ['textgen', '--help']; from importlib.metadata import entry_points\n"

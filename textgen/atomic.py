@@ -57,19 +57,22 @@ def _umask() -> int:
 def only_one(folder: Path) -> Iterator[bool]:
     """Whether this process is the only one in the block for this folder; the system frees it when one dies.
 
-    Where the system has no such lock (Windows), it is always True.
+    Where the system, or the file system, has no such lock, it is always True. Raises OSError when the folder
+    cannot be written to.
     """
     if fcntl is None:
         yield True
         return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
+        alone = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+        except BlockingIOError:
+            alone = False
+        except OSError:  # some network file systems have none
+            pass
+        yield alone
 
 
 @contextmanager

@@ -159,6 +159,9 @@ class TrainingConfig:
     learning_rate: float = option(7e-3, "Peak learning rate of AdamW.")
     warmup_fraction: float = option(0.02, "Share of the budget in which the learning rate rises from zero.")
     final_lr_fraction: float = option(0.01, "Learning rate at the end of the budget, as a share of the peak.")
+    beta1: float = option(
+        0.9, "Share of AdamW's mean of the gradients that is kept from step to step: its momentum."
+    )
     weight_decay: float = option(0.01, "AdamW's decay of the weight matrices per unit of learning rate.")
     clip_norm: float = option(1.0, "Gradients with a larger norm are scaled down to it.")
     ema_decay: float = option(
@@ -176,7 +179,7 @@ class TrainingConfig:
         "Weight of the mean square of the outputs' steps; 1 gave an LSTM 1.3, 2.4 and 0.2% fewer bits on "
         "tiny Shakespeare, source code and data/faq.txt, and a GRU 2% more.",
     )
-    minutes: float | None = option(None, "Budget in wall-clock minutes, evaluation included.")
+    minutes: float | None = option(None, "Budget in wall-clock minutes, with the evaluations on the way.")
     epochs: int | None = option(
         None,
         "Budget in passes over the training text; with --minutes, what comes first: a small text that is "

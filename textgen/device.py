@@ -26,9 +26,9 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda: torch sees no CUDA GPU here. Use --device cpu.")
+        raise ConfigError("device=cuda: torch sees no CUDA GPU here; use --device cpu")
     if name == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device=mps: torch sees no Apple GPU here. Use --device cpu.")
+        raise ConfigError("device=mps: torch sees no Apple GPU here; use --device cpu")
     return name
 
 
@@ -211,6 +211,13 @@ def memory_errors() -> Iterator[None]:
             "out of memory: the network or its batches are too large for this machine. "
             "Use a smaller --batch-size, --seq-len or --hidden-size."
         ) from error
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """The type to sum many small numbers in: float64, which Apple's GPUs do not have."""
+    import torch
+
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def torch_dtype(precision: str) -> torch.dtype:

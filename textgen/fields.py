@@ -65,6 +65,8 @@ def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: s
     Raises ConfigError, also for what the class itself refuses.
     """
     source = "" if where is None else f"{where}: "
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}must hold names with their values, not {values!r}")
     annotations = typing.get_type_hints(config_class)
     checked: dict[str, Any] = {}
     for name, value in values.items():
@@ -99,8 +101,8 @@ def check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None
 
 
 _COUNT = (1, math.inf, "at least 1")
-_POSITIVE = (math.ulp(0.0), sys.float_info.max, "above 0")
-_NOT_NEGATIVE = (0, sys.float_info.max, "0 or more")
+_POSITIVE = (math.ulp(0.0), sys.float_info.max, "above 0 and finite")
+_NOT_NEGATIVE = (0, sys.float_info.max, "0 or more and finite")
 _SHARE = (0, 1, "between 0 and 1")
 _SHARE_BELOW_1 = (0, math.nextafter(1, 0), "at least 0 and below 1")
 
@@ -121,6 +123,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "learning_rate": _POSITIVE,
     "warmup_fraction": _SHARE_BELOW_1,
     "final_lr_fraction": _SHARE,
+    "beta1": _SHARE_BELOW_1,
     "weight_decay": _NOT_NEGATIVE,
     "clip_norm": _POSITIVE,
     "ema_decay": _SHARE_BELOW_1,

@@ -6,6 +6,7 @@
         model.safetensors    the best weights by validation loss, with the table of rows
         metrics.jsonl        one line a measurement
         loss.png             the same, drawn
+        stdin.txt            the text, where it came from standard input
         training/            what an exact resume needs; may be deleted
 
 Sampling needs the first three only. Weights are NumPy arrays here, so that reading a run loads no torch.
@@ -38,6 +39,10 @@ Progress = Callable[[str, int, int], None]  # what is worked on, done, total
 FORMAT = 1
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
 TRAINING, STDIN = "training", "stdin.txt"
+# What every run has measured of its text and network, whatever its budget.
+MEASURED = {
+    "corpus_fingerprint", "train_tokens", "train_characters", "characters_per_token", "parameters",
+}  # fmt: skip
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -70,7 +75,10 @@ def read_config(path: Path) -> RunConfig:
     sections = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
     for name, section in sections.items():
         content[name] = from_mapping(section, content[name], f"{path}: {name}")
-    return from_mapping(RunConfig, content, str(path))
+    config = from_mapping(RunConfig, content, str(path))
+    if unmeasured := MEASURED - config.measured.keys():
+        raise RunError(f"{path}: no {', '.join(sorted(unmeasured))} among what was measured; it is damaged")
+    return config
 
 
 def config_json(config: RunConfig) -> str:
@@ -173,9 +181,10 @@ class Run:
 
         Raises RunError when it has changed since, CorpusError when it cannot be read.
         """
-        stdin = self.training_directory / STDIN
+        # In training/ earlier versions kept it.
+        kept = [folder / STDIN for folder in (self.path, self.training_directory)]
         try:
-            corpus = Corpus(self.config.data, stdin if stdin.is_file() else None)
+            corpus = Corpus(self.config.data, next((path for path in kept if path.is_file()), None))
             fingerprint = corpus.fingerprint
         except CorpusError as error:
             raise CorpusError(f"{error} (it is what {self.path} was trained on)") from error
@@ -209,9 +218,9 @@ class Run:
         if not self.metrics_path.is_file():
             return []
         records = []
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = self.metrics_path.read_bytes().splitlines(keepends=True)
         for number, line in enumerate(lines, start=1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 break
             try:
                 record = json.loads(line)

@@ -51,6 +51,7 @@ class TrainOptions:
     learning_rate: float | None = None
     warmup_fraction: float | None = None
     final_lr_fraction: float | None = None
+    beta1: float | None = None
     weight_decay: float | None = None
     clip_norm: float | None = None
     ema_decay: float | None = None

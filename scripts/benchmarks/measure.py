@@ -131,7 +131,7 @@ def _processor() -> str:
         fields = {name.strip(): value.strip() for name, _, value in pairs}
     except OSError:
         return platform.processor() or platform.machine()
-    known = [
-        flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in fields["flags"].split()
-    ]
-    return f"{fields['model name']} ({', '.join(known)})"
+    # ARM names neither; its `Features` have bf16 where it is.
+    flags = fields.get("flags", fields.get("Features", "")).split()
+    known = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16") if flag in flags]
+    return f"{fields.get('model name', platform.machine())} ({', '.join(known)})"

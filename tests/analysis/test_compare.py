@@ -41,6 +41,7 @@ def make_config(run: PlannedRun) -> RunConfig:
         training=TrainingConfig(
             minutes=2,
             learning_rate={"lstm": 0.003, "gru": 0.005, "rnn": 0.001}[run.cell],
+            beta1=0.55,
             weight_decay=0.07,
             threads={"lstm": 2, "gru": 1, "rnn": 4}[run.cell],
             precision="bfloat16",
@@ -91,7 +92,7 @@ def test_the_other_cells_take_the_first_ones_settings(match: str) -> None:
     plan = make_plan(match=match, settings={"hidden_size": 384})
     options = plan.options(PlannedRun("gru", 1), make_config)
     first = make_config(PlannedRun("lstm", 1))
-    for name in ("batch_size", "seq_len", "learning_rate", "weight_decay", "eval_tokens"):
+    for name in ("batch_size", "seq_len", "learning_rate", "beta1", "weight_decay", "eval_tokens"):
         assert options[name] == getattr(first.training, name)
     for name in ("embedding_dim", "tie_weights", "num_layers", "dropout", "input_dropout", "weight_drop"):
         assert options[name] == getattr(first.model, name)
@@ -150,7 +151,7 @@ def test_what_cannot_be_compared_is_refused(choices: dict[str, Any], words: str)
 
 def test_text_that_is_not_there_or_too_little_is_refused_before_any_run(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(CorpusError, match="too few"):
+    with pytest.raises(CorpusError, match="too little"):
         new_plan((str(tmp_path / "a.txt"),), {})
     with pytest.raises(CorpusError, match="no such file"):
         new_plan((str(tmp_path / "b.txt"),), {})

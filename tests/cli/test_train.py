@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import json
 import math
+import random
 import re
 import shutil
 from collections.abc import Callable
@@ -382,6 +384,9 @@ def test_an_unknown_setting_names_the_nearest_known_one(cli: Cli, tmp_path: Path
     [
         (["train"], "no corpus"),
         (["train", "missing.txt"], "missing.txt"),
+        (["train", "a text, not its path " * 20], "name a file"),
+        (["train", "caf\udce9.txt"], "not UTF-8"),
+        (["train", "corpus.txt", "--minutes", "inf"], "finite"),
         (["train", "corpus.txt", "--hiden-size", "3"], "--hidden-size"),
         (["train", "corpus.txt", "--hidden-size", "0"], "at least 1"),
         (["train", "corpus.txt", "--steps", "1", "--minutes", "1"], "one budget"),
@@ -640,6 +645,92 @@ def test_one_damaged_run_does_not_hide_the_others(cli: Cli, tmp_path: Path) -> N
     listed = cli("info").out.splitlines()
     assert any(line.startswith("runs/bad: not readable") for line in listed)
     assert any(line.startswith("runs/corpus: 1 x 8 lstm") for line in listed)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"data": None},
+        {"model": 3},
+        {"measured": None},
+        {"measured": {}},
+    ],
+)
+def test_a_config_that_is_not_whole_is_one_line_and_hides_no_other_run(
+    cli: Cli, damage: dict[str, object]
+) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "runs/good")
+    cli("train", "corpus.txt", *TINY, "--run", "runs/bad")
+    path = Run("runs/bad").path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    listed = cli("info").out
+    assert "runs/good: 1 x 8 lstm" in listed
+    assert "runs/bad: not readable" in listed
+    assert next(iter(damage)) in cli("eval", "runs/bad").only_error
+
+
+def test_measurements_that_are_no_text_are_one_line(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    with Run("one").metrics_path.open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    assert "line " in cli("info", "one").only_error
+
+
+def test_a_copy_of_a_checkpoint_is_neither_read_nor_removed(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    forget_the_end(Run("one").metrics_path)
+    copy = Run("one").training_directory / "step-12.copy"
+    shutil.copytree(Run("one").training_directory / "step-12", copy)
+    assert cli("train", "--resume", "one").exit_code == 0
+    assert (copy / "progress.json").is_file()
+
+
+def test_a_run_of_another_device_says_how_to_go_on_here(cli: Cli) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    forget_the_end(Run("one").metrics_path)
+    path = Run("one").path / "config.json"
+    config = json.loads(path.read_text())
+    config["training"]["device"] = "cuda"
+    path.write_text(json.dumps(config))
+    assert "--from one --device cpu" in cli("train", "--resume", "one").only_error
+    assert cli("train", "--from", "one", "--device", "cpu", "--steps", 1).exit_code == 0
+
+
+def test_text_from_standard_input_stays_with_the_run_when_training_is_deleted(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    cli("train", "-", *TINY, "--run", "one")
+    shutil.rmtree(Run("one").training_directory)
+    assert cli("eval", "one").exit_code == 0
+
+
+def test_an_option_takes_the_place_of_a_setting_that_it_does_not_go_with(cli: Cli, tmp_path: Path) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    (tmp_path / "val.txt").write_text(TEXT[:500])
+    assert cli("train", "--config", "one", "--val", "val.txt", "--run", "two").exit_code == 0
+    assert Run("two").config.data.val == str(tmp_path / "val.txt")
+    assert cli("train", "--config", "two", "--val-fraction", 0.2, "--run", "three").exit_code == 0
+    assert (Run("three").config.data.val, Run("three").config.data.val_fraction) == (None, 0.2)
+    assert cli("train", "--config", "one", "--no-early-stopping", "--run", "four").exit_code == 0
+    assert cli("train", "--config", "four", "--patience", 2, "--run", "five").exit_code == 0
+    assert Run("five").config.training.early_stopping
+
+
+def test_a_text_unlike_that_of_the_run_it_starts_from_can_be_learnt(cli: Cli, tmp_path: Path) -> None:
+    alphabet = "abcdefghijklmnopqrst"
+    (tmp_path / "known.txt").write_text(alphabet * 400)
+    (tmp_path / "unlike.txt").write_text("".join(random.Random(1).choices(alphabet, k=3000)))
+    size = ["--hidden-size", 32, "--batch-size", 8, "--seq-len", 32]
+    cli("train", "known.txt", *size, "--steps", 250, "--learning-rate", 0.05, "--run", "known")
+    result = json.loads(cli("train", "unlike.txt", "--from", "known", "--steps", 40, "--json").out)
+    records = Run(result["run"]).metrics()
+    assert not [record for record in records if record["kind"] == "rollback"]
+    first = next(record["nats_per_token"] for record in records if record["kind"] == "val")
+    assert first > math.log(20) + 2, "the text is unlike enough for a uniform guess to be far better"
+    assert result["nats_per_token"] < first - 1
 
 
 @pytest.mark.parametrize(

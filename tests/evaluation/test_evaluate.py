@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from textgen.config import ModelConfig
-from textgen.evaluation.evaluate import Stretches, TokenScorer, evaluate
+from textgen.evaluation.evaluate import Stretches, TokenScorer, evaluate, evaluate_whole
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
 
@@ -91,6 +92,21 @@ def test_with_a_window_the_state_is_reset_every_so_many_tokens(
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_long_window_is_read_in_pieces_and_costs_the_same(
+    model: LanguageModel, token_ids: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nats_and_longest(longest: int) -> tuple[float, int]:
+        lengths: list[int] = []
+        monkeypatch.setattr("textgen.evaluation.evaluate.LONGEST_WINDOW", longest)
+        with model.register_forward_pre_hook(lambda _, read: lengths.append(read[0].shape[1])):
+            loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, reset_every=700)
+        return loss.total_nats, max(lengths)
+
+    whole, pieces = nats_and_longest(1000), nats_and_longest(150)
+    assert pieces[0] == pytest.approx(whole[0], rel=1e-6)
+    assert (whole[1], pieces[1]) == (700, 150)
+
+
 def test_stretches_are_read_each_from_a_zero_state_after_the_token_before_it(
     model: LanguageModel, token_ids: np.ndarray
 ) -> None:
@@ -102,6 +118,25 @@ def test_stretches_are_read_each_from_a_zero_state_after_the_token_before_it(
         before = int(rows[start - 1]) if start else 2
         expected += sum(slow_nats(model, token_ids[start : start + 200], before))
     assert loss.tokens == 600
+    assert loss.total_nats == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("shortest", "starts"), [(700, [0]), (400, [0, 433, 866, 1299])])
+def test_a_long_text_is_read_whole_in_stretches_side_by_side(
+    model: LanguageModel,
+    token_ids: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    shortest: int,
+    starts: list[int],
+) -> None:
+    monkeypatch.setattr("textgen.evaluation.evaluate.SHORTEST_STRETCH", shortest)
+    loss = evaluate_whole(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2)
+    rows = model.rows.to_rows(token_ids)
+    expected = 0.0
+    for start, stop in itertools.pairwise([*starts, 1300]):
+        expected += sum(slow_nats(model, token_ids[start:stop], int(rows[start - 1]) if start else 2))
+    assert loss.tokens == 1300
+    assert loss.unseen_tokens == np.isin(token_ids, [7, 30]).sum()
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
 
 

@@ -47,7 +47,7 @@ def test_many_documents_are_cut_at_the_nearest_boundary(tmp_path_factory, docume
     nearest = min(lengths, key=lambda length: abs(length - target))
     count = lengths.index(nearest) + 1
     if nearest < 2 or sum(map(len, documents)) - nearest < 2:
-        with pytest.raises(CorpusError, match="text are too few"):
+        with pytest.raises(CorpusError, match="too little"):
             corpus.stream("train")
         return
     assert text_of(corpus, "train") == "|".join(documents[:count])
@@ -130,8 +130,8 @@ def test_sizes_count_separators_between_documents(tmp_path):
         ({}, {}, "a.txt: no such file"),
         ({"a.txt": ""}, {}, "a.txt: there is no text"),
         ({"a.txt": "\n\n\n"}, {"documents": "line"}, "there is no text"),
-        ({"a.txt": "abcdefgh"}, {}, "1 characters of val text are too few"),
-        ({"a.txt": "abcdefgh"}, {"val_fraction": 0.9}, "0 characters of train text are too few"),
+        ({"a.txt": "abcdefgh"}, {}, "too little val text, 1 character; at least 2"),
+        ({"a.txt": "abcdefgh"}, {"val_fraction": 0.9}, "too little train text, 0 characters; at least 2"),
         ({"a.txt": "abc"}, {"val_fraction": 0.0}, "--val-fraction"),
         ({"a.txt": "abc"}, {"field": "text"}, "no .jsonl or .csv"),
         ({"a.txt": "abc"}, {"val": "v.txt"}, "v.txt: no such file"),

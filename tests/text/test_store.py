@@ -163,6 +163,16 @@ def test_two_builders_at_once_both_succeed(path, cache, monkeypatch):
     assert [entry.name for entry in cache.iterdir()] == [stores[0].key]
 
 
+def test_a_tokenizer_that_makes_nothing_of_a_part_is_refused(path, cache, tmp_path):
+    words = {"model": {"type": "WordLevel", "vocab": {"<unk>": 0, "the": 1}, "unk_token": "<unk>"}}
+    file = tmp_path / "words.json"
+    file.write_text(json.dumps(words | {"version": "1.0", "pre_tokenizer": {"type": "Whitespace"}}))
+    path.write_text("the the the " * 50 + "\n" * 100)
+    with pytest.raises(CorpusError, match="no token of the val text"):
+        TokenStore.open_or_build(Corpus(DataConfig(corpus=(str(path),))), Tokenizer.from_file(file), cache)
+    assert not list(cache.iterdir())
+
+
 def test_progress_ends_with_all_characters_of_each_part(path, cache):
     told = []
     store = built(path, cache, progress=lambda part, done, total: told.append((part, done, total)))

@@ -101,11 +101,11 @@ def test_the_optimizer_goes_on_from_its_tensors() -> None:
     config = ModelConfig(vocab_size=3, embedding_dim=4, hidden_size=5)
     whole, resumed = LanguageModel(config), LanguageModel(config)
     resumed.load_state_dict(whole.state_dict())
-    first = build_optimizer(whole, learning_rate=0.01, weight_decay=0.1)
+    first = build_optimizer(whole, learning_rate=0.01, beta1=0.9, weight_decay=0.1)
     steps(whole, first, 3)
-    before = build_optimizer(resumed, learning_rate=0.01, weight_decay=0.1)
+    before = build_optimizer(resumed, learning_rate=0.01, beta1=0.9, weight_decay=0.1)
     steps(resumed, before, 2)
-    after = build_optimizer(resumed, learning_rate=0.01, weight_decay=0.1)
+    after = build_optimizer(resumed, learning_rate=0.01, beta1=0.9, weight_decay=0.1)
     load_optimizer_tensors(resumed, after, optimizer_tensors(resumed, before))
     steps(resumed, after, 1)
     for name, tensor in whole.state_dict().items():
@@ -114,7 +114,7 @@ def test_the_optimizer_goes_on_from_its_tensors() -> None:
 
 def test_only_matrices_decay() -> None:
     model = LanguageModel(ModelConfig(vocab_size=3, embedding_dim=4, hidden_size=5))
-    optimizer = build_optimizer(model, learning_rate=0.1, weight_decay=0.5)
+    optimizer = build_optimizer(model, learning_rate=0.1, beta1=0.9, weight_decay=0.5)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)

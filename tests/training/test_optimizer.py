@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from textgen.training.optimizer import AdamW, Group
+from textgen.training.optimizer import AdamW, Group, build_optimizer
 
 
 def groups_of(module: nn.Module) -> list[Group]:
@@ -53,6 +53,24 @@ def test_the_weights_after_some_steps_are_those_of_torchs_class_and_clipping(
         torch.testing.assert_close(one, other)
 
 
+def test_beta1_is_what_is_kept_of_the_gradient_before() -> None:
+    steps = {}
+    for beta1 in (0.0, 0.5, 0.9):
+        module = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(module.weight)
+        optimizer = build_optimizer(module, learning_rate=0.1, beta1=beta1, weight_decay=0.0)
+        for gradient in (1.0, 0.0):
+            before = module.weight.item()
+            module.weight.grad = torch.full_like(module.weight, gradient)
+            optimizer.step(1.0)
+        # Without a gradient: Adam's first mean, corrected for its start at 0, over the root of the second.
+        steps[beta1] = before - module.weight.item()
+        mean = beta1 * (1 - beta1) / (1 - beta1**2)
+        square = 0.99 * 0.01 / (1 - 0.99**2)
+        assert steps[beta1] == pytest.approx(0.1 * mean / square**0.5, abs=1e-6)
+    assert 0 == steps[0.0] < steps[0.5] < steps[0.9]
+
+
 def test_a_parameter_without_a_gradient_stays() -> None:
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     optimizer = AdamW([Group(params=[used, unused], lr=0.1, weight_decay=0.5)], betas=(0.9, 0.99), fused=True)
@@ -83,7 +101,8 @@ def test_a_failed_step_changes_nothing_and_does_not_count(way: dict[str, bool], 
 def test_making_and_using_it_leaves_torchs_compiler_alone() -> None:
     code = (
         "import sys, torch; from textgen.training.optimizer import build_optimizer\n"
-        "model = torch.nn.Linear(2, 2); optimizer = build_optimizer(model, learning_rate=1, weight_decay=0)\n"
+        "model = torch.nn.Linear(2, 2)\n"
+        "optimizer = build_optimizer(model, learning_rate=1, beta1=0.9, weight_decay=0)\n"
         "model(torch.ones(2)).sum().backward(); optimizer.step(1.0); optimizer.zero_grad()\n"
         "print('torch._dynamo' in sys.modules)"
     )

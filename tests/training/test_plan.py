@@ -31,6 +31,7 @@ RECIPE = Recipe(
     weight_drop=0.13,
     tie_weights=False,
     learning_rate=5e-3,
+    beta1=0.4,
     weight_decay=0.02,
     temporal_activation_penalty=0.5,
 )
@@ -43,7 +44,7 @@ def test_what_was_not_said_is_the_recipes() -> None:
     assert (model.input_dropout, model.embedding_dropout, model.weight_drop) == (0.11, 0.12, 0.13)
     assert not model.tie_weights
     training = plan_training(options, RECIPE, model=model, train_tokens=10**6)
-    assert (training.learning_rate, training.weight_decay) == (5e-3, 0.02)
+    assert (training.learning_rate, training.beta1, training.weight_decay) == (5e-3, 0.4, 0.02)
     assert training.temporal_activation_penalty == 0.5
 
 

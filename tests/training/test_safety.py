@@ -10,9 +10,15 @@ from textgen.training.safety import trouble
 
 
 def judge(
-    nats: float, *, tokens: int = 30_000, lowest: float | None = None, num_rows: int = 65, failed: int = 0
+    nats: float,
+    *,
+    tokens: int = 30_000,
+    first: float | None = None,
+    lowest: float | None = None,
+    num_rows: int = 65,
+    failed: int = 0,
 ) -> str | None:
-    return trouble(nats, tokens=tokens, lowest=lowest, num_rows=num_rows, failed_steps=failed)
+    return trouble(nats, tokens=tokens, first=first, lowest=lowest, num_rows=num_rows, failed_steps=failed)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
@@ -27,6 +33,14 @@ def test_a_gradient_that_is_no_number_is_trouble_whatever_the_loss() -> None:
 def test_a_first_loss_is_measured_by_a_uniform_guess() -> None:
     assert judge(math.log(65) + 0.5) is None
     assert judge(math.log(65) + 1.5) is not None
+
+
+def test_weights_that_expect_another_text_are_measured_by_what_they_begin_with() -> None:
+    assert judge(7.0, first=6.5) is None
+    assert judge(8.0, first=6.5) is not None
+    assert judge(7.0, first=6.5, lowest=6.0) is None
+    assert judge(7.5, first=6.5, lowest=6.0) is not None
+    assert judge(math.log(65) + 0.5, first=0.1) is None, "a uniform guess is always allowed"
 
 
 def test_a_loss_far_above_the_lowest_is_trouble_and_one_near_it_is_not() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import os
 import signal
 import sys
 from types import FrameType
@@ -46,6 +47,7 @@ def group() -> None:
 def main() -> None:
     """Run it: what the user can fix is one line on standard error; a bug keeps its traceback."""
     wait_briefly()
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # What a terminal's encoding cannot show must not end a training of hours.
@@ -66,9 +68,32 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        advice = _ADVICE.get(error.errno or 0)
+        if advice is None or (error.filename is None and error.errno not in _FULL):
             raise
-        _fail(f"{error.filename or 'output'}: no space left; make room and try again", 1)
+        reason = os.strerror(error.errno or 0).lower()
+        _fail(f"{error.filename or 'output'}: {reason}; {advice}", 1)
+
+
+# What the system refuses a program that does nothing wrong, and what to do about it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ADVICE = dict.fromkeys(_FULL, "make room and try again") | {
+    errno.EACCES: "see who may read and write there",
+    errno.EPERM: "see who may read and write there",
+    errno.EROFS: "copy it to where it can be written",
+    errno.ENOENT: "it went while textgen was at work, or its folder did",
+    errno.ENAMETOOLONG: "name a file or a folder",
+    errno.EIO: "see to the disk, or to the network that it is on",
+    errno.ESTALE: "see to the disk, or to the network that it is on",
+}
+
+
+def _open_closed_streams() -> None:
+    """Give what is printed somewhere to go where standard output or error was closed (>&-, a service)."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (open as long as the process)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -72,7 +72,8 @@ def command(
 ) -> None:
     """Measure how well RUN predicts its validation text, or FILE (- is standard input).
 
-    Every token counts once, and the state is carried over the whole text.
+    Every token counts once, and the state is carried over the whole text; one of 400,000 tokens or more is
+    read in stretches side by side, each at least half as long.
     """
     from textgen.analysis.real_text import RealText
     from textgen.device import memory_errors, resolve_device
@@ -105,6 +106,8 @@ def command(
         data = dataclasses.replace(data, field=field, encoding=encoding or data.encoding)
         with standard_input((file,)) as stdin:
             corpus = Corpus.whole(data, file, stdin)
+            if field is not None:
+                corpus.require_records(field)
             store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
             part = corpus.parts[0]
             real = None if trained_on is None else RealText(file, corpus.stream(part))

@@ -30,8 +30,8 @@ CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "preci
 # What is chosen from corpus, budget and device when the user says nothing.
 CHOSEN = {
     "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", *DROPOUTS, "tie_weights",
-    "batch_size", "learning_rate", "weight_decay", "temporal_activation_penalty", "minutes", "epochs",
-    "eval_tokens", "threads",
+    "batch_size", "learning_rate", "beta1", "weight_decay", "temporal_activation_penalty", "minutes",
+    "epochs", "eval_tokens", "threads",
 }  # fmt: skip
 
 
@@ -124,12 +124,18 @@ def _load_torch() -> None:
 def merge(settings: dict[str, Any], given: dict[str, Any]) -> TrainOptions:
     """The options of a settings file under those of the command line.
 
-    One budget replaces another, and a tokenizer replaces all that was said of another.
+    One budget replaces another, a tokenizer replaces all that was said of another, and an option replaces one
+    that it does not go with.
     """
-    together = ({"minutes", "epochs", "steps"}, {"tokenizer", "vocab_size", "min_frequency", "end_of_text"})
-    for group, replacing in zip(together, (together[0], {"tokenizer"}), strict=True):
+    groups = (
+        ({"minutes", "epochs", "steps"}, {"minutes", "epochs", "steps"}),
+        ({"tokenizer"}, {"tokenizer", "vocab_size", "min_frequency", "end_of_text"}),
+        ({"val", "val_fraction"}, {"val", "val_fraction"}),
+        ({"early_stopping", "patience"}, {"early_stopping", "patience"}),
+    )
+    for replacing, replaced in groups:
         if given.keys() & replacing:
-            settings = {name: value for name, value in settings.items() if name not in group}
+            settings = {name: value for name, value in settings.items() if name not in replaced}
     return from_mapping(TrainOptions, settings | given)
 
 

@@ -4,7 +4,8 @@
     inputs     s   t0  t1  ...  tN-2         s: the token that sampling starts after
 
 The state is carried over the whole text, or with `reset_every` set to zero after every so many tokens, to
-compare with models of a fixed context.
+compare with models of a fixed context. Token after token a processor reads slowly: a long text is read in a
+few long stretches side by side (evaluate_whole).
 
 What a token costs that training never saw: see loss.py.
 
@@ -13,14 +14,15 @@ Shapes: B lanes, T window, V rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from textgen.device import widest_float
 from textgen.evaluation.loss import Loss, TokenCosts
 from textgen.evaluation.report import Report
 from textgen.models.language_model import LanguageModel
@@ -31,18 +33,21 @@ from textgen.text.store import Progress, TokenStore
 # A call of the model is worth its while with many steps, but its logits (B, T, V) should fit into cache.
 LOGITS = 2**20
 LONGEST_WINDOW = 512  # steps
+# The first tokens of a stretch, which know nothing of what stands before it, cost some nats more in all: of
+# so many tokens that is less than the last digit shown.
+SHORTEST_STRETCH, MOST_STRETCHES = 200_000, 64
 
 
 class TokenScorer(TokenCosts):
     """Nats of target rows under torch's logits."""
 
     def token_nats(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The nats of each target, float64 (B, T), from logits (B, T, V) and targets (B, T)."""
+        """The nats of each target, in the widest type (B, T), from logits (B, T, V) and targets (B, T)."""
         unseen = targets == logits.shape[-1]
         nats = cross_entropy(
             logits.float().flatten(0, 1), targets.masked_fill(unseen, -100).flatten(), reduction="none"
         )  # -100 is cross_entropy's "ignore this one", and costs 0
-        nats = nats.double().view_as(targets) + self.seen_nats
+        nats = nats.to(widest_float(nats.device)).view_as(targets) + self.seen_nats
         return nats.masked_fill(unseen, self.unseen_nats) if self.num_unseen else nats
 
     def total_nats(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,9 +95,8 @@ def evaluate(
     extra_nats, first = 0.0, 0
     if start_row is None:
         extra_nats, first = scorer.first_nats(int(rows.to_rows(token_ids[:1])[0])), 1
-    window = reset_every or min(max(LOGITS // (lanes * rows.size), 16), LONGEST_WINDOW)
-    for start in range(first, length, window):
-        stop = min(start + window, length)
+    longest = min(max(LOGITS // (lanes * rows.size), 16), LONGEST_WINDOW)
+    for start, stop in _windows(first, length, longest, reset_every):
         # One token more to the left: the input of the first target. The text's own start stands before it
         # all.
         positions = starts[:, None] + np.arange(start - 1, stop)[None, :]  # (B, T + 1)
@@ -100,7 +104,7 @@ def evaluate(
         if start_row is not None:
             read[positions < 0] = start_row
         chunk = torch.from_numpy(read).to(device)
-        if reset_every is not None:
+        if reset_every is not None and (start - first) % reset_every == 0:
             state = None
         logits, state = model(chunk[:, :-1], state)
         nats, unseen = scorer.total_nats(logits, chunk[:, 1:])
@@ -114,6 +118,41 @@ def evaluate(
     return Loss(float(total) + extra_nats, lanes * (length - first) + first, int(num_unseen))
 
 
+def _windows(first: int, length: int, longest: int, reset_every: int | None) -> Iterator[tuple[int, int]]:
+    """Where each window starts and stops; none goes past a place where the state is set to zero."""
+    start = first
+    while start < length:
+        stop = min(start + longest, length)
+        if reset_every is not None:
+            stop = min(stop, start + reset_every - (start - first) % reset_every)
+        yield start, stop
+        start = stop
+
+
+def evaluate_whole(
+    model: LanguageModel,
+    token_ids: np.ndarray,
+    *,
+    vocab_size: int,
+    start_row: int | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Loss:
+    """As `evaluate`, the state carried over the whole text, or over each of a few stretches of a long one.
+
+    They are as many as have SHORTEST_STRETCH tokens, up to MOST_STRETCHES, and read side by side.
+    """
+    count = 1 if start_row is None else min(len(token_ids) // SHORTEST_STRETCH, MOST_STRETCHES)
+    settings: dict[str, Any] = {"vocab_size": vocab_size, "start_row": start_row}
+    if count < 2:
+        return evaluate(model, token_ids, **settings, progress=progress)
+    length = len(token_ids) // count
+    starts = np.arange(count + 1) * length
+    loss = evaluate(model, token_ids, **settings, stretches=Stretches(starts[:-1], length), progress=progress)
+    # Fewer tokens than there are stretches.
+    rest = Stretches(starts[-1:], len(token_ids) - count * length)
+    return loss + evaluate(model, token_ids, **settings, stretches=rest)
+
+
 def evaluate_run(
     run: Run,
     store: TokenStore,
@@ -123,20 +162,20 @@ def evaluate_run(
     reset_every: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """The best weights of a run on a whole part of a store, in float32 and one lane, the state carried over
-    it all.
+    """The best weights of a run on a whole part of a store, in float32, as evaluate_whole reads it.
 
     reset_every: see `evaluate`. progress is called with (what is done, tokens read, tokens in all).
     """
     model = LanguageModel.from_pretrained(run.path).to(device)
-    loss = evaluate(
-        model,
-        store.tokens(part),
-        vocab_size=run.tokenizer.vocab_size,
-        start_row=start_row(model.rows, run.tokenizer),
-        reset_every=reset_every,
-        progress=named(f"evaluating on {part}", progress),
-    )
+    settings: dict[str, Any] = {
+        "vocab_size": run.tokenizer.vocab_size,
+        "start_row": start_row(model.rows, run.tokenizer),
+        "progress": named(f"evaluating on {part}", progress),
+    }
+    if reset_every is None:
+        loss = evaluate_whole(model, store.tokens(part), **settings)
+    else:
+        loss = evaluate(model, store.tokens(part), **settings, reset_every=reset_every)
     return Report(loss, store.size(part))
 
 

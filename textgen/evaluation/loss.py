@@ -20,6 +20,14 @@ class Loss:
     tokens: int
     unseen_tokens: int
 
+    def __add__(self, other: Loss) -> Loss:
+        """That of both texts."""
+        return Loss(
+            self.total_nats + other.total_nats,
+            self.tokens + other.tokens,
+            self.unseen_tokens + other.unseen_tokens,
+        )
+
     @property
     def nats_per_token(self) -> float:
         """Mean cross-entropy of a token; not a number where there is none."""

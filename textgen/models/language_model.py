@@ -75,8 +75,10 @@ class LanguageModel(nn.Module):
         self.head = nn.Linear(columns, config.vocab_size)
         if config.tie_weights:
             # An embedding starts well with numbers around 1, a head, whose logits should be near 0, around
-            # embedding_dim**-0.5. One table for both starts at their geometric mean.
-            nn.init.normal_(self.embedding.weight, std=config.embedding_dim**-0.25)
+            # embedding_dim**-0.5. One table for both starts at their geometric mean, but not under outputs of
+            # layer norm, which are around 1 where hidden states are well below.
+            exponent = -0.5 if config.layer_norm else -0.25
+            nn.init.normal_(self.embedding.weight, std=config.embedding_dim**exponent)
             self.head.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:

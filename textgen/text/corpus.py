@@ -70,8 +70,8 @@ class Corpus:
             part: [_source(config, name, stdin) for name in arguments[part]] for part in arguments
         }
         refuse_repeated_files(self._all_sources)
-        if divided and config.field is not None and self._formats == {"text"}:
-            raise CorpusError(f"--field {config.field}: there is no .jsonl or .csv file; leave --field out")
+        if divided and config.field is not None:
+            self.require_records(config.field)
         if divided:
             self._refuse_idle_documents()
         self._sizes: dict[str, TextSize] = {}
@@ -83,6 +83,11 @@ class Corpus:
         Raises CorpusError.
         """
         return cls(dataclasses.replace(config, corpus=(path,)), stdin, divided=False)
+
+    def require_records(self, field: str) -> None:
+        """Refuse a field that no file has: of plain text there is none. Raises CorpusError."""
+        if self._formats == {"text"}:
+            raise CorpusError(f"--field {field}: there is no .jsonl or .csv file; leave --field out")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -165,9 +170,10 @@ class Corpus:
             raise CorpusError(f"{names}: there is no text in it; name another")
         for part, count in characters.items():
             if count < _MIN_PART_CHARACTERS:
+                whose = "" if part == "text" else f"{part} "
                 raise CorpusError(
-                    f"{names}: {count} characters of {part} text are too few, "
-                    f"at least {_MIN_PART_CHARACTERS} are needed; give more text"
+                    f"{names}: too little {whose}text, {count} character{'s' * (count != 1)}; "
+                    f"at least {_MIN_PART_CHARACTERS} are needed"
                 )
 
 

@@ -90,6 +90,8 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
     Raises CorpusError when there is none.
     """
     path = Path(argument)
+    if not _is_utf8(argument):
+        raise CorpusError(f"{argument!r}: the name is not UTF-8; rename it")
     if argument == "-":
         if stdin is None:
             raise CorpusError("-: there is no standard input to read; name a file")
@@ -111,6 +113,15 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
             raise CorpusError(f"{argument}: no file matches; check the pattern")
         return tuple(TextFile(Path(match), match) for match in matches)
     raise CorpusError(f"{argument}: no such file or folder; check the path")
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name can be written down: other bytes come as surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _walk(folder: Path) -> list[TextFile]:

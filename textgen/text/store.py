@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from textgen.errors import CorpusError
 from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
 from textgen.text.documents import Separator, TextSize
@@ -111,6 +112,10 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progres
                 num_tokens += len(ids)
                 if part == corpus.parts[0]:
                     counts += np.bincount(ids, minlength=len(counts))
+        if num_tokens == 0:
+            raise CorpusError(
+                f"the tokenizer makes no token of the {part} text; name another one, or more text"
+            )
         meta["tokens"][part] = num_tokens
     np.save(folder / "counts.npy", counts)
     (folder / "meta.json").write_text(json.dumps(meta, indent=2))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -63,6 +64,11 @@ class Checkpoint:
         )
 
 
+_NAME = re.compile(r"step-\d+")
+# What a kill leaves half made or half removed has a dot in front and more behind.
+_OURS = re.compile(rf"{_NAME.pattern}|\.{_NAME.pattern}\..*")
+
+
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
     """Write training/step-<n>/, whole or not at all. Raises RunError when the disk does not take it."""
     path = checkpoint_path(directory, checkpoint.step)
@@ -87,8 +93,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
 def remove_others(directory: Path, keep: Collection[int | None]) -> None:
     """Remove all checkpoints but those of some steps (None: of no step), and what a kill left half done."""
     names = {_name(step) for step in keep if step is not None}
-    for path in directory.glob("*step-*"):
-        if path.name in names:
+    for path in directory.iterdir() if directory.is_dir() else ():
+        if path.name in names or _OURS.fullmatch(path.name) is None:
             continue
         if not path.name.startswith("."):
             # First out of sight: a kill half way must not leave a damaged one to be the newest.
@@ -111,7 +117,7 @@ def newest_checkpoint(directory: Path) -> Path | None:
 
 
 def _checkpoints(directory: Path) -> list[Path]:
-    return [path for path in directory.glob("step-*") if path.is_dir()]
+    return [path for path in directory.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
 
 
 def _step(path: Path) -> int:

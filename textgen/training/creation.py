@@ -105,7 +105,7 @@ def _create(
             if initial is not None:
                 save_weights(building / TRAINING / INITIAL, initial)
             if stdin is not None:
-                shutil.copyfile(stdin, building / TRAINING / STDIN)
+                shutil.copyfile(stdin, building / STDIN)
     except FileExistsError:
         raise
     except OSError as error:
@@ -148,10 +148,15 @@ def _refuse_beside_from(options: TrainOptions, source: Run | None) -> None:
     if source is None:
         return
     for name in ("tokenizer", "vocab_size", "min_frequency", "end_of_text"):
-        value = getattr(options, name)
-        if value is not None and value != getattr(source.config.data, name):
+        value, known = getattr(options, name), getattr(source.config.data, name)
+        if value not in (None, known) and not _is_path_of(value, known):
             raise ConfigError(f"{flag(name)} does not go with --from: the tokenizer is that of {source.path}")
     same_network(options, source.config.model, str(source.path))
+
+
+def _is_path_of(value: object, known: object) -> bool:
+    """Whether both are the same file: config.json has whole paths."""
+    return isinstance(value, str) and str(Path(value).absolute()) == known
 
 
 def _build_tokenizer(data: DataConfig, corpus: Corpus, reporter: Reporter) -> Tokenizer:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from textgen.config import TrainingConfig
+from textgen.device import widest_float
 from textgen.models.language_model import LanguageModel
 from textgen.text.batches import Batch
 from textgen.training.averaging import WeightAverage
@@ -43,12 +44,15 @@ class Learner:
         self.config = config
         self.device = next(model.parameters()).device
         self.optimizer = build_optimizer(
-            model, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+            model,
+            learning_rate=config.learning_rate,
+            beta1=config.beta1,
+            weight_decay=config.weight_decay,
         )
         self.average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
         self._state: tuple[Tensor, ...] = ()
         # Since they were last forgotten, summed on the device: nothing waits for it between two looks.
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._loss_sum = torch.zeros((), dtype=widest_float(self.device), device=self.device)
         self._failed_steps = torch.zeros((), device=self.device)
         self.loss_count = 0  # tokens
 

@@ -106,7 +106,7 @@ class AdamW:
         return self.state[parameter]
 
 
-def build_optimizer(model: nn.Module, *, learning_rate: float, weight_decay: float) -> AdamW:
+def build_optimizer(model: nn.Module, *, learning_rate: float, beta1: float, weight_decay: float) -> AdamW:
     """AdamW for a model's parameters.
 
     Only matrices decay: pulling a bias towards zero takes away an offset, not capacity.
@@ -120,7 +120,7 @@ def build_optimizer(model: nn.Module, *, learning_rate: float, weight_decay: flo
     device = next(model.parameters()).device.type
     # The second moment forgets in about 100 steps instead of torch's 1000: runs here are thousands of steps
     # long, not millions, and the scale of the gradient falls quickly at their start.
-    return AdamW(groups, betas=(0.9, 0.99), fused=device in ("cpu", "cuda"), asynchronous=device == "cuda")
+    return AdamW(groups, betas=(beta1, 0.99), fused=device in ("cpu", "cuda"), asynchronous=device == "cuda")
 
 
 def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:

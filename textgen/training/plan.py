@@ -69,6 +69,7 @@ def plan_training(
     )
     resolved: dict[str, Any] = {
         "learning_rate": recipe.learning_rate,
+        "beta1": recipe.beta1,
         "weight_decay": recipe.weight_decay,
         "temporal_activation_penalty": recipe.temporal_activation_penalty,
     } | said
@@ -154,6 +155,7 @@ def fine_tuning_recipe(source: ModelConfig) -> Recipe:
         weight_drop=source.weight_drop,
         tie_weights=source.tie_weights,
         learning_rate=FINE_TUNING_LEARNING_RATE,
+        beta1=TrainingConfig.beta1,
         weight_decay=TrainingConfig.weight_decay,
         temporal_activation_penalty=TrainingConfig.temporal_activation_penalty,
         epochs=None,

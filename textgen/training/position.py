@@ -18,6 +18,7 @@ class Position:
     best_step: int = 0
     stale_evaluations: int = 0
     finished: bool = False
+    first_loss: float | None = None  # nats/token, of the first step; None: not taken, or no number
     lowest_loss: float | None = None  # nats/token, of the lines of training loss
     good_step: int | None = None  # whose checkpoint to go back to; None: the first weights
     halvings: int = 0  # of the learning rate

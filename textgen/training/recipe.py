@@ -125,6 +125,9 @@ LEAST_SHARE_IN_SMALL_BATCHES = 0.75
 TEMPORAL_ACTIVATION_PENALTY = {"lstm": 1.0}
 
 
+BETA1 = 0.6
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The settings that are chosen together."""
@@ -137,6 +140,7 @@ class Recipe:
     weight_drop: float
     tie_weights: bool
     learning_rate: float
+    beta1: float
     weight_decay: float
     temporal_activation_penalty: float
     epochs: int | None  # at most; None: as many as there is time for
@@ -272,6 +276,7 @@ def choose_recipe(
         weight_drop=round(restraint.weight_drop, 2),
         tie_weights=ties_weights(vocab_size, cell),
         learning_rate=_rounded(7e-3 * width * depth),
+        beta1=BETA1,
         weight_decay=_rounded(max(0.1 * 2 ** (0.5 * min(excess, 0)), 0.02)),
         temporal_activation_penalty=TEMPORAL_ACTIVATION_PENALTY.get(cell, 0.0),
         epochs=epochs,

@@ -53,6 +53,7 @@ class Recovery:
         reason = trouble(
             mean_loss,
             tokens=learner.loss_count,
+            first=self.state.position.first_loss,
             lowest=self.state.position.lowest_loss,
             num_rows=learner.model.config.vocab_size,
             failed_steps=learner.failed_steps,
@@ -108,7 +109,10 @@ class Recovery:
         state.metrics.size = metrics_size
         self._keep_of(failed)
         state.position.halvings, state.position.rollbacks_in_a_row = times, in_a_row
-        remove_others(state.run.training_directory, keep={failed.good_step})
+        if target == 0:
+            state.save()  # and remove the others: never is there none where there was one
+        else:
+            remove_others(state.run.training_directory, keep={target})
         self.reporter.line(
             f"Step {failed.step:,}: {reason}. Going back to step {target:,}, the learning rate "
             f"{2**in_a_row} times lower ({state.run.config.training.learning_rate * 0.5**times:.3g})."

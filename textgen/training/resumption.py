@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textgen.errors import RunError
+from textgen.errors import ConfigError, RunError
 from textgen.models.language_model import LanguageModel
 from textgen.run import (
     Run,
@@ -32,7 +32,13 @@ def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> 
         raise RunError(f"{path}: this run is complete. Train on from it with: textgen train --from {path}")
     store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
     training = run.config.training
-    set_up_training(training)
+    try:
+        set_up_training(training)
+    except ConfigError as error:
+        raise RunError(
+            f"{path}: it cannot go on here as it was ({error}). Resume it where that is, or train on from "
+            f"its best weights: textgen train --from {path} --device cpu"
+        ) from error
     initial = run.training_directory / INITIAL
     fresh = newest_checkpoint(run.training_directory) is None
     if fresh and (run.has_weights or (run.config.from_run is not None and not initial.is_file())):

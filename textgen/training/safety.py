@@ -19,22 +19,30 @@ MOST_ROLLBACKS = 5
 
 
 def trouble(
-    nats_per_token: float, *, tokens: int, lowest: float | None, num_rows: int, failed_steps: int
+    nats_per_token: float,
+    *,
+    tokens: int,
+    first: float | None,
+    lowest: float | None,
+    num_rows: int,
+    failed_steps: int,
 ) -> str | None:
     """Why training must go back, in words; None when it may go on.
 
     nats_per_token is the mean training loss of the last interval and `tokens` how many it is the mean of;
-    lowest is the lowest such mean before, None at the start; num_rows is how many tokens the softmax chooses
-    from; failed_steps is how many steps of the interval had a gradient that was no number.
+    first is the loss of the first step, before any weight had changed, None where it was no number; lowest is
+    the lowest mean before, None at the start; num_rows is how many tokens the softmax chooses from;
+    failed_steps is how many steps of the interval had a gradient that was no number.
 
-    A loss is too high when it exceeds, by a margin, the lowest so far or that of a uniform guess.
+    A loss is too high when it exceeds, by a margin, the lowest so far or what training began with: a uniform
+    guess, or more where the weights came from elsewhere and expect another text.
     """
     if failed_steps:
         return "a gradient was no longer a number"
     if not math.isfinite(nats_per_token):
         return "the loss was no longer a number"
-    guess = math.log(num_rows)
-    limit = min(guess, guess if lowest is None else lowest) + margin(tokens, num_rows)
+    start = max(math.log(num_rows), 0.0 if first is None else first)
+    limit = min(start, start if lowest is None else lowest) + margin(tokens, num_rows)
     if nats_per_token > limit:
         return f"the loss rose to {nats_per_token:.2f} nats/token, above a limit of {limit:.2f}"
     return None

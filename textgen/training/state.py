@@ -121,7 +121,7 @@ class TrainingState:
 
     def keep_unjudged(self) -> None:
         """Before the first evaluation, write the weights as they are: something to sample from."""
-        if not self.run.has_weights:
+        if not self.best_weights:
             with self.learner.judged_weights():
                 save_weights(self.run.path / WEIGHTS, self.learner.model.weights())
 

@@ -140,6 +140,8 @@ class Trainer:
         loss, norm = self.learner.step(
             batch, learning_rate=self._learning_rate(batch), number=self.position.step + 1
         )
+        if self.position.step == 0 and math.isfinite(first := loss.item()):
+            self.position.first_loss = first
         self.position.step += 1
         self.position.tokens += batch.targets.size
         self._speed.count(batch.inputs.size)
