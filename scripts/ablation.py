@@ -66,6 +66,7 @@ PARTS = {
     "input dropout": _share("input_dropout", 0.1),
     "embedding dropout": _share("embedding_dropout", 0.05),
     "weight drop": _share("weight_drop", 0.2),
+    "momentum": _share("beta1", 0.9),
     "weight decay": _share("weight_decay", 0.05),
     "weight averaging": _share("ema_decay", 0.998),
     "activation penalty": _share("activation_penalty", 1.0),

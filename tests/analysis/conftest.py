@@ -35,6 +35,7 @@ def make_run(cell: str, seed: int, loss: float, speed: float, **figures: Any) ->
             "model": model,
             "parameters": num_parameters(model),
             "precision": "float32",
+            "learning_rate": 0.007,
             "temporal_activation_penalty": 0.0,
             "tokens_per_second": speed,
             "minutes": 2.0,

@@ -151,4 +151,8 @@ def test_a_busy_machine_other_arithmetic_and_early_ends_are_remarked(make_compar
     for run in comparison.runs[::2]:
         object.__setattr__(run, "temporal_activation_penalty", 1.0)
     (penalties,) = remarks(comparison)
-    assert penalties.endswith("suits it: LSTM 1, GRU 0.")
+    assert penalties == "Each cell had the temporal activation penalty that suits it: LSTM 1, GRU 0."
+    for run in comparison.runs[::2]:
+        object.__setattr__(run, "learning_rate", 0.014)
+    rates, _ = remarks(comparison)
+    assert rates == "Each cell had the learning rate that suits it: LSTM 0.014, GRU 0.007."

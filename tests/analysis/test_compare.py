@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from textgen.analysis.compare import (
+    OWN_TRAINING,
     ComparisonPlan,
     PlannedRun,
     claimed,
@@ -92,12 +93,13 @@ def test_the_other_cells_take_the_first_ones_settings(match: str) -> None:
     plan = make_plan(match=match, settings={"hidden_size": 384})
     options = plan.options(PlannedRun("gru", 1), make_config)
     first = make_config(PlannedRun("lstm", 1))
-    for name in ("batch_size", "seq_len", "learning_rate", "beta1", "weight_decay", "eval_tokens"):
+    for name in ("batch_size", "seq_len", "weight_decay", "eval_tokens"):
         assert options[name] == getattr(first.training, name)
     for name in ("embedding_dim", "tie_weights", "num_layers", "dropout", "input_dropout", "weight_drop"):
         assert options[name] == getattr(first.model, name)
-    # How fast the machine runs a cell is the cell's own, and so is the penalty that suits it.
-    assert not {"threads", "precision", "temporal_activation_penalty"} & options.keys()
+    # How fast the machine runs a cell is the cell's own, and so are the rate and the penalty that suit it.
+    own = {"threads", "precision", "learning_rate", "beta1", "temporal_activation_penalty"}
+    assert not own & options.keys()
     network = {name: options[name] for name in ("embedding_dim", "num_layers", "hidden_size")}
     parameters = num_parameters(ModelConfig(vocab_size=65, cell="gru", **network))
     if match == "size":
@@ -119,7 +121,7 @@ def test_the_seeds_of_a_cell_differ_in_nothing_else(match: str) -> None:
     options = plan.options(PlannedRun("gru", 3), make_config)
     first = make_config(PlannedRun("gru", 1))
     assert (options["seed"], options["hidden_size"]) == (3, 256)
-    for name in ("learning_rate", "threads", "precision", "batch_size", "temporal_activation_penalty"):
+    for name in (*OWN_TRAINING, "batch_size"):
         assert options[name] == getattr(first.training, name)
     assert options["eval_tokens"] == 5000
 

@@ -104,6 +104,7 @@ def test_the_runs_differ_in_what_is_compared_alone(story: dict[str, Any]) -> Non
     assert {name for name in settings[0] if settings[0][name] != settings[1][name]} <= {
         "threads",
         "precision",
+        "learning_rate",
         "temporal_activation_penalty",
     }
 

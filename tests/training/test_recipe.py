@@ -13,6 +13,7 @@ from textgen.training.recipe import (
     LEAST_CHARACTERS,
     MOST_EPOCHS,
     MOST_PARAMETERS_PER_TOKEN,
+    Network,
     choose_recipe,
     embedding_dim,
     most_epochs,
@@ -25,10 +26,10 @@ TWO_MINUTES = 14e6  # tokens, of the reference on two cores
 def test_the_runs_that_the_rule_was_read_off_get_their_settings() -> None:
     shakespeare = choose_recipe(MEGABYTE, TWO_MINUTES)
     assert (shakespeare.num_layers, shakespeare.hidden_size, shakespeare.dropout) == (1, 384, 0.2)
-    assert (shakespeare.learning_rate, shakespeare.weight_decay) == (7e-3, 0.1)
+    assert (shakespeare.learning_rate, shakespeare.beta1, shakespeare.weight_decay) == (14e-3, 0.5, 0.1)
     shipped = choose_recipe(225_000, TWO_MINUTES)
     assert (shipped.num_layers, shipped.hidden_size, shipped.dropout) == (1, 384, 0.6)
-    assert (shipped.learning_rate, shipped.weight_decay) == (7e-3, 0.1)
+    assert (shipped.learning_rate, shipped.beta1, shipped.weight_decay) == (14e-3, 0.5, 0.1)
     assert (shakespeare.weight_drop, shipped.weight_drop) == (0.1, 0.18)
     in_subwords = choose_recipe(103_000, TWO_MINUTES / 2, vocab_size=786)
     assert (in_subwords.dropout, in_subwords.weight_drop, in_subwords.tie_weights) == (0.6, 0.4, True)
@@ -44,6 +45,26 @@ def test_more_work_pays_for_a_larger_network_until_the_text_cannot_fill_it() -> 
     assert sizes[0] != sizes[-1]
     small, large = choose_recipe(1_000, 1e12), choose_recipe(10**9, 1e12)
     assert small.hidden_size < large.hidden_size
+
+
+def test_a_network_that_the_user_said_gets_the_rate_and_the_dropout_that_it_needs() -> None:
+    chosen = choose_recipe(MEGABYTE, TWO_MINUTES)
+    assert choose_recipe(MEGABYTE, TWO_MINUTES, num_layers=1, hidden_size=384) == chosen
+    wide = choose_recipe(MEGABYTE, 10 * TWO_MINUTES, num_layers=1, hidden_size=768)
+    narrow = choose_recipe(MEGABYTE, 10 * TWO_MINUTES, num_layers=1, hidden_size=192)
+    assert wide.learning_rate == narrow.learning_rate / 2
+    assert wide.dropout > narrow.dropout
+    deep = choose_recipe(MEGABYTE, TWO_MINUTES, num_layers=3)
+    assert (deep.num_layers, deep.hidden_size) == (3, 384)
+    assert deep.beta1 == 0.9
+    assert deep.learning_rate <= 5.6e-3 < chosen.learning_rate
+
+
+@pytest.mark.parametrize("network", LADDER, ids=str)
+def test_the_cost_of_a_size_is_near_the_measured_one(network: Network) -> None:
+    assert Network.of_size(network.num_layers, network.hidden_size).cost == pytest.approx(
+        network.cost, rel=0.17
+    )
 
 
 def test_in_float32_a_wide_network_pays_later_and_no_other_one() -> None:
@@ -92,7 +113,7 @@ def test_every_text_and_budget_gets_settings_in_their_ranges(
     assert 0 <= recipe.dropout <= 0.7
     assert 0 <= recipe.embedding_dropout <= recipe.input_dropout + 0.05 <= 0.3
     assert 0 <= recipe.weight_drop <= 0.5
-    assert 5e-4 <= recipe.learning_rate <= 1e-2
+    assert 5e-4 <= recipe.learning_rate <= 2e-2
     assert 0 < recipe.weight_decay <= 0.2
 
 

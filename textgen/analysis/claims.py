@@ -187,10 +187,11 @@ def remarks(comparison: Comparison) -> list[str]:
     if len(set(precisions.values())) > 1:
         each = ", ".join(f"{name} in {precision}" for name, precision in precisions.items())
         said.append(f"Each cell computed in what is faster for it: {each}.")
-    penalties = {NAMES[run.cell]: run.temporal_activation_penalty for run in comparison.runs}
-    if len(set(penalties.values())) > 1:
-        each = ", ".join(f"{name} {penalty:g}" for name, penalty in penalties.items())
-        said.append(f"Each cell had the temporal activation penalty that suits it: {each}.")
+    for setting in ("learning_rate", "temporal_activation_penalty"):
+        values = {NAMES[run.cell]: getattr(run, setting) for run in comparison.runs}
+        if len(set(values.values())) > 1:
+            each = ", ".join(f"{name} {value:g}" for name, value in values.items())
+            said.append(f"Each cell had the {setting.replace('_', ' ')} that suits it: {each}.")
     early = [
         f"{run.cell}-seed{run.seed}" for run in comparison.runs
         if run.minutes < ENDED_EARLY * comparison.plan.minutes_each

@@ -31,10 +31,11 @@ PLAN, FORMAT = "plan.json", 1
 
 # What the first cell's first run chose or was told, and the others take.
 MATCHED_MODEL = ("embedding_dim", "tie_weights", "hidden_size", "num_layers", *DROPOUTS)
-MATCHED_TRAINING = ("batch_size", "seq_len", "learning_rate", "beta1", "weight_decay")
-# How fast a machine runs a cell is the cell's own matter, and so is the penalty that its recipe has or not;
-# but its seeds are to differ in nothing else.
-REPEATED_TRAINING = (*MATCHED_TRAINING, "temporal_activation_penalty", "threads", "precision")
+MATCHED_TRAINING = ("batch_size", "seq_len", "weight_decay")
+# How fast a machine runs a cell is the cell's own matter, and so are the rate, the momentum and the penalty
+# that suit it: an LSTM's rate would be too high for a GRU. But its seeds are to differ in nothing else.
+OWN_TRAINING = ("learning_rate", "beta1", "temporal_activation_penalty", "threads", "precision")
+REPEATED_TRAINING = (*MATCHED_TRAINING, *OWN_TRAINING)
 
 
 class PlannedRun(NamedTuple):

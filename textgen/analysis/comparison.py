@@ -41,6 +41,7 @@ class RunFigures:
     model: ModelConfig
     parameters: int
     precision: str
+    learning_rate: float
     temporal_activation_penalty: float
     tokens_per_second: float  # in training, evaluations left out
     minutes: float  # in training, evaluations included
@@ -155,6 +156,7 @@ def run_figures(planned: PlannedRun, run: Run, peak_memory: int | None) -> RunFi
         model=config.model,
         parameters=config.measured["parameters"],
         precision=config.training.precision,
+        learning_rate=config.training.learning_rate,
         temporal_activation_penalty=config.training.temporal_activation_penalty,
         tokens_per_second=statistics.median(speeds),
         minutes=measured[-1]["seconds"] / 60,

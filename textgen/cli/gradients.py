@@ -199,11 +199,14 @@ def _options(
             cell=cell,
             hidden_size=said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
             num_layers=1,
-            # By itself the recipe gives an LSTM alone a wide embedding and the penalty, which slows down what
-            # is measured here; and what is dropped, and the batch, would differ with each cell's speed.
+            # By itself the recipe gives an LSTM alone a wide embedding, a higher rate and the penalty, which
+            # slows down what is measured here; and what is dropped, and the batch, would differ with each
+            # cell's speed.
             batch_size=TrainingConfig.batch_size,
             embedding_dim=EMBEDDING_OF_CHARACTERS,
             tie_weights=False,
+            learning_rate=TrainingConfig.learning_rate,
+            beta1=TrainingConfig.beta1,
             temporal_activation_penalty=0.0,
             seed=TrainingConfig.seed if said["seed"] is None else said["seed"],
             device=device,

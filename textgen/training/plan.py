@@ -33,7 +33,7 @@ def plan_model(options: TrainOptions, recipe: Recipe, *, vocab_size: int) -> Mod
     """The network: what the user said, the rest from the recipe. Raises ConfigError."""
     chosen: dict[str, Any] = {
         "hidden_size": recipe.hidden_size,
-        "num_layers": max(2, recipe.num_layers) if options.residual else recipe.num_layers,
+        "num_layers": recipe.num_layers,
         "tie_weights": recipe.tie_weights,
     }
     chosen |= {name: getattr(recipe, name) for name in DROPOUTS} | options.said(ModelConfig)

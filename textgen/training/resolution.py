@@ -75,6 +75,8 @@ def resolve(
             train_tokens,
             work.tokens,
             is_float32=work.is_float32,
+            num_layers=options.num_layers or (2 if options.residual else None),
+            hidden_size=options.hidden_size,
             vocab_size=rows.size,
             cell=options.cell or ModelConfig.cell,
             epochs=options.epochs,
