@@ -31,7 +31,10 @@ def _flush(path: Path) -> None:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Put content at path, replacing what was there, or leave everything as it was and raise OSError."""
+    """Put content at path, replacing what was there, or leave everything as it was and raise OSError.
+
+    Who may read and write a file that was there stays so.
+    """
     data = content.encode() if isinstance(content, str) else content
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -39,7 +42,8 @@ def write_file(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp makes the file private; a run is the user's to share
+        # mkstemp makes the file private; a run is the user's to share.
+        Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

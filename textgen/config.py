@@ -60,7 +60,7 @@ class DataConfig:
         check_ranges(self)
         try:
             "".encode(self.encoding)
-        except LookupError:
+        except (LookupError, UnicodeError):
             raise ConfigError(f"encoding={self.encoding!r}: Python knows no such encoding") from None
         if not self.uses_tokenizer_file and self.end_of_text is not None:
             raise ConfigError(
@@ -161,8 +161,8 @@ class TrainingConfig:
     final_lr_fraction: float = option(0.01, "Learning rate at the end of the budget, as a share of the peak.")
     beta1: float = option(
         0.9,
-        "Share of AdamW's mean of the gradients that is kept from step to step: its momentum. 0.5 with a rate "
-        "of 0.014 gave one layer of an LSTM 1.4 to 4.7% fewer bits on three texts than 0.9 with 0.007.",
+        "Share of AdamW's mean of the gradients that is kept from step to step: its momentum. 0.5 with a "
+        "rate of 0.014 gave one layer of an LSTM 1.4 to 4.7% fewer bits on three texts than 0.9 with 0.007.",
     )
     weight_decay: float = option(0.01, "AdamW's decay of the weight matrices per unit of learning rate.")
     clip_norm: float = option(1.0, "Gradients with a larger norm are scaled down to it.")

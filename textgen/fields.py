@@ -100,7 +100,7 @@ def check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None
         raise ConfigError(f"{name}={value!r}: must be one of {', '.join(choices)}")
 
 
-_COUNT = (1, math.inf, "at least 1")
+_COUNT = (1, 2**63 - 1, "at least 1 and below 2**63")
 _POSITIVE = (math.ulp(0.0), sys.float_info.max, "above 0 and finite")
 _NOT_NEGATIVE = (0, sys.float_info.max, "0 or more and finite")
 _SHARE = (0, 1, "between 0 and 1")

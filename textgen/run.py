@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -39,10 +40,6 @@ Progress = Callable[[str, int, int], None]  # what is worked on, done, total
 FORMAT = 1
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
 TRAINING, STDIN = "training", "stdin.txt"
-# What every run has measured of its text and network, whatever its budget.
-MEASURED = {
-    "corpus_fingerprint", "train_tokens", "train_characters", "characters_per_token", "parameters",
-}  # fmt: skip
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -75,10 +72,7 @@ def read_config(path: Path) -> RunConfig:
     sections = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
     for name, section in sections.items():
         content[name] = from_mapping(section, content[name], f"{path}: {name}")
-    config = from_mapping(RunConfig, content, str(path))
-    if unmeasured := MEASURED - config.measured.keys():
-        raise RunError(f"{path}: no {', '.join(sorted(unmeasured))} among what was measured; it is damaged")
-    return config
+    return from_mapping(RunConfig, content, str(path))
 
 
 def config_json(config: RunConfig) -> str:
@@ -97,7 +91,9 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
     """Read arrays by name. Raises RunError when the file is missing or damaged."""
     try:
         return safetensors.numpy.load_file(path)
-    except FileNotFoundError:
+    except FileNotFoundError:  # also for one that may not be read
+        if path.exists():
+            raise RunError(f"{path}: cannot be read; see who may read it") from None
         raise RunError(f"{path}: no such file; {_instead_of_weights(path.parent)}") from None
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path}: not a readable safetensors file ({error})") from error
@@ -157,6 +153,15 @@ class Run:
             raise RunError(f"{self.path / TOKENIZER}: no such file; a run's tokenizer lies in its directory")
         return Tokenizer.load(self.path / TOKENIZER)
 
+    def _measured(self, name: str) -> Any:
+        """What was measured before the first step. Raises RunError where it is not there."""
+        try:
+            return self.config.measured[name]
+        except KeyError:
+            raise RunError(
+                f"{self.path / CONFIG}: no {name} among what was measured; it is damaged"
+            ) from None
+
     @property
     def is_complete(self) -> bool:
         """Whether the run was trained to its end, and validated then."""
@@ -188,7 +193,7 @@ class Run:
             fingerprint = corpus.fingerprint
         except CorpusError as error:
             raise CorpusError(f"{error} (it is what {self.path} was trained on)") from error
-        if fingerprint != self.config.measured["corpus_fingerprint"]:
+        if fingerprint != self._measured("corpus_fingerprint"):
             raise RunError(
                 f"{', '.join(self.config.data.corpus)}: the corpus has changed since {self.path} was begun. "
                 "Put the old text back, or train a new run."
@@ -240,11 +245,11 @@ class Run:
             "run": str(self.path),
             "status": "complete" if final else "not complete",
             "network": f"{model.num_layers} x {model.hidden_size} {model.cell}",
-            "parameters": config.measured["parameters"],
+            "parameters": self._measured("parameters"),
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.vocab_size,
             "corpus": list(config.data.corpus),
-            "train_characters": config.measured["train_characters"],
+            "train_characters": self._measured("train_characters"),
             "from_run": config.from_run,
             "settings": describe(config),
             "steps": metrics[-1]["step"] if metrics else 0,
@@ -293,7 +298,7 @@ def all_runs(root: Path) -> list[Run]:
         return []
     # A name with a dot in front is a directory that a killed process left half made.
     names = [path for path in root.iterdir() if not path.name.startswith(".")]
-    runs = [Run(path) for path in names if (path / CONFIG).is_file()]
+    runs = [Run(path) for path in names if os.access(path, os.X_OK) and (path / CONFIG).is_file()]
     return sorted(runs, key=lambda run: _last_written(run.path), reverse=True)
 
 

@@ -26,7 +26,18 @@ SETTINGS = (
 
 
 def compare(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-m", "textgen", "compare", "corpus.txt", *SETTINGS, *arguments]
+    command = [
+        sys.executable,
+        "-P",
+        "-W",
+        "error",
+        "-m",
+        "textgen",
+        "compare",
+        "corpus.txt",
+        *SETTINGS,
+        *arguments,
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
     return subprocess.Popen(
@@ -52,6 +63,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One comparison: stopped by Ctrl-C in its first run, killed in its second, and finished."""
     folder = tmp_path_factory.mktemp("compare")
     (folder / "corpus.txt").write_text(TEXT)
+    (folder / "tqdm.py").write_text("raise SystemExit('what lies beside a text is not to be run')")
     first, second = folder / "c" / "lstm-seed1", folder / "c" / "gru-seed1"
     process = compare(folder)
     wait_for(process, lambda: lines_of(first) >= 10)

@@ -135,7 +135,7 @@ def test_without_its_corpus_a_run_can_read_another_text(here: Path) -> None:
         (["--field", "text"], "--field is of TEXT"),
         (["--encoding", "latin-1"], "--encoding is of TEXT"),
         (["other.txt", "--cache-dir", "x"], "--cache-dir is of the run's own text"),
-        (["other.txt", "--npz", "a.npz", "--units", "3"], "--units does nothing for --npz alone"),
+        (["other.txt", "--npz", "a.npz", "--units", "\u00b2"], "--units"),
         (["other.txt", "--units", "1:0"], "layers 0 to 0 with units 0 to 15"),
         (["other.txt", "--output", "a.txt"], r"must end in \.html"),
         (["other.txt", "--output", "no/a.html"], "cannot write into"),

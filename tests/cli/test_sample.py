@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -219,6 +220,16 @@ def test_output_is_written_to_a_file_and_nothing_to_standard_output(run, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["text.txt"]
 
 
+@posix
+def test_an_output_keeps_to_those_who_may_read_it(run, tmp_path):
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    path.chmod(0o600)
+    sample(run.path, "--output", path, *SHORT)
+    assert path.read_text() != "old"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_json_may_go_to_the_file_too(run, tmp_path):
     file = tmp_path / "text.json"
     sample(run.path, "--json", "--output", file, *SHORT)
@@ -301,6 +312,18 @@ def test_interactively_every_line_is_a_prompt_until_end_of_file(run):
     second = sample(run.path, "--prompt", "Why\\n", "--max-new-tokens", 30, "--seed", 2)
     assert output.stdout.decode() == first + second
     assert b">" not in output.stderr  # no one is there to be asked
+
+
+def test_a_list_of_prompts_from_windows_is_read_without_its_line_ends_and_its_mark(run):
+    expected = sample(run.path, "--interactive", *SHORT, input="The \nWhy\n")
+    assert sample(run.path, "--interactive", *SHORT, input="\ufeffThe \r\nWhy\r\n") == expected
+
+
+@posix
+def test_closed_standard_input_is_an_empty_one(run):
+    command = f"{sys.executable} -m textgen sample {run.path} --prompt-file - --max-new-tokens 5 <&-"
+    done = subprocess.run(command, shell=True, env=ENVIRONMENT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_the_same_prompt_again_gives_another_text_and_the_same_session_the_same(run):

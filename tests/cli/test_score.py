@@ -168,6 +168,10 @@ def test_the_encoding_is_the_corpuss_or_the_one_named(run, tmp_path):
     assert found == score(run.path, input="The naïve dog\n".encode())
     with pytest.raises(CorpusError, match="invalid utf-8 at byte 6"):
         score(run.path, tmp_path / "latin.txt")
+    with pytest.raises(CorpusError, match="is not utf-16"):
+        score(run.path, tmp_path / "latin.txt", "--encoding", "utf-16")
+    with pytest.raises(ConfigError, match="no such encoding"):
+        score(run.path, tmp_path / "latin.txt", "--encoding", "undefined")
 
 
 # ---- in colour

@@ -130,6 +130,7 @@ def test_sizes_count_separators_between_documents(tmp_path):
         ({}, {}, "a.txt: no such file"),
         ({"a.txt": ""}, {}, "a.txt: there is no text"),
         ({"a.txt": "\n\n\n"}, {"documents": "line"}, "there is no text"),
+        ({"a.txt": "abcdefgh"}, {"val": "-"}, "--val and --test take files"),
         ({"a.txt": "abcdefgh"}, {}, "too little val text, 1 character; at least 2"),
         ({"a.txt": "abcdefgh"}, {"val_fraction": 0.9}, "too little train text, 0 characters; at least 2"),
         ({"a.txt": "abc"}, {"val_fraction": 0.0}, "--val-fraction"),

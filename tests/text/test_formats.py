@@ -103,6 +103,13 @@ def test_a_text_with_some_nul_characters_is_text(tmp_path):
     assert read(written(tmp_path, text.encode())) == text
 
 
+@pytest.mark.parametrize("beginning", ["PAR1 is a region", "GIF89a and GIF87a", "BZhang wrote", "PK"])
+def test_a_text_may_begin_as_a_kind_of_file_does(tmp_path, beginning):
+    text = f"{beginning} of the text.\n" * 9
+    (tmp_path / "a.txt").write_text(text)
+    assert "".join(text_blocks(TextFile(tmp_path / "a.txt", "a.txt"), "utf-8")) == text
+
+
 def test_gzip_is_read_by_its_name_and_a_damaged_one_refused(tmp_path):
     packed = gzip.compress(b"some text" * 1000)
     assert read(written(tmp_path, packed, "a.txt.gz")) == "some text" * 1000

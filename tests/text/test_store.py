@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from textgen.config import DataConfig
-from textgen.errors import CorpusError
+from textgen.errors import ConfigError, CorpusError
 from textgen.text import store as store_module
 from textgen.text.corpus import Corpus
 from textgen.text.store import TokenStore, default_cache_dir
@@ -203,6 +203,19 @@ def test_another_text_has_a_store_of_one_part(path, cache):
     store = TokenStore.open_or_build(Corpus.whole(config, str(path)), tokenizer, cache)
     assert store.parts == ("text",)
     assert tokenizer.decode(store.tokens("text")) == TEXT.strip().replace("\n", tokenizer.end_of_text)
+
+
+def test_without_a_home_a_cache_is_asked_for_where_none_is_named(monkeypatch, tmp_path):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / "textgen"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(ConfigError, match="--cache-dir"):
+        default_cache_dir()
 
 
 def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path):

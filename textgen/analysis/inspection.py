@@ -95,7 +95,7 @@ class Inspection:
             room = _PAGE_BYTES - _BYTES_PER_TOKEN * length - _BYTES_PER_UNIT * len(ranking)
             fitting = int(room / (4 / 3 * len(self.record.series) * length))
             return ranking[: min(max(fitting, _LEAST_UNITS), DEFAULT_UNITS)]
-        if wanted.strip().isdigit() and int(wanted):
+        if wanted.strip().isdecimal() and int(wanted):
             return ranking[: int(wanted)]
         named = {unit for part in wanted.split(",") for unit in self._range(part.strip())}
         return [unit for unit in ranking if unit in named]

@@ -8,7 +8,6 @@ pieces      T h e _ ""  é   ⏎ ⏎   T o          what a token completes; "" w
 from __future__ import annotations
 
 import dataclasses
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import numpy as np
 from textgen.config import DataConfig
 from textgen.errors import ConfigError, CorpusError
 from textgen.text.documents import excerpt
-from textgen.text.sources import Source, find_files
+from textgen.text.sources import Source, copy_standard_input, find_files
 from textgen.text.tokenizer import Tokenizer
 
 # Of standard input so many bytes are kept for each character wanted, and this many more for what lies between
@@ -117,5 +116,5 @@ def _standard_input(argument: str, num_bytes: int) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory(prefix="textgen-") as directory:
         path = Path(directory) / "stdin.txt"
-        path.write_bytes(sys.stdin.buffer.read(num_bytes))
+        copy_standard_input(path, num_bytes)
         yield path

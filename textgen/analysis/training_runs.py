@@ -109,7 +109,8 @@ class ComparedRuns:
         self, arguments: Sequence[str], output: int, planned: PlannedRun, stop: StopRequest
     ) -> tuple[int, int | None]:
         """Run `textgen train` to its end, and pass a signal on to it; its exit code and most memory."""
-        command = [sys.executable, "-m", "textgen", "train", *arguments]
+        # -P: the folder that one stands in is none to import from; -m would look there first.
+        command = [sys.executable, "-P", "-m", "textgen", "train", *arguments]
         # In a process group of its own, for a terminal sends Ctrl-C to a whole group, and a second signal
         # would end training before it has saved: it gets the one that is passed on.
         process = subprocess.Popen(

@@ -89,9 +89,11 @@ _ADVICE = dict.fromkeys(_FULL, "make room and try again") | {
 
 
 def _open_closed_streams() -> None:
-    """Give what is printed somewhere to go where standard output or error was closed (>&-, a service)."""
+    """Stand in for standard input, output or error where it was closed (<&-, >&-, a service)."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 (open as long as the process)
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (open as long as the process)
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textgen.analysis.compare import MATCHES, ComparisonPlan
-from textgen.cli.options import cache_dir_option, config_option, default_of, json_option
+from textgen.cli.options import cache_dir_option, cell_names, config_option, default_of, json_option
 from textgen.config import DEVICES, DOCUMENT_KINDS, PRECISIONS, DataConfig, ModelConfig, TrainingConfig
 from textgen.fields import option_help
 
@@ -88,7 +88,7 @@ def command(
     from textgen.training.progress import Reporter
 
     shared = {name: value for name, value in settings.items() if value is not None}
-    chosen = {"cells": tuple(cells.lower().split(",")), "seeds": seeds, "match": match, "minutes": minutes}
+    chosen = {"cells": cell_names(cells), "seeds": seeds, "match": match, "minutes": minutes}
     plan = new_plan(corpus, shared, **chosen)
     directory = plan_directory(plan, None if output is None else Path(output), corpus_name(corpus))
     progress = Reporter(sys.stderr)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from textgen.cli.options import cache_dir_option, json_option
+from textgen.cli.options import cache_dir_option, cell_names, json_option
 from textgen.cli.output import writable
 from textgen.config import CELLS, DEVICES, DROPOUTS, TrainingConfig
 from textgen.errors import ConfigError, Interrupted, TextgenError
@@ -153,7 +153,7 @@ def _check(sources: tuple[str, ...], said: dict[str, Any], named_runs: list[str]
         raise ConfigError("- does not go with gradients, which reads the text once a cell: save it in a file")
     if said["minutes"] is not None and said["train_steps"] is not None:
         raise ConfigError("--minutes does not go with --train-steps: leave one of them out")
-    cells = CELLS if said["cells"] is None else tuple(name.strip() for name in said["cells"].split(","))
+    cells = CELLS if said["cells"] is None else cell_names(said["cells"])
     for cell in cells:
         if cell not in CELLS:
             raise ConfigError(

@@ -74,8 +74,6 @@ def command(
     from textgen.run import Run
 
     run = Run(run_directory)
-    if units is not None and output is None and png is None and npz is not None:
-        raise ConfigError("--units does nothing for --npz alone, which holds all units: leave it out")
     places = _places(run, output, png, npz)
     if text is None:
         _refuse_without_text(field, encoding)

@@ -26,6 +26,11 @@ cache_dir_option = click.option(
 )
 
 
+def cell_names(said: str) -> tuple[str, ...]:
+    """The cells of --cells lstm,gru, in lower case."""
+    return tuple(name.strip().lower() for name in said.split(","))
+
+
 def json_option(what: str) -> Callable[[Command], Command]:
     """--json of a command that prints `what` for a person else."""
     return click.option(

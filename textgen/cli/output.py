@@ -26,6 +26,8 @@ def writable(path: Path, option: str = "--output") -> Path:
     path = path.resolve()  # a link stays one: what it points to is written
     if path.exists() and not path.is_file():
         raise ConfigError(f"{option} {path}: not a file; name a file to write")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise ConfigError(f"{option} {path}: may not be written; name another place")
     if not os.access(path.parent, os.W_OK):
         raise ConfigError(f"{option} {path}: cannot write into {path.parent}; name another place")
     return path

@@ -249,6 +249,7 @@ def _given_prompt(prompt: str | None, prompt_file: str | None) -> str:
 def _typed_prompts() -> Iterator[str]:
     """The lines of standard input as they come; asked for where a person types them."""
     asks = sys.stdin.isatty()
+    mark = "\ufeff"  # of the byte order, at the start alone
     while True:
         if asks:
             print("> ", end="", file=sys.stderr, flush=True)
@@ -258,7 +259,8 @@ def _typed_prompts() -> Iterator[str]:
             raise ConfigError(f"standard input is not {sys.stdin.encoding} text ({error.reason})") from error
         if not line:
             return
-        yield read_escapes(line.removesuffix("\n"))
+        yield read_escapes(line.removeprefix(mark).removesuffix("\n").removesuffix("\r"))
+        mark = ""
 
 
 def _find_run(directory: str | None) -> Run:

@@ -122,7 +122,7 @@ def _blocks(file: str | None, encoding: str) -> Iterator[str]:
 
     try:
         "".encode(encoding)
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise ConfigError(f"--encoding {encoding}: Python knows no such encoding") from None
     if file is None or file == "-":
         if sys.stdin.isatty():
@@ -133,8 +133,7 @@ def _blocks(file: str | None, encoding: str) -> Iterator[str]:
         raise CorpusError(f"{file}: a folder; name one file")
     if source.format != "text":
         raise CorpusError(
-            f"{file}: score reads plain text; pipe its field in (`jq -r .text FILE | textgen score RUN`), "
-            "or use `textgen eval RUN FILE --field NAME`"
+            f"{file}: score reads plain text; pipe its field in, or use `textgen eval RUN FILE --field NAME`"
         )
     return text_blocks(source, encoding)
 

@@ -55,6 +55,8 @@ class Corpus:
     def __init__(self, config: DataConfig, stdin: Path | None = None, *, divided: bool = True) -> None:
         if config.corpus.count("-") > 1:
             raise CorpusError("-: standard input can be read once only; give `-` once")
+        if divided and "-" in (config.val, config.test):
+            raise CorpusError("--val and --test take files; standard input can be the CORPUS alone")
         if not config.corpus:
             raise CorpusError("no text: name a file, a folder or `-` for standard input")
         if divided and config.val is None and config.val_fraction == 0:

@@ -25,7 +25,7 @@ KNOWN_ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".csv")
 
 _BLOCK_BYTES = 2**16
 _MAGIC_NUMBERS = {
-    b"\x1f\x8b": "gzip-compressed; its name must end in .gz",
+    b"\x1f\x8b": "gzip-compressed; a file's name must end in .gz, a pipe needs gunzip -c before it",
     b"PK\x03\x04": "a zip archive; unpack it first",
     b"BZh": "bzip2-compressed; unpack it first",
     b"\xfd7zXZ\x00": "xz-compressed; unpack it first",
@@ -157,14 +157,22 @@ def _decode(
         decoder.setstate(before)
         good = block[: max(len(block) - (len(held) - error.start), 0)]
         return decoder.decode(good), reason
+    except UnicodeError as error:  # of the text as a whole, such as UTF-16 without a mark of its byte order
+        return "", CorpusError(f"{name}: is not {encoding} ({error}); name its encoding with --encoding")
 
 
 def _refuse_magic(block: bytes, name: str, encoding: str) -> None:
     for magic, meaning in _MAGIC_NUMBERS.items():
-        if block.startswith(magic):
+        # A text may begin with such letters, but then it has no such bytes.
+        if block.startswith(magic) and (not magic.isascii() or _has_control_bytes(block)):
             raise CorpusError(f"{name}: is {meaning}")
     if block.startswith(_UTF16_MARKS) and "utf-8" in codecs.lookup(encoding).name:
         raise CorpusError(f"{name}: is not {encoding} but UTF-16; use --encoding utf-16")
+
+
+def _has_control_bytes(block: bytes) -> bool:
+    """Whether there are bytes that no encoding of text has, but for UTF-16 and UTF-32 among their zeros."""
+    return any(code in block for code in (*range(9), *range(14, 27)))
 
 
 def _looks_binary(text: str, share: float) -> bool:

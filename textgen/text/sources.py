@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
+from typing import cast
 
 from textgen.errors import CorpusError
 from textgen.text.documents import (
@@ -20,6 +21,8 @@ from textgen.text.documents import (
     split_documents,
 )
 from textgen.text.formats import KNOWN_ENDINGS, TextFile, records, text_blocks
+
+_COPIED = 2**16  # bytes at a time
 
 
 def corpus_name(corpus: Sequence[str]) -> str:
@@ -90,7 +93,7 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
     Raises CorpusError when there is none.
     """
     path = Path(argument)
-    if not _is_utf8(argument):
+    if not is_utf8(argument):
         raise CorpusError(f"{argument!r}: the name is not UTF-8; rename it")
     if argument == "-":
         if stdin is None:
@@ -115,7 +118,7 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
     raise CorpusError(f"{argument}: no such file or folder; check the path")
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
     """Whether a name can be written down: other bytes come as surrogates."""
     try:
         name.encode()
@@ -162,6 +165,22 @@ def standard_input(arguments: Sequence[str]) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory(prefix="textgen-") as directory:
         path = Path(directory) / "stdin.txt"
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        copy_standard_input(path)
         yield path
+
+
+def copy_standard_input(path: Path, most: int | None = None) -> None:
+    """Write what comes on standard input, or its first `most` bytes, to a file.
+
+    Who types it is told how to end.
+    """
+    if sys.stdin.isatty():
+        print("Type or paste text; end it with Ctrl-D on a line of its own.", file=sys.stderr)
+    with path.open("wb") as file:
+        # As it comes: after the end of what is typed, another read would wait for more.
+        while most is None or file.tell() < most:
+            wanted = _COPIED if most is None else min(_COPIED, most - file.tell())
+            block = cast(BufferedIOBase, sys.stdin.buffer).read1(wanted)
+            if not block:
+                break
+            file.write(block)

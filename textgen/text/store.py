@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from textgen.errors import CorpusError
+from textgen.errors import ConfigError, CorpusError
 from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
 from textgen.text.documents import Separator, TextSize
@@ -35,15 +35,18 @@ Progress = Callable[[str, int, int], None]
 
 
 def default_cache_dir() -> Path:
-    """Where the operating system wants what can be made again: a folder of the user's."""
-    home = Path.home()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "textgen"
+    """Where the operating system wants what can be made again: a folder of the user's.
+
+    Raises ConfigError where the user has none.
+    """
+    variable = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_CACHE_HOME")
+    if base := os.environ.get(variable):
+        return Path(base) / "textgen"
+    usual = {"win32": "AppData/Local", "darwin": "Library/Caches"}.get(sys.platform, ".cache")
+    try:
+        return Path.home() / usual / "textgen"
+    except RuntimeError:
+        raise ConfigError("there is no home directory to keep encoded text in: name a --cache-dir") from None
 
 
 class TokenStore:

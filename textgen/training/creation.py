@@ -35,7 +35,7 @@ from textgen.run import (
 from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
 from textgen.text.round_trip import measure_round_trip
-from textgen.text.sources import corpus_name, standard_input
+from textgen.text.sources import corpus_name, is_utf8, standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
 from textgen.train_options import TrainOptions
@@ -115,6 +115,8 @@ def _create(
 def _run_path(options: TrainOptions) -> Path:
     if options.run is not None:
         path = Path(options.run)
+        if not is_utf8(options.run):
+            raise RunError(f"{options.run!r}: the name is not UTF-8; name another --run")
         if path.exists():
             raise RunError(f"{path}: is there already. Name a new directory, or go on with: --resume {path}")
         return _writable(path)
