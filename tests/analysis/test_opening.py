@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,11 +94,14 @@ def test_of_standard_input_only_the_beginning_is_read(monkeypatch: pytest.Monkey
     class Endless(io.RawIOBase):
         """As much text as is asked for."""
 
-        def read(self, size: int = -1) -> bytes:
-            assert size >= 0, "asked for all of it"
-            return b"a" * size
+        def readable(self) -> bool:
+            return True
 
-    monkeypatch.setattr(sys, "stdin", type("Input", (), {"buffer": Endless()}))
+        def readinto(self, buffer: Any) -> int:
+            buffer[:] = b"a" * len(buffer)
+            return len(buffer)
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Endless())))
     opening = open_file(Tokenizer.train("char", ["ab"]), PLAIN, "-", 8)
     assert (opening.text, opening.is_cut, opening.name) == ("a" * 8, True, "standard input")
 

@@ -730,7 +730,7 @@ def test_a_text_unlike_that_of_the_run_it_starts_from_can_be_learnt(cli: Cli, tm
     assert not [record for record in records if record["kind"] == "rollback"]
     first = next(record["nats_per_token"] for record in records if record["kind"] == "val")
     assert first > math.log(20) + 2, "the text is unlike enough for a uniform guess to be far better"
-    assert result["nats_per_token"] < first - 1
+    assert result["nats_per_token"] < first - 0.5
 
 
 @pytest.mark.parametrize(

@@ -40,5 +40,5 @@ def test_a_training_that_fails_is_one_line(run_script: RunScript, tmp_path: Path
     (tmp_path / "short.txt").write_text("ab")
     process = run_script("tune_dynamic.py", str(tmp_path / "short.txt"))
     assert process.returncode == 1
-    assert "too few" in process.stderr
+    assert "too little" in process.stderr
     assert "Traceback" not in process.stderr
