@@ -322,6 +322,11 @@ def test_a_run_with_every_option_of_the_network_is_saved_whole_and_can_be_sample
     assert cli("sample", "all", "--max-new-tokens", 5).exit_code == 0
 
 
+def test_residual_connections_get_the_second_layer_that_they_need(cli: Cli) -> None:
+    assert cli("train", "corpus.txt", *TINY, "--residual", "--run", "one").exit_code == 0
+    assert Run("one").config.model.num_layers == 2
+
+
 def test_tied_weights_are_one(cli: Cli) -> None:
     tiny = [*TINY, "--embedding-dim", 8]
     cli("train", "corpus.txt", *tiny, "--tie-weights", "--run", "tied")

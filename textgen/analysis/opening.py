@@ -8,9 +8,6 @@ pieces      T h e _ ""  é   ⏎ ⏎   T o          what a token completes; "" w
 from __future__ import annotations
 
 import dataclasses
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import numpy as np
 from textgen.config import DataConfig
 from textgen.errors import ConfigError, CorpusError
 from textgen.text.documents import excerpt
-from textgen.text.sources import Source, copy_standard_input, find_files
+from textgen.text.sources import Source, find_files, standard_input
 from textgen.text.tokenizer import Tokenizer
 
 # Of standard input so many bytes are kept for each character wanted, and this many more for what lies between
@@ -92,7 +89,7 @@ def open_file(tokenizer: Tokenizer, data: DataConfig, file: str, characters: int
     """
     data = dataclasses.replace(data, corpus=(file,))
     wanted = characters + 1  # one more says whether the text goes on
-    with _standard_input(file, _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
+    with standard_input((file,), _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
         files = find_files(file, stdin)
         if data.field is not None and {found.format for found in files} == {"text"}:
             raise ConfigError(
@@ -106,15 +103,3 @@ def open_file(tokenizer: Tokenizer, data: DataConfig, file: str, characters: int
     opening = open_tokens(tokenizer, token_ids, characters, file)
     short = "standard input" if file == "-" else Path(file).resolve().name
     return dataclasses.replace(opening, name=short, is_cut=opening.is_cut or read > characters)
-
-
-@contextmanager
-def _standard_input(argument: str, num_bytes: int) -> Iterator[Path | None]:
-    """The first bytes of standard input as a file, for text is read from files; None for another argument."""
-    if argument != "-":
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="textgen-") as directory:
-        path = Path(directory) / "stdin.txt"
-        copy_standard_input(path, num_bytes)
-        yield path

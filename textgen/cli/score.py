@@ -119,14 +119,14 @@ def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
 def _blocks(file: str | None, encoding: str) -> Iterator[str]:
     """The text, in blocks as they come. Raises CorpusError, ConfigError for an encoding that is none."""
     from textgen.text.formats import TextFile, text_as_it_comes, text_blocks
+    from textgen.text.sources import say_how_typing_ends
 
     try:
         "".encode(encoding)
     except (LookupError, UnicodeError):
         raise ConfigError(f"--encoding {encoding}: Python knows no such encoding") from None
     if file is None or file == "-":
-        if sys.stdin.isatty():
-            print("Type or paste text; end it with Ctrl-D on a line of its own.", file=sys.stderr)
+        say_how_typing_ends()
         return text_as_it_comes(cast(BufferedIOBase, sys.stdin.buffer), "standard input", encoding)
     source = TextFile(Path(file), file)
     if source.path.is_dir():

@@ -158,29 +158,29 @@ def refuse_repeated_files(sources: Iterable[Source]) -> None:
 
 
 @contextmanager
-def standard_input(arguments: Sequence[str]) -> Iterator[Path | None]:
-    """Standard input as a file, for text is read more than once; None when no argument is `-`."""
+def standard_input(arguments: Sequence[str], most: int | None = None) -> Iterator[Path | None]:
+    """Standard input, or its first `most` bytes, as a file, for text is read more than once.
+
+    None when no argument is `-`.
+    """
     if "-" not in arguments:
         yield None
         return
+    say_how_typing_ends()
     with tempfile.TemporaryDirectory(prefix="textgen-") as directory:
         path = Path(directory) / "stdin.txt"
-        copy_standard_input(path)
+        with path.open("wb") as file:
+            # As it comes: after the end of what is typed, another read would wait for more.
+            while most is None or file.tell() < most:
+                wanted = _COPIED if most is None else min(_COPIED, most - file.tell())
+                block = cast(BufferedIOBase, sys.stdin.buffer).read1(wanted)
+                if not block:
+                    break
+                file.write(block)
         yield path
 
 
-def copy_standard_input(path: Path, most: int | None = None) -> None:
-    """Write what comes on standard input, or its first `most` bytes, to a file.
-
-    Who types it is told how to end.
-    """
+def say_how_typing_ends() -> None:
+    """Tell who types standard input, if anyone does."""
     if sys.stdin.isatty():
         print("Type or paste text; end it with Ctrl-D on a line of its own.", file=sys.stderr)
-    with path.open("wb") as file:
-        # As it comes: after the end of what is typed, another read would wait for more.
-        while most is None or file.tell() < most:
-            wanted = _COPIED if most is None else min(_COPIED, most - file.tell())
-            block = cast(BufferedIOBase, sys.stdin.buffer).read1(wanted)
-            if not block:
-                break
-            file.write(block)
