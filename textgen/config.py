@@ -14,7 +14,7 @@ What the user said, before anything was chosen, is TrainOptions (train_options.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from textgen.errors import ConfigError
@@ -78,6 +78,15 @@ class DataConfig:
     def uses_tokenizer_file(self) -> bool:
         """Whether `tokenizer` is the path of a file and not the name of a kind."""
         return self.tokenizer not in TOKENIZER_KINDS
+
+    def for_text(self, path: str, *, field: str | None = None, encoding: str | None = None) -> DataConfig:
+        """These settings for another text, with what was said of it; None: as this one's."""
+        return replace(
+            self,
+            corpus=(path,),
+            field=self.field if field is None else field,
+            encoding=self.encoding if encoding is None else encoding,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,7 +143,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "top_p": _SHARE,
     "min_p": _SHARE,
     "repetition_penalty": _POSITIVE,
-    "rate": _NOT_NEGATIVE,
+    "rate": (0.0, 1e6, "0 or more and at most 1,000,000"),
     "window": _COUNT,
     "decay": _SHARE,
     "length": _COUNT,

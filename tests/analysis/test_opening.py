@@ -12,7 +12,7 @@ import pytest
 
 from textgen.analysis.opening import open_file, open_tokens
 from textgen.config import DataConfig
-from textgen.errors import ConfigError, CorpusError
+from textgen.errors import CorpusError
 from textgen.text.tokenizer import Tokenizer
 
 TEXT = 'Un café, 中文! "The end"\n'
@@ -114,5 +114,6 @@ def test_records_are_documents_and_plain_text_has_no_fields(tmp_path: Path) -> N
     opening = open_file(tokenizer, fields, str(tmp_path / "a.jsonl"), 100)
     assert opening.text == "ab\nc"
     assert opening.is_document_end.sum() == 1
-    with pytest.raises(ConfigError, match="is plain text"):
-        open_file(tokenizer, fields, str(tmp_path / "a.txt"), 100)
+    assert open_file(tokenizer, fields, str(tmp_path / "a.txt"), 100).text == "ab"
+    with pytest.raises(CorpusError, match=r"--field text: there is no \.jsonl"):
+        open_file(tokenizer, PLAIN, str(tmp_path / "a.txt"), 100, field="text")

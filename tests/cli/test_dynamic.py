@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from textgen.cli import eval as evaluation
 from textgen.cli import sample as sampling
 from textgen.cli import train as training
-from textgen.config import DynamicConfig
-from textgen.errors import ConfigError, RunError
+from textgen.config import DYNAMIC_METHODS, DynamicConfig
+from textgen.errors import ConfigError, CorpusError, RunError, TrainingError
 
 TINY = (
     "--steps 250 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16 "
@@ -97,6 +97,7 @@ def test_its_own_validation_text_can_be_followed_too() -> None:
         (evaluation, ["--dynamic", "--window", "8"], "--window does not go with --dynamic"),
         (sampling, ["--adapt-clip-norm", "1"], "--adapt-clip-norm does nothing without --adapt"),
         (sampling, ["--cache-dir", "x"], "--cache-dir does nothing without --adapt"),
+        (sampling, ["--encoding", "latin-1"], "--encoding is of --adapt FILE"),
         (sampling, ["--adapt", "-", "--prompt-file", "-"], "--adapt - does not go with --prompt-file -"),
         (sampling, ["--adapt", "-", "--interactive"], "--adapt - does not go with --interactive"),
     ],
@@ -110,6 +111,7 @@ def test_what_makes_no_sense_is_refused(command: Any, arguments: list[str], name
     ("command", "option", "value"),
     [
         (evaluation, "--dynamic-rate", "-1"),
+        (sampling, "--adapt-rate", "1e+300"),
         (evaluation, "--dynamic-decay", "2"),
         (sampling, "--adapt-window", "0"),
     ],
@@ -183,3 +185,28 @@ def test_the_prompt_is_read_from_the_state_that_every_text_begins_with() -> None
     draw = ["run", "--seed", 1, "--max-new-tokens", 30, "--prompt", "the "]
     plain = invoke(sampling.command, *draw).stdout
     assert invoke(sampling.command, *draw, "--adapt", "dogs.txt", "--adapt-rate", 0).stdout == plain
+
+
+@pytest.mark.usefixtures("run")
+def test_records_and_encodings_of_the_file_are_read() -> None:
+    def draw(file: str, *arguments: object) -> str:
+        adapted = ["run", "--seed", 1, "--max-new-tokens", 5, "--adapt", file, *arguments]
+        return invoke(sampling.command, *adapted).stderr.partition(":")[2]
+
+    plain = Path("dogs.txt").read_text().rstrip("\n")
+    Path("plain.txt").write_text(plain)
+    Path("dogs.jsonl").write_text(json.dumps({"body": plain}) + "\n")
+    Path("wide.txt").write_text(plain, encoding="utf-16")
+    assert (
+        draw("plain.txt") == draw("dogs.jsonl", "--field", "body") == draw("wide.txt", "--encoding", "utf-16")
+    )
+    with pytest.raises(CorpusError, match=r"--field body: there is no \.jsonl"):
+        draw("plain.txt", "--field", "body")
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("method", DYNAMIC_METHODS)
+def test_a_rate_beyond_all_bounds_is_one_line(method: str) -> None:
+    sample = ["run", "--seed", 1, "--adapt", "dogs.txt", "--adapt-method", method, "--adapt-rate"]
+    with pytest.raises(TrainingError, match="rate 1e\\+06"):
+        invoke(sampling.command, *sample, "1e6")

@@ -116,6 +116,7 @@ def test_the_same_command_gives_the_same_figures(cli: Cli, run: Path) -> None:
         (["run", "--cells", "gru"], "--cells is for a CORPUS, and run is a run"),
         (["run", "--train-steps", 3], "--train-steps is for a CORPUS"),
         (["run", "--seed", 0], "--seed is for a CORPUS"),
+        (["run", "--encoding", "latin-1"], "--encoding is for a CORPUS"),
         (["run", "corpus.txt"], "run is a run, and one is measured at a time"),
         (["run", "--steps", 2000], "too few to look 2000 steps back"),
         (["corpus.txt", "--steps", 5000], "too few to look 5000 steps back"),
@@ -203,6 +204,16 @@ def test_minutes_are_split_evenly_and_a_seed_and_a_place_can_be_named(cli: Cli) 
     for cell in ("rnn", "gru"):
         training = Run(f"here/{cell}").config.training
         assert (training.minutes, training.seed) == (0.005, 7)
+
+
+def test_records_and_encodings_of_a_corpus_are_read(cli: Cli) -> None:
+    Path("records.jsonl").write_text(json.dumps({"body": TEXT}) + "\n")
+    Path("wide.txt").write_text(TEXT, encoding="utf-16")
+    short = [*TRAINED, "--cells", "rnn"]
+    plain = cli.figures("corpus.txt", *short)["cells"]["rnn"]
+    for arguments in (["records.jsonl", "--field", "body"], ["wide.txt", "--encoding", "utf-16"]):
+        found = cli.figures(*arguments, *short)["cells"]["rnn"]
+        assert found["trained"] == plain["trained"]
 
 
 def test_runs_of_other_settings_or_another_text_are_not_taken_for_these(cli: Cli) -> None:

@@ -226,11 +226,12 @@ def test_a_text_of_one_token_costs_what_it_costs_without_steps(
     assert (dynamic.tokens, dynamic.unseen_tokens) == (1, static.unseen_tokens)
 
 
+@pytest.mark.parametrize("rate", [1e5, 1e6])
 def test_weights_beyond_all_bounds_are_one_line_for_the_user(
-    model: LanguageModel, token_ids: np.ndarray
+    model: LanguageModel, token_ids: np.ndarray, rate: float
 ) -> None:
     with pytest.raises(TrainingError, match="lower rate"):
-        follow(model, token_ids, DynamicConfig(method="sgd", rate=1e38, window=7, clip_norm=1e9))
+        follow(model, token_ids, DynamicConfig(method="sgd", rate=rate, window=7, clip_norm=1e9))
 
 
 def test_the_model_is_in_the_mode_that_it_was_in_and_progress_is_told_to_the_end(

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from textgen.config import DataConfig
-from textgen.errors import ConfigError, CorpusError
+from textgen.errors import CorpusError
 from textgen.text.documents import excerpt
-from textgen.text.sources import Source, find_files, standard_input
+from textgen.text.sources import Source, find_files, require_records, standard_input
 from textgen.text.tokenizer import Tokenizer
 
 # Of standard input so many bytes are kept for each character wanted, and this many more for what lies between
@@ -82,19 +82,25 @@ def open_tokens(tokenizer: Tokenizer, token_ids: np.ndarray, characters: int, na
     return Opening(name, ids, tuple(pieces[:whole]), ends, is_cut=whole < len(token_ids))
 
 
-def open_file(tokenizer: Tokenizer, data: DataConfig, file: str, characters: int) -> Opening:
-    """The first characters of a file, folder or `-`, read with the documents, field and encoding of `data`.
+def open_file(
+    tokenizer: Tokenizer,
+    data: DataConfig,
+    file: str,
+    characters: int,
+    *,
+    field: str | None = None,
+    encoding: str | None = None,
+) -> Opening:
+    """The first characters of a file, folder or `-`, read as `data` says but for what is said of this one.
 
-    No more of it is read than is needed. Raises CorpusError, ConfigError for a field of plain text.
+    No more of it is read than is needed. Raises CorpusError.
     """
-    data = dataclasses.replace(data, corpus=(file,))
+    data = data.for_text(file, field=field, encoding=encoding)
     wanted = characters + 1  # one more says whether the text goes on
     with standard_input((file,), _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
         files = find_files(file, stdin)
-        if data.field is not None and {found.format for found in files} == {"text"}:
-            raise ConfigError(
-                f"--field {data.field}: {file} is plain text, without fields; leave --field out"
-            )
+        if field is not None:
+            require_records(field, {found.format for found in files})
         source = Source(file, files, data.documents, data.field, data.encoding)
         stream = list(excerpt(source.stream(), 0, wanted))
     read = sum(len(item) for item in stream if isinstance(item, str))

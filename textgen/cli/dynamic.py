@@ -60,7 +60,14 @@ def training_store(run: Run, switch: str, cache_dir: Path, progress: Progress) -
 
 
 def adapted_model(
-    run: Run, file: str, config: DynamicConfig, *, device: str, cache_dir: str | None
+    run: Run,
+    file: str,
+    config: DynamicConfig,
+    *,
+    field: str | None,
+    encoding: str | None,
+    device: str,
+    cache_dir: str | None,
 ) -> LanguageModel:
     """The network of a run, its weights having followed a file; one line on standard error says what of it.
 
@@ -77,7 +84,7 @@ def adapted_model(
     reporter = Reporter(sys.stderr)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     with standard_input((file,)) as stdin:
-        corpus = Corpus.whole(run.config.data, file, stdin)
+        corpus = Corpus.whole(run.config.data, file, stdin, field=field, encoding=encoding)
         store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
     with memory_errors():
         adaptation = adapt(

@@ -18,7 +18,7 @@ from textgen.cli.novelty import (
     take_novelty_config,
     training_corpus,
 )
-from textgen.cli.options import cache_dir_option, json_option
+from textgen.cli.options import cache_dir_option, json_option, reading_options, refuse_reading
 from textgen.config import DEVICES
 from textgen.errors import ConfigError
 
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
     "the training text.",
 )  # fmt: skip
 @novelty_options(ALL_FIELDS)
-@click.option("--field", metavar="TEXT", help="The field of FILE's records, if it is a .jsonl or .csv file.")
-@click.option("--encoding", metavar="TEXT", help="FILE's encoding.  [default: the corpus's]")
+@reading_options("FILE")
 @click.option(
     "--device", type=click.Choice(DEVICES), default="auto", show_default=True,
     help="Where to compute; auto takes a GPU if there is one.",
@@ -95,19 +94,15 @@ def command(
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     trained_on = None if measured is None else training_corpus(run, "--novelty")
     if file is None:
-        _refuse_without_file(field, encoding)
+        refuse_reading("FILE", field, encoding)
         store = run.open_store(cache, reporter.work)
         part = run.require_part(store, part or "val")
         real = None if trained_on is None else RealText(part, trained_on.stream(part))
     else:
         if part is not None:
             raise ConfigError("--part is of the run's own corpus: leave it out, or leave FILE out")
-        data = run.config.data
-        data = dataclasses.replace(data, field=field, encoding=encoding or data.encoding)
         with standard_input((file,)) as stdin:
-            corpus = Corpus.whole(data, file, stdin)
-            if field is not None:
-                corpus.require_records(field)
+            corpus = Corpus.whole(run.config.data, file, stdin, field=field, encoding=encoding)
             store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
             part = corpus.parts[0]
             real = None if trained_on is None else RealText(file, corpus.stream(part))
@@ -141,9 +136,3 @@ def command(
         return
     for line in lines:
         reporter.line(line)
-
-
-def _refuse_without_file(field: str | None, encoding: str | None) -> None:
-    for name, value in {"--field": field, "--encoding": encoding}.items():
-        if value is not None:
-            raise ConfigError(f"{name} is of FILE: name one, or leave it out")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from textgen.cli.options import cache_dir_option, cell_names, json_option
+from textgen.cli.options import cache_dir_option, cell_names, config_option, json_option
 from textgen.cli.output import writable
-from textgen.config import CELLS, DEVICES, DROPOUTS, TrainingConfig
+from textgen.config import CELLS, DEVICES, DROPOUTS, DataConfig, TrainingConfig
 from textgen.errors import ConfigError, Interrupted, TextgenError
 from textgen.fields import flag, unknown_name
 from textgen.train_options import TrainOptions
@@ -24,7 +24,7 @@ PICTURE = "gradients.png"
 FORMATS = (".png", ".svg", ".pdf")
 DEFAULT_MINUTES = 3.0
 DEFAULT_HIDDEN_SIZE = 128
-TRAINING_OPTIONS = ("cells", "hidden_size", "minutes", "train_steps", "seed", "runs")
+TRAINING_OPTIONS = ("field", "encoding", "cells", "hidden_size", "minutes", "train_steps", "seed", "runs")
 
 
 @click.command(name="gradients")
@@ -45,6 +45,8 @@ TRAINING_OPTIONS = ("cells", "hidden_size", "minutes", "train_steps", "seed", "r
     "--output", metavar="FILE",
     help=f"Draw the picture into FILE: {', '.join(FORMATS)}.  [default: {PICTURE}]",
 )  # fmt: skip
+@config_option(DataConfig, "field", unset=True)
+@config_option(DataConfig, "encoding", unset=True)
 @click.option(
     "--cells", metavar="NAMES",
     help=f"With a CORPUS: the cells to train, with commas between.  [default: {','.join(CELLS)}]",
@@ -196,6 +198,8 @@ def _options(
     return [
         TrainOptions(
             corpus=sources,
+            field=said["field"],
+            encoding=said["encoding"],
             cell=cell,
             hidden_size=said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
             num_layers=1,

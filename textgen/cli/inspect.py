@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from textgen.cli.options import cache_dir_option, json_option
+from textgen.cli.options import cache_dir_option, json_option, reading_options, refuse_reading
 from textgen.cli.output import writable
 from textgen.errors import ConfigError, RunError, TextgenError
 
@@ -49,8 +48,7 @@ LISTED_UNITS = 10  # of the most selective ones, in the lines for a person
     help="Write all figures as NumPy arrays into FILE; help(textgen.analysis.inspection.Inspection.arrays) "
     "says their names and shapes.",
 )  # fmt: skip
-@click.option("--field", metavar="TEXT", help="The field of TEXT's records, if it is a .jsonl or .csv file.")
-@click.option("--encoding", metavar="TEXT", help="TEXT's encoding.  [default: the corpus's]")
+@reading_options("TEXT")
 @cache_dir_option
 @json_option("the figures")
 def command(
@@ -76,17 +74,18 @@ def command(
     run = Run(run_directory)
     places = _places(run, output, png, npz)
     if text is None:
-        _refuse_without_text(field, encoding)
+        refuse_reading("TEXT", field, encoding)
     elif cache_dir is not None:
         raise ConfigError("--cache-dir is of the run's own text: leave it out, or leave TEXT out")
     from textgen.analysis.inspection import inspect_run
+    from textgen.analysis.opening import open_file
     from textgen.training.progress import Reporter
 
     reporter = Reporter(sys.stderr)
     if text is None:
         opening = _validation_text(run, characters, cache_dir, reporter)
     else:
-        opening = _text(run, text, characters, field, encoding)
+        opening = open_file(run.tokenizer, run.config.data, text, characters, field=field, encoding=encoding)
     inspection = inspect_run(run, opening, lambda done, total: reporter.work("reading", done, total))
     shown = inspection.units(units)
     if opening.is_cut:
@@ -101,12 +100,6 @@ def command(
     standard_output = Reporter(sys.stdout)
     for line in [*_lines(inspection, shown), *_written(places)]:
         standard_output.line(line)
-
-
-def _refuse_without_text(field: str | None, encoding: str | None) -> None:
-    for name, value in {"--field": field, "--encoding": encoding}.items():
-        if value is not None:
-            raise ConfigError(f"{name} is of TEXT: name one, or leave it out")
 
 
 def _places(run: Run, output: str | None, png: str | None, npz: str | None) -> dict[str, Path | None]:
@@ -160,14 +153,6 @@ def _validation_text(run: Run, characters: int, cache_dir: str | None, reporter:
     part = run.require_part(store, "val")
     name = f"the validation text of {', '.join(Path(name).name for name in run.config.data.corpus)}"
     return open_tokens(run.tokenizer, store.tokens(part), characters, name)
-
-
-def _text(run: Run, text: str, characters: int, field: str | None, encoding: str | None) -> Opening:
-    from textgen.analysis.opening import open_file
-
-    data = run.config.data
-    data = dataclasses.replace(data, field=field, encoding=encoding or data.encoding)
-    return open_file(run.tokenizer, data, text, characters)
 
 
 def _write(inspection: Inspection, units: list[Unit], places: dict[str, Path | None]) -> None:

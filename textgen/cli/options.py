@@ -26,6 +26,25 @@ cache_dir_option = click.option(
 )
 
 
+def reading_options(text: str) -> Callable[[Command], Command]:
+    """--field and --encoding of a text that is read with a run; `text` is what the help calls it."""
+
+    def decorate(command: Command) -> Command:
+        of_run = "  [default: as of the run's own text]"
+        command = click.option("--encoding", metavar="TEXT", help=f"{text}'s encoding.{of_run}")(command)
+        help = f"The field of {text}'s records, if it is a .jsonl or .csv file.{of_run}"
+        return click.option("--field", metavar="TEXT", help=help)(command)
+
+    return decorate
+
+
+def refuse_reading(text: str, field: str | None, encoding: str | None) -> None:
+    """Refuse what was said of a text that was not named. Raises ConfigError."""
+    for name, value in {"--field": field, "--encoding": encoding}.items():
+        if value is not None:
+            raise ConfigError(f"{name} is of {text}: name one, or leave it out")
+
+
 def cell_names(said: str) -> tuple[str, ...]:
     """The cells of --cells lstm,gru, in lower case."""
     return tuple(name.strip().lower() for name in said.split(","))

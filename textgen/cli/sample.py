@@ -16,7 +16,7 @@ import click
 
 from textgen.cli.dynamic import adapted_model, dynamic_options, take_dynamic_config
 from textgen.cli.novelty import novelty_meter, novelty_options, take_novelty_config, training_corpus
-from textgen.cli.options import config_option
+from textgen.cli.options import config_option, reading_options, refuse_reading
 from textgen.cli.output import as_text, put, show, writable
 from textgen.config import DEVICES, NoveltyConfig, SampleConfig
 from textgen.device import multiply_on_few_threads, numpy_threads
@@ -65,6 +65,7 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Lean towards a text first: the weights follow it once; - is standard input.",
 )
 @dynamic_options("adapt")
+@reading_options("--adapt FILE")
 @click.option(
     "--avoid-copy", type=click.IntRange(min=1), metavar="N",
     help="Never copy more than N characters in a row from the training text; those of the prompt count.",
@@ -110,6 +111,8 @@ def command(
     no_prompt: bool,
     stop: tuple[str, ...],
     adapt: str | None,
+    field: str | None,
+    encoding: str | None,
     avoid_copy: int | None,
     novelty: bool,
     seed: int | None,
@@ -128,6 +131,8 @@ def command(
     given |= {"--adapt -": adapt == "-", "--prompt-file -": prompt_file == "-"}
     _refuse_contradictions({option for option, is_given in given.items() if is_given})
     dynamic = take_dynamic_config("adapt", adapt is not None, settings)
+    if adapt is None:
+        refuse_reading("--adapt FILE", field, encoding)
     measured = take_novelty_config(["length"], novelty, settings)
     if cache_dir is not None and adapt is None and avoid_copy is None and not novelty:
         raise ConfigError("--cache-dir does nothing without --adapt, --avoid-copy or --novelty: leave it out")
@@ -142,7 +147,9 @@ def command(
     if adapt is None or dynamic is None:
         generator = Generator.from_run(run, device, set_threads)
     else:
-        adapted = adapted_model(run, adapt, dynamic, device=device, cache_dir=cache_dir)
+        adapted = adapted_model(
+            run, adapt, dynamic, field=field, encoding=encoding, device=device, cache_dir=cache_dir
+        )
         generator = Generator(adapted, run.tokenizer, set_threads)
         settings |= {"adapt": adapt} | {f"adapt_{name}": value for name, value in vars(dynamic).items()}
     limit, meter = _copying(run, avoid_copy, measured, cache_dir)

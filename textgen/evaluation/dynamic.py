@@ -46,6 +46,9 @@ from textgen.text.batches import StreamBatches
 RMS_FACTOR, RMS_FLOOR = 0.2, 0.1
 # Windows of the training text whose gradients the scales are taken from, and how many are read side by side.
 SCALE_WINDOWS, SCALE_LANES = 3200, 16
+# Trained weights are below a hundred. With ones so large every gate is shut or open: the loss is still a
+# number, and the network good for nothing.
+LARGEST_WEIGHT = 1e4
 
 
 class MovingWeights:
@@ -69,6 +72,11 @@ class MovingWeights:
             self._scales = [(root + RMS_FLOOR) * RMS_FACTOR for root in relative]
             # All the way back is the most: a larger share would overshoot.
             self._decays = [(root * config.decay).clamp(max=1.0) for root in relative]
+
+    def largest(self) -> float:
+        """The largest magnitude of any weight; not a number where one is none."""
+        with torch.no_grad():
+            return float(torch.stack(torch._foreach_norm(self._parameters, ord=math.inf)).max())
 
     def step(self, loss: Tensor) -> None:
         """One step down the gradient of a loss, a scalar with its graph; the gradient's norm is clipped."""
@@ -139,7 +147,7 @@ def evaluate_dynamically(
     An unseen token has no weights of its own to move: as a target it only counts; read, it moves the
     embeddings whose mean stands for it. root_mean_squares: see MovingWeights.
 
-    Raises TrainingError when the loss is no longer a number.
+    Raises TrainingError when the loss is no longer a number, or a weight is out of all proportion.
     """
     rows = model.rows
     scorer = TokenScorer(rows, vocab_size - rows.size)
@@ -176,7 +184,7 @@ def evaluate_dynamically(
         if progress is not None:
             progress(stop, len(token_ids))
     model.train(was_training)
-    if not math.isfinite(total_nats):
+    if not (math.isfinite(total_nats) and weights.largest() < LARGEST_WEIGHT):
         raise TrainingError(
             f"the weights left all bounds while they followed the text (rate {config.rate:g}); "
             "use a lower rate"

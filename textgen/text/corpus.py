@@ -10,7 +10,6 @@ training text can hold any of it. Everything is streamed: memory does not grow w
 from __future__ import annotations
 
 import codecs
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from textgen.config import DataConfig
 from textgen.errors import CorpusError
 from textgen.text.documents import Separator, TextSize, between_documents, excerpt, measure
 from textgen.text.formats import raw_blocks
-from textgen.text.sources import Source, find_files, refuse_repeated_files
+from textgen.text.sources import Source, find_files, refuse_repeated_files, require_records
 
 # A source with this many documents is cut between two of them, one with fewer within its text.
 _MIN_DOCUMENTS_TO_CUT_BETWEEN = 20
@@ -73,23 +72,29 @@ class Corpus:
         }
         refuse_repeated_files(self._all_sources)
         if divided and config.field is not None:
-            self.require_records(config.field)
+            require_records(config.field, self._formats)
         if divided:
             self._refuse_idle_documents()
         self._sizes: dict[str, TextSize] = {}
 
     @classmethod
-    def whole(cls, config: DataConfig, path: str, stdin: Path | None = None) -> Corpus:
-        """Another text, read with the same settings, as one part named `text`.
+    def whole(
+        cls,
+        config: DataConfig,
+        path: str,
+        stdin: Path | None = None,
+        *,
+        field: str | None = None,
+        encoding: str | None = None,
+    ) -> Corpus:
+        """Another text, read with the same settings but those that are said, as one part named `text`.
 
         Raises CorpusError.
         """
-        return cls(dataclasses.replace(config, corpus=(path,)), stdin, divided=False)
-
-    def require_records(self, field: str) -> None:
-        """Refuse a field that no file has: of plain text there is none. Raises CorpusError."""
-        if self._formats == {"text"}:
-            raise CorpusError(f"--field {field}: there is no .jsonl or .csv file; leave --field out")
+        corpus = cls(config.for_text(path, field=field, encoding=encoding), stdin, divided=False)
+        if field is not None:
+            require_records(field, corpus._formats)
+        return corpus
 
     @property
     def parts(self) -> tuple[str, ...]:

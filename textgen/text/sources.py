@@ -6,7 +6,7 @@ import glob
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -116,6 +116,12 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
             raise CorpusError(f"{argument}: no file matches; check the pattern")
         return tuple(TextFile(Path(match), match) for match in matches)
     raise CorpusError(f"{argument}: no such file or folder; check the path")
+
+
+def require_records(field: str, formats: Collection[str]) -> None:
+    """Refuse a field when all files are plain text, which has none. Raises CorpusError."""
+    if all(name == "text" for name in formats):
+        raise CorpusError(f"--field {field}: there is no .jsonl or .csv file; leave --field out")
 
 
 def is_utf8(name: str) -> bool:
