@@ -56,8 +56,9 @@ def test_a_network_that_the_user_said_gets_the_rate_and_the_dropout_that_it_need
     assert wide.dropout > narrow.dropout
     deep = choose_recipe(MEGABYTE, TWO_MINUTES, num_layers=3)
     assert (deep.num_layers, deep.hidden_size) == (3, 384)
-    assert deep.beta1 == 0.9
-    assert deep.learning_rate <= 5.6e-3 < chosen.learning_rate
+    assert deep.beta1 == 0.5
+    pressed = choose_recipe(MEGABYTE, 10 * TWO_MINUTES, num_layers=3)
+    assert pressed.learning_rate < deep.learning_rate
 
 
 @pytest.mark.parametrize("network", LADDER, ids=str)
@@ -135,7 +136,11 @@ def test_two_layers_keep_the_settings_that_they_were_read_off_with() -> None:
     ten_minutes = choose_recipe(MEGABYTE, 5 * TWO_MINUTES, characters=MEGABYTE)
     assert (ten_minutes.num_layers, ten_minutes.hidden_size, ten_minutes.weight_drop) == (2, 384, 0)
     assert ten_minutes.dropout == pytest.approx(0.46, abs=0.02)
-    assert ten_minutes.learning_rate == pytest.approx(3.9e-3, abs=2e-4)
+    assert ten_minutes.learning_rate == pytest.approx(11e-3, abs=3e-4)
+    assert ten_minutes.beta1 == 0.5
+    gru = choose_recipe(MEGABYTE, 5 * TWO_MINUTES, characters=MEGABYTE, cell="gru")
+    assert gru.learning_rate == pytest.approx(3.9e-3, abs=2e-4)
+    assert gru.beta1 == 0.9
 
 
 def test_only_an_lstm_is_penalised_for_outputs_that_change() -> None:
