@@ -9,7 +9,7 @@ import torch
 from textgen.analysis import horizon
 from textgen.analysis.horizon import Horizon, measure_horizon
 from textgen.config import ModelConfig
-from textgen.evaluation.evaluate import evaluate
+from textgen.evaluation.evaluate import evaluate, evaluate_with_resets
 from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
@@ -27,7 +27,7 @@ def make(cell: str) -> LanguageModel:
 
 @pytest.mark.parametrize("start_row", [2, None])
 @pytest.mark.parametrize("length", [700, 512, 9, 2])
-def test_reading_parts_side_by_side_equals_evaluating_them_one_by_one(
+def test_the_losses_are_those_of_the_whole_evaluation(
     start_row: int | None, length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(horizon, "LOGITS", 1500)  # so that there are several batches
@@ -35,8 +35,10 @@ def test_reading_parts_side_by_side_equals_evaluating_them_one_by_one(
     where = {"vocab_size": TOKENIZER_SIZE, "start_row": start_row}
     found = measure_horizon(model, text, **where)
     assert list(found.by_reset) == [every for every in horizon.RESETS if every < length]
-    for every, loss in [*found.by_reset.items(), (None, found.carried)]:
-        expected = evaluate(model, text, **where, reset_every=every)
+    pairs = [(found.carried, evaluate(model, text, **where))]
+    for every, loss in found.by_reset.items():
+        pairs.append((loss, evaluate_with_resets(model, text, **where, reset_every=every)))
+    for loss, expected in pairs:
         assert loss.total_nats == pytest.approx(expected.total_nats, rel=1e-6)
         assert (loss.tokens, loss.unseen_tokens) == (expected.tokens, expected.unseen_tokens)
 

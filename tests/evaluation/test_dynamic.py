@@ -19,7 +19,7 @@ from textgen.evaluation.dynamic import (
     evaluate_dynamically,
     root_mean_squares,
 )
-from textgen.evaluation.evaluate import evaluate
+from textgen.evaluation.evaluate import evaluate, evaluate_with_resets
 from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
@@ -309,7 +309,7 @@ def test_weights_that_follow_one_of_two_languages_predict_it_better_and_also_wha
     config = DynamicConfig(method=method)
     scales = root_mean_squares(model, np.concatenate([up, down]), 20) if method == "rms" else None
     first, rest = up[:1000], up[1000:]
-    static = evaluate(model, first, vocab_size=5, start_row=0, reset_every=1).nats_per_token
+    static = evaluate_with_resets(model, first, vocab_size=5, start_row=0, reset_every=1).nats_per_token
     before = evaluate(model, rest, vocab_size=5, start_row=0).nats_per_token
     dynamic = evaluate_dynamically(
         model, first, vocab_size=5, start_row=0, config=config, root_mean_squares=scales

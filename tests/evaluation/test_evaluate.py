@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from textgen.config import ModelConfig
-from textgen.evaluation.evaluate import Stretches, TokenScorer, evaluate, evaluate_whole
+from textgen.evaluation.evaluate import Stretches, TokenScorer, evaluate, evaluate_whole, evaluate_with_resets
 from textgen.models.language_model import LanguageModel
 from textgen.text.rows import Rows
 
@@ -82,14 +82,31 @@ def test_an_unseen_first_token_counts(model: LanguageModel) -> None:
     assert loss.total_nats == pytest.approx(sum(slow_nats(model, ids, None)), rel=1e-6)
 
 
-@pytest.mark.parametrize("window", [1, 7, 256])
+@pytest.mark.parametrize("window", [1, 7, 256, 1300, 5000])
+@pytest.mark.parametrize("start_row", [2, None])
 def test_with_a_window_the_state_is_reset_every_so_many_tokens(
-    model: LanguageModel, token_ids: np.ndarray, window: int
+    model: LanguageModel,
+    token_ids: np.ndarray,
+    window: int,
+    start_row: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, reset_every=window)
+    monkeypatch.setattr("textgen.evaluation.evaluate.LOGITS", 4 * 256 * 3)  # several batches of several lanes
+    told: list[tuple[int, int]] = []
+    loss = evaluate_with_resets(
+        model,
+        token_ids,
+        vocab_size=TOKENIZER_SIZE,
+        start_row=start_row,
+        reset_every=window,
+        progress=lambda *done: told.append(done),
+    )
     assert loss.tokens == len(token_ids)
-    expected = sum(slow_nats(model, token_ids, 2, reset_every=window))
+    assert loss.unseen_tokens == int(np.isin(token_ids, [7, 30]).sum())
+    expected = sum(slow_nats(model, token_ids, start_row, reset_every=window))
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
+    assert told == sorted(told)
+    assert told[-1] == (1300, 1300)
 
 
 def test_a_long_window_is_read_in_pieces_and_costs_the_same(
@@ -99,7 +116,9 @@ def test_a_long_window_is_read_in_pieces_and_costs_the_same(
         lengths: list[int] = []
         monkeypatch.setattr("textgen.evaluation.evaluate.LONGEST_WINDOW", longest)
         with model.register_forward_pre_hook(lambda _, read: lengths.append(read[0].shape[1])):
-            loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, reset_every=700)
+            loss = evaluate_with_resets(
+                model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, reset_every=700
+            )
         return loss.total_nats, max(lengths)
 
     whole, pieces = nats_and_longest(1000), nats_and_longest(150)

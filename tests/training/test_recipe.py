@@ -61,6 +61,14 @@ def test_a_network_that_the_user_said_gets_the_rate_and_the_dropout_that_it_need
     assert pressed.learning_rate < deep.learning_rate
 
 
+def test_a_budget_in_steps_presses_each_network_by_what_it_reads() -> None:
+    for layers in (1, 2):
+        said = {"num_layers": layers, "hidden_size": 384}
+        by_steps = choose_recipe(MEGABYTE, TWO_MINUTES, tokens_read=TWO_MINUTES, **said)
+        cost = Network.of_size(layers, 384).cost
+        assert by_steps == choose_recipe(MEGABYTE, TWO_MINUTES * cost, **said)
+
+
 @pytest.mark.parametrize("network", LADDER, ids=str)
 def test_the_cost_of_a_size_is_near_the_measured_one(network: Network) -> None:
     assert Network.of_size(network.num_layers, network.hidden_size).cost == pytest.approx(
@@ -135,12 +143,13 @@ def test_subwords_are_held_by_more_parts_and_read_more_often() -> None:
 def test_two_layers_keep_the_settings_that_they_were_read_off_with() -> None:
     ten_minutes = choose_recipe(MEGABYTE, 5 * TWO_MINUTES, characters=MEGABYTE)
     assert (ten_minutes.num_layers, ten_minutes.hidden_size, ten_minutes.weight_drop) == (2, 384, 0)
-    assert ten_minutes.dropout == pytest.approx(0.46, abs=0.02)
+    assert ten_minutes.dropout == pytest.approx(0.36, abs=0.02)
     assert ten_minutes.learning_rate == pytest.approx(11e-3, abs=3e-4)
     assert ten_minutes.beta1 == 0.5
     gru = choose_recipe(MEGABYTE, 5 * TWO_MINUTES, characters=MEGABYTE, cell="gru")
     assert gru.learning_rate == pytest.approx(3.9e-3, abs=2e-4)
     assert gru.beta1 == 0.9
+    assert gru.dropout == pytest.approx(0.46, abs=0.02)
 
 
 def test_only_an_lstm_is_penalised_for_outputs_that_change() -> None:

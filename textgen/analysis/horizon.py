@@ -65,9 +65,8 @@ def measure_horizon(
 ) -> Horizon:
     """The losses of token ids (N,), N >= 2, for all of RESETS below N, under a model in eval mode.
 
-    They are those of `evaluate` with its reset_every, which has vocab_size and start_row too, but parts that
-    share no state are read side by side, many times sooner. progress is called with (tokens read, tokens in
-    all).
+    They are those of evaluate_with_resets, which has vocab_size and start_row too, token by token. progress
+    is called with (tokens read, tokens in all).
     """
     assert not model.training
     rows = model.rows.to_rows(token_ids)

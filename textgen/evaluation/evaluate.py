@@ -3,9 +3,9 @@
     targets    t0  t1  t2  ...  tN-1
     inputs     s   t0  t1  ...  tN-2         s: the token that sampling starts after
 
-The state is carried over the whole text, or with `reset_every` set to zero after every so many tokens, to
-compare with models of a fixed context. Token after token a processor reads slowly: a long text is read in a
-few long stretches side by side (evaluate_whole).
+The state is carried over the whole text, or set to zero after every so many tokens, to compare with models of
+a fixed context. Token after token a processor reads slowly: stretches that share no state are read side by
+side, those between two resets (evaluate_with_resets) or a few long ones of a long text (evaluate_whole).
 
 What a token costs that training never saw: see loss.py.
 
@@ -14,7 +14,7 @@ Shapes: B lanes, T window, V rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +70,6 @@ def evaluate(
     vocab_size: int,
     start_row: int | None,
     stretches: Stretches | None = None,
-    reset_every: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
     """The cross-entropy of token ids (N,) under a model, in the model's compute_dtype.
@@ -78,10 +77,8 @@ def evaluate(
     vocab_size is the tokenizer's, all tokens counted. start_row is the row of the token that the text starts
     after; None charges the first token by its training frequency. Given stretches, only they are read, side
     by side, each from a zero state after the token before it: quick and comparable with itself, for use
-    during training. reset_every, in tokens, is for the whole text. progress is called with (tokens read,
-    tokens in all).
+    during training. progress is called with (tokens read, tokens in all).
     """
-    assert stretches is None or reset_every is None
     rows = model.rows
     scorer = TokenScorer(rows, vocab_size - rows.size)
     starts, length = (np.zeros(1, np.int64), len(token_ids)) if stretches is None else stretches
@@ -96,7 +93,8 @@ def evaluate(
     if start_row is None:
         extra_nats, first = scorer.first_nats(int(rows.to_rows(token_ids[:1])[0])), 1
     longest = min(max(LOGITS // (lanes * rows.size), 16), LONGEST_WINDOW)
-    for start, stop in _windows(first, length, longest, reset_every):
+    for start in range(first, length, longest):
+        stop = min(start + longest, length)
         # One token more to the left: the input of the first target. The text's own start stands before it
         # all.
         positions = starts[:, None] + np.arange(start - 1, stop)[None, :]  # (B, T + 1)
@@ -104,8 +102,6 @@ def evaluate(
         if start_row is not None:
             read[positions < 0] = start_row
         chunk = torch.from_numpy(read).to(device)
-        if reset_every is not None and (start - first) % reset_every == 0:
-            state = None
         logits, state = model(chunk[:, :-1], state)
         nats, unseen = scorer.total_nats(logits, chunk[:, 1:])
         total += nats.to(total.device)
@@ -118,15 +114,44 @@ def evaluate(
     return Loss(float(total) + extra_nats, lanes * (length - first) + first, int(num_unseen))
 
 
-def _windows(first: int, length: int, longest: int, reset_every: int | None) -> Iterator[tuple[int, int]]:
-    """Where each window starts and stops; none goes past a place where the state is set to zero."""
-    start = first
-    while start < length:
-        stop = min(start + longest, length)
-        if reset_every is not None:
-            stop = min(stop, start + reset_every - (start - first) % reset_every)
-        yield start, stop
-        start = stop
+def evaluate_with_resets(
+    model: LanguageModel,
+    token_ids: np.ndarray,
+    *,
+    vocab_size: int,
+    start_row: int | None,
+    reset_every: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Loss:
+    """As `evaluate`, the state set to zero after every so many tokens of the whole text."""
+    size = len(token_ids)
+    loss, first = Loss(0.0, 0, 0), 0
+    if start_row is None:  # the first token stands after nothing
+        loss, first = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_row=None), 1
+        start_row = 0  # no stretch begins before it
+    whole = (size - first) // reset_every
+    starts = first + np.arange(whole + 1) * reset_every
+    lanes = max(LOGITS // (min(reset_every, LONGEST_WINDOW) * model.rows.size), 1)
+    batches = [Stretches(starts[at : at + lanes][: whole - at], reset_every) for at in range(0, whole, lanes)]
+    if starts[-1] < size:
+        batches.append(Stretches(starts[-1:], size - int(starts[-1])))
+    read = first
+
+    def tell(done: int, _: int) -> None:
+        if progress is not None:
+            progress(read + done, size)
+
+    for stretches in batches:
+        loss += evaluate(
+            model,
+            token_ids,
+            vocab_size=vocab_size,
+            start_row=start_row,
+            stretches=stretches,
+            progress=tell,
+        )
+        read = loss.tokens
+    return loss
 
 
 def evaluate_whole(
@@ -164,7 +189,8 @@ def evaluate_run(
 ) -> Report:
     """The best weights of a run on a whole part of a store, in float32, as evaluate_whole reads it.
 
-    reset_every: see `evaluate`. progress is called with (what is done, tokens read, tokens in all).
+    reset_every, in tokens: see evaluate_with_resets; None carries the state. progress is called with (what is
+    done, tokens read, tokens in all).
     """
     model = LanguageModel.from_pretrained(run.path).to(device)
     settings: dict[str, Any] = {
@@ -175,7 +201,7 @@ def evaluate_run(
     if reset_every is None:
         loss = evaluate_whole(model, store.tokens(part), **settings)
     else:
-        loss = evaluate(model, store.tokens(part), **settings, reset_every=reset_every)
+        loss = evaluate_with_resets(model, store.tokens(part), **settings, reset_every=reset_every)
     return Report(loss, store.size(part))
 
 

@@ -8,13 +8,12 @@ Budgets in steps and epochs must repeat exactly, so for them nothing is measured
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from textgen.config import DROPOUTS, DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.device import require_memory, resolve_device, resolve_precision, resolve_threads, set_up
 from textgen.fields import from_mapping
 from textgen.models.cost import num_parameters
@@ -33,15 +32,14 @@ from textgen.training.plan import (
     plan_model,
     plan_training,
 )
-from textgen.training.probe import Threads, fastest_threads, reading_speed, training_speed
+from textgen.training.probe import reading_speed
 from textgen.training.recipe import (
-    LEAST_SHARE_IN_SMALL_BATCHES,
-    MOST_TOKENS_IN_SMALL_BATCHES,
     REFERENCE,
     choose_recipe,
     embedding_dim,
     ties_weights,
 )
+from textgen.training.speeds import Speeds, affordable_tokens, with_batch
 from textgen.training.trainer import training_model
 from textgen.training.training import set_up_training
 from textgen.version import VERSION
@@ -68,13 +66,14 @@ def resolve(
         "characters_per_token": store.size("train").characters / train_tokens,
         "torch_version": torch.__version__,
     }
-    speeds = _Speeds(options.threads)
+    speeds = Speeds(options.threads)
     if source is None:
         work = _work(options, speeds, rows.size, train_tokens, measured)
         recipe = choose_recipe(
             train_tokens,
             work.tokens,
             is_float32=work.is_float32,
+            tokens_read=work.tokens if work.is_for_any else None,
             num_layers=options.num_layers or (2 if options.residual else None),
             hidden_size=options.hidden_size,
             vocab_size=rows.size,
@@ -92,7 +91,7 @@ def resolve(
     model = training_model(_first_model(model_config, rows, source), training)
     if training.minutes is not None:
         if source is None:
-            training = _with_batch(options, model, training, speeds, train_tokens)
+            training = with_batch(options, model, training, speeds, train_tokens)
         threads = _measure(model, training, speeds, measured)
         if threads != training.threads:
             training = dataclasses.replace(training, threads=threads)
@@ -114,48 +113,27 @@ def resolve(
     return config, model
 
 
-class _Speeds:
-    """Threads and speed of the networks in question, each measured once: often the reference is chosen.
-
-    said is the threads that the user said; None looks for the fastest.
-    """
-
-    def __init__(self, said: int | None) -> None:
-        self._said = said
-        self._known: dict[tuple[object, ...], Threads] = {}
-
-    def of(self, model: LanguageModel, training: TrainingConfig) -> Threads:
-        """The threads that are set from here on, and the speed that they give in training."""
-        size = training.batch_size, training.seq_len
-        # Dropout costs too little to make another network of it.
-        network = {name: value for name, value in vars(model.config).items() if name not in DROPOUTS}
-        key = *network.values(), training.device, training.precision, *size
-        if key not in self._known:
-            if self._said is None and training.device == "cpu":
-                self._known[key] = fastest_threads(model, *size)
-            else:
-                assert training.threads is not None  # resolved
-                self._known[key] = Threads(training.threads, training_speed(model, *size))
-        torch.set_num_threads(self._known[key].number)
-        return self._known[key]
-
-
 class _Work(NamedTuple):
-    """A budget as tokens that the reference network would read in it, and whether a CPU would in float32."""
+    """A budget as tokens that the reference network would read in it, and whether a CPU would in float32.
+
+    is_for_any: any other network reads as many, as in a budget of steps.
+    """
 
     tokens: float
     is_float32: bool = False  # of what is not measured nothing is known
+    is_for_any: bool = False
 
 
 def _work(
-    options: TrainOptions, speeds: _Speeds, vocab_size: int, train_tokens: int, measured: dict[str, Any]
+    options: TrainOptions, speeds: Speeds, vocab_size: int, train_tokens: int, measured: dict[str, Any]
 ) -> _Work:
     """What the budget is worth, on this device."""
     if options.steps is not None:
         batch_size = options.batch_size or TrainingConfig.batch_size
-        return _Work(options.steps * batch_size * (options.seq_len or TrainingConfig.seq_len))
+        seq_len = options.seq_len or TrainingConfig.seq_len
+        return _Work(options.steps * batch_size * seq_len, is_for_any=True)
     if options.epochs is not None and options.minutes is None:
-        return _Work(options.epochs * train_tokens)
+        return _Work(options.epochs * train_tokens, is_for_any=True)
     device = resolve_device(options.device or TrainingConfig.device)
     cell = options.cell or ModelConfig.cell
     width, is_tied = REFERENCE["hidden_size"], ties_weights(vocab_size, cell)
@@ -183,30 +161,7 @@ def _work(
     return _Work(tokens, is_float32=(device, precision) == ("cpu", "float32"))
 
 
-def _with_batch(
-    options: TrainOptions, model: LanguageModel, training: TrainingConfig, speeds: _Speeds, train_tokens: int
-) -> TrainingConfig:
-    """The same with half as many lanes, where they were left open and so many more steps pay."""
-    if options.batch_size is not None or training.batch_size != TrainingConfig.batch_size:
-        return training
-    half = dataclasses.replace(training, batch_size=training.batch_size // 2)
-    tokens = _affordable(training, speeds.of(model, training).tokens_per_second, train_tokens)
-    if tokens > MOST_TOKENS_IN_SMALL_BATCHES:
-        return training
-    of_half = _affordable(half, speeds.of(model, half).tokens_per_second, train_tokens)
-    return half if of_half >= LEAST_SHARE_IN_SMALL_BATCHES * tokens else training
-
-
-def _affordable(training: TrainingConfig, tokens_per_second: float, train_tokens: int) -> float:
-    """How many tokens are read within the minutes, or the epochs if they end before."""
-    assert training.minutes is not None
-    most = math.inf if training.epochs is None else training.epochs * train_tokens
-    return min(tokens_per_second * 60 * training.minutes, most)
-
-
-def _measure(
-    model: LanguageModel, training: TrainingConfig, speeds: _Speeds, measured: dict[str, Any]
-) -> int:
+def _measure(model: LanguageModel, training: TrainingConfig, speeds: Speeds, measured: dict[str, Any]) -> int:
     """Measure how fast the model trains and reads, note it, and return the threads that it takes for that."""
     fastest = speeds.of(model, training)
     measured["probed_tokens_per_second"] = round(fastest.tokens_per_second)
@@ -223,7 +178,7 @@ def _cost(training: TrainingConfig, train_tokens: int, measured: dict[str, Any])
         assert training.epochs is not None
         return training.epochs * train_tokens, FORWARD_SHARE
     speed: int = measured["probed_tokens_per_second"]
-    affordable = _affordable(training, speed, train_tokens)
+    affordable = affordable_tokens(training, speed, train_tokens)
     return affordable, speed / measured["probed_reading_tokens_per_second"]
 
 
