@@ -207,7 +207,7 @@ def test_batches_are_smaller_where_few_tokens_can_be_read_and_that_costs_few_of_
     cli: Cli, monkeypatch: pytest.MonkeyPatch, speeds: dict[int, float], said: list[object], batch_size: int
 ) -> None:
     monkeypatch.setattr(
-        "textgen.training.resolution.training_speed", lambda model, batch_size, seq_len: speeds[batch_size]
+        "textgen.training.speeds.training_speed", lambda model, batch_size, seq_len: speeds[batch_size]
     )
     Path("long.txt").write_text(TEXT * (1 + 80_000 // len(TEXT)))
     sizes = ["--hidden-size", 8, "--embedding-dim", 8, "--threads", 1, "--device", "cpu"]
