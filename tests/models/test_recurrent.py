@@ -295,6 +295,27 @@ def test_an_lstm_trains_on_the_fused_kernel_of_onednn(dtype: torch.dtype) -> Non
     assert any("MkldnnRnnLayer" in name for name in names), names
 
 
+@pytest.mark.parametrize("columns", [5, 6])
+def test_the_kernel_reads_pairs_of_columns_in_bfloat16(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[Tensor, Tensor]] = []
+
+    def lstm(x: Tensor, state: State, weights: list[Tensor], *rest: object) -> tuple[Tensor, ...]:
+        read.append((x, weights[0]))
+        return run(x, state, weights, *rest)
+
+    run = torch.lstm
+    monkeypatch.setattr(torch, "lstm", lstm)
+    model, x = Recurrent("lstm", columns, HIDDEN, 1), torch.randn(BATCH, TIME, columns)
+    model(x.bfloat16())
+    model(x)
+    (short, short_weight), (full, full_weight) = read
+    assert short.shape[2] == short_weight.shape[1] == 6
+    assert not short[:, :, columns:].any()
+    assert not short_weight[:, columns:].any()
+    assert torch.equal(full, x)
+    assert full_weight.shape[1] == columns
+
+
 def test_packed_weights_are_the_same_numbers_in_one_block_of_memory() -> None:
     weights = make("gru", 1, torch.float32).layer_weights(0)
     packed = _pack(weights, torch.bfloat16)

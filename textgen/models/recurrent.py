@@ -167,6 +167,8 @@ class Recurrent(nn.Module):
         raw = raw._replace(weight_hh=self.weight_drop(raw.weight_hh))
         if basis is not None:
             raw = raw._replace(weight_ih=linear(raw.weight_ih.to(x.dtype), basis.to(x.dtype)))  # (G*H, K)
+        if self.cell == "lstm" and x.dtype == torch.bfloat16 and x.device.type == "cpu":
+            x, raw = _with_even_columns(x, raw)
         weights = _cast_weights(raw, x)
         # torch's `train` keeps what the backward pass needs. It is not self.training: gradients of a model in
         # eval mode are wanted too, and the dropout that torch means by it is ours, outside.
@@ -220,6 +222,19 @@ class Recurrent(nn.Module):
         return (
             f"{self.cell}, {self.input_size}, {self.hidden_size}, num_layers={self.num_layers}{arrangement}"
         )
+
+
+def _with_even_columns(x: Tensor, weights: CellWeights) -> tuple[Tensor, CellWeights]:
+    """The same layer with one more column of zeros in x (B, T, E) where E is odd, as is any other vocabulary.
+
+    The matrix unit of Intel's processors (AMX) multiplies bfloat16 numbers in pairs, and oneDNN's LSTM leaves
+    it unused when a row has none for its last. Measured on one core, 384 units and 32 x 64 tokens forward: 65
+    columns 35 ms, 64 and 66 columns 6 and 7 ms.
+    """
+    if x.shape[2] % 2 == 0:
+        return x, weights
+    by_time = nn.functional.pad(x.transpose(0, 1), (0, 1))  # as the layers leave it in memory
+    return by_time.transpose(0, 1), weights._replace(weight_ih=nn.functional.pad(weights.weight_ih, (0, 1)))
 
 
 def _cast_weights(weights: CellWeights, x: Tensor) -> list[Tensor]:
