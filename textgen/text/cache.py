@@ -1,10 +1,13 @@
 """Folders of what can be made again, each under a name that is made of the content it comes from.
 
-A folder appears whole or not at all. Two processes may build the same one at once: the first stays.
+A folder appears whole or not at all. Two processes may build the same one at once: the first stays. One that
+nobody has read for thirty days goes when another is built, so that the cache of a text that grows every day
+does not.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -17,8 +20,10 @@ from textgen.errors import CorpusError
 
 Kept = TypeVar("Kept")
 
-_BUILDING = "." + 64 * "[0-9a-f]" + ".*"  # what new_directory calls a folder that is not whole yet
+_WHOLE = 64 * "[0-9a-f]"
+_BUILDING = f".{_WHOLE}.*"  # what new_directory calls a folder that is not whole yet
 _ABANDONED_SECONDS = 24 * 60 * 60
+_UNREAD_SECONDS = 30 * 24 * 60 * 60
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -31,10 +36,14 @@ def read_or_build(path: Path, read: Callable[[Path], Kept], build: Callable[[Pat
     """
     cache_dir = path.parent
     with suppress(*_DAMAGED):
-        return read(path)
+        kept = read(path)
+        with suppress(OSError):  # a cache that cannot be written can be read
+            os.utime(path)
+        return kept
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(cache_dir)
+        _remove_older(cache_dir, _BUILDING, _ABANDONED_SECONDS)
+        _remove_older(cache_dir, _WHOLE, _UNREAD_SECONDS)
         shutil.rmtree(path, ignore_errors=True)
         # Another process may put the same folder there first; then that one stays.
         with suppress(FileExistsError), new_directory(path) as building:
@@ -46,12 +55,16 @@ def read_or_build(path: Path, read: Callable[[Path], Kept], build: Callable[[Pat
         ) from error
 
 
-def _remove_abandoned(cache_dir: Path) -> None:
-    """What a killed process left half built; one that has been written to lately may still be at it."""
-    for folder in cache_dir.glob(_BUILDING):
+def _remove_older(cache_dir: Path, pattern: str, seconds: float) -> None:
+    """Remove the folders of that name into which nothing has come for so long.
+
+    That is what a killed process left half built, for another may still be at one that changes, or what is
+    whole and no longer used: each reading of it sets its time anew.
+    """
+    for folder in cache_dir.glob(pattern):
         try:
             latest = max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
-        except OSError:  # another process has just moved or removed it
+        except OSError:  # a file of somebody's, or another process has just moved or removed it
             continue
-        if time.time() - latest > _ABANDONED_SECONDS:
+        if time.time() - latest > seconds:
             shutil.rmtree(folder, ignore_errors=True)
