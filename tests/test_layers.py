@@ -10,7 +10,7 @@ import pytest
 import textgen
 
 PACKAGE = Path(textgen.__file__).parent
-GROUND = ("errors", "version", "atomic", "fields", "config", "train_options", "device", "plots")
+GROUND = ("errors", "version", "atomic", "fields", "moved", "config", "train_options", "device", "plots")
 ROOMS = (
     *GROUND,
     "text",

@@ -221,7 +221,10 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """All that a run was made with; config.json in the run's directory."""
+    """All that a run was made with; config.json in the run's directory.
+
+    directory is where that was then, absolute; None in a run of an earlier version.
+    """
 
     format: int
     textgen_version: str
@@ -229,6 +232,7 @@ class RunConfig:
     model: ModelConfig
     training: TrainingConfig
     from_run: str | None = None
+    directory: str | None = None
     measured: dict[str, Any] = field(default_factory=dict)
 
 

@@ -30,6 +30,7 @@ from textgen.atomic import write_file
 from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.fields import from_mapping
+from textgen.moved import config_from
 from textgen.text.corpus import Corpus
 from textgen.text.rows import Rows
 from textgen.text.store import TokenStore
@@ -61,11 +62,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> RunConfig:
-    """Read a config.json, complete and strictly checked.
+    """Read a config.json, complete and strictly checked; paths in it are as they are now (see moved.py).
 
     Raises RunError when there is none, ConfigError when it holds what this version does not know.
     """
-    content = _read_json(path)
+    content = config_from(_read_json(path), path.parent)
     missing = {"textgen_version", "data", "model", "training"} - content.keys()
     if missing:
         raise RunError(f"{path}: this is a saved model without a run: no {', '.join(sorted(missing))} in it")

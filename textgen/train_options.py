@@ -13,6 +13,7 @@ from typing import Any
 from textgen.config import CELLS, DEVICES, DOCUMENT_KINDS, PRECISIONS
 from textgen.errors import ConfigError
 from textgen.fields import check_choice, check_ranges, from_mapping, option
+from textgen.moved import config_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,7 @@ def read_options(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
         if not isinstance(content, dict) or not {"data", "model", "training"} <= content.keys():
             raise ConfigError(f"{path}: not the config.json of a run; settings files are TOML")
-        content = options_from_run_config(content)
+        content = options_from_run_config(config_from(content, path.parent))
     else:
         if "from" in content:
             content["from_run"] = content.pop("from")  # as on the command line; no field can be named `from`

@@ -99,7 +99,8 @@ def _create(
     """Make a run's directory, whole or not at all. Raises FileExistsError when it is taken, RunError."""
     try:
         with new_directory(path) as building:
-            (building / CONFIG).write_text(config_json(config), encoding="utf-8")
+            there = dataclasses.replace(config, directory=str(path.absolute()))
+            (building / CONFIG).write_text(config_json(there), encoding="utf-8")
             (building / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
             (building / TRAINING).mkdir()
             if initial is not None:
