@@ -85,15 +85,25 @@ def test_in_float32_a_wide_network_pays_later_and_no_other_one() -> None:
         assert width(work, is_float32=False) == width(work, is_float32=True)
 
 
-def test_reading_a_text_again_and_again_calls_for_more_dropout_and_decay() -> None:
+def test_reading_a_text_again_and_again_calls_for_more_dropout() -> None:
     recipes = [choose_recipe(tokens, TWO_MINUTES) for tokens in (10**8, 10**6, 500_000, 225_000, 150_000)]
     assert {(recipe.num_layers, recipe.hidden_size) for recipe in recipes} == {(1, 384)}
     for looser, tighter in itertools.pairwise(recipes):
         assert looser.dropout <= tighter.dropout
-        assert looser.weight_decay <= tighter.weight_decay
         assert looser.weight_drop <= tighter.weight_drop
     assert (recipes[0].dropout, recipes[0].weight_drop) == (0, 0)
     assert recipes[-1].dropout > recipes[1].dropout > 0
+
+
+def test_the_decay_falls_with_the_reading_at_the_low_rate_alone() -> None:
+    texts = (10**8, 10**6, 150_000)
+    decays = {
+        cell: [choose_recipe(tokens, TWO_MINUTES, cell=cell).weight_decay for tokens in texts]
+        for cell in ("lstm", "gru", "rnn")
+    }
+    assert decays["lstm"] == 3 * [0.1]
+    assert decays["gru"] == decays["rnn"] == sorted(decays["gru"])
+    assert decays["gru"][0] < decays["gru"][1] == 0.1
 
 
 def test_a_small_text_is_read_so_often_and_no_more() -> None:
