@@ -161,6 +161,7 @@ RATE_OF_OTHERS, BETA1_OF_OTHERS = 7e-3, 0.9
 #                             2,500 steps, 0.06    800 steps, 0.03
 #     tiny Shakespeare        0.3  0.6             1.2  0.6
 #     Python's library        1.0  1.2             1.2  2.4
+# On 10 MB of Python's library 1,500 steps took 3.6% fewer with 0.1 than with 0.03 (seed 1).
 # With 0.2 800 steps took 0.8, 0.4, 2.7 and 2.7% fewer than with 0.03. A GRU's took 0.2% more with 0.1 on tiny
 # Shakespeare and 0.9% fewer on Python's library, one seed: it keeps the fall.
 WEIGHT_DECAY = 0.1
