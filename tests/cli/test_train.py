@@ -479,8 +479,10 @@ def test_a_loss_that_is_no_longer_a_number_ends_the_run_in_one_line(cli: Cli) ->
 
 
 def test_a_loss_that_is_no_number_at_an_evaluation_is_never_kept(cli: Cli) -> None:
+    # At any of the rates tried the first layer's table is infinite, and rows that are not read count 0 times
+    # that: no number, in whatever order a processor adds.
     settings = ["--clip-norm", 1e30, "--learning-rate", 1e35, "--precision", "float32", "--cell", "rnn"]
-    result = cli("train", "corpus.txt", *settings, "--steps", 1, "--evaluations", 1, "--hidden-size", 8)
+    result = cli("train", "corpus.txt", *settings, "--steps", 1, "--evaluations", 1, "--hidden-size", 64)
     assert "lower --learning-rate" in result.err
     assert not Run("runs/corpus").has_weights
 
