@@ -78,7 +78,7 @@ def test_text_that_did_not_come_along_is_missed_where_it_was(moved: Path, tmp_pa
 def test_text_that_stayed_is_read_where_it_stayed(moved: Path, tmp_path: Path) -> None:
     (moved / "runs").rename(tmp_path / "runs")
     moved.rename(tmp_path / "poems")
-    assert Run(tmp_path / "runs/first").config.data.val == str(tmp_path / "poems" / "held.txt")
+    assert Run(tmp_path / "runs/first").data.val == str(tmp_path / "poems" / "held.txt")
     invoke(evaluation.command, tmp_path / "runs/first")
 
 
@@ -87,4 +87,4 @@ def test_a_run_that_does_not_say_where_it_was_begun_keeps_its_paths(moved: Path,
     content = json.loads(config.read_text())
     del content["directory"]
     config.write_text(json.dumps(content))
-    assert Run(config.parent).config.data.val == str(tmp_path / "poems" / "held.txt")
+    assert Run(config.parent).data.val == str(tmp_path / "poems" / "held.txt")

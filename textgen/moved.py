@@ -15,26 +15,26 @@ from pathlib import Path
 from typing import Any
 
 
-def config_from(content: Mapping[str, Any], directory: Path) -> dict[str, Any]:
-    """The content of a config.json in this directory, with the paths in it as they are now.
+def data_now(data: Mapping[str, Any], begun: str, directory: Path) -> dict[str, Any]:
+    """The section `data` of a run's config, begun in one directory and now in another, with its paths as they
+    are now.
 
     A path that is still there stays, and so does one that is not where the run's directory says either.
     """
-    begun = content.get("directory")
-    data = content.get("data")
-    if not isinstance(begun, str) or not isinstance(data, Mapping):
-        return dict(content)
 
     def now(value: Any) -> Any:
-        if isinstance(value, list):
-            return [now(each) for each in value]
-        return _path_now(value, begun, directory) if isinstance(value, str) else value
+        if isinstance(value, list | tuple):
+            return tuple(map(now, value))
+        return path_now(value, begun, directory) if isinstance(value, str) else value
 
-    paths = {name: now(data[name]) for name in ("corpus", "val", "test", "tokenizer") if name in data}
-    return {**content, "data": {**data, **paths}, "from_run": now(content.get("from_run"))}
+    return {
+        **data,
+        **{name: now(data[name]) for name in ("corpus", "val", "test", "tokenizer") if name in data},
+    }
 
 
-def _path_now(path: str, begun: str, directory: Path) -> str:
+def path_now(path: str, begun: str, directory: Path) -> str:
+    """The same for one path."""
     if not Path(path).is_absolute() or _is_there(path):  # "-" and the names of tokenizers are no paths
         return path
     try:

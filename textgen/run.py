@@ -30,7 +30,7 @@ from textgen.atomic import write_file
 from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.fields import from_mapping
-from textgen.moved import config_from
+from textgen.moved import data_now
 from textgen.text.corpus import Corpus
 from textgen.text.rows import Rows
 from textgen.text.store import TokenStore
@@ -62,11 +62,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> RunConfig:
-    """Read a config.json, complete and strictly checked; paths in it are as they are now (see moved.py).
+    """Read a config.json, complete and strictly checked.
 
     Raises RunError when there is none, ConfigError when it holds what this version does not know.
     """
-    content = config_from(_read_json(path), path.parent)
+    content = _read_json(path)
     missing = {"textgen_version", "data", "model", "training"} - content.keys()
     if missing:
         raise RunError(f"{path}: this is a saved model without a run: no {', '.join(sorted(missing))} in it")
@@ -182,6 +182,14 @@ class Run:
         """Where the checkpoints lie."""
         return self.path / TRAINING
 
+    @property
+    def data(self) -> DataConfig:
+        """As config.data, with the paths as they are now: to read the text with, not to show."""
+        config = self.config
+        if config.directory is None:
+            return config.data
+        return DataConfig(**data_now(vars(config.data), config.directory, self.path))
+
     def open_corpus(self) -> Corpus:
         """The text that the run was trained on.
 
@@ -190,13 +198,13 @@ class Run:
         # In training/ earlier versions kept it.
         kept = [folder / STDIN for folder in (self.path, self.training_directory)]
         try:
-            corpus = Corpus(self.config.data, next((path for path in kept if path.is_file()), None))
+            corpus = Corpus(self.data, next((path for path in kept if path.is_file()), None))
             fingerprint = corpus.fingerprint
         except CorpusError as error:
             raise CorpusError(f"{error} (it is what {self.path} was trained on)") from error
         if fingerprint != self._measured("corpus_fingerprint"):
             raise RunError(
-                f"{', '.join(self.config.data.corpus)}: the corpus has changed since {self.path} was begun. "
+                f"{', '.join(self.data.corpus)}: the corpus has changed since {self.path} was begun. "
                 "Put the old text back, or train a new run."
             )
         return corpus

@@ -13,7 +13,7 @@ from typing import Any
 from textgen.config import CELLS, DEVICES, DOCUMENT_KINDS, PRECISIONS
 from textgen.errors import ConfigError
 from textgen.fields import check_choice, check_ranges, from_mapping, option
-from textgen.moved import config_from
+from textgen.moved import data_now, path_now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,12 @@ def read_options(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
         if not isinstance(content, dict) or not {"data", "model", "training"} <= content.keys():
             raise ConfigError(f"{path}: not the config.json of a run; settings files are TOML")
-        content = options_from_run_config(config_from(content, path.parent))
+        begun = content.get("directory")
+        if isinstance(begun, str) and isinstance(content["data"], dict):
+            content["data"] = data_now(content["data"], begun, path.parent)
+            if isinstance(content.get("from_run"), str):
+                content["from_run"] = path_now(content["from_run"], begun, path.parent)
+        content = options_from_run_config(content)
     else:
         if "from" in content:
             content["from_run"] = content.pop("from")  # as on the command line; no field can be named `from`

@@ -10,11 +10,10 @@ DAY = 24 * 60 * 60
 
 
 def keep(path: Path, word: str = "kept") -> str:
-    return read_or_build(
-        path,
-        lambda folder: (folder / "word").read_text(),
-        lambda folder: (folder / "word").write_text(word) and None,
-    )
+    def build(folder: Path) -> None:
+        (folder / "word").write_text(word)
+
+    return read_or_build(path, lambda folder: (folder / "word").read_text(), build)
 
 
 def age(folder: Path, days: float) -> None:

@@ -53,7 +53,7 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
     source = Run(options.from_run) if options.from_run is not None else None
     _refuse_beside_from(options, source)
     if source is not None:
-        options = on_its_text(options, source.config.data, str(source.path))
+        options = on_its_text(options, source.data, str(source.path))
     path = _run_path(options)
     data = plan_data(options)
     if source is not None:
