@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -21,14 +22,26 @@ def test_a_small_network_gets_one_thread_and_a_large_one_every_processor() -> No
         device.resolve_threads(100_000, hidden_size=64)
 
 
-@pytest.mark.parametrize(("supported", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_bfloat16_is_chosen_where_the_processor_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch, supported: bool, expected: str
+@pytest.mark.parametrize(("gains", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_bfloat16_is_chosen_where_the_processor_gains_by_it(
+    monkeypatch: pytest.MonkeyPatch, gains: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(device, "cpu_multiplies_bfloat16", lambda: supported)
+    monkeypatch.setattr(device, "cpu_gains_by_bfloat16", lambda: gains)
     assert device.resolve_precision("auto", "cpu", cell="lstm", hidden_size=256) == expected
     assert device.resolve_precision("auto", "cpu", cell="gru", hidden_size=32) == "float32"
     assert device.resolve_precision("float32", "cpu", cell="lstm", hidden_size=256) == "float32"
+
+
+@pytest.mark.parametrize("slow", [torch.float32, torch.bfloat16])
+def test_a_processor_gains_by_bfloat16_where_its_products_are_the_faster(
+    monkeypatch: pytest.MonkeyPatch, slow: torch.dtype
+) -> None:
+    """Intel processors without AMX have the instructions, and lose by them."""
+    monkeypatch.setattr(device, "cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(torch, "mm", lambda a, b: time.sleep(0.004 if a.dtype == slow else 0.001))
+    assert device.cpu_gains_by_bfloat16.__wrapped__() is (slow == torch.float32)
+    monkeypatch.setattr(device, "cpu_multiplies_bfloat16", lambda: False)
+    assert not device.cpu_gains_by_bfloat16.__wrapped__()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -24,7 +24,7 @@ from benchmarks.measure import Comparison, Goal, alternate
 from textgen.config import ModelConfig
 from textgen.device import (
     available_processors,
-    cpu_multiplies_bfloat16,
+    cpu_gains_by_bfloat16,
     keep_memory,
     resolve_threads,
     torch_dtype,
@@ -43,7 +43,7 @@ NARROW = 64  # an embedding of about as many numbers as there are characters
 QUALITY_STEPS = 400
 GRU_GOALS = {("float32", 256): 1.0, ("float32", 512): 0.95, ("bfloat16", 256): 1.1, ("bfloat16", 512): 1.1}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SHORT = "bfloat16" if DEVICE == "cuda" or cpu_multiplies_bfloat16() else "float32"
+SHORT = "bfloat16" if DEVICE == "cuda" or cpu_gains_by_bfloat16() else "float32"
 
 
 def measure(*, rounds: int, only: str) -> Iterator[Comparison]:

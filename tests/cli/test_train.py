@@ -804,16 +804,26 @@ def test_bits_per_character_while_training_are_of_the_validation_text(cli: Cli) 
     assert bits / nats == pytest.approx(ratio, rel=1e-3)
 
 
-@pytest.mark.parametrize("has_instructions", [True, False])
-def test_bfloat16_on_a_processor_that_has_none_is_remarked(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, has_instructions: bool
+@pytest.mark.parametrize(
+    ("has_instructions", "gains", "remark"),
+    [
+        (False, False, "no instructions for bfloat16"),
+        (True, False, "multiplies bfloat16 slower"),
+        (True, True, None),
+    ],
+)
+def test_bfloat16_on_a_processor_that_loses_by_it_is_remarked(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, has_instructions: bool, gains: bool, remark: str | None
 ) -> None:
-    monkeypatch.setattr("textgen.device.cpu_multiplies_bfloat16", lambda: has_instructions)
     monkeypatch.setattr("textgen.training.creation.cpu_multiplies_bfloat16", lambda: has_instructions)
-    remark = "no instructions for bfloat16"
-    asked = cli("train", "corpus.txt", *TINY, "--steps", 1, "--device", "cpu", "--precision", "bfloat16")
-    assert (remark in asked.out) is not has_instructions
-    assert remark not in cli("train", "corpus.txt", *TINY, "--steps", 1, "--device", "cpu").out
+    monkeypatch.setattr("textgen.training.creation.cpu_gains_by_bfloat16", lambda: gains)
+    monkeypatch.setattr("textgen.device.cpu_gains_by_bfloat16", lambda: gains)
+    options = "corpus.txt", *TINY, "--steps", 1, "--device", "cpu"
+    out = cli("train", *options, "--precision", "bfloat16").out
+    remarks = [line for line in out.splitlines() if "--precision float32" in line]
+    assert len(remarks) == (remark is not None)
+    assert remark is None or remark in remarks[0]
+    assert "--precision float32" not in cli("train", *options).out
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])

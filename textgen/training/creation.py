@@ -18,7 +18,7 @@ import numpy as np
 
 from textgen.atomic import new_directory
 from textgen.config import TOKENIZER_KINDS, DataConfig, RunConfig, TrainingConfig
-from textgen.device import cpu_multiplies_bfloat16, memory_errors
+from textgen.device import cpu_gains_by_bfloat16, cpu_multiplies_bfloat16, memory_errors
 from textgen.errors import ConfigError, RunError
 from textgen.fields import flag, unknown_name
 from textgen.run import (
@@ -207,9 +207,11 @@ def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore,
             f"The corpus is small ({config.measured['train_tokens']:,} tokens), so a batch shrinks from "
             f"{wanted[0]} x {wanted[1]} to {fitted[0]} x {fitted[1]} tokens."
         )
-    if (training.device, training.precision) == ("cpu", "bfloat16") and not cpu_multiplies_bfloat16():
+    if (training.device, training.precision) == ("cpu", "bfloat16") and not cpu_gains_by_bfloat16():
         reporter.line(
-            "This processor has no instructions for bfloat16, which it computes in many others: "
+            "This processor multiplies bfloat16 slower than float32: --precision float32 is faster."
+            if cpu_multiplies_bfloat16()
+            else "This processor has no instructions for bfloat16, which it computes in many others: "
             "--precision float32 is many times as fast."
         )
     if training.minutes is not None:
