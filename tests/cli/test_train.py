@@ -10,6 +10,7 @@ import math
 import random
 import re
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from textgen.config import DataConfig, ModelConfig, TrainingConfig
 from textgen.run import Run, rows_of, standing
 from textgen.text.batches import Batch, StreamBatches
 from textgen.training.optimizer import AdamW
+from textgen.training.trainer import Trainer
 
 TEXT = "".join(f"Line {n}: the {n % 7} dogs and {n % 5} cats of {n * n % 89} streets.\n" for n in range(300))
 TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
@@ -824,6 +826,37 @@ def test_bfloat16_on_a_processor_that_loses_by_it_is_remarked(
     assert len(remarks) == (remark is not None)
     assert remark is None or remark in remarks[0]
     assert "--precision float32" not in cli("train", *options).out
+
+
+def test_what_is_dropped_under_steps_follows_from_the_batches_that_fit(cli: Cli) -> None:
+    """A small text shrinks its batches, and is read less often than whole ones would read it."""
+
+    def recipe(*options: object) -> tuple[list[float], list[int]]:
+        cli("train", "corpus.txt", "--hidden-size", 32, "--steps", 2, *options)
+        newest = max(Path("runs").iterdir(), key=lambda run: run.stat().st_mtime_ns)
+        config = json.loads((newest / "config.json").read_text())
+        model, training = config["model"], config["training"]
+        return [model["dropout"], model["weight_drop"]], [training["batch_size"], training["seq_len"]]
+
+    dropped, batch = recipe()
+    assert batch != [32, 64], "else the text was not small"
+    assert recipe("--batch-size", batch[0], "--seq-len", batch[1]) == (dropped, batch)
+
+
+def test_evaluations_and_saving_are_not_in_the_speed_of_training(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = Trainer._evaluate
+
+    def slowly(trainer: Trainer, progress: float) -> bool:
+        time.sleep(0.5)
+        return evaluate(trainer, progress)
+
+    monkeypatch.setattr(Trainer, "_evaluate", slowly)
+    cli("train", "corpus.txt", *TINY)  # 4 x 16 tokens a step
+    speeds = [line["tokens_per_second"] for line in Run("runs/corpus").metrics() if line["kind"] == "train"]
+    assert len(speeds) == 12
+    assert min(speeds) > 2 * 4 * 16 / 0.5
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])

@@ -94,6 +94,16 @@ def test_a_speed_is_of_the_time_since_it_was_last_read(monkeypatch: pytest.Monke
     assert speed.read() == 5
 
 
+def test_the_time_in_which_a_speed_is_stopped_is_not_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 11.0, 111.0, 112.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    speed = Speedometer()
+    speed.count(100)
+    with speed.stopped():
+        pass
+    assert speed.read() == 50
+
+
 def test_a_loss_is_told_in_both_units() -> None:
     # One nat is 1.4427 bits; two characters share a token's.
     assert describe_loss(1.0, characters_per_token=2.0) == "1.0000 nats/token, 0.7213 bits/character"

@@ -39,7 +39,7 @@ from textgen.text.sources import corpus_name, is_utf8, standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
 from textgen.train_options import TrainOptions
-from textgen.training.plan import on_its_text, plan_data, same_network, with_vocab_size
+from textgen.training.plan import asked_batches, on_its_text, plan_data, same_network, with_vocab_size
 from textgen.training.progress import Reporter, describe_reading
 from textgen.training.resolution import resolve
 from textgen.training.training import INITIAL, Training, assemble
@@ -200,7 +200,7 @@ def _describe_start(options: TrainOptions, config: RunConfig, store: TokenStore,
     )
     reporter.line(f"Model: {config.measured['parameters']:,} parameters; {describe(config)}.")
     training = config.training
-    wanted = (options.batch_size or TrainingConfig.batch_size, options.seq_len or TrainingConfig.seq_len)
+    wanted = asked_batches(options)
     fitted = fit_batches(config.measured["train_tokens"], *wanted)
     if fitted != wanted:
         reporter.line(

@@ -2,7 +2,8 @@
 resumed.
 
     kind      beside step, epoch and seconds
-    train     nats_per_token, gradient_norm, learning_rate, tokens_per_second: means since the line before
+    train     nats_per_token, tokens_per_second: means since the line before, the time of evaluations and of
+              saving left out; gradient_norm, learning_rate: of the last step
     val       nats_per_token, tokens, best
     rollback  back_to, reason, nats_per_token (null: no number), lowest, halvings: training failed at `step`;
               the lines after it are of steps from `back_to` on, at the peak rate halved so often

@@ -1,6 +1,7 @@
 """Settings for a corpus, a budget and a device when the user names none: the recipe's, and what follows.
 
-What the user said always wins; what is left open is filled in here, once, and becomes the run's config.json.
+What the user said wins, but that a text which is too small for its batches shrinks them; what is left open is
+filled in here, once, and becomes the run's config.json.
 """
 
 from __future__ import annotations
@@ -56,11 +57,7 @@ def plan_training(
     if "minutes" in said:
         said = {"epochs": recipe.epochs} | said
     device = resolve_device(said.get("device", TrainingConfig.device))
-    batch_size, seq_len = fit_batches(
-        train_tokens,
-        said.get("batch_size", TrainingConfig.batch_size),
-        said.get("seq_len", TrainingConfig.seq_len),
-    )
+    batch_size, seq_len = fit_batches(train_tokens, *asked_batches(options))
     precision = resolve_precision(
         said.get("precision", TrainingConfig.precision),
         device,
@@ -81,6 +78,11 @@ def plan_training(
         "seq_len": seq_len,
     }
     return from_mapping(TrainingConfig, resolved)
+
+
+def asked_batches(options: TrainOptions) -> tuple[int, int]:
+    """batch_size and seq_len before a small text shrinks them."""
+    return options.batch_size or TrainingConfig.batch_size, options.seq_len or TrainingConfig.seq_len
 
 
 def eval_tokens(trained_tokens: float, forward_share: float, evaluations: int, val_tokens: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -70,7 +72,7 @@ class Reporter:
 
 
 class Speedometer:
-    """Tokens per second, from the moment it was made or last read."""
+    """Tokens per second since it was made or last read, without the time in which it was stopped."""
 
     def __init__(self) -> None:
         self._tokens = 0
@@ -79,6 +81,13 @@ class Speedometer:
     def count(self, tokens: int) -> None:
         """Note that so many tokens were trained on."""
         self._tokens += tokens
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave out the time that the block takes."""
+        started = time.monotonic()
+        yield
+        self._since += time.monotonic() - started
 
     def read(self) -> float:
         """Tokens per second since the last reading; starts anew."""

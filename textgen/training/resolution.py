@@ -2,7 +2,7 @@
 
     device ─reference network→ work ─recipe→ network, settings ─probe→ threads, tokens an evaluation may read
 
-Budgets in steps and epochs must repeat exactly, so for them nothing is measured.
+Budgets in steps and epochs must repeat exactly, so for them no more is measured than whether bfloat16 pays.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from textgen.fields import from_mapping
 from textgen.models.cost import num_parameters
 from textgen.models.language_model import LanguageModel
 from textgen.run import FORMAT, Run, rows_of
+from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
 from textgen.text.rows import Rows
 from textgen.text.store import TokenStore
@@ -26,6 +27,7 @@ from textgen.train_options import TrainOptions
 from textgen.training.plan import (
     DEFAULT_MINUTES,
     FORWARD_SHARE,
+    asked_batches,
     eval_tokens,
     fine_tuning_model,
     fine_tuning_recipe,
@@ -129,8 +131,7 @@ def _work(
 ) -> _Work:
     """What the budget is worth, on this device."""
     if options.steps is not None:
-        batch_size = options.batch_size or TrainingConfig.batch_size
-        seq_len = options.seq_len or TrainingConfig.seq_len
+        batch_size, seq_len = fit_batches(train_tokens, *asked_batches(options))
         return _Work(options.steps * batch_size * seq_len, is_for_any=True)
     if options.epochs is not None and options.minutes is None:
         return _Work(options.epochs * train_tokens, is_for_any=True)

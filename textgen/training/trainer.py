@@ -115,13 +115,8 @@ class Trainer:
             self._evaluate(0.0)  # the weights that it starts from may stay the best
         while not self.position.finished:
             self.advance()
-            progress = self.state.progress()
-            if self._passed("evaluations", self.config.evaluations, progress):
-                if self._evaluate(progress):
-                    self.position.candidate_step = self.position.step
-                    self.state.save()
-            elif time.monotonic() - self.state.saved_at > CHECKPOINT_SECONDS:
-                self.state.save()
+            with self._speed.stopped(), self._bar_speed.stopped():
+                self._look_and_save()
             if stop.signal_number is not None and not self.position.finished:
                 self.state.save()
                 self.state.keep_unjudged()
@@ -130,6 +125,16 @@ class Trainer:
                     f"Go on with: textgen train --resume {self.run.path}",
                     stop.signal_number,
                 )
+
+    def _look_and_save(self) -> None:
+        """Evaluate and save what is due."""
+        progress = self.state.progress()
+        if self._passed("evaluations", self.config.evaluations, progress):
+            if self._evaluate(progress):
+                self.position.candidate_step = self.position.step
+                self.state.save()
+        elif time.monotonic() - self.state.saved_at > CHECKPOINT_SECONDS:
+            self.state.save()
 
     def advance(self) -> None:
         """Take one step and tell of it what is due; evaluations and saving are not in it.
