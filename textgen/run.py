@@ -154,7 +154,7 @@ class Run:
             raise RunError(f"{self.path / TOKENIZER}: no such file; a run's tokenizer lies in its directory")
         return Tokenizer.load(self.path / TOKENIZER)
 
-    def _measured(self, name: str) -> Any:
+    def measured(self, name: str) -> Any:
         """What was measured before the first step. Raises RunError where it is not there."""
         try:
             return self.config.measured[name]
@@ -202,7 +202,7 @@ class Run:
             fingerprint = corpus.fingerprint
         except CorpusError as error:
             raise CorpusError(f"{error} (it is what {self.path} was trained on)") from error
-        if fingerprint != self._measured("corpus_fingerprint"):
+        if fingerprint != self.measured("corpus_fingerprint"):
             raise RunError(
                 f"{', '.join(self.data.corpus)}: the corpus has changed since {self.path} was begun. "
                 "Put the old text back, or train a new run."
@@ -254,11 +254,11 @@ class Run:
             "run": str(self.path),
             "status": "complete" if final else "not complete",
             "network": f"{model.num_layers} x {model.hidden_size} {model.cell}",
-            "parameters": self._measured("parameters"),
+            "parameters": self.measured("parameters"),
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.vocab_size,
             "corpus": list(config.data.corpus),
-            "train_characters": self._measured("train_characters"),
+            "train_characters": self.measured("train_characters"),
             "from_run": config.from_run,
             "settings": describe(config),
             "steps": metrics[-1]["step"] if metrics else 0,

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ from textgen.training.trainer import Trainer
 
 TEXT = "".join(f"Line {n}: the {n % 7} dogs and {n % 5} cats of {n * n % 89} streets.\n" for n in range(300))
 TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+
+PROGRESS = "training/step-12/progress.json"  # of a run of TINY
 
 
 @dataclass
@@ -676,6 +679,52 @@ def test_a_config_that_is_not_whole_is_one_line_and_hides_no_other_run(
     assert "runs/good: 1 x 8 lstm" in listed
     assert "runs/bad: not readable" in listed
     assert next(iter(damage)) in cli("eval", "runs/bad").only_error
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "said"),
+    [
+        (
+            "training/step-12/progress.json",
+            lambda content: content.pop("place"),
+            "damaged checkpoint (no 'place')",
+        ),
+        ("training/step-12/progress.json", lambda content: content.update(newer=1), "damaged checkpoint"),
+        ("config.json", lambda content: content["model"].update(hidden_size=16), "by config.json"),
+        ("config.json", lambda content: content["training"].update(threads=None), "no threads"),
+        ("config.json", lambda content: content["measured"].pop("train_tokens"), "no train_tokens"),
+        ("tokenizer.json", lambda content: content["model"]["vocab"].pop("<|endoftext|>"), "end-of-text"),
+    ],
+)
+def test_a_run_that_does_not_fit_together_is_not_resumed(
+    cli: Cli, file: str, damage: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    forget_the_end(Run("one").metrics_path)
+    content = json.loads(Path("one", file).read_text())
+    damage(content)
+    Path("one", file).write_text(json.dumps(content))
+    result = cli("train", "--resume", "one")
+    assert (result.exit_code, len(result.err.splitlines())) == (1, 1)
+    assert said in result.err
+
+
+def test_a_run_that_lost_what_it_started_from_is_not_resumed_with_other_rows(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "old")
+    cli("train", "corpus.txt", "--from", "old", "--steps", 2, "--run", "new")
+    forget_the_end(Run("new").metrics_path)
+    (Run("new").training_directory / "initial.safetensors").unlink()
+    assert "--from new" in cli("train", "--resume", "new").only_error
+
+
+def test_weights_are_written_once_for_each_best(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run whose weights were written last is the one that is sampled from."""
+    written: list[dict[str, np.ndarray]] = []
+    monkeypatch.setattr("textgen.training.trainer.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("textgen.training.state.save_weights", lambda _, weights: written.append(weights))
+    assert cli("train", "corpus.txt", *TINY).exit_code == 1, "there are no weights to evaluate at the end"
+    assert 1 <= len(written) <= 3
+    assert len({id(weights) for weights in written}) == len(written)
 
 
 def test_measurements_that_are_no_text_are_one_line(cli: Cli) -> None:

@@ -57,6 +57,10 @@ class Tokenizer:
                 "the tokenizer does not say which token is end-of-text; read it with from_file"
             )
         vocabulary = library.get_vocab()
+        if end_of_text not in vocabulary:
+            raise TokenizerError(
+                f"the tokenizer names {end_of_text!r} as end-of-text and has no such token; it is damaged"
+            )
         self._library = library
         self.kind = kind_of(library)
         self.end_of_text = end_of_text

@@ -128,13 +128,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; all tensors on the CPU. Raises RunError when a file is missing or damaged."""
     try:
         return Checkpoint(
-            progress=json.loads((path / "progress.json").read_text(encoding="utf-8")),
+            progress=dict(json.loads((path / "progress.json").read_text(encoding="utf-8"))),
             weights=safetensors.torch.load_file(path / "weights.safetensors"),
             optimizer=safetensors.torch.load_file(path / "optimizer.safetensors"),
             carried=safetensors.torch.load_file(path / "carried.safetensors"),
             best=safetensors.numpy.load_file(path / "best.safetensors"),
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        others = [each for each in _checkpoints(path.parent) if each != path]
-        then = f"--resume goes on from {max(others, key=_step).name}" if others else "start the run again"
-        raise RunError(f"{path}: damaged checkpoint ({error}). Remove it, then {then}.") from error
+    except (OSError, TypeError, ValueError, SafetensorError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> RunError:
+    """The one-line error for a checkpoint that cannot be gone on from."""
+    others = [each for each in _checkpoints(path.parent) if each != path]
+    then = f"--resume goes on from {max(others, key=_step).name}" if others else "start the run again"
+    what = f"no {error}" if isinstance(error, KeyError) else error
+    return RunError(f"{path}: damaged checkpoint ({what}). Remove it, then {then}.")

@@ -144,7 +144,15 @@ class Learner:
         carried: Mapping[str, Tensor],
         loss_count: int,
     ) -> None:
-        """Put back what the three gave; torch's global random generators are set too."""
+        """Put back what the three gave; torch's global random generators are set too.
+
+        Raises KeyError or ValueError for the weights of another network.
+        """
+        for name, parameter in self.model.named_parameters():
+            if weights[name].shape != parameter.shape:
+                raise ValueError(
+                    f"{name} is {tuple(weights[name].shape)}, by config.json {tuple(parameter.shape)}"
+                )
         for name, parameter in self.model.named_parameters():
             parameter.copy_(weights[name])
         self.optimizer.state.clear()  # none of it belongs to the first step

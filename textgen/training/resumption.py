@@ -10,6 +10,7 @@ from pathlib import Path
 from textgen.errors import ConfigError, RunError
 from textgen.models.language_model import LanguageModel
 from textgen.run import (
+    CONFIG,
     Run,
     load_weights,
     rows_of,
@@ -32,6 +33,9 @@ def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> 
         raise RunError(f"{path}: this run is complete. Train on from it with: textgen train --from {path}")
     store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
     training = run.config.training
+    for name in ("threads", "eval_tokens"):
+        if getattr(training, name) is None:
+            raise RunError(f"{path / CONFIG}: no {name}, which was chosen when the run began; put it back")
     try:
         set_up_training(training)
     except ConfigError as error:
@@ -41,7 +45,8 @@ def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> 
         ) from error
     initial = run.training_directory / INITIAL
     fresh = newest_checkpoint(run.training_directory) is None
-    if fresh and (run.has_weights or (run.config.from_run is not None and not initial.is_file())):
+    # A run that started from another has its rows in the order of that one, which no checkpoint tells.
+    if (fresh and run.has_weights) or (run.config.from_run is not None and not initial.is_file()):
         raise RunError(
             f"{run.training_directory}: what a resume needs is gone. "
             f"Train on from the weights with: textgen train --from {path}"

@@ -18,6 +18,7 @@ from textgen.text.batches import StreamBatches
 from textgen.training.checkpoint import (
     Checkpoint,
     checkpoint_path,
+    damaged,
     load_checkpoint,
     newest_checkpoint,
     remove_others,
@@ -39,6 +40,7 @@ class TrainingState:
         self.budget = budget
         self.position = Position()
         self.best_weights: dict[str, np.ndarray] = {}
+        self._written: dict[str, np.ndarray] = {}  # the best weights that model.safetensors holds
         self.metrics = MetricsLog(run.metrics_path)
         self.start_clock()
 
@@ -56,7 +58,7 @@ class TrainingState:
 
     def record(self, kind: str, **figures: Any) -> None:
         """Append a line to metrics.jsonl: where training is, the figures, and the time."""
-        epoch = self.position.tokens / self.run.config.measured["train_tokens"]
+        epoch = self.position.tokens / self.run.measured("train_tokens")
         self.metrics.append(
             kind, step=self.position.step, epoch=epoch, **figures, seconds=round(self.seconds(), 3)
         )
@@ -91,12 +93,18 @@ class TrainingState:
         )
 
     def restore(self) -> bool:
-        """Go back to the newest checkpoint; False when there is none and training starts at the beginning."""
+        """Go back to the newest checkpoint; False when there is none and training starts at the beginning.
+
+        Raises RunError for one that is damaged, or does not fit config.json.
+        """
         path = newest_checkpoint(self.run.training_directory)
         if path is None:
             return False
         checkpoint = load_checkpoint(path)
-        self.go_to(checkpoint)
+        try:
+            self.go_to(checkpoint)
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(path, error) from error
         self.best_weights = checkpoint.best
         good = self.position.good_step
         if good is not None and not checkpoint_path(self.run.training_directory, good).exists():
@@ -126,5 +134,7 @@ class TrainingState:
                 save_weights(self.run.path / WEIGHTS, self.learner.model.weights())
 
     def _replace_best(self) -> None:
-        if self.best_weights:
+        # Once: the run whose weights were written last is the one that `sample` takes by itself.
+        if self.best_weights and self.best_weights is not self._written:
             save_weights(self.run.path / WEIGHTS, self.best_weights)
+            self._written = self.best_weights

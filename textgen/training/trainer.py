@@ -156,7 +156,7 @@ class Trainer:
             self._record_training(norm, self._speed.read())
         if self.reporter.shows_bars and time.monotonic() - self._bar_time > BAR_SECONDS:
             self._bar_time = time.monotonic()
-            figures = describe_loss(loss.item(), self.run.config.measured["characters_per_token"])
+            figures = describe_loss(loss.item(), self.run.measured("characters_per_token"))
             self.reporter.training(progress, f"loss {figures}, {self._bar_speed.read():,.0f} tokens/s")
 
     def _learning_rate(self, batch: Batch) -> float:

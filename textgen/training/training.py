@@ -90,7 +90,7 @@ class Training:
     def _reading(self) -> str:
         """How often the text was read, and whether the clock alone ended that too early."""
         training, position = self.run.config.training, self.trainer.position
-        times = position.tokens / self.run.config.measured["train_tokens"]
+        times = position.tokens / self.run.measured("train_tokens")
         has_stalled = training.early_stopping and position.stale_evaluations >= training.patience
         if (
             training.minutes is None
