@@ -41,6 +41,25 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
     assert names(tmp_path) == ["file"]
 
 
+def test_a_folder_that_cannot_be_opened_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that may be written and not listed, and every one on Windows."""
+    opened = os.open
+
+    def refuse(path: str | Path, flags: int, *more: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_file(tmp_path / "file", "new")
+    with new_directory(tmp_path / "folder") as building:
+        (building / "file").write_text("content")
+    assert (tmp_path / "file").read_text() == "new"
+    assert (tmp_path / "folder" / "file").read_text() == "content"
+
+
 def test_a_directory_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "folder"
     with new_directory(path) as building:

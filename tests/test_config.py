@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,9 @@ def test_a_settings_file_gives_options(tmp_path: Path) -> None:
         ("hidden_size = ", "not valid TOML"),
         ("hidden_size = 'wide'", "hidden_size must be"),
         ("hidden_size = 0", "hidden_size=0: must be at least 1"),
+        ("run = ''", "--run '': is no name"),
+        ('encoding = "a\\u0000"', "--encoding .*: is no name"),
+        ("from = 'a'\nfrom_run = 'b'", "from and from_run are the same"),
     ],
 )
 def test_a_settings_file_with_a_mistake_is_refused_in_one_line(
@@ -126,6 +130,26 @@ def test_a_settings_file_with_a_mistake_is_refused_in_one_line(
         read_options(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"data": []}, "data must hold names"),
+        ({"data": {"val": "a.txt"}}, None),
+        ({"training": {"early_stopping": False}}, None),
+    ],
+)
+def test_a_runs_config_that_was_written_by_hand_is_read_or_refused(
+    tmp_path: Path, sections: dict[str, object], message: str | None
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"data": {}, "model": {}, "training": {}} | sections))
+    if message is None:
+        assert read_options(path) == next(iter(sections.values()))
+        return
+    with pytest.raises(ConfigError, match=message):
+        read_options(path)
 
 
 def test_a_settings_file_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+import tokenizers
 from click.testing import CliRunner
 
 from textgen.cli import eval as evaluation
@@ -80,6 +83,40 @@ def test_text_that_stayed_is_read_where_it_stayed(moved: Path, tmp_path: Path) -
     moved.rename(tmp_path / "poems")
     assert Run(tmp_path / "runs/first").data.val == str(tmp_path / "poems" / "held.txt")
     invoke(evaluation.command, tmp_path / "runs/first")
+
+
+def test_the_place_where_it_was_may_be_one_that_nobody_may_look_into(
+    moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.stat
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> os.stat_result:
+        if str(path).startswith(str(tmp_path / "poems")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert Run(moved / "runs/first").data.val == str(moved / "held.txt")
+
+
+def test_a_run_from_another_with_a_tokenizer_of_its_own_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before, after = tmp_path / "poems", tmp_path / "verses"
+    before.mkdir()
+    (before / "corpus.txt").write_text(TEXT)
+    tokens = ["<|end|>", *sorted(set(TEXT))]
+    library = tokenizers.Tokenizer(tokenizers.models.BPE({token: n for n, token in enumerate(tokens)}, []))
+    library.save(str(before / "plain.json"))
+    monkeypatch.chdir(before)
+    said = "--tokenizer", "plain.json", "--end-of-text", "<|end|>"
+    invoke(training.command, "corpus.txt", *said, "--run", "first", *TINY)
+    invoke(training.command, "--from", "first", *said, "--run", "second", "--steps", "2")
+    monkeypatch.chdir(tmp_path)
+    before.rename(after)
+    invoke(training.command, "--config", after / "second", "--run", after / "third")
+    assert Run(after / "third").config.data.tokenizer == str(after / "plain.json")
 
 
 def test_a_run_that_does_not_say_where_it_was_begun_keeps_its_paths(moved: Path, tmp_path: Path) -> None:

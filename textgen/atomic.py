@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 try:
@@ -20,14 +20,15 @@ except ImportError:  # Windows
 
 def _flush(path: Path) -> None:
     """Ask the system to put a file, or a folder's list of names, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        if not path.is_dir():  # some file systems cannot flush a folder; the rename is atomic all the same
-            raise
-    finally:
-        os.close(descriptor)
+    is_folder = path.is_dir()
+    # Some file systems cannot flush a folder, Windows opens none, and of one that may be written but not
+    # listed neither can be asked; the rename is atomic all the same.
+    with suppress(OSError) if is_folder else nullcontext():
+        descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_file(path: Path, content: bytes | str) -> None:

@@ -168,7 +168,7 @@ class TrainingConfig:
         False, "Draw each window's length around seq_len (on three texts: no difference to 0.3% more bits)."
     )
     learning_rate: float = option(7e-3, "Peak learning rate of AdamW.")
-    warmup_fraction: float = option(0.02, "Share of the budget in which the learning rate rises from zero.")
+    warmup_fraction: float = option(0.02, "Share of the budget in which the learning rate rises.")
     final_lr_fraction: float = option(0.01, "Learning rate at the end of the budget, as a share of the peak.")
     beta1: float = option(
         0.9,

@@ -45,4 +45,7 @@ def path_now(path: str, begun: str, directory: Path) -> str:
 
 
 def _is_there(path: str) -> bool:
-    return Path(path).exists() or any(glob.iglob(path, recursive=True))  # noqa: PTH207 (absolute patterns)
+    # In a folder that one may not look into there is nothing; Path.exists raises.
+    return os.path.exists(path) or any(  # noqa: PTH110
+        glob.iglob(path, recursive=True)  # noqa: PTH207 (absolute patterns)
+    )

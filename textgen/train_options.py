@@ -12,7 +12,7 @@ from typing import Any
 
 from textgen.config import CELLS, DEVICES, DOCUMENT_KINDS, PRECISIONS
 from textgen.errors import ConfigError
-from textgen.fields import check_choice, check_ranges, from_mapping, option
+from textgen.fields import check_choice, check_ranges, flag, from_mapping, option
 from textgen.moved import data_now, path_now
 
 
@@ -80,6 +80,9 @@ class TrainOptions:
         check_choice("device", self.device, DEVICES)
         check_choice("precision", self.precision, PRECISIONS)
         check_ranges(self)
+        for name, value in vars(self).items():
+            if value == "" or (isinstance(value, str) and "\0" in value):
+                raise ConfigError(f"{flag(name)} {value!r}: is no name; say one, or leave it out")
         if self.val is not None and self.val_fraction is not None:
             raise ConfigError("--val and --val-fraction do not go together: leave one out")
         if self.early_stopping is False and self.patience is not None:
@@ -101,9 +104,9 @@ def options_from_run_config(config: Mapping[str, Any]) -> dict[str, Any]:
     options["from_run"] = config.get("from_run")
     # What another option makes void was never used, and saying both would be refused.
     if options.get("val") is not None:
-        del options["val_fraction"]
+        options.pop("val_fraction", None)
     if not options.get("early_stopping", True):
-        del options["patience"]
+        options.pop("patience", None)
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -126,15 +129,20 @@ def read_options(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
         if not isinstance(content, dict) or not {"data", "model", "training"} <= content.keys():
             raise ConfigError(f"{path}: not the config.json of a run; settings files are TOML")
+        for name in ("data", "model", "training"):
+            if not isinstance(content[name], dict):
+                raise ConfigError(f"{path}: {name} must hold names with their values")
         begun = content.get("directory")
-        if isinstance(begun, str) and isinstance(content["data"], dict):
+        if isinstance(begun, str):
             content["data"] = data_now(content["data"], begun, path.parent)
             if isinstance(content.get("from_run"), str):
                 content["from_run"] = path_now(content["from_run"], begun, path.parent)
         content = options_from_run_config(content)
     else:
-        if "from" in content:
-            content["from_run"] = content.pop("from")  # as on the command line; no field can be named `from`
+        if "from" in content:  # as on the command line; no field can be named `from`
+            if "from_run" in content:
+                raise ConfigError(f"{path}: from and from_run are the same; leave one out")
+            content["from_run"] = content.pop("from")
         if isinstance(content.get("corpus"), str):
             content["corpus"] = [content["corpus"]]
         for name, value in content.items():

@@ -636,6 +636,33 @@ def test_fine_tuning_keeps_the_start_when_nothing_is_better(cli: Cli) -> None:
     assert json.loads(worse.out)["nats_per_token"] == pytest.approx(before, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("division", "is_remarked"),
+    [
+        ([], False),
+        (["--val-fraction", 0.05], False),
+        (["--val-fraction", 0.4], True),
+        (["--val", "corpus.txt"], True),
+        (["--val", "other.txt"], False),
+    ],
+)
+def test_validation_on_what_the_first_run_was_trained_on_is_remarked(
+    cli: Cli, division: list[object], is_remarked: bool
+) -> None:
+    for name in ("other.txt", "new.txt"):
+        Path(name).write_text(TEXT[:500])
+    cli("train", "corpus.txt", *TINY, "--run", "old")
+    text = "new.txt" if "corpus.txt" in division else "corpus.txt"
+    out = cli("train", text, "--from", "old", "--steps", 1, *division).out
+    assert "Validation, all" in out
+    assert ("Validation reads text that old was trained on" in out) is is_remarked
+
+
+def test_a_text_without_a_name_is_not_the_folder_one_is_in(cli: Cli) -> None:
+    assert "empty" in cli("train", "", *TINY).only_error
+    assert "--val" in cli("train", "corpus.txt", "--val", "", *TINY).only_error
+
+
 def test_a_run_being_trained_is_not_trained_twice(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "one")
     metrics = Run("one").metrics_path

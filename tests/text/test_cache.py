@@ -31,6 +31,22 @@ def test_what_is_there_is_read_and_not_built_again(tmp_path: Path) -> None:
     assert keep(path_of(tmp_path, "a"), "second") == "first"
 
 
+def test_what_another_process_built_since_the_first_look_stays(tmp_path: Path) -> None:
+    path = path_of(tmp_path, "a")
+    keep(path, "of another process")
+    looks = iter([False, True])
+
+    def read(folder: Path) -> str:
+        if not next(looks):
+            raise FileNotFoundError(folder)
+        return (folder / "word").read_text()
+
+    def build(folder: Path) -> None:
+        raise AssertionError("it is there")
+
+    assert read_or_build(path, read, build) == "of another process"
+
+
 def test_what_nobody_has_read_for_thirty_days_goes_when_another_is_built(tmp_path: Path) -> None:
     for digit, days in {"a": 29, "b": 31}.items():
         keep(path_of(tmp_path, digit))

@@ -258,6 +258,30 @@ def test_a_file_that_is_no_tokenizer_is_one_line(tmp_path, content, message):
         Tokenizer.load(path)
 
 
+def test_a_file_of_others_is_not_taken_for_ours_by_its_template(tmp_path):
+    library = tokenizers.Tokenizer(models.WordLevel({"a": 0, "b": 1, "[SEP]": 2}, unk_token="a"))
+    library.pre_tokenizer = pre_tokenizers.Whitespace()
+    library.add_special_tokens(["[SEP]"])
+    library.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$A [SEP] $B", special_tokens=[("[SEP]", 2)]
+    )
+    library.enable_truncation(2)
+    library.save(str(tmp_path / "a.json"))
+    assert Tokenizer.from_file(tmp_path / "a.json").encode("a b a b").tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("change", ["enable_truncation", "enable_padding"])
+def test_what_was_changed_in_a_file_of_ours_since_is_turned_off(tmp_path, change):
+    path = tmp_path / "a.json"
+    Tokenizer.train("char", ["some text"]).save(path)
+    library = tokenizers.Tokenizer.from_file(str(path))
+    library.enable_truncation(2) if change == "enable_truncation" else library.enable_padding(length=50)
+    library.save(str(path))
+    tokenizer = Tokenizer.from_file(path)
+    assert tokenizer.kind == "char"
+    assert len(tokenizer.encode("some text")) == 9
+
+
 def test_dropout_is_turned_off_since_it_would_change_the_ids(tmp_path):
     library = gpt2()
     data = json.loads(library.to_str())

@@ -166,6 +166,13 @@ def test_a_csv_field_may_be_long(tmp_path):
     assert records_of(path, "text") == ["x" * 200_000]
 
 
+@pytest.mark.parametrize("encoding", ["unicode_escape", "utf-7"])
+def test_text_that_decodes_to_half_a_surrogate_pair_is_one_line(tmp_path, encoding):
+    path = written(tmp_path, {"unicode_escape": rb"a\ud800b", "utf-7": b"a+2AA-b"}[encoding])
+    with pytest.raises(CorpusError, match="half a surrogate pair stands alone"):
+        read(path, encoding)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "field", "message"),
     [

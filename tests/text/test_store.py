@@ -137,6 +137,19 @@ def test_a_build_that_is_interrupted_leaves_nothing(path, cache):
     assert list(cache.iterdir()) == []
 
 
+def test_a_text_that_changes_while_it_is_encoded_is_refused_and_leaves_nothing(path, cache):
+    size = path.stat().st_size
+
+    def grow(what, done, total):
+        if path.stat().st_size == size:
+            with path.open("a", encoding="utf-8") as file:
+                file.write("one more line\n")
+
+    with pytest.raises(CorpusError, match=r"\.txt: changed while it was read"):
+        built(path, cache, progress=grow)
+    assert list(cache.iterdir()) == []
+
+
 def test_what_a_killed_build_left_is_removed_after_a_day_only(path, cache):
     for name in ("new", "old"):
         (cache / f".{64 * 'a'}.{name}").mkdir(parents=True)

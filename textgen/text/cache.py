@@ -44,6 +44,8 @@ def read_or_build(path: Path, read: Callable[[Path], Kept], build: Callable[[Pat
         cache_dir.mkdir(parents=True, exist_ok=True)
         _remove_older(cache_dir, _BUILDING, _ABANDONED_SECONDS)
         _remove_older(cache_dir, _WHOLE, _UNREAD_SECONDS)
+        with suppress(*_DAMAGED):  # by now another process may have built it
+            return read(path)
         shutil.rmtree(path, ignore_errors=True)
         # Another process may put the same folder there first; then that one stays.
         with suppress(FileExistsError), new_directory(path) as building:

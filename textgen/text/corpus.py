@@ -121,6 +121,15 @@ class Corpus:
 
         Paths and times are left out: a file that is moved or touched is the same text.
         """
+        return self._hashed()
+
+    def require_unchanged(self) -> None:
+        """Raise CorpusError where the files hold something else now than when the fingerprint was taken."""
+        if self._hashed() != self.fingerprint:
+            names = ", ".join(source.name for source in self._all_sources)
+            raise CorpusError(f"{names}: changed while it was read; start again, or read a copy of it")
+
+    def _hashed(self) -> str:
         config = self._config
         field = None if self._formats == {"text"} else config.field
         val_fraction = config.val_fraction if self._cut else None
@@ -135,6 +144,18 @@ class Corpus:
                         content.update(block)
                     digest.update(content.digest())
         return digest.hexdigest()
+
+    def validates_on_training_text_of(self, other: Corpus) -> bool:
+        """Whether text that is `val` here is `train` in another corpus, as far as the files tell."""
+        trained = {path for source in other._sources["train"] for path in source.paths}
+        if not self._cut:
+            return any(path in trained for source in self._sources["val"] for path in source.paths)
+        kept_back = other._cut and self._config.val_fraction <= other._config.val_fraction
+        wholes = {source.paths for source in other._sources["train"] if kept_back}
+        return any(
+            source.paths not in wholes and not trained.isdisjoint(source.paths)
+            for source in self._sources["train"]
+        )
 
     @property
     def _all_sources(self) -> list[Source]:

@@ -64,11 +64,12 @@ def adopt(path: Path, end_of_text: str | None) -> tokenizers.Tokenizer:
     library = read_library(path)
     data = json.loads(library.to_str())
     named = named_end_of_text(data)
-    if named is not None and end_of_text in (None, named):
-        return library  # textgen wrote it
-    data.update(truncation=None, padding=None, post_processor=None)
+    data.update(truncation=None, padding=None)
     if data["model"].get("dropout"):
         data["model"]["dropout"] = None
+    if named is not None and end_of_text in (None, named):  # textgen wrote it
+        return parse_library(json.dumps(data))
+    data["post_processor"] = None
     vocabulary = library.get_vocab()
     if end_of_text is not None and end_of_text not in vocabulary:
         raise TokenizerError(f"{path}: {unknown_name('token', end_of_text, vocabulary)}")

@@ -76,6 +76,15 @@ class TextFile:
         return endings[-1] in KNOWN_ENDINGS if endings else self.compressed
 
 
+def is_utf8(text: str) -> bool:
+    """Whether it can be written down: bytes of a name that are no text, and escapes, make half surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def raw_blocks(file: TextFile) -> Iterator[bytes]:
     """The bytes of a file, decompressed.
 
@@ -117,6 +126,7 @@ def text_as_it_comes(stream: BufferedIOBase, name: str, encoding: str) -> Iterat
 
 def _decoded(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)("strict")
+    has_escapes = not codecs.lookup(encoding).name.startswith("utf-8")
     num_read = 0
     first = True
     for block in itertools.chain(blocks, [b""]):
@@ -129,6 +139,8 @@ def _decoded(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]
                 raise CorpusError(f"{name}: {_NOT_TEXT.format(encoding=encoding)}")
             text = text.removeprefix("\ufeff")
             first = False
+        if has_escapes and not is_utf8(text):
+            raise CorpusError(f"{name}: half a surrogate pair stands alone; is it really {encoding}?")
         if text:
             yield text
         if error is not None:
@@ -201,12 +213,8 @@ def records(file: TextFile, field: str | None, encoding: str) -> Iterator[str]:
     """
     read = _json_records if file.format == "jsonl" else _csv_records
     for line, text in read(file, field, encoding):
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise CorpusError(
-                f"{file.name}:{line}: half a surrogate pair stands alone; mend its escape"
-            ) from None
+        if not is_utf8(text):
+            raise CorpusError(f"{file.name}:{line}: half a surrogate pair stands alone; mend its escape")
         yield text
 
 

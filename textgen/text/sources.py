@@ -20,7 +20,7 @@ from textgen.text.documents import (
     between_documents,
     split_documents,
 )
-from textgen.text.formats import KNOWN_ENDINGS, TextFile, records, text_blocks
+from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, records, text_blocks
 
 _COPIED = 2**16  # bytes at a time
 
@@ -41,6 +41,11 @@ class Source:
     documents: str
     field: str | None
     encoding: str
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the files really are, whatever they were called."""
+        return tuple(os.path.realpath(file.path) for file in self.files)
 
     def stream(self) -> Iterator[str | Separator]:
         """The text of all files, with a Separator between documents.
@@ -93,6 +98,8 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
     Raises CorpusError when there is none.
     """
     path = Path(argument)
+    if not argument:
+        raise CorpusError("the name of a text is empty; name a file, a folder or `-`")
     if not is_utf8(argument):
         raise CorpusError(f"{argument!r}: the name is not UTF-8; rename it")
     if argument == "-":
@@ -124,15 +131,6 @@ def require_records(field: str, formats: Collection[str]) -> None:
         raise CorpusError(f"--field {field}: there is no .jsonl or .csv file; leave --field out")
 
 
-def is_utf8(name: str) -> bool:
-    """Whether a name can be written down: other bytes come as surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _walk(folder: Path) -> list[TextFile]:
     found: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable):
@@ -153,8 +151,7 @@ def refuse_repeated_files(sources: Iterable[Source]) -> None:
     """
     seen: dict[str, str] = {}
     for source in sources:
-        for file in source.files:
-            real = os.path.realpath(file.path)
+        for file, real in zip(source.files, source.paths, strict=True):
             if real in seen:
                 raise CorpusError(
                     f"{file.name}: given twice, in {seen[real]!r} and in {source.name!r}, which would put "

@@ -95,7 +95,13 @@ class TokenStore:
         """
         identity = f"{_FORMAT} {corpus.fingerprint} {tokenizer.fingerprint}"
         path = cache_dir / hashlib.sha256(identity.encode()).hexdigest()
-        return read_or_build(path, cls, lambda folder: _build(folder, corpus, tokenizer, progress))
+
+        def build(folder: Path) -> None:
+            _build(folder, corpus, tokenizer, progress)
+            # Of a log that grows, other tokens would stand under the name of the old text.
+            corpus.require_unchanged()
+
+        return read_or_build(path, cls, build)
 
 
 def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progress | None) -> None:

@@ -86,8 +86,11 @@ def named_end_of_text(data: dict[str, Any]) -> str | None:
     """The token that `naming` left in a tokenizer's JSON; None in one that textgen did not write."""
     processor = data["post_processor"] or {}
     names = list(processor.get("special_tokens", ()))
-    adds_nothing = processor.get("single") == [{"Sequence": {"id": "A", "type_id": 0}}]
-    return names[0] if adds_nothing and len(names) == 1 else None
+    first, second = ({"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB"))
+    is_ours = (processor.get("single"), processor.get("pair")) == ([first], [first, second])
+    # Ours stands in the model's vocabulary; where it is an added token, text produces it.
+    added = {token["content"] for token in data["added_tokens"]}
+    return names[0] if is_ours and len(names) == 1 and names[0] not in added else None
 
 
 def kind_of(library: tokenizers.Tokenizer) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from textgen.atomic import new_directory
 from textgen.config import TOKENIZER_KINDS, DataConfig, RunConfig, TrainingConfig
 from textgen.device import cpu_gains_by_bfloat16, cpu_multiplies_bfloat16, memory_errors
-from textgen.errors import ConfigError, RunError
+from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.fields import flag, unknown_name
 from textgen.run import (
     CONFIG,
@@ -34,12 +35,20 @@ from textgen.run import (
 )
 from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
+from textgen.text.formats import is_utf8
 from textgen.text.round_trip import measure_round_trip
-from textgen.text.sources import corpus_name, is_utf8, standard_input
+from textgen.text.sources import corpus_name, standard_input
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
 from textgen.train_options import TrainOptions
-from textgen.training.plan import asked_batches, on_its_text, plan_data, same_network, with_vocab_size
+from textgen.training.plan import (
+    TOKENIZER_OPTIONS,
+    asked_batches,
+    on_its_text,
+    plan_data,
+    same_network,
+    with_vocab_size,
+)
 from textgen.training.progress import Reporter, describe_reading
 from textgen.training.resolution import resolve
 from textgen.training.training import INITIAL, Training, assemble
@@ -55,14 +64,15 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
     if source is not None:
         options = on_its_text(options, source.data, str(source.path))
     path = _run_path(options)
-    data = plan_data(options)
-    if source is not None:
-        data = dataclasses.replace(
-            data, tokenizer=source.config.data.tokenizer, vocab_size=None, min_frequency=None
-        )
+    data = plan_data(options, None if source is None else source.data)
     cache_dir = Path(options.cache_dir) if options.cache_dir is not None else default_cache_dir()
     with standard_input(data.corpus) as stdin:
         corpus = Corpus(data, stdin)
+        if source is not None and _was_trained_on(corpus, source):
+            reporter.line(
+                f"Validation reads text that {source.path} was trained on, so it says little of new text: "
+                "divide the text as that run did, or name other text with --val."
+            )
         if source is None:
             data = with_vocab_size(data, corpus)
         tokenizer = source.tokenizer if source is not None else _build_tokenizer(data, corpus, reporter)
@@ -86,6 +96,13 @@ def new_training(options: TrainOptions, reporter: Reporter) -> Training:
             except FileExistsError:  # another process took the name while this one read the corpus
                 path = _run_path(options)
     return assemble(Run(path), store, tokenizer, model, reporter, is_resumed=False)
+
+
+def _was_trained_on(corpus: Corpus, source: Run) -> bool:
+    """Whether validation text is part of what another run was trained on, as far as that is still there."""
+    with suppress(CorpusError):
+        return corpus.validates_on_training_text_of(Corpus(source.data))
+    return False
 
 
 def _create(
@@ -150,8 +167,8 @@ def _absolute(data: DataConfig) -> DataConfig:
 def _refuse_beside_from(options: TrainOptions, source: Run | None) -> None:
     if source is None:
         return
-    for name in ("tokenizer", "vocab_size", "min_frequency", "end_of_text"):
-        value, known = getattr(options, name), getattr(source.config.data, name)
+    for name in TOKENIZER_OPTIONS:
+        value, known = getattr(options, name), getattr(source.data, name)
         if value not in (None, known) and not _is_path_of(value, known):
             raise ConfigError(f"{flag(name)} does not go with --from: the tokenizer is that of {source.path}")
     same_network(options, source.config.model, str(source.path))

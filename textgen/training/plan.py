@@ -22,6 +22,7 @@ from textgen.training.recipe import Recipe, embedding_dim
 DEFAULT_MINUTES = 2.0
 # Of a DataConfig what says which text it is, not how it becomes tokens.
 TEXT_OPTIONS = "corpus", "documents", "field", "encoding", "val_fraction", "val", "test"
+TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text"  # and how
 # Weights that know a language already are to be changed, not made: a peak as for new ones undoes them first.
 FINE_TUNING_LEARNING_RATE = 2e-3
 EVAL_SHARE = 0.05  # of the budget goes into validation during training
@@ -109,13 +110,18 @@ def on_its_text(options: TrainOptions, source: DataConfig, source_path: str) -> 
     return dataclasses.replace(options, **text | said)
 
 
-def plan_data(options: TrainOptions) -> DataConfig:
-    """The corpus and how it is tokenized. Raises ConfigError."""
+def plan_data(options: TrainOptions, source: DataConfig | None = None) -> DataConfig:
+    """The corpus and how it is tokenized: as the run that it starts from, if any. Raises ConfigError."""
     if not options.corpus:
         raise ConfigError("no corpus: name a text file, a folder, or - for standard input")
     said = options.said(DataConfig)
+    if source is not None:  # its tokenizer stays, and nothing is learnt anew
+        said = {name: value for name, value in said.items() if name not in TOKENIZER_OPTIONS}
+        return from_mapping(
+            DataConfig, said | {"tokenizer": source.tokenizer, "end_of_text": source.end_of_text}
+        )
     kind = said.get("tokenizer", DataConfig.tokenizer)
-    if options.from_run is None and kind in DEFAULT_MIN_FREQUENCY:
+    if kind in DEFAULT_MIN_FREQUENCY:
         # Written down, so that the run can be repeated when the defaults are others.
         said = {"min_frequency": DEFAULT_MIN_FREQUENCY[kind]} | said
         if kind != "bpe":  # depends on the text: with_vocab_size
