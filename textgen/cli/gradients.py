@@ -203,17 +203,19 @@ def _options(
             cell=cell,
             hidden_size=said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
             num_layers=1,
-            # By itself the recipe gives an LSTM alone a wide embedding, a higher rate and the penalty, which
-            # slows down what is measured here; and what is dropped, and the batch, would differ with each
-            # cell's speed.
+            # By itself the recipe gives an LSTM alone a wide embedding, a higher rate, another decay and the
+            # penalty, which slows down what is measured here; what is dropped, and the batch, would differ
+            # with each cell's speed, and the precision with what is faster for each.
             batch_size=TrainingConfig.batch_size,
             embedding_dim=EMBEDDING_OF_CHARACTERS,
             tie_weights=False,
             learning_rate=TrainingConfig.learning_rate,
             beta1=TrainingConfig.beta1,
+            weight_decay=TrainingConfig.weight_decay,
             temporal_activation_penalty=0.0,
             seed=TrainingConfig.seed if said["seed"] is None else said["seed"],
             device=device,
+            precision="float32",
             run=str(root / cell),
             cache_dir=cache_dir,
             **settings,
