@@ -13,6 +13,7 @@ import pytest
 from textgen.analysis.opening import open_file, open_tokens
 from textgen.config import DataConfig
 from textgen.errors import CorpusError
+from textgen.text.documents import Separator
 from textgen.text.tokenizer import Tokenizer
 
 TEXT = 'Un café, 中文! "The end"\n'
@@ -54,9 +55,10 @@ def test_it_is_cut_between_characters_and_says_so() -> None:
 def test_the_end_of_a_document_is_a_line_end_that_is_told_apart() -> None:
     tokenizer = Tokenizer.train("char", ["ab\n"])
     ids = np.concatenate([tokenizer.encode("a\n"), [tokenizer.end_of_text_id], tokenizer.encode("b")])
-    opening = open_tokens(tokenizer, ids, 100, "text")
+    opening = open_tokens(tokenizer, ids, 100, "text", [Separator(3, 3)])
     assert opening.text == "a\n\nb"
     assert opening.is_document_end.tolist() == [False, False, True, False]
+    assert opening.num_characters == len("a\n") + 3 + len("b")
 
 
 def test_bytes_that_never_become_a_character_are_shown_as_such() -> None:

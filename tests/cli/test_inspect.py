@@ -74,6 +74,19 @@ def test_its_bits_are_those_that_eval_counts(here: Path) -> None:
     assert found["page"] == str(here / "inspect-mine.html")
 
 
+@pytest.mark.parametrize("documents", ["line", "block"])
+def test_what_stands_between_documents_counts_as_in_eval(here: Path, documents: str) -> None:
+    Path("corpus.txt").write_text((LINE + "\n\n") * 200)
+    Path("other.txt").write_text((LINE + " \n\n") * 20)
+    invoke(training.command, "corpus.txt", "--run", "runs/other", "--documents", documents, *TINY)
+    for text in ([], ["other.txt"]):
+        evaluated = json.loads(invoke(evaluation.command, "runs/other", *text, "--json").stdout)
+        arguments = ["runs/other", *text, "--characters", 10_000, "--json"]
+        found = json.loads(invoke(inspection.command, *arguments).stdout)
+        assert found["bits_per_character"] == pytest.approx(evaluated["bits_per_character"], rel=1e-6)
+        assert (found["characters"], found["tokens"]) == (evaluated["characters"], evaluated["tokens"])
+
+
 def test_standard_input_is_a_text_too(here: Path) -> None:
     piped = figures("-", "--output", here / "a.html", input=LINE * 20)
     assert piped["bits_per_character"] == figures("other.txt")["bits_per_character"]

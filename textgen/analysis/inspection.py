@@ -73,8 +73,8 @@ class Inspection:
 
     @property
     def bits_per_character(self) -> float:
-        """Bits of all tokens by the characters that they make up."""
-        return float(self.surprise.bits.sum()) / max(len(self.opening.text), 1)
+        """Bits for a character of the original text, as `eval` counts them."""
+        return float(self.surprise.bits.sum()) / max(self.opening.num_characters, 1)
 
     @property
     def is_short(self) -> bool:
@@ -159,7 +159,7 @@ class Inspection:
         """The figures of the whole text and of some units, with their units in the names."""
         return {
             "text": self.opening.name,
-            "characters": len(self.opening.text),
+            "characters": self.opening.num_characters,
             "tokens": len(self.opening.token_ids),
             "cut": self.opening.is_cut,
             "bits_per_character": self.bits_per_character,

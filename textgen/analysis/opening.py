@@ -8,14 +8,16 @@ pieces      T h e _ ""  é   ⏎ ⏎   T o          what a token completes; "" w
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from textgen.config import DataConfig
 from textgen.errors import CorpusError
-from textgen.text.documents import excerpt
+from textgen.text.documents import Separator, excerpt
 from textgen.text.sources import Source, find_files, require_records, standard_input
 from textgen.text.tokenizer import Tokenizer
 
@@ -31,12 +33,14 @@ class Opening:
 
     A token that is only the first part of a character has the piece ""; the one that completes it has it
     all. End-of-text has a line end, and is_document_end (N,) tells it from one. is_cut: the text goes on.
+    num_characters are those of the original text, in which anything may stand between two documents.
     """
 
     name: str
     token_ids: np.ndarray
     pieces: tuple[str, ...]
     is_document_end: np.ndarray
+    num_characters: int
     is_cut: bool
 
     @property
@@ -52,8 +56,16 @@ class Opening:
         return ends.clip(max=max(int(lengths.sum()) - 1, 0))
 
 
-def open_tokens(tokenizer: Tokenizer, token_ids: np.ndarray, characters: int, name: str) -> Opening:
+def open_tokens(
+    tokenizer: Tokenizer,
+    token_ids: np.ndarray,
+    characters: int,
+    name: str,
+    separators: Iterable[Separator] = (),
+) -> Opening:
     """The first tokens of token_ids (M,) that make up at most so many characters, but one token at least.
+
+    separators are what each end-of-text stands for, in order; no more are asked for than were read.
 
     Raises CorpusError when there are none.
     """
@@ -79,7 +91,11 @@ def open_tokens(tokenizer: Tokenizer, token_ids: np.ndarray, characters: int, na
         whole = len(pieces)
     ids = token_ids[:whole].astype(np.int64)
     ends = ids == tokenizer.end_of_text_id
-    return Opening(name, ids, tuple(pieces[:whole]), ends, is_cut=whole < len(token_ids))
+    between = list(islice(separators, int(ends.sum())))
+    assert len(between) == ends.sum()
+    num_characters = sum(map(len, pieces[:whole])) + sum(each.characters - 1 for each in between)
+    is_cut = whole < len(token_ids)
+    return Opening(name, ids, tuple(pieces[:whole]), ends, num_characters, is_cut)
 
 
 def open_file(
@@ -106,6 +122,7 @@ def open_file(
     read = sum(len(item) for item in stream if isinstance(item, str))
     ids = list(tokenizer.encode_stream(excerpt(stream, 0, characters)))
     token_ids = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-    opening = open_tokens(tokenizer, token_ids, characters, file)
+    separators = (item for item in stream if isinstance(item, Separator))
+    opening = open_tokens(tokenizer, token_ids, characters, file, separators)
     short = "standard input" if file == "-" else Path(file).resolve().name
     return dataclasses.replace(opening, name=short, is_cut=opening.is_cut or read > characters)

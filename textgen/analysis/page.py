@@ -83,7 +83,7 @@ def page_data(inspection: Inspection, units: Sequence[Unit]) -> dict[str, Any]:
     """What the JSON block holds; see the head of this file."""
     opening, config = inspection.opening, inspection.run.config
     memory = "cell" if "cell" in inspection.record.series else "hidden"
-    characters = f"{len(opening.text):,} characters"
+    characters = f"{opening.num_characters:,} characters"
     varying = [feature for feature in FEATURES if feature.name in inspection.features]
     name_of = functools.cache(inspection.run.tokenizer.token_text)
     return {

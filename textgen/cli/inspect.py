@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,8 @@ def command(
     shown = inspection.units(units)
     if opening.is_cut:
         reporter.line(
-            f"{opening.name} goes on: read were its first {len(opening.text):,} characters (--characters)"
+            f"{opening.name} goes on: read were its first {opening.num_characters:,} characters "
+            "(--characters)"
         )
     _write(inspection, shown, places)
     if as_json:
@@ -143,16 +145,22 @@ def _folder(name: str | None) -> Path | None:
 
 def _validation_text(run: Run, characters: int, cache_dir: str | None, reporter: Reporter) -> Opening:
     from textgen.analysis.opening import open_tokens
-    from textgen.text.store import default_cache_dir
+    from textgen.text.documents import Separator
+    from textgen.text.store import TokenStore, default_cache_dir
 
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     try:
-        store = run.open_store(cache, reporter.work)
+        corpus = run.open_corpus()
+        store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
     except TextgenError as error:
         raise RunError(f"{error} (Or name a TEXT to inspect: textgen inspect {run.path} TEXT)") from error
     part = run.require_part(store, "val")
     name = f"the validation text of {', '.join(Path(name).name for name in run.config.data.corpus)}"
-    return open_tokens(run.tokenizer, store.tokens(part), characters, name)
+
+    def separators() -> Iterator[Separator]:  # the store has end-of-text alone; the text is read where one is
+        yield from (item for item in corpus.stream(part) if isinstance(item, Separator))
+
+    return open_tokens(run.tokenizer, store.tokens(part), characters, name, separators())
 
 
 def _write(inspection: Inspection, units: list[Unit], places: dict[str, Path | None]) -> None:
@@ -177,7 +185,7 @@ def _lines(inspection: Inspection, units: list[Unit]) -> list[str]:
     """The figures for a person."""
     opening = inspection.opening
     lines = [
-        f"{len(opening.text):,} characters, {len(opening.token_ids):,} tokens, "
+        f"{opening.num_characters:,} characters, {len(opening.token_ids):,} tokens, "
         f"{inspection.bits_per_character:.4f} bits/character"
     ]
     if not inspection.features:
