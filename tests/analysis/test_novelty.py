@@ -63,7 +63,7 @@ def test_a_long_document_is_cut_into_pieces_and_what_is_left_over_is_dropped() -
 
 
 def test_short_documents_are_pieces_of_their_own_and_no_piece_holds_two() -> None:
-    stream = ["one", Separator(1, 1), "t", "wo", Separator(1, 1), "a longer one", Separator(0, 0), "four"]
+    stream = ["one", Separator(1, 1), "t", "wo", Separator(1, 1), "a longer one", Separator(0, 0, 0), "four"]
     assert RealText("val", stream).pieces(5) == ["one", "two", "a lon", "ger o", "four"]
 
 

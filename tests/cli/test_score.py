@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -14,12 +15,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from textgen.atomic import write_file
 from textgen.cli.score import command
 from textgen.cli.terminal import BITS, PAINTS, RESET, coloured, escaped, legend
 from textgen.errors import ConfigError, CorpusError
 from textgen.evaluation.score import Scorer
 from textgen.evaluation.summary import score_each_line, summarize
-from textgen.run import WEIGHTS, save_weights
+from textgen.run import CONFIG, WEIGHTS, config_json, save_weights
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {
     "PYTHONPATH": str(Path(__file__).parents[2]),
@@ -172,6 +174,28 @@ def test_the_encoding_is_the_corpuss_or_the_one_named(run, tmp_path):
         score(run.path, tmp_path / "latin.txt", "--encoding", "utf-16")
     with pytest.raises(ConfigError, match="no such encoding"):
         score(run.path, tmp_path / "latin.txt", "--encoding", "undefined")
+
+
+@pytest.mark.parametrize("documents", ["file", "line", "block"])
+def test_lines_have_the_numbers_of_the_file_whatever_a_document_is(make_run, documents):
+    run = made_sure(make_run(end_of_text=True))
+    data = dataclasses.replace(run.config.data, documents=documents)
+    write_file(run.path / CONFIG, config_json(dataclasses.replace(run.config, data=data)))
+    text = " \n\nThe lazy dog.\n\nWhy? It is\r\n \t\n\r\n\nThe fox jumps over 日本 the dog.\n\n\n"
+    alone, context = (
+        [
+            json.loads(line)
+            for line in score(run.path, "--lines", "--json", *more, input=text.encode()).splitlines()
+        ]
+        for more in ([], ["--context"])
+    )
+    assert [line["text"] for line in alone] == text.split("\n")[:-1]
+    assert [line["line"] for line in context] == [line["line"] for line in alone]
+    assert [line["text"].strip() for line in context] == [line["text"].strip() for line in alone]
+    whole = json.loads(score(run.path, "--json", input=text.encode()))
+    assert whole["lines"] == len(alone)
+    assert whole["hardest_lines"][0]["number"] == 9
+    assert sum(line["tokens"] for line in context) == whole["tokens"]
 
 
 # ---- in colour

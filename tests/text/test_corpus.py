@@ -70,7 +70,7 @@ def test_a_new_file_begins_a_new_document_of_no_separating_characters(tmp_path):
     ]:
         corpus = Corpus.whole(DataConfig(corpus=("unused",), documents=kind), str(tmp_path))
         assert text_of(corpus, "text") == expected
-        assert list(corpus.stream("text"))[-2] == Separator(0, 0)
+        assert list(corpus.stream("text"))[-2] == Separator(0, 0, 0)
 
 
 def test_a_folder_is_read_in_order_without_hidden_and_unknown_files(tmp_path):
@@ -102,7 +102,7 @@ def test_records_are_documents_one_line_end_apart(tmp_path):
     write(tmp_path, {"a.jsonl": "\n".join(lines), "b.csv": "n,text\n1,four\n"})
     config = DataConfig(corpus=("x",), field="text", documents="line")
     corpus = Corpus.whole(config, str(tmp_path))
-    expected = ["one\n\ntwo", Separator(1, 1), "three", Separator(0, 0), "four"]
+    expected = ["one\n\ntwo", Separator(1, 1), "three", Separator(0, 0, 0), "four"]
     assert list(corpus.stream("text")) == expected
 
 

@@ -75,13 +75,13 @@ def command(
     )
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
     from textgen.evaluation.score import Scorer
-    from textgen.evaluation.summary import lines_in_context, score_each_line, summarize
+    from textgen.evaluation.summary import CountedLines, lines_in_context, score_each_line, summarize
     from textgen.run import Run
     from textgen.text.documents import split_documents
 
     run = Run(run_directory)
     data = run.config.data
-    blocks = _blocks(file, encoding or data.encoding)
+    blocks = CountedLines(_blocks(file, encoding or data.encoding), data.documents)
     scorer = Scorer.from_run(run, device, set_threads)
 
     def pieces(*, at_once: bool) -> Iterator[Piece]:
@@ -90,7 +90,7 @@ def command(
 
     if by_line:
         scored = (
-            lines_in_context(pieces(at_once=True))
+            lines_in_context(pieces(at_once=True), counted=blocks)
             if context
             else score_each_line(scorer, blocks, data.documents)
         )
@@ -100,7 +100,7 @@ def command(
     elif view:
         _print_view(pieces(at_once=True))
     else:
-        summary = summarize(pieces(at_once=False), _progress(file))
+        summary = summarize(pieces(at_once=False), _progress(file), blocks)
         if not summary.report.loss.tokens:
             raise CorpusError(f"{file or 'standard input'}: there is no text in it; name another")
         source = {"run": str(run.path), "text": file or "-"}

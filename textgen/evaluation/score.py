@@ -12,6 +12,7 @@ Shapes: B texts side by side, T time, V rows.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,9 +57,16 @@ class Piece:
         return Piece(self.item[start:stop], *(array[first:last] for array in arrays))
 
     def by_line(self) -> Iterator[tuple[Piece, bool]]:
-        """The parts that lie in different lines, and whether each ends its line."""
+        """The parts that lie in different lines, and whether each ends its line.
+
+        Of a separator the first line end has the tokens; behind it are empty lines.
+        """
         if isinstance(self.item, Separator):
-            yield self, True
+            empty = max(self.item.line_ends - 1, 0)
+            first = Separator(self.item.characters - empty, self.item.bytes - empty)
+            yield dataclasses.replace(self, item=first), True
+            for _ in range(empty):
+                yield EMPTY_LINE, True
             return
         start = 0
         while stop := self.item.find("\n", start) + 1:
@@ -80,6 +88,10 @@ class Piece:
         bits = np.add.reduceat(self.nats, firsts) * BITS
         for start, stop, cost in zip(starts, [*starts[1:], None], bits.tolist(), strict=True):
             yield self.item[start:stop], cost
+
+
+EMPTY_LINE = Piece(Separator(1, 1), *(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float64, bool)))
+"""An empty line that is part of what stands between two documents."""
 
 
 @dataclass(frozen=True)

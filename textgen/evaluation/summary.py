@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 
 from textgen.evaluation.loss import Loss
 from textgen.evaluation.report import Report
-from textgen.evaluation.score import Piece, Scorer, Tally
+from textgen.evaluation.score import EMPTY_LINE, Piece, Scorer, Tally
 from textgen.text.documents import Separator, measure
 from textgen.text.lines import Line, as_text, lines
 
@@ -41,11 +42,58 @@ def _one(scorer: Scorer, text: Iterable[str | Separator]) -> Loss:
     return tally.report.loss
 
 
-def lines_in_context(pieces: Iterable[Piece], limit: int | None = None) -> Iterator[tuple[Line, Report]]:
+class CountedLines:
+    """The blocks of a text as they come, and how many lines they have had.
+
+    `leading` of them are empty ones before the first document, `number` are all. Where documents are lines or
+    blocks, those before the first one and after the last are no part of what is scored.
+    """
+
+    def __init__(self, blocks: Iterable[str], documents: str) -> None:
+        self.leading = self._ends = 0
+        self._is_open = False
+        self._blocks = blocks
+        self._blanks = {"file": "", "line": "\r\n", "block": " \t\r\n"}[documents]
+
+    @property
+    def number(self) -> int:
+        """Lines so far, with the one that nothing ended yet."""
+        return self._ends + self._is_open
+
+    def __iter__(self) -> Iterator[str]:
+        started = False
+        for block in filter(None, self._blocks):
+            if not started:
+                text = block.lstrip(self._blanks)
+                self.leading += block.count("\n", 0, len(block) - len(text))
+                started = bool(text)
+            self._ends += block.count("\n")
+            self._is_open = not block.endswith("\n")
+            yield block
+
+
+def lines_in_context(
+    pieces: Iterable[Piece], limit: int | None = None, counted: CountedLines | None = None
+) -> Iterator[tuple[Line, Report]]:
     """The lines of one text, each with the costs of the tokens that begin in it; their sum is the text's.
 
-    limit: only so many characters of a line are kept. A line may be read until the next one is asked for.
+    limit: only so many characters of a line are kept. counted: the blocks that the text came in, of which
+    every line is given then; None where it begins and ends with a document. A line may be read until the next
+    one is asked for.
     """
+    scored = _lines(pieces, limit)
+    if counted is None:
+        yield from scored
+        return
+    first = [*islice(scored, 1)]  # when it is there, those before it have been counted
+    number = 0
+    for each in chain(_lines(repeat(EMPTY_LINE, counted.leading), limit), first, scored):
+        number += 1
+        yield each
+    yield from _lines(repeat(EMPTY_LINE, counted.number - number), limit)
+
+
+def _lines(pieces: Iterable[Piece], limit: int | None) -> Iterator[tuple[Line, Report]]:
     line, tally = Line(limit), Tally()
     for piece in pieces:
         for part, ends in piece.by_line():
@@ -85,8 +133,15 @@ class Summary:
         }
 
 
-def summarize(pieces: Iterable[Piece], progress: Callable[[int], None] | None = None) -> Summary:
-    """Read a text to its end. progress is called with the bytes (UTF-8) read so far."""
+def summarize(
+    pieces: Iterable[Piece],
+    progress: Callable[[int], None] | None = None,
+    lines: CountedLines | None = None,
+) -> Summary:
+    """Read a text to its end. progress is called with the bytes (UTF-8) read so far.
+
+    lines: what lines_in_context counts by.
+    """
     total, hardest, num_lines = Tally(), list[HardLine](), 0
 
     def counted() -> Iterator[Piece]:
@@ -96,7 +151,7 @@ def summarize(pieces: Iterable[Piece], progress: Callable[[int], None] | None = 
                 progress(total.report.size.bytes)
             yield piece
 
-    for line, report in lines_in_context(counted(), EXCERPT_CHARACTERS):
+    for line, report in lines_in_context(counted(), EXCERPT_CHARACTERS, lines):
         num_lines += 1
         if report.size.characters >= JUDGED_CHARACTERS:
             hard = HardLine(report.bits_per_character, num_lines, "".join(line.without_end()))

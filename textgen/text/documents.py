@@ -19,10 +19,14 @@ PIECE_CHARACTERS = 2**16
 
 @dataclass(frozen=True, slots=True)
 class Separator:
-    """The place between two documents, and how much of the original text end-of-text stands for there."""
+    """The place between two documents, and how much of the original text end-of-text stands for there.
+
+    line_ends: how many lines of the text end there, the last one of the document and the empty ones behind.
+    """
 
     characters: int
     bytes: int
+    line_ends: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,9 @@ _RULES = {
 
 
 @lru_cache(maxsize=64)
-def _line_ends(width: int) -> Separator:
-    """A separator of one-byte characters; made once, as most of a text's are of one width."""
-    return Separator(width, width)
+def _separator(width: int, line_ends: int) -> Separator:
+    """One of one-byte characters; made once, as most of a text's are alike."""
+    return Separator(width, width, line_ends)
 
 
 def split_documents(blocks: Iterable[str], kind: str) -> Iterator[str | Separator]:
@@ -84,7 +88,7 @@ def split_documents(blocks: Iterable[str], kind: str) -> Iterator[str | Separato
     rule = _RULES[kind]
     started = False  # whether a document has begun
     between = True  # whether we stand in a separator, or before the first document
-    width = 0  # characters of that separator so far
+    width = line_ends = 0  # characters of that separator so far, and line ends among them
     kept = ""  # the end of the last block, which the next one decides
     for block in blocks:
         text, kept, position = kept + block, "", 0
@@ -94,21 +98,22 @@ def split_documents(blocks: Iterable[str], kind: str) -> Iterator[str | Separato
             if between:
                 more = cast(re.Match[str], rule.more.match(text, position))
                 width += more.end() - position
+                line_ends += text.count("\n", position, more.end())
                 position = more.end()
                 if rule.undecided.match(text, position):
                     break
                 if started:
-                    yield _line_ends(width)
+                    yield _separator(width, line_ends)
                 started, between = True, False
             for match in rule.separator.finditer(text, position):
                 start, end = match.span()
                 if start > position:
                     yield text[position:start]
-                position, width = end, end - start
+                position, width, line_ends = end, end - start, text.count("\n", start, end)
                 if position >= solid:
                     between = True
                     break
-                yield _line_ends(width)
+                yield _separator(width, line_ends)
             else:
                 unfinished = cast(re.Match[str], rule.unfinished.search(text, max(position, solid)))
                 if unfinished.start() > position:
@@ -118,13 +123,13 @@ def split_documents(blocks: Iterable[str], kind: str) -> Iterator[str | Separato
         kept = text[position:]
     if kept.endswith("\r"):  # a carriage return that no line feed followed is text, and so is what led to it
         if between and started:
-            yield _line_ends(width)
+            yield _separator(width, line_ends)
         yield kept
 
 
 def between_documents(streams: Iterable[Iterable[str | Separator]]) -> Iterator[str | Separator]:
     """One stream out of several, none of whose documents continues in the next; empty ones leave no trace."""
-    boundary = Separator(0, 0)
+    boundary = Separator(0, 0, line_ends=0)
     started = False
     for stream in streams:
         begun = False
