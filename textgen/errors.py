@@ -28,6 +28,11 @@ class RunError(TextgenError):
     """A run directory that is missing, taken, incomplete or not what its files say."""
 
 
+def damaged_weights() -> RunError:
+    """What to raise where a run's network says something that is no number."""
+    return RunError("the network's output is no distribution (NaN): its weights are damaged; train anew")
+
+
 class TrainingError(TextgenError):
     """Training that cannot go on: out of memory, or a loss that is no longer a number."""
 

@@ -16,6 +16,7 @@ from textgen.cli import inspect as inspection
 from textgen.cli import train as training
 from textgen.errors import ConfigError, CorpusError, RunError, TextgenError
 from textgen.plots import style
+from textgen.run import WEIGHTS, load_weights, save_weights
 
 TINY = "--steps 5 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
 LINE = 'Here is "a line" of text, and (perhaps) another one.\n'
@@ -170,6 +171,15 @@ def test_a_text_that_is_empty_or_missing_is_refused() -> None:
     for name in ("empty.txt", "missing.txt"):
         with pytest.raises(CorpusError, match=name):
             inspect(name)
+
+
+def test_weights_that_are_no_numbers_are_one_line_for_the_user(here: Path) -> None:
+    path = here / "runs" / "mine" / WEIGHTS
+    weights = load_weights(path)
+    save_weights(path, weights | {"head.bias": np.full_like(weights["head.bias"], np.nan)})
+    with pytest.raises(RunError, match="its weights are damaged"):
+        inspect("other.txt", "--json")
+    assert written(here) == set()
 
 
 @pytest.mark.usefixtures("here")

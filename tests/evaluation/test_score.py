@@ -143,11 +143,17 @@ def test_on_a_cpu_no_torch_is_loaded(run: Run) -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_weights_that_are_no_numbers_are_one_line_for_the_user(run: Run) -> None:
+def test_weights_that_are_no_numbers_are_one_line_for_the_user(run: Run, tmp_path: Path) -> None:
     weights = run.load_weights()
-    save_weights(run.path / WEIGHTS, weights | {"head.bias": np.full_like(weights["head.bias"], np.nan)})
-    with pytest.raises(RunError, match="damaged"):
-        summary_of(run, [TEXT])
+    for value in (np.nan, np.inf, -np.inf):
+        for place in (slice(None), slice(1)):  # all numbers, and one
+            bias = weights["head.bias"].copy()
+            bias[place] = value
+            save_weights(run.path / WEIGHTS, weights | {"head.bias": bias})
+            with pytest.raises(RunError, match="damaged"):
+                summary_of(run, [TEXT])
+            with pytest.raises(RunError, match="damaged"):
+                evaluated(run, TEXT, tmp_path)
 
 
 def test_texts_read_in_turn_do_not_disturb_each_other(run: Run) -> None:

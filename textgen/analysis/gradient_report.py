@@ -107,7 +107,8 @@ def measure_gradients(
 
     All on its validation text, in float32. progress is called with (what is done, done, in all).
 
-    Raises RunError when run or corpus are not whole, CorpusError when the text is too short.
+    Raises RunError when run or corpus are not whole or the weights are damaged, CorpusError when the text is
+    too short.
     """
     token_ids = run.open_store(cache_dir, progress).tokens("val")
     trained = LanguageModel.from_pretrained(run.path).to(device)
@@ -125,6 +126,7 @@ def measure_gradients(
         start_row=start_row(trained.rows, run.tokenizer),
         progress=named(f"{cell}: loss with resets", progress),
     )
+    horizon.carried.of_sound_weights()
     first_norms, trained_norms = norms(first, "first weights"), norms(trained, "trained weights")
     return CellGradients(run, positions, first_norms, trained_norms, horizon, len(token_ids))
 

@@ -21,7 +21,7 @@ from textgen.analysis.opening import Opening
 from textgen.analysis.selectivity import ENOUGH_TOKENS, Selectivity, select
 from textgen.analysis.surprise import Surprise, surprise
 from textgen.atomic import write_file
-from textgen.errors import ConfigError
+from textgen.errors import ConfigError, damaged_weights
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
 from textgen.text.beginning import start_row
@@ -179,13 +179,16 @@ class Inspection:
 def inspect_run(run: Run, opening: Opening, progress: Callable[[int, int], None] | None = None) -> Inspection:
     """Read the opening of a text with the best weights of a run, in float32 on the CPU.
 
-    progress is called with (tokens read, tokens in all). Raises RunError, ConfigError.
+    progress is called with (tokens read, tokens in all). Raises RunError, also when the weights
+    are damaged, and ConfigError.
     """
     model = LanguageModel.from_pretrained(run.path)
     known = model.rows
     rows = known.to_rows(opening.token_ids)
     recorded = record(model, rows, start_row(known, run.tokenizer), progress)
     surprises = surprise(model, recorded.outputs, rows, run.tokenizer.vocab_size)
+    if not np.isfinite(surprises.bits).all():
+        raise damaged_weights()
     features = features_of(opening.text, opening.characters)
     return Inspection(
         run=run,

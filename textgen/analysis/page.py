@@ -66,7 +66,9 @@ def render_page(inspection: Inspection, units: Sequence[Unit]) -> str:
     """The page as text. At least one unit is needed."""
     style, script = _part("css"), _part("js")
     # In a script element only a "<" can end the element or begin a comment.
-    data = json.dumps(page_data(inspection, units), ensure_ascii=False, separators=(",", ":"))
+    data = json.dumps(
+        page_data(inspection, units), ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     parts = {
         "title": html.escape(inspection.name),
         "style": style,

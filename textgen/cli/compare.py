@@ -110,7 +110,7 @@ def _show(runs: ComparedRuns, progress: Reporter, *, as_json: bool) -> None:
     written = write_files(comparison, runs.directory)
     out = Reporter(sys.stdout)
     if as_json:
-        out.line(json.dumps(comparison_json(comparison)))
+        out.line(json.dumps(comparison_json(comparison), allow_nan=False))
     else:
         for line in terminal_lines(comparison, min(shutil.get_terminal_size().columns, MOST_COLUMNS)):
             out.line(line)

@@ -132,7 +132,7 @@ def command(
             lines += ["", *meter.lines(found)]
     if as_json:
         source = {"run": str(run.path), "text": file or part, "window": reset_every}
-        print(json.dumps(source | figures))
+        print(json.dumps(source | figures, allow_nan=False))
         return
     for line in lines:
         reporter.line(line)

@@ -135,7 +135,8 @@ def command(
         reporter.line(f"The picture is in {output or PICTURE}.")
     if as_json:
         content = {"steps": steps, "cells": {each.cell: each.as_dict() for each in measured}}
-        print(json.dumps(content | {"picture": None if picture is None else str(picture)}))
+        content |= {"picture": None if picture is None else str(picture)}
+        print(json.dumps(content, allow_nan=False))
     else:
         standard_output = Reporter(sys.stdout)
         for line in report_lines(measured):

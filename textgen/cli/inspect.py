@@ -97,7 +97,8 @@ def command(
     _write(inspection, shown, places)
     if as_json:
         written = {name: None if path is None else str(path) for name, path in places.items()}
-        print(json.dumps({"run": str(run.path)} | inspection.as_dict(shown) | written))
+        figures = {"run": str(run.path)} | inspection.as_dict(shown) | written
+        print(json.dumps(figures, allow_nan=False))
         return
     standard_output = Reporter(sys.stdout)
     for line in [*_lines(inspection, shown), *_written(places)]:

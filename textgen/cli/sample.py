@@ -290,4 +290,4 @@ def _as_json(
         content["novelty"] = report.yardstick()
         for sample, novelty in zip(found, report.samples, strict=True):
             sample["novelty"] = novelty.as_dict()
-    return json.dumps(content)
+    return json.dumps(content, allow_nan=False)

@@ -104,7 +104,10 @@ def command(
         if not summary.report.loss.tokens:
             raise CorpusError(f"{file or 'standard input'}: there is no text in it; name another")
         source = {"run": str(run.path), "text": file or "-"}
-        print(json.dumps(source | summary.as_dict()) if as_json else "\n".join(_in_lines(summary)))
+        if as_json:
+            print(json.dumps(source | summary.as_dict(), allow_nan=False))
+        else:
+            print("\n".join(_in_lines(summary)))
 
 
 def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
@@ -153,7 +156,7 @@ def _print_lines(scored: Iterable[tuple[Line, Report]], as_json: bool) -> None:
     """A line at a time, in pieces where it is too long for memory."""
     for number, (line, report) in enumerate(scored, start=1):
         if as_json:
-            figures = json.dumps({"line": number} | report.as_dict())
+            figures = json.dumps({"line": number} | report.as_dict(), allow_nan=False)
             sys.stdout.write(figures[:-1] + ', "text": "')
             sys.stdout.writelines(json.dumps(piece)[1:-1] for piece in line.without_end())
             sys.stdout.write('"}\n')
@@ -169,7 +172,10 @@ def _print_tokens(pieces: Iterable[Piece], scorer: Scorer, as_json: bool) -> Non
 
     for piece in pieces:
         for token in scorer.tokens(piece):
-            print(json.dumps(vars(token)) if as_json else f"{token.bits:.3f}\t{escaped(token.token)}")
+            if as_json:
+                print(json.dumps(vars(token), allow_nan=False))
+            else:
+                print(f"{token.bits:.3f}\t{escaped(token.token)}")
         sys.stdout.flush()
 
 

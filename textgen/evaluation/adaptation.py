@@ -49,7 +49,8 @@ def adapt(
     training_store opens the text that the run was trained on; it is called for the method `rms` alone. On
     disk nothing changes.
 
-    Raises TrainingError when the rate is too high, and what training_store raises.
+    Raises TrainingError when the rate is too high, RunError when the run's weights are damaged, and what
+    training_store raises.
     """
     model = LanguageModel.from_pretrained(run.path).to(device)
     scales = None
@@ -65,7 +66,7 @@ def adapt(
         vocab_size=run.tokenizer.vocab_size,
         start_row=start,
         progress=named(f"evaluating on {part}", progress),
-    )
+    ).of_sound_weights()
     dynamic = evaluate_dynamically(
         model,
         store.tokens(part),

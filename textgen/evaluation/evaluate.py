@@ -191,6 +191,8 @@ def evaluate_run(
 
     reset_every, in tokens: see evaluate_with_resets; None carries the state. progress is called with (what is
     done, tokens read, tokens in all).
+
+    Raises RunError when the weights are damaged.
     """
     model = LanguageModel.from_pretrained(run.path).to(device)
     settings: dict[str, Any] = {
@@ -202,7 +204,7 @@ def evaluate_run(
         loss = evaluate_whole(model, store.tokens(part), **settings)
     else:
         loss = evaluate_with_resets(model, store.tokens(part), **settings, reset_every=reset_every)
-    return Report(loss, store.size(part))
+    return Report(loss.of_sound_weights(), store.size(part))
 
 
 def named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:

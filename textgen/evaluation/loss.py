@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from textgen.errors import damaged_weights
 from textgen.text.rows import Rows
 
 
@@ -32,6 +33,12 @@ class Loss:
     def nats_per_token(self) -> float:
         """Mean cross-entropy of a token; not a number where there is none."""
         return self.total_nats / self.tokens if self.tokens else math.nan
+
+    def of_sound_weights(self) -> Loss:
+        """The same loss, of a run's own weights. Raises RunError where it is no number."""
+        if not math.isfinite(self.total_nats):
+            raise damaged_weights()
+        return self
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from textgen.errors import RunError
+from textgen.errors import damaged_weights
 from textgen.evaluation.loss import Loss, TokenCosts
 from textgen.evaluation.report import BITS, Report
 from textgen.generation.engines import Engine
@@ -220,13 +220,12 @@ class Scorer:
             inputs = np.concatenate([np.full((len(rows), 1), before), rows[:, :-1]], axis=1)
             targets, costs = rows, nats
         window = max(1, LOGITS // (len(rows) * self._rows.size))
-        for start in range(0, targets.shape[1], window):
-            those = slice(start, start + window)
-            costs[:, those] = token_nats(engine.read(inputs[:, those]), targets[:, those], self._costs)
-        if np.isnan(nats).any():
-            raise RunError(
-                "the network's output is no distribution (NaN): its weights are damaged; train anew"
-            )
+        with np.errstate(invalid="ignore", over="ignore"):  # what comes of damaged weights is refused below
+            for start in range(0, targets.shape[1], window):
+                those = slice(start, start + window)
+                costs[:, those] = token_nats(engine.read(inputs[:, those]), targets[:, those], self._costs)
+        if not np.isfinite(nats).all():
+            raise damaged_weights()
         return nats
 
 

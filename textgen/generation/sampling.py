@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from textgen.config import SampleConfig
-from textgen.errors import RunError
+from textgen.errors import damaged_weights
 
 # Differences between float32 logits divided by this still fit in float64; a smaller one draws the same.
 SMALLEST_TEMPERATURE = 1e-200
@@ -190,9 +190,7 @@ def _relative(logits: np.ndarray) -> np.ndarray:
     peaks = relative.max(axis=1, keepdims=True)  # (B, 1)
     if not all(map(math.isfinite, peaks[:, 0].tolist())):
         if not (peaks > -np.inf).all():  # false for NaN as well
-            raise RunError(
-                "the network's output is no distribution (NaN): its weights are damaged; train anew"
-            )
+            raise damaged_weights()
         infinite = peaks == np.inf
         relative = np.where(infinite, np.where(relative == np.inf, 0.0, -np.inf), relative)
         peaks[infinite] = 0.0
