@@ -82,7 +82,7 @@ def test_an_unseen_first_token_counts(model: LanguageModel) -> None:
     assert loss.total_nats == pytest.approx(sum(slow_nats(model, ids, None)), rel=1e-6)
 
 
-@pytest.mark.parametrize("window", [1, 7, 256, 1300, 5000])
+@pytest.mark.parametrize("window", [1, 7, 256, 1300, 5000, 10**20])
 @pytest.mark.parametrize("start_row", [2, None])
 def test_with_a_window_the_state_is_reset_every_so_many_tokens(
     model: LanguageModel,

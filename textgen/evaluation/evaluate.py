@@ -125,6 +125,7 @@ def evaluate_with_resets(
 ) -> Loss:
     """As `evaluate`, the state set to zero after every so many tokens of the whole text."""
     size = len(token_ids)
+    reset_every = min(reset_every, max(size, 1))  # longer is the same, and NumPy's whole numbers end
     loss, first = Loss(0.0, 0, 0), 0
     if start_row is None:  # the first token stands after nothing
         loss, first = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_row=None), 1
