@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,20 @@ def test_the_first_weights_are_those_that_training_began_with(options: TrainOpti
     weights = first_model(training.run).weights()
     for name in began_with.keys() - {"token_ids", "token_counts"}:
         np.testing.assert_array_equal(weights[name], began_with[name])
+
+
+def test_a_run_from_another_one_began_with_the_weights_that_it_keeps(run: Run, tmp_path: Path) -> None:
+    places = {"run": str(tmp_path / "later"), "cache_dir": str(tmp_path / "cache")}
+    options = TrainOptions(from_run=str(run.path), evaluations=1, steps=2, **places)
+    with (tmp_path / "log.txt").open("w") as log, StopRequest() as stop:
+        new_training(options, Reporter(log)).complete(stop)
+    later = Run(tmp_path / "later")
+    weights, began_with = first_model(later).weights(), run.load_weights()
+    for name in began_with.keys() - {"token_counts"}:
+        np.testing.assert_array_equal(weights[name], began_with[name])
+    shutil.rmtree(later.training_directory)
+    with pytest.raises(RunError, match=r"the weights that .*later began with, those of .*run, are gone"):
+        measure(later, tmp_path)
 
 
 def test_all_is_measured_on_the_validation_text_and_said_as_json(run: Run, tmp_path: Path) -> None:
