@@ -383,6 +383,24 @@ def test_a_device_that_is_not_there_is_refused(run, monkeypatch):
         sample(run.path, "--device", "cuda")
 
 
+@pytest.mark.parametrize(
+    ("device", "error"),
+    [
+        ("cpu", MemoryError()),
+        ("auto", MemoryError()),
+        ("auto", RuntimeError("DefaultCPUAllocator: not enough memory")),
+    ],
+    ids=str,
+)
+def test_more_texts_than_memory_holds_are_one_line_that_names_the_option(run, monkeypatch, device, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Generator, "generate", refuse)
+    with pytest.raises(TextgenError, match=r"^out of memory: 1,000 texts side by side .* --num-samples"):
+        sample(run.path, "--num-samples", 1000, "--device", device)
+
+
 def test_a_prompt_file_that_is_not_utf_8_names_the_byte(run, tmp_path):
     file = tmp_path / "prompt.txt"
     file.write_bytes(b"abc\xff")

@@ -9,6 +9,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from textgen.cli.options import config_option, reading_options, refuse_reading
 from textgen.cli.output import as_text, put, show, writable
 from textgen.config import DEVICES, NoveltyConfig, SampleConfig
 from textgen.device import multiply_on_few_threads, numpy_threads
-from textgen.errors import ConfigError
+from textgen.errors import ConfigError, TextgenError, TrainingError
 
 if TYPE_CHECKING:
     from textgen.analysis.novelty import NoveltyMeter
@@ -168,13 +169,29 @@ def command(
             show(pieces if no_prompt else itertools.chain([text], pieces))
             _report(meter, ["".join(drawn)])
             continue
-        samples = generator.generate(text, num_samples=num_samples, **drawing)
+        with _memory_errors(num_samples, device):
+            samples = generator.generate(text, num_samples=num_samples, **drawing)
         if as_json:
             settings |= {"stop": stops, "num_samples": num_samples, "device": device}
             put(_as_json(run, text_seed, settings, samples, meter), target)
         else:
             put(as_text(samples, with_prompt=not no_prompt), target)
             _report(meter, [sample.text for sample in samples])
+
+
+@contextmanager
+def _memory_errors(num_samples: int, device: str) -> Iterator[None]:
+    """Turn running out of memory while texts are drawn into one line. Raises TextgenError."""
+    from textgen.device import memory_errors
+
+    try:
+        with nullcontext() if device == "cpu" else memory_errors():  # which loads torch
+            yield
+    except (MemoryError, TrainingError) as error:
+        raise TextgenError(
+            f"out of memory: {num_samples:,} texts side by side are too many for this machine; use fewer "
+            "--num-samples, or fewer --max-new-tokens"
+        ) from error
 
 
 def _warn_of_unseen(tokens: tuple[int, int]) -> None:
