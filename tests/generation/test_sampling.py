@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -280,6 +281,19 @@ def test_log_probabilities_are_the_log_of_the_softmax():
     weights = np.exp(logits.astype(np.float64))
     np.testing.assert_allclose(
         log_probabilities(logits), np.log(weights / weights.sum(axis=1, keepdims=True))
+    )
+
+
+@pytest.mark.parametrize("temperature", [0, 0.5, 1.0])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_largest_penalty_leaves_what_has_not_occurred_and_warns_of_nothing(rows, temperature):
+    config = SampleConfig(repetition_penalty=sys.float_info.max, temperature=temperature)
+    logits = np.repeat(np.array([[-1.5, -3.0, -1.0]], dtype=np.float32), rows, axis=0)
+    occurred = np.repeat([[True, False, True]], rows, axis=0)
+    assert choose(logits, config, np.full(rows, 0.99), occurred).tolist() == [1] * rows
+    assert choose(logits, config, np.full(rows, 0.01), np.ones_like(occurred)).tolist() in (
+        [0] * rows,
+        [2] * rows,
     )
 
 

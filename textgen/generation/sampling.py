@@ -43,15 +43,21 @@ def choose(
     logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray, occurred: np.ndarray | None = None
 ) -> np.ndarray:
     """As sample_token, with the chance given: uniforms (B,) in [0, 1), one a row."""
-    if config.repetition_penalty != 1 and occurred is not None:
-        logits = penalize(logits, occurred, config.repetition_penalty)
+    if config.repetition_penalty == 1 or occurred is None:
+        return _choose(logits, config, uniforms)
+    with np.errstate(over="ignore"):  # a large penalty makes numbers that nothing may be added to
+        return _choose(penalize(logits, occurred, config.repetition_penalty), config, uniforms)
+
+
+def _choose(logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray) -> np.ndarray:
+    """What `choose` does after the penalty."""
     if len(logits) == 1 and (ids := _choose_one(logits[0], config, uniforms)) is not None:
         return ids
     return _choose_each(logits, config, uniforms)
 
 
 def _choose_each(logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray) -> np.ndarray:
-    """What `choose` does after the penalty, for any number of rows and any numbers in them."""
+    """For any number of rows and any numbers in them."""
     logits = _relative(logits)
     if config.temperature == 0:
         ids: np.ndarray = logits.argmax(axis=1)
