@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from textgen.analysis.claims import faster, findings, in_nats, remarks, textbook_claims
+from textgen.analysis.compare import OWN_TRAINING
 from textgen.analysis.comparison import Comparison
 from textgen.analysis.interval import Interval
 
@@ -135,24 +136,27 @@ def test_a_difference_within_noise_is_called_so(make_comparison: Any) -> None:
     assert in_nats(Interval(-0.25, None), 2) == "-0.2500 nats/token, two seeds: no interval"
 
 
-def test_a_busy_machine_other_arithmetic_and_early_ends_are_remarked(make_comparison: Any) -> None:
+def test_a_busy_machine_and_early_ends_are_remarked(make_comparison: Any) -> None:
     assert remarks(make_comparison()) == []
     (busy,) = remarks(make_comparison(gru_speed=(1000, 1300, 1000)))
     assert busy.startswith("GRU: the fastest seed trained at 1,300 tokens/s, the slowest at 1,000")
     (early,) = remarks(make_comparison(gru=[1.5], gru_speed=[1000], minutes=1.0))
     assert early.endswith(": lstm-seed1, gru-seed1.")
-    comparison = make_comparison()
-    object.__setattr__(comparison.runs[1], "precision", "bfloat16")
-    object.__setattr__(comparison.runs[3], "precision", "bfloat16")
-    object.__setattr__(comparison.runs[5], "precision", "bfloat16")
-    (arithmetic,) = remarks(comparison)
-    assert arithmetic.endswith("LSTM in float32, GRU in bfloat16.")
+
+
+def test_all_that_each_cell_had_for_itself_is_remarked(make_comparison: Any) -> None:
+    lstm: dict[str, Any] = {
+        "learning_rate": (0.014, "0.014, GRU 0.007"),
+        "beta1": (0.5, "0.5, GRU 0.9"),
+        "temporal_activation_penalty": (1.0, "1, GRU 0"),
+        "threads": (1, "1, GRU 2"),
+        "precision": ("bfloat16", "bfloat16, GRU float32"),
+    }
+    assert lstm.keys() == set(OWN_TRAINING)
     comparison = make_comparison()
     for run in comparison.runs[::2]:
-        object.__setattr__(run, "temporal_activation_penalty", 1.0)
-    (penalties,) = remarks(comparison)
-    assert penalties == "Each cell had the temporal activation penalty that suits it: LSTM 1, GRU 0."
-    for run in comparison.runs[::2]:
-        object.__setattr__(run, "learning_rate", 0.014)
-    rates, _ = remarks(comparison)
-    assert rates == "Each cell had the learning rate that suits it: LSTM 0.014, GRU 0.007."
+        for setting, (value, _) in lstm.items():
+            object.__setattr__(run, setting, value)
+    names = {setting: setting.replace("_", " ") for setting in OWN_TRAINING}
+    expected = [f"Each cell had its own {name}: LSTM {lstm[setting][1]}." for setting, name in names.items()]
+    assert remarks(comparison) == expected

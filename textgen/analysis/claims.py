@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from textgen.analysis.compare import OWN_TRAINING
 from textgen.analysis.comparison import CellFigures, Comparison
 from textgen.analysis.interval import FEWEST_VALUES, Interval, mean_interval
 from textgen.analysis.race import Passes
@@ -183,15 +184,11 @@ def remarks(comparison: Comparison) -> list[str]:
         "work ran on the machine. What depends on the clock, the losses too, should be measured again."
         for cell, (low, high) in comparison.busy_cells().items()
     ]
-    precisions = {NAMES[run.cell]: run.precision for run in comparison.runs}
-    if len(set(precisions.values())) > 1:
-        each = ", ".join(f"{name} in {precision}" for name, precision in precisions.items())
-        said.append(f"Each cell computed in what is faster for it: {each}.")
-    for setting in ("learning_rate", "temporal_activation_penalty"):
+    for setting in OWN_TRAINING:
         values = {NAMES[run.cell]: getattr(run, setting) for run in comparison.runs}
         if len(set(values.values())) > 1:
-            each = ", ".join(f"{name} {value:g}" for name, value in values.items())
-            said.append(f"Each cell had the {setting.replace('_', ' ')} that suits it: {each}.")
+            each = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
+            said.append(f"Each cell had its own {setting.replace('_', ' ')}: {each}.")
     early = [
         f"{run.cell}-seed{run.seed}" for run in comparison.runs
         if run.minutes < ENDED_EARLY * comparison.plan.minutes_each
@@ -202,3 +199,7 @@ def remarks(comparison: Comparison) -> list[str]:
             f"read often enough: {', '.join(early)}."
         )
     return said
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

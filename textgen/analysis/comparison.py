@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from textgen.analysis.compare import ComparisonPlan, PlannedRun
+from textgen.analysis.compare import OWN_TRAINING, ComparisonPlan, PlannedRun
 from textgen.analysis.interval import Interval, mean_interval
 from textgen.analysis.race import Passes
 from textgen.config import ModelConfig
@@ -42,7 +42,9 @@ class RunFigures:
     parameters: int
     precision: str
     learning_rate: float
+    beta1: float
     temporal_activation_penalty: float
+    threads: int | None
     tokens_per_second: float  # in training, evaluations left out
     minutes: float  # in training, evaluations included
     steps: int
@@ -155,9 +157,7 @@ def run_figures(planned: PlannedRun, run: Run, peak_memory: int | None) -> RunFi
         seed=planned.seed,
         model=config.model,
         parameters=config.measured["parameters"],
-        precision=config.training.precision,
-        learning_rate=config.training.learning_rate,
-        temporal_activation_penalty=config.training.temporal_activation_penalty,
+        **{name: getattr(config.training, name) for name in OWN_TRAINING},
         tokens_per_second=statistics.median(speeds),
         minutes=measured[-1]["seconds"] / 60,
         steps=final["step"],
