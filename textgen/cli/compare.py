@@ -79,7 +79,8 @@ def command(
     """Train an LSTM and a GRU on CORPUS alike, and say what the figures support and what they do not.
 
     Every run is trained as `textgen train` does it, one after the other, and what is not set here is chosen
-    as there. Interrupted, the same command goes on; when all is done, it shows the figures again.
+    as there; but unless --match is minutes, all have an embedding of one narrow size, not tied to the head.
+    Interrupted, the same command goes on; when all is done, it shows the figures again.
     """
     from textgen.analysis.compare import claimed, new_plan, plan_directory
     from textgen.analysis.training_runs import ComparedRuns
