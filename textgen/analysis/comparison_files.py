@@ -37,15 +37,11 @@ def finished_comparison(runs: ComparedRuns, reporter: Reporter) -> Comparison:
         write_file(path, json.dumps(_measure(runs), indent=2) + "\n")
     try:
         speeds = json.loads(path.read_text(encoding="utf-8"))
-        return compare(
-            runs.plan,
-            runs.run,
-            runs.peak_memory,
-            characters_per_second=speeds["characters_per_second"],
-            passes=Passes(**speeds["passes"]),
-        )
+        written = {cell: float(speeds["characters_per_second"][cell]) for cell in runs.plan.cells}
+        computed = Passes(**speeds["passes"])
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: cannot be read; remove it, and it is measured again") from error
+    return compare(runs.plan, runs.run, runs.peak_memory, characters_per_second=written, passes=computed)
 
 
 def _measure(runs: ComparedRuns) -> dict[str, Any]:

@@ -54,7 +54,10 @@ class ComparedRuns:
         return self.run(planned).config
 
     def peak_memory(self, planned: PlannedRun) -> int | None:
-        """The most memory that a process of a run held at a time, in bytes; None where it is not known."""
+        """The most memory that a process of a run held at a time, in bytes; None where it is not known.
+
+        Raises RunError when the file that says so is damaged.
+        """
         return self._memory().get(planned.name)
 
     def is_complete(self, planned: PlannedRun) -> bool:
@@ -188,7 +191,14 @@ class ComparedRuns:
 
     def _memory(self) -> dict[str, int]:
         path = self.directory / MEMORY
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            return {name: int(peak) for name, peak in json.loads(path.read_text(encoding="utf-8")).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{path}: cannot be read; remove it, and the memory of runs that are complete is not told"
+            ) from error
 
 
 def _ended(process: subprocess.Popen[bytes]) -> tuple[int, int | None] | None:
