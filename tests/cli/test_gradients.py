@@ -127,7 +127,7 @@ def test_the_same_command_gives_the_same_figures(cli: Cli, run: Path) -> None:
         (["-"], "save it in a file"),
         (["corpus.txt", "--minutes", 1, "--train-steps", 3], "--minutes does not go with --train-steps"),
         (["corpus.txt", "--cells", "lstm,gur"], "did you mean 'gru'"),
-        (["corpus.txt", "--cells", "lstm,lstm"], "lstm is there twice"),
+        (["corpus.txt", "--cells", "lstm,lstm"], "--cells lstm,lstm: lstm is named twice"),
         (["corpus.txt", "--cells", ""], "unknown cell ''"),
         (["missing.txt"], "missing.txt"),
     ],

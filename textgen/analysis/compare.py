@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,15 @@ class PlannedRun(NamedTuple):
         return f"{self.cell}-seed{self.seed}"
 
 
+def check_cells(cells: Sequence[str]) -> None:
+    """Refuse cells of --cells that do not exist or are named twice. Raises ConfigError."""
+    for cell in cells:
+        if cell not in CELLS:
+            raise ConfigError(f"--cells: {unknown_name('cell', cell, CELLS)}; there are {', '.join(CELLS)}")
+        if cells.count(cell) > 1:
+            raise ConfigError(f"--cells {','.join(cells)}: {cell} is named twice; name each once")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPlan:
     """What is compared; plan.json in the comparison's directory, before the first run.
@@ -73,13 +82,7 @@ class ComparisonPlan:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for cell in self.cells:
-            if cell not in CELLS:
-                raise ConfigError(
-                    f"--cells: {unknown_name('cell', cell, CELLS)}; there are {', '.join(CELLS)}"
-                )
-        if len(set(self.cells)) != len(self.cells):
-            raise ConfigError(f"--cells {','.join(self.cells)}: a cell is named twice; name each once")
+        check_cells(self.cells)
         if len(self.cells) < 2:
             raise ConfigError(
                 f"--cells {','.join(self.cells)}: there is nothing to compare; name two or three"

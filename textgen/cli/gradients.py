@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from textgen.analysis.compare import check_cells
 from textgen.cli.options import cache_dir_option, cell_names, config_option, json_option
 from textgen.cli.output import writable
 from textgen.config import CELLS, DEVICES, DROPOUTS, DataConfig, TrainingConfig
 from textgen.errors import ConfigError, Interrupted, TextgenError
-from textgen.fields import flag, unknown_name
+from textgen.fields import flag
 from textgen.train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -157,13 +158,7 @@ def _check(sources: tuple[str, ...], said: dict[str, Any], named_runs: list[str]
     if said["minutes"] is not None and said["train_steps"] is not None:
         raise ConfigError("--minutes does not go with --train-steps: leave one of them out")
     cells = CELLS if said["cells"] is None else cell_names(said["cells"])
-    for cell in cells:
-        if cell not in CELLS:
-            raise ConfigError(
-                f"--cells: {unknown_name('cell', cell, CELLS)}; the cells are {', '.join(CELLS)}"
-            )
-        if cells.count(cell) > 1:
-            raise ConfigError(f"--cells: {cell} is there twice; name each cell once")
+    check_cells(cells)
     return cells
 
 
