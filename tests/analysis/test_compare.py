@@ -224,6 +224,18 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
         plan_directory(make_plan(), tmp_path, "")
 
 
+def test_beside_a_plan_of_another_version_there_is_room_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin(make_plan(), Path("compare/faq"))
+    path = Path("compare/faq/plan.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"patience": 3}))
+    assert plan_directory(make_plan(), None, "faq") == Path("compare/faq-2")
+    with pytest.raises(RunError, match=r"its plan.json cannot be read .*unknown option 'patience'"):
+        plan_directory(make_plan(), Path("compare/faq"), "")
+
+
 def test_a_plan_of_which_nothing_has_come_may_be_another(tmp_path: Path) -> None:
     with claimed(make_plan(), tmp_path):
         pass

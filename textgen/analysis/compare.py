@@ -223,7 +223,7 @@ def _other(plan: ComparisonPlan, directory: Path) -> str | None:
         if content.pop("format") != FORMAT:
             return "holds a comparison of another version of textgen"
         there = from_mapping(ComparisonPlan, content, str(path))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, ConfigError) as error:
         return f"its {PLAN} cannot be read ({error})"
     if not any((directory / run.name).exists() for run in there.runs):
         return None  # it was planned, and nothing has come of it
