@@ -59,6 +59,7 @@ def test_each_epoch_reads_every_sequence_once_in_a_new_order() -> None:
     batches: list[list[int]] = []
     model.register_forward_pre_hook(lambda module, args: batches.append(args[0][:, 0, 0].int().tolist()))
     model.fit(X, y, epochs=2, batch_size=16)
+    batches.pop()  # read once more, for the loss that the last step led to
     assert [len(batch) for batch in batches] == [16, 16, 16, 2] * 2
     first, second = (list(chain(*batches[start : start + 4])) for start in (0, 4))
     assert sorted(first) == sorted(second) == list(range(50))
@@ -212,6 +213,14 @@ def test_a_loss_that_is_no_number_stops_the_fit_in_one_line() -> None:
         TrainingError, match=r"^epoch 1: the loss is no longer a number\. Use a learning_rate below"
     ):
         SequenceRegressor("rnn", 1, 4).fit(X, y, learning_rate=1e38)
+
+
+def test_the_last_step_and_validation_may_make_it_no_number_too() -> None:
+    X, y = make_data(64)
+    with pytest.raises(TrainingError, match=r"^epoch 1: the loss is no longer a number"):
+        SequenceRegressor("rnn", 1, 4).fit(X, y, learning_rate=1e38, epochs=1, batch_size=64)
+    with pytest.raises(TrainingError, match=r"^epoch 1: the loss is no longer a number"):
+        SequenceRegressor("rnn", 1, 4).fit(X, y, epochs=2, validation=(X, y * 1e30))
 
 
 def test_the_example_in_the_docstring_is_true() -> None:

@@ -104,13 +104,17 @@ class SequenceRegressor(nn.Module):
         val_loss: list[float] = []
         for epoch in range(1, epochs + 1):
             train_loss.append(self._fit_epoch(inputs, targets, batch_size, optimizer, generator))
-            if not math.isfinite(train_loss[-1]):
+            losses = [train_loss[-1]]
+            if val is not None:
+                val_loss.append(self._loss(*val))
+                losses.append(val_loss[-1])
+            elif epoch == epochs:  # no later loss tells what the last step did
+                losses.append(self._loss(inputs[:batch_size], targets[:batch_size]))
+            if not all(map(math.isfinite, losses)):
                 raise TrainingError(
                     f"epoch {epoch}: the loss is no longer a number. "
                     f"Use a learning_rate below {learning_rate}, or scale X and y to about -1..1."
                 )
-            if val is not None:
-                val_loss.append(mse_loss(self._predict(val[0]), val[1]).item())
             if progress is not None:
                 progress(epoch, train_loss[-1])
         return History(tuple(train_loss), None if val is None else tuple(val_loss))
@@ -136,6 +140,9 @@ class SequenceRegressor(nn.Module):
             optimizer.step()
             total += loss.detach() * len(batch)
         return total.item() / len(inputs)
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> float:
+        return mse_loss(self._predict(inputs), targets).item()
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """The outputs (N, O) float32 for X (N, T, F).
