@@ -53,8 +53,10 @@ class Piece:
         """The characters start..stop with the tokens that begin among them."""
         assert isinstance(self.item, str)  # a separator has no parts
         first, last = np.searchsorted(self.starts, (start, stop)).tolist()
-        arrays = (self.token_ids, self.starts - start, self.nats, self.seen)
-        return Piece(self.item[start:stop], *(array[first:last] for array in arrays))
+        arrays = (self.token_ids, self.starts, self.nats, self.seen)
+        # Cut first: of a piece of many lines each would else go over all of it.
+        ids, starts, nats, seen = (array[first:last] for array in arrays)
+        return Piece(self.item[start:stop], ids, starts - start, nats, seen)
 
     def by_line(self) -> Iterator[tuple[Piece, bool]]:
         """The parts that lie in different lines, and whether each ends its line.
