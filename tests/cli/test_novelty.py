@@ -69,6 +69,18 @@ def longest_copy(new: str, trained_on: str) -> int:
     return max(j - i for j in range(len(new) + 1) for i in range(j + 1) if new[i:j] in trained_on)
 
 
+def test_of_a_text_that_was_moved_with_its_run_the_lines_are_told(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    moved = trained.rename(tmp_path / "moved")
+    try:
+        told = invoke(sampling.command, moved / "run", *SHORT, "--novelty").stderr
+    finally:
+        moved.rename(trained)
+    assert "of corpus.txt)" in told.splitlines()[0]
+
+
 @pytest.mark.usefixtures("text")
 @pytest.mark.parametrize("more", [(), ("--num-samples", 3), ("--output", "out.txt")], ids=str)
 def test_novelty_leaves_the_text_as_it_is_and_speaks_on_standard_error(more: tuple[object, ...]) -> None:

@@ -58,6 +58,6 @@ def novelty_meter(
     from textgen.analysis.novelty import NoveltyMeter
     from textgen.text.copies import Copies
 
-    names = run.config.data.corpus
+    names = run.data.corpus  # as they are now
     file = Path(names[0]).name if len(names) == 1 and Path(names[0]).is_file() else None
     return NoveltyMeter(Copies.open_or_build(corpus, cache_dir, progress), real, length, file)
