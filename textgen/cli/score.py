@@ -80,8 +80,8 @@ def command(
     from textgen.text.documents import split_documents
 
     run = Run(run_directory)
-    data = run.config.data
-    blocks = CountedLines(_blocks(file, encoding or data.encoding), data.documents)
+    data = run.config.data.for_text(file or "-", encoding=encoding)
+    blocks = CountedLines(_blocks(file, data.encoding), data.documents)
     scorer = Scorer.from_run(run, device, set_threads)
 
     def pieces(*, at_once: bool) -> Iterator[Piece]:
@@ -120,14 +120,10 @@ def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
 
 
 def _blocks(file: str | None, encoding: str) -> Iterator[str]:
-    """The text, in blocks as they come. Raises CorpusError, ConfigError for an encoding that is none."""
+    """The text, in blocks as they come. Raises CorpusError."""
     from textgen.text.formats import TextFile, text_as_it_comes, text_blocks
     from textgen.text.sources import say_how_typing_ends
 
-    try:
-        "".encode(encoding)
-    except (LookupError, UnicodeError):
-        raise ConfigError(f"--encoding {encoding}: Python knows no such encoding") from None
     if file is None or file == "-":
         say_how_typing_ends()
         return text_as_it_comes(cast(BufferedIOBase, sys.stdin.buffer), "standard input", encoding)
