@@ -20,14 +20,13 @@ from textgen.analysis.gradients import (
     steps_to,
 )
 from textgen.analysis.horizon import NEAR, Horizon, measure_horizon
-from textgen.errors import RunError
 from textgen.evaluation.evaluate import named
 from textgen.models.language_model import LanguageModel
 from textgen.plots.curves import GradientCurves
-from textgen.run import Run, load_weights, rows_of
+from textgen.run import Run, rows_of
 from textgen.text.beginning import start_row
 from textgen.text.store import Progress
-from textgen.training.training import INITIAL
+from textgen.training.training import initial_weights
 
 FADED = 0.01  # of the gradient at k = 0
 
@@ -35,21 +34,13 @@ FADED = 0.01  # of the gradient at k = 0
 def first_model(run: Run) -> LanguageModel:
     """A run's network with the weights that it began with, in eval mode.
 
-    Its seed draws them; those of a run that started from another one it keeps beside its checkpoints.
-
     Raises RunError when they came from another run and are gone.
     """
-    initial = run.training_directory / INITIAL
-    if initial.is_file():
-        arrays = load_weights(initial)
-        model = LanguageModel(run.config.model, rows_of(arrays))
-        model.load_weights(arrays, str(initial))
+    initial = initial_weights(run)
+    if initial is not None:
+        model = LanguageModel(run.config.model, rows_of(initial))
+        model.load_weights(initial, str(run.training_directory))
         return model.eval()
-    if run.config.from_run is not None:
-        raise RunError(
-            f"{initial}: no such file; the weights that {run.path} began with, those of "
-            f"{run.config.from_run}, are gone. Train it again, or measure the run that it started from"
-        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.config.training.seed)
         return LanguageModel(run.config.model, rows_of(run.load_weights())).eval()

@@ -12,7 +12,6 @@ from textgen.models.language_model import LanguageModel
 from textgen.run import (
     CONFIG,
     Run,
-    load_weights,
     rows_of,
 )
 from textgen.text.rows import Rows
@@ -20,7 +19,7 @@ from textgen.text.store import default_cache_dir
 from textgen.training.checkpoint import newest_checkpoint
 from textgen.training.progress import Reporter
 from textgen.training.trainer import training_model
-from textgen.training.training import INITIAL, Training, assemble, set_up_training
+from textgen.training.training import Training, assemble, initial_weights, set_up_training
 
 
 def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> Training:
@@ -43,19 +42,16 @@ def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> 
             f"{path}: it cannot go on here as it was ({error}). Resume it where that is, or train on from "
             f"its best weights: textgen train --from {path} --device cpu"
         ) from error
-    initial = run.training_directory / INITIAL
-    fresh = newest_checkpoint(run.training_directory) is None
-    # A run that started from another has its rows in the order of that one, which no checkpoint tells.
-    if (fresh and run.has_weights) or (run.config.from_run is not None and not initial.is_file()):
+    initial = initial_weights(run)
+    if newest_checkpoint(run.training_directory) is None and run.has_weights:
         raise RunError(
             f"{run.training_directory}: what a resume needs is gone. "
             f"Train on from the weights with: textgen train --from {path}"
         )
-    if initial.is_file():
-        arrays = load_weights(initial)
-        model = LanguageModel(run.config.model, rows_of(arrays))
-        model.load_weights(arrays, str(initial))
-    else:
+    if initial is None:
         model = LanguageModel(run.config.model, Rows.from_counts(store.counts))
+    else:  # its rows are in the order of the run that it started from, which no checkpoint tells
+        model = LanguageModel(run.config.model, rows_of(initial))
+        model.load_weights(initial, str(run.training_directory))
     model = training_model(model, training)
     return assemble(run, store, run.tokenizer, model, reporter, is_resumed=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 
 from textgen.atomic import only_one
@@ -18,7 +19,7 @@ from textgen.evaluation.evaluate import evaluate_run
 from textgen.models.language_model import LanguageModel
 from textgen.plots.curves import draw_loss
 from textgen.plots.style import can_draw
-from textgen.run import Run, standing
+from textgen.run import Run, load_weights, standing
 from textgen.text.batches import StreamBatches
 from textgen.text.beginning import start_row
 from textgen.text.store import TokenStore
@@ -106,6 +107,22 @@ class Training:
             facts = self.run.facts()
             title = f"{self.run.path.name}: {facts['network']}, {facts['parameters']:,} parameters"
             draw_loss(standing(self.run.metrics()), title, self.run.path / "loss.png")
+
+
+def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
+    """The weights that a run began with when it started from another one; None of one whose seed draws them.
+
+    Raises RunError when they are gone, with the order of their rows.
+    """
+    path = run.training_directory / INITIAL
+    if path.is_file():
+        return load_weights(path)
+    if run.config.from_run is None:
+        return None
+    raise RunError(
+        f"{path}: no such file; what {run.path} began with is gone. "
+        f"Train on from what it has with: textgen train --from {run.path}"
+    )
 
 
 def set_up_training(training: TrainingConfig) -> None:
