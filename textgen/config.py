@@ -125,7 +125,9 @@ class ModelConfig:
         "on a megabyte of tiny Shakespeare no difference, and 0.2 is too much (1.2% more).",
     )
     residual: bool = option(
-        False, "Add each layer's input to its output, from the second layer on; helps deep stacks."
+        False,
+        "Add each layer's input to its output, from the second layer on; for stacks of more than two (with "
+        "two layers 0.3 and 1.6% more bits on tiny Shakespeare and source code).",
     )
     layer_norm: bool = option(
         False,
@@ -175,7 +177,11 @@ class TrainingConfig:
         "Share of AdamW's mean of the gradients that is kept from step to step: its momentum. 0.5 with a "
         "rate of 0.014 gave one layer of an LSTM 1.4 to 4.7% fewer bits on three texts than 0.9 with 0.007.",
     )
-    weight_decay: float = option(0.01, "AdamW's decay of the weight matrices per unit of learning rate.")
+    weight_decay: float = option(
+        0.01,
+        "AdamW's decay of the weight matrices per unit of learning rate; 0.06 to 0.1 gave an LSTM 2.8 to "
+        "6.0% fewer bits on three texts than none.",
+    )
     clip_norm: float = option(1.0, "Gradients with a larger norm are scaled down to it.")
     ema_decay: float = option(
         0.0,
