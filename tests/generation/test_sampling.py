@@ -295,6 +295,9 @@ def test_the_largest_penalty_leaves_what_has_not_occurred_and_warns_of_nothing(r
         [0] * rows,
         [2] * rows,
     )
+    logits[:, 2] = -np.inf
+    logits -= 1.0  # now no penalized one is finite
+    assert choose(logits, config, np.full(rows, 0.01), np.ones_like(occurred)).tolist() == [0] * rows
 
 
 # ---- one row, the fast twin

@@ -143,6 +143,8 @@ def penalize(logits: np.ndarray, occurred: np.ndarray, penalty: float) -> np.nda
     """
     with np.errstate(over="ignore"):  # to infinity, which _relative understands
         penalized = np.where(logits > 0, logits / np.float64(penalty), logits * np.float64(penalty))
+    # But not to minus infinity: where all have occurred, one of them is still to be drawn.
+    penalized = np.where(logits > -np.inf, np.maximum(penalized, np.finfo(np.float64).min), penalized)
     return np.where(occurred, penalized, logits)
 
 
