@@ -10,6 +10,8 @@ On a machine that has other work to do, a clock measures that work. There `--ste
 steps instead of the same minutes, and the table says beside each gain what a run costs: its processor time
 as a multiple of the recipe's. Two such ablations may run side by side, on files of their own.
 
+What has ended badly is said, and tried again the next time.
+
 Corpora: `faq`, the text that ships; `python`, source code of the standard library of the Python that runs
 this; both with characters and, as `faq-bpe` and `python-bpe`, with subwords; and any that is named.
 
@@ -24,6 +26,7 @@ Run as:
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import statistics
@@ -35,8 +38,10 @@ from typing import Any, NamedTuple
 
 import click
 from benchmarks.measure import markdown
-from benchmarks.runs import append_line, json_lines, train
+from benchmarks.results import OutputFile, append_line, json_lines, text_digest
+from benchmarks.runs import end_together, train
 
+from textgen.config import ModelConfig, TrainingConfig
 from textgen.fields import flag, typed
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +83,20 @@ PARTS = {
 }
 
 
+# A variant of a part keeps what the recipe chose; left open it would be chosen anew, by a probe of its own.
+# Not these: the text's, the job's, the machine's, and what does not train.
+NOT_CHOSEN = """
+    vocab_size cell minutes steps seed device precision threads deterministic
+    evaluations eval_tokens early_stopping patience
+""".split()
+CHOSEN = [
+    field.name
+    for config in (ModelConfig, TrainingConfig)
+    for field in dataclasses.fields(config)
+    if field.name not in NOT_CHOSEN
+]
+
+
 class Job(NamedTuple):
     """One run: which text, which variant of the recipe, which seed, and what all runs of a table share.
 
@@ -91,7 +110,7 @@ class Job(NamedTuple):
 
 
 @click.command()
-@click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("results", type=OutputFile())
 @click.option("--minutes", type=float, default=2.0, show_default=True, help="Wall-clock minutes of each run.")
 @click.option("--steps", type=int, help="Steps of each run, instead of minutes.")
 @click.option("--settings", default="", metavar="OPTIONS", help="Options of `train` for every run.")
@@ -112,19 +131,16 @@ def main(
     variant: tuple[str, ...],
 ) -> None:
     """Run what is not in RESULTS yet, append it, and print the table of all that is there."""
-    known = json_lines(results)
+    end_together()
+    known, failures = json_lines(results), 0
     budget = (f"--minutes {minutes:g}" if steps is None else f"--steps {steps}") + f" {settings}".rstrip()
     with tempfile.TemporaryDirectory() as folder:
         texts = _chosen(_texts(Path(folder), _pairs("--corpus", corpus)), corpora, "--corpora")
         extra = _pairs("--variant", variant)
         names = _chosen(dict.fromkeys([RECIPE, *PARTS, *extra]), only, "--only")
         # Seed by seed and text by text, so that a table begun is a table of comparable runs.
-        jobs = [
-            Job(text, name, seed, budget)
-            for seed in map(int, seeds.split(","))
-            for text in texts
-            for name in names
-        ]
+        jobs = [Job(text, name, seed, budget) for seed in _seeds(seeds) for text in texts for name in names]
+        _check_known(known, texts, extra)
         done = {Job(*(line[field] for field in Job._fields)) for line in known}
         missing = [job for job in jobs if job not in done]
         for number, job in enumerate(missing, 1):
@@ -132,15 +148,43 @@ def main(
             recipe = _recipe(known, job)
             if job.variant not in (RECIPE, *extra) and recipe is None:
                 raise click.UsageError(f"{job.corpus}: run the recipe first, with --only {RECIPE}")
-            options = extra.get(job.variant) or _options(job.variant, recipe)
+            options = extra[job.variant] if job.variant in extra else _options(job.variant, recipe)
             if options is None:
                 click.echo("left out: it needs two layers, the recipe has one", err=True)
                 continue
-            line = job._asdict() | {"options": options}
-            line |= _train(Path(folder), texts[job.corpus], shlex.split(options), job)
+            kept = _kept(recipe) if recipe is not None and job.variant in PARTS else []
+            line = job._asdict() | {"options": options, "text": text_digest(Path(texts[job.corpus][0]))}
+            try:
+                line |= _train(Path(folder), texts[job.corpus], [*kept, *shlex.split(options)], job)
+            except click.ClickException as error:  # the others may do
+                click.echo(f"failed: {error.format_message()}", err=True)
+                failures += 1
+                continue
             known.append(line)
             append_line(results, line)
     click.echo("\n".join(markdown(table([line for line in known if line["budget"] == budget]))))
+    if failures:
+        raise click.ClickException(f"{failures} of {len(missing)} runs failed; run this again to try them")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise click.UsageError(f"--seeds {text!r}: whole numbers, with commas between") from None
+
+
+def _check_known(known: Iterable[dict[str, Any]], texts: dict[str, list[str]], extra: dict[str, str]) -> None:
+    """Raises UsageError where results under these names are of another text or of other options."""
+    digests = {name: text_digest(Path(text[0])) for name, text in texts.items()}
+    for line in known:
+        name = line["corpus"]
+        if name in digests and line.get("text") != digests[name]:
+            raise click.UsageError(f"{name}: the results are of another text; begin a new file of results")
+        if (options := extra.get(line["variant"])) is not None and options != line["options"]:
+            raise click.UsageError(
+                f"--variant {line['variant']}: has results with {line['options']!r}; give it another name"
+            )
 
 
 def _pairs(option: str, values: Sequence[str]) -> dict[str, str]:
@@ -181,11 +225,18 @@ def standard_library(characters: int) -> str:
 
 
 def _recipe(known: Iterable[dict[str, Any]], job: Job) -> dict[str, Any] | None:
-    """What the recipe chose for this text and these minutes."""
-    for line in known:
-        if (line["corpus"], line["variant"], line["budget"]) == (job.corpus, RECIPE, job.budget):
-            return dict(line["chosen"])
-    return None
+    """What the recipe chose for this text and this budget, with this seed if it was run."""
+    chosen = {
+        line["seed"]: line["chosen"]
+        for line in known
+        if (line["corpus"], line["variant"], line["budget"]) == (job.corpus, RECIPE, job.budget)
+    }
+    return chosen.get(job.seed, next(iter(chosen.values()), None))
+
+
+def _kept(recipe: dict[str, Any]) -> list[str]:
+    """Options of `train` for all that the recipe chose."""
+    return [word for name in CHOSEN if recipe[name] is not None for word in typed(name, recipe[name])]
 
 
 def _options(variant: str, recipe: dict[str, Any] | None) -> str | None:
@@ -218,8 +269,8 @@ def table(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
     """A row a variant: how many percent fewer bits per character than the recipe, on each text.
 
     Beside the mean over the seeds stands the half of their range. The first row gives the recipe's bits. A
-    star marks a difference that is larger than both its own range and the recipe's. Where runs had the same
-    steps, the cost stands beside it.
+    star marks a difference that is larger than half its own range and half the recipe's, which one seed does
+    not have. Where runs had the same steps, the cost stands beside it.
     """
     corpora = list(dict.fromkeys(line["corpus"] for line in lines))
     variants = list(dict.fromkeys(line["variant"] for line in lines))
@@ -238,7 +289,7 @@ def _cell(lines: Sequence[dict[str, Any]], corpus: str, variant: str) -> str:
     if not gains:
         return ""
     noise = 100 * _half_range(list(recipe.values())) / statistics.mean(recipe.values())
-    clear = abs(statistics.mean(gains)) > max(noise, _half_range(gains))
+    clear = len(gains) > 1 and abs(statistics.mean(gains)) > max(noise, _half_range(gains))
     runs = [line for line in lines if (line["corpus"], line["variant"]) == (corpus, variant)]
     remark = "".join([runs[0]["options"], _cost(lines, runs)])
     return f"{statistics.mean(gains):+.2f} ± {_half_range(gains):.2f} %{' *' if clear else ''} ({remark})"

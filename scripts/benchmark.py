@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from benchmarks.measure import machine, table
+from benchmarks.measure import Comparison, machine, table
+from benchmarks.results import OutputFile
 
 from textgen.device import available_processors
 
@@ -37,23 +38,24 @@ SECTIONS = ("sampling", "scoring", "training", "encoding", "starting")
 @click.option(
     "--only", default="", metavar="TEXT", help="Measure only the cases with this text in their names."
 )
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write to FILE.")
+@click.option("--json", "json_path", type=OutputFile(), help="Write to FILE.")
 def main(sections: tuple[str, ...], rounds: int, only: str, json_path: Path | None) -> None:
     """Measure the SECTIONS, all of them when none is named."""
-    if json_path is not None and not json_path.parent.is_dir():
-        raise click.UsageError(f"--json {json_path}: there is no folder {json_path.parent}")
     results: dict[str, Any] = {"machine": machine()}
     click.echo(", ".join(f"{name} {value}" for name, value in results["machine"].items()))
     for name in sections or SECTIONS:
         section = importlib.import_module(f"benchmarks.{name}")
-        comparisons = list(section.measure(rounds=rounds, only=only))
-        if not comparisons:
-            continue
-        click.echo(f"\n## {name}\n\n{section.__doc__.splitlines()[0]}\n")
-        click.echo("\n".join(table(comparisons)))
-        results[name] = [each.as_json() for each in comparisons]
-        if json_path is not None:  # after each section: what was measured is not lost when the next one fails
-            json_path.write_text(json.dumps(results, indent=2) + "\n")
+        comparisons: list[Comparison] = []
+        try:
+            for comparison in section.measure(rounds=rounds, only=only):
+                comparisons.append(comparison)
+                results[name] = [each.as_json() for each in comparisons]
+                if json_path is not None:
+                    json_path.write_text(json.dumps(results, indent=2) + "\n")
+        finally:  # what was measured is not lost when the next case fails, or the user has seen enough
+            if comparisons:
+                click.echo(f"\n## {name}\n\n{section.__doc__.splitlines()[0]}\n")
+                click.echo("\n".join(table(comparisons)))
     if len(results) == 1:
         raise click.UsageError(
             f"--only {only!r}: no case of {', '.join(sections or SECTIONS)} has this in its name"

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import click
 import torch
+from benchmarks.results import OutputFile
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -181,9 +182,7 @@ def read_delays(text: str) -> tuple[int, ...]:
     "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=5e-3, show_default=True,
     help="Of Adam, the same for all.",
 )  # fmt: skip
-@click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw accuracy against n into FILE."
-)
+@click.option("--plot", type=OutputFile(), help="Draw accuracy against n into FILE.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, every seed in it.")
 def main(
     delays: str,
@@ -196,11 +195,8 @@ def main(
 ) -> None:
     """How long LSTM, GRU and plain RNN remember: accuracy on the copy task."""
     each_delay = read_delays(delays)
-    if plot is not None:
-        if importlib.util.find_spec("matplotlib") is None:
-            raise click.UsageError("--plot needs matplotlib: pip install 'textgen[plot]'")
-        if not plot.parent.is_dir():
-            raise click.UsageError(f"--plot {plot}: there is no folder {plot.parent}")
+    if plot is not None and importlib.util.find_spec("matplotlib") is None:
+        raise click.UsageError("--plot needs matplotlib: pip install 'textgen[plot]'")
     torch.set_num_threads(1)  # what is fastest for so few units
     found = measure(each_delay, seeds, hidden_size=hidden_size, steps=steps, learning_rate=learning_rate)
     if as_json:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-from benchmarks.runs import json_lines
+from benchmarks.results import json_lines
 
 SIZE = 100_000  # characters of a corpus, where its name says no other
 ABOVE_GUESS = 0.25  # nats per token

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 import torch
+from benchmarks.results import OutputFile
 
 from textgen.device import resolve_threads
 from textgen.models.regressor import SequenceRegressor
@@ -217,8 +218,10 @@ def require(module: str, option: str) -> None:
 @click.option(
     "--repeats", type=click.IntRange(min=3), default=3, show_default=True, help="Timings per median."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of data and weights.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the forecast into FILE.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Of data and weights."
+)
+@click.option("--plot", type=OutputFile(), help="Draw the forecast into FILE.")
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on standard output instead of a table."
 )
@@ -227,8 +230,6 @@ def main(epochs: int, repeats: int, seed: int, plot: Path | None, as_json: bool,
     """LSTM and GRU as regressors on sequences of numbers."""
     if plot is not None:
         require("matplotlib", "--plot")
-        if not plot.parent.is_dir():
-            raise click.UsageError(f"--plot {plot}: there is no folder {plot.parent}")
     if with_keras:
         require("keras", "--keras")
     results: dict[str, Any] = {"epochs": epochs, "repeats": repeats, "seed": seed}

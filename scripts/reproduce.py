@@ -29,9 +29,10 @@ from typing import Any, NamedTuple
 
 import click
 from benchmarks.measure import machine, markdown
-from benchmarks.runs import append_line, json_lines, textgen, train
+from benchmarks.results import OutputFile, append_line, json_lines, text_digest
+from benchmarks.runs import end_together, textgen, train
 
-WINDOW = 256
+WINDOW = 256  # characters; of subwords as many as hold them
 
 
 class Row(NamedTuple):
@@ -60,22 +61,27 @@ DYNAMIC_GOAL = 1.33  # of the row of 10 minutes
 
 @click.command()
 @click.argument("text", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("results", type=OutputFile())
 @click.option("--rows", metavar="NAMES", help="Only these rows, separated by commas.")
 def main(text: Path, results: Path, rows: str | None) -> None:
     """Measure what is not in RESULTS yet, append it, and print the table of all that is there."""
+    end_together()
     chosen = _chosen(rows)
-    known = json_lines(results)
+    known, digest = json_lines(results), text_digest(text)
+    if any(line.get("text") != digest for line in known):
+        raise click.UsageError(f"{results}: has results of another text than {text}; name a new file")
     done = {(line["row"], line["seed"]) for line in known}
     missing = [(row, seed) for row in chosen for seed in row.seeds if (row.name, seed) not in done]
     with tempfile.TemporaryDirectory() as folder:
         for number, (row, seed) in enumerate(missing, 1):
             click.echo(f"{number} of {len(missing)}: {row.name}, seed {seed}", err=True)
-            line = {"row": row.name, "seed": seed} | measure(text, row.options, seed, Path(folder))
+            line = {"row": row.name, "seed": seed, "text": digest, "machine": machine()}
+            line |= measure(text, row.options, seed, Path(folder))
             known.append(line)
             append_line(results, line)
     click.echo("\n".join(markdown(table(known))))
-    click.echo("\nOn " + ", ".join(f"{name} {value}" for name, value in machine().items()) + ".")
+    for names in dict.fromkeys(", ".join(f"{k} {v}" for k, v in line["machine"].items()) for line in known):
+        click.echo(f"\nOn {names}.")
 
 
 def _chosen(names: str | None) -> list[Row]:
@@ -95,7 +101,9 @@ def measure(text: Path, options: str, seed: int, folder: Path) -> dict[str, Any]
     def evaluate(*arguments: str) -> dict[str, Any]:
         return dict(json.loads(textgen("eval", str(run), "--json", *arguments, *cache)))
 
-    windows, both = evaluate("--window", str(WINDOW)), evaluate("--dynamic")
+    tokens_per_character = nats(line) / line["nats_per_token"]
+    window = round(WINDOW * tokens_per_character)
+    windows, both = evaluate("--window", str(window)), evaluate("--dynamic")
     return line | {
         "nats_per_character": nats(line),
         "nats_per_character_in_windows": nats(windows),

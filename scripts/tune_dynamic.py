@@ -19,14 +19,18 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
-from benchmarks.runs import textgen
+from benchmarks.results import OutputFile
+from benchmarks.runs import end_together, textgen
 
 from textgen.config import DYNAMIC_METHODS, DynamicConfig
+from textgen.errors import TrainingError
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
 from textgen.evaluation.evaluate import evaluate
 from textgen.models.language_model import LanguageModel
@@ -77,18 +81,30 @@ class Tuning:
                         best, lowest = config, loss
 
     def _measure(self, config: DynamicConfig) -> float:
+        """Infinity where the weights leave all bounds: such a rate is none to take."""
         model = copy.deepcopy(self._model)
         scales = root_mean_squares(model, self._train, config.window) if config.method == "rms" else None
-        loss = evaluate_dynamically(
-            model, self._text, config=config, root_mean_squares=scales, **self._scoring
-        )
+        try:
+            loss = evaluate_dynamically(
+                model, self._text, config=config, root_mean_squares=scales, **self._scoring
+            )
+        except TrainingError:
+            return math.inf
         return loss.nats_per_token
+
+
+def _number(loss: float) -> float | None:
+    """For JSON, which has no infinity."""
+    return loss if math.isfinite(loss) else None
 
 
 def train_without_the_end(corpus: Path, arguments: list[str], folder: Path) -> Run:
     """A run on all of a text but its last tenth, in a folder. Raises ClickException when it fails."""
-    text = corpus.read_text(encoding="utf-8")
-    (folder / "corpus.txt").write_text(text[: int(len(text) * 0.9)], encoding="utf-8")
+    try:
+        text = corpus.read_bytes().decode()  # with the line ends that it has, as `textgen train` reads it
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{corpus}: byte {error.start} is not UTF-8; convert the file") from error
+    (folder / "corpus.txt").write_bytes(text[: int(len(text) * 0.9)].encode())
     places = [str(folder / "corpus.txt"), "--run", str(folder / "run"), "--cache-dir", str(folder / "cache")]
     textgen("train", *places, *arguments)
     return Run(folder / "run")
@@ -104,13 +120,12 @@ def train_without_the_end(corpus: Path, arguments: list[str], folder: Path) -> R
 @click.option(
     "--tokens", type=click.IntRange(min=1), default=20_000, show_default=True, help="Tokens to tune on."
 )
-@click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write to FILE.")
+@click.option("--json", "json_path", type=OutputFile(), help="Write to FILE, as it comes.")
 def main(
     corpus: Path, tokenizer: str, steps: int, hidden_size: int | None, tokens: int, json_path: Path | None
 ) -> None:
     """Tune dynamic evaluation on CORPUS, a UTF-8 text file, without its last tenth."""
-    if json_path is not None and not json_path.parent.is_dir():
-        raise click.UsageError(f"--json {json_path}: there is no folder {json_path.parent}")
+    end_together()
     arguments = ["--tokenizer", tokenizer, "--steps", str(steps)]
     if hidden_size is not None:
         arguments += ["--hidden-size", str(hidden_size)]
@@ -120,15 +135,15 @@ def main(
         tuning = Tuning(run, folder / "cache", tokens)
         click.echo(f"static: {tuning.static:.4f} nats/token over {tuning.tokens:,} tokens")
         click.echo("method      rate     decay  window  clip-norm  nats/token     gain")
-        results = []
+        found: dict[str, Any] = {"static": tuning.static, "results": []}
         for config, loss in tuning.search():
             click.echo(
                 f"{config.method:6}{config.rate:10g}{config.decay:10g}{config.window:8}{config.clip_norm:11g}"
                 f"{loss:12.4f}{tuning.static - loss:9.4f}"
             )
-            results.append(dataclasses.asdict(config) | {"nats_per_token": loss})
-    if json_path is not None:
-        json_path.write_text(json.dumps({"static": tuning.static, "results": results}, indent=2) + "\n")
+            found["results"].append(dataclasses.asdict(config) | {"nats_per_token": _number(loss)})
+            if json_path is not None:
+                json_path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

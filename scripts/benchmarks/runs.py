@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from benchmarks.results import json_lines
 
 FIGURES = ("nats_per_token", "bits_per_character", "bits_per_byte")
 
@@ -47,12 +50,6 @@ def train(text: Sequence[str], run: Path, options: Sequence[str]) -> dict[str, A
     }
 
 
-def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file, one a line; none when there is no file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def append_line(path: Path, line: dict[str, Any]) -> None:
-    """Add an object to such a file."""
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+def end_together() -> None:
+    """From here on SIGTERM ends this process as Ctrl-C does, with the run that it waits for."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -195,7 +195,15 @@ def test_prediction_and_validation_refuse_what_does_not_fit_and_name_it() -> Non
 
 
 @pytest.mark.parametrize(
-    "option", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}]
+    "option",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"seed": -1},
+        {"seed": 2**63},
+    ],
 )
 def test_an_option_out_of_range_is_refused_by_name(option: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"^{next(iter(option))}=.*: must be "):

@@ -59,7 +59,14 @@ def test_without_json_it_prints_a_table_and_draws_the_forecast_where_it_is_told(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--epochs", "0"), ("--repeats", "2"), ("--seed", "-1"), ("--plot", "no/such/folder.png")]
+    "arguments",
+    [
+        ("--epochs", "0"),
+        ("--repeats", "2"),
+        ("--seed", "-1"),
+        ("--seed", "9" * 23),
+        ("--plot", "no/such/folder.png"),
+    ],
 )
 def test_an_option_that_cannot_be_met_is_refused_before_any_work(
     run: RunScript, arguments: tuple[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import subprocess
@@ -57,23 +58,40 @@ def test_nats_per_character_are_those_of_the_bits_whatever_a_token_is(reproduce:
     assert reproduce.nats({"bits_per_character": 2.0, "nats_per_token": 9.9}) == 2 * math.log(2)
 
 
-def test_a_row_is_one_run_measured_in_three_ways(reproduce: ModuleType, tmp_path: Path) -> None:
+def test_a_row_is_one_run_measured_in_three_ways_its_windows_of_characters_whatever_a_token_is(
+    reproduce: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
-    figures = reproduce.measure(tmp_path / "text.txt", "--steps 30 --hidden-size 8", 1, tmp_path)
+    asked: list[tuple[str, ...]] = []
+    textgen = reproduce.textgen
+    monkeypatch.setattr(reproduce, "textgen", lambda *words: asked.append(words) or textgen(*words))
+    options = "--steps 30 --hidden-size 8 --tokenizer bpe"
+    figures = reproduce.measure(tmp_path / "text.txt", options, 1, tmp_path)
     assert figures["steps"] == 30
     assert figures["chosen"]["hidden_size"] == 8
     values = {figures[f"nats_per_character{kind}"] for kind in ("", "_in_windows", "_dynamic")}
     assert len(values) == 3
     assert all(0 < value < math.log(20) for value in values)
+    per_token = figures["nats_per_token"] / figures["nats_per_character"]
+    assert per_token > 1.5
+    assert int(asked[0][asked[0].index("--window") + 1]) == round(256 / per_token)
 
 
 def test_rows_that_are_there_are_not_measured_again(run_script: RunScript, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("text")
     results = tmp_path / "results.jsonl"
-    results.write_text(
-        "".join(json.dumps(line("2 minutes", 1.4) | {"seed": seed}) + "\n" for seed in (1, 2, 3))
-    )
+    digest = hashlib.sha256(b"text").hexdigest()[:16]
+    lines = [
+        line("2 minutes", 1.4) | {"seed": seed, "text": digest, "machine": {"processor": f"P{seed // 2}"}}
+        for seed in (1, 2, 3)
+    ]
+    results.write_text("".join(json.dumps(each) + "\n" for each in lines))
     answer = run_script("reproduce.py", str(tmp_path / "text.txt"), str(results), "--rows", "2 minutes")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("| `--minutes 2`") == 3
     assert answer.stderr == ""
+    assert answer.stdout.endswith("\n\nOn processor P0.\n\nOn processor P1.\n"), "where they were measured"
+    (tmp_path / "text.txt").write_text("another")
+    answer = run_script("reproduce.py", str(tmp_path / "text.txt"), str(results), "--rows", "2 minutes")
+    assert answer.returncode == 2
+    assert "has results of another text than" in answer.stderr

@@ -49,5 +49,19 @@ def test_half_the_lanes_where_more_steps_pay_at_each_of_two_looks(
     assert chosen(speeds, monkeypatch) == lanes
 
 
+def test_a_network_whose_input_is_dropped_from_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[float] = []
+
+    def speed(model: LanguageModel, _: int, __: int) -> float:
+        timed.append(model.config.input_dropout)
+        return 1000.0
+
+    monkeypatch.setattr(speeds_module, "training_speed", speed)
+    known = Speeds(said=1)
+    for shares in ({}, {"dropout": 0.3, "weight_drop": 0.1}, {"input_dropout": 0.1}, {"input_dropout": 0.2}):
+        known.of(LanguageModel(ModelConfig(vocab_size=5, embedding_dim=2, hidden_size=2, **shares)), TRAINING)
+    assert timed == [0, 0.1]
+
+
 def test_what_the_user_said_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen({}, monkeypatch, batch_size=32) == 32

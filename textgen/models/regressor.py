@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from textgen.errors import ConfigError, TrainingError
+from textgen.fields import range_broken
 from textgen.models.recurrent import Recurrent
 
 Progress = Callable[[int, float], None]
@@ -93,7 +94,7 @@ class SequenceRegressor(nn.Module):
         Raises ConfigError when the arrays do not fit the model or hold NaN or infinity, or for an option out
         of range; TrainingError when the loss is no longer a number.
         """
-        _check_options(epochs, batch_size, learning_rate)
+        _check_options(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
         inputs, targets = self._tensors(X, y)
         val = None if validation is None else self._tensors(*validation, prefix="validation ")
         generator = torch.Generator(inputs.device).manual_seed(seed)
@@ -193,9 +194,7 @@ def _numbers(name: str, array: ArrayLike) -> np.ndarray:
     return numbers
 
 
-def _check_options(epochs: int, batch_size: int, learning_rate: float) -> None:
-    for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
-        if value < 1:
-            raise ConfigError(f"{name}={value!r}: must be at least 1")
-    if not 0 < learning_rate < math.inf:
-        raise ConfigError(f"learning_rate={learning_rate!r}: must be above 0")
+def _check_options(**options: float) -> None:
+    for name, value in options.items():
+        if broken := range_broken(name, value):
+            raise ConfigError(f"{name}={value!r}: {broken}")
