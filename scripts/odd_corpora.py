@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 
 import click
 from benchmarks.results import json_lines
+from benchmarks.runs import end_together
 
 SIZE = 100_000  # characters of a corpus, where its name says no other
 ABOVE_GUESS = 0.25  # nats per token
@@ -194,6 +195,7 @@ def line_of(row: Row) -> str:
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the corpora.")
 def main(minutes: float, steps: int | None, runs: int, only: tuple[str, ...], seed: int) -> None:
     """Train with defaults on odd corpora, print a table, and exit with 1 if any run diverged."""
+    end_together()
     budget = ["--minutes", str(minutes)] if steps is None else ["--steps", str(steps)]
     click.echo("| corpus | options | log V | best validation | last validation | rollbacks | diverged |")
     click.echo("|---|---|---|---|---|---|---|")
