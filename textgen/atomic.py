@@ -34,7 +34,7 @@ def _flush(path: Path) -> None:
 def write_file(path: Path, content: bytes | str) -> None:
     """Put content at path, replacing what was there, or leave everything as it was and raise OSError.
 
-    Who may read and write a file that was there stays so.
+    Who may read and write a file that was there stays so, as far as this process may say it.
     """
     data = content.encode() if isinstance(content, str) else content
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -44,7 +44,13 @@ def write_file(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes the file private; a run is the user's to share.
-        Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        mode = 0o666 & ~_umask()
+        if path.exists():
+            status = path.stat()
+            mode = status.st_mode & 0o777
+            with suppress(OSError, AttributeError):  # another's file; Windows
+                os.chown(name, status.st_uid, status.st_gid)
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -11,7 +11,9 @@ from matplotlib.image import imread
 
 from textgen.analysis.inspection import Inspection
 from textgen.analysis.pictures import GATES, SATURATION, SURPRISE, draw_pictures
-from textgen.plots.text_maps import HeatMap, draw_gates, draw_surprise
+from textgen.plots.curves import LossCurve, draw_comparison, draw_loss
+from textgen.plots.style import drawable
+from textgen.plots.text_maps import HeatMap, draw_gates, draw_saturation, draw_surprise
 
 Inspect = Callable[..., Inspection]
 
@@ -33,6 +35,17 @@ def test_each_cell_has_its_pictures(
     drawn = draw_pictures(inspection, inspection.units(None), folder)
     assert [path.name for path in drawn] == names
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+def test_names_that_the_font_has_no_sign_for_are_drawn_as_boxes(tmp_path: Path) -> None:
+    path, title = tmp_path / "a.png", "诗: 1 x 8 lstm"
+    validated = [{"kind": "val", "epoch": 1.0, "nats_per_token": 2.0, "best": True}]
+    draw_loss(validated, title, path)
+    draw_comparison({"LSTM": [LossCurve([1, 2], [1.0, 2.0], [2.0, 1.0])]}, title, path)
+    draw_surprise(["a"], np.array([1.0]), title, path)
+    draw_gates([HeatMap("gate", np.ones((1, 1)), signed=False)], ["0:0"], ["a"], title, path)
+    draw_saturation({"forget": (np.ones((1, 2)), np.zeros((1, 2)))}, title, path)
+    assert drawable(title) == "□: 1 x 8 lstm"
 
 
 def test_a_text_of_one_character_is_drawn(inspect_text: Inspect, tmp_path: Path) -> None:

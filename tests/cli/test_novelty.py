@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -250,6 +251,22 @@ def test_where_only_a_part_is_indexed_the_output_says_so(
         assert invoke(sampling.command, "run", *SHORT, *cache, *option).stderr.count("Only 50.0%") == 1
     assert "Only 50.0%" in invoke(evaluation.command, "run", "--novelty", *cache).stdout
     assert as_json(sampling.command, *SHORT, *cache, "--novelty")["novelty"]["indexed_share"] == 0.5
+
+
+def test_what_a_run_learnt_from_before_is_said_not_to_be_looked_at(text: str, tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text(text[::-1])
+    cache = ("--cache-dir", tmp_path / "cache")
+    same, other, third = (tmp_path / name for name in ("same", "other", "third"))
+    budget = ("--steps", 2, "--evaluations", 1, *cache)
+    invoke(training.command, "--from", "run", "--run", same, *budget)
+    invoke(training.command, tmp_path / "other.txt", "--from", same, "--run", other, *budget)
+    invoke(training.command, "--from", other, "--run", third, *budget)
+    for run, before in ((same, None), (other, same), (third, same)):
+        said = invoke(sampling.command, run, *SHORT, *cache, "--avoid-copy", 9).stderr
+        assert ("learnt from before" in said) == (before is not None)
+        assert before is None or f"What {before} learnt from before is not looked at" in said
+    shutil.rmtree(other)
+    assert f"What {other} learnt" in invoke(evaluation.command, third, *cache, "--novelty").stderr
 
 
 @pytest.mark.usefixtures("text")

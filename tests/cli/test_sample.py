@@ -252,6 +252,14 @@ def test_an_output_that_cannot_be_a_file_is_refused_before_anything_is_drawn(run
 
 
 @posix
+def test_links_in_a_circle_are_refused(run, tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(ConfigError, match="--output"):
+        sample(run.path, "--output", tmp_path / "a")
+
+
+@posix
 def test_what_is_no_file_is_never_replaced_by_one(run, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -397,8 +405,26 @@ def test_more_texts_than_memory_holds_are_one_line_that_names_the_option(run, mo
         raise error
 
     monkeypatch.setattr(Generator, "generate", refuse)
-    with pytest.raises(TextgenError, match=r"^out of memory: 1,000 texts side by side .* --num-samples"):
+    advice = "fewer --max-new-tokens" if device == "cpu" else "--device cpu"
+    with pytest.raises(
+        TextgenError, match=f"^out of memory: .* use fewer --num-samples than 1,000, or {advice}$"
+    ):
         sample(run.path, "--num-samples", 1000, "--device", device)
+
+
+@pytest.mark.parametrize("where", ["from_run", "stream"])
+def test_a_gpu_without_room_for_the_network_or_one_text_is_one_line(run, monkeypatch, where):
+    import torch
+
+    def refuse(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    monkeypatch.setattr(
+        Generator, where, (lambda *_, **__: next(refuse())) if where == "from_run" else refuse
+    )
+    with pytest.raises(TextgenError, match=r"^out of memory: .* use --device cpu$"):
+        sample(run.path, "--device", "auto")
 
 
 def test_a_prompt_file_that_is_not_utf_8_names_the_byte(run, tmp_path):

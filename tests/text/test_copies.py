@@ -248,6 +248,19 @@ def test_a_cache_that_cannot_be_written_is_one_line_that_names_the_option(path: 
         Copies.open_or_build(corpus_of(path), path / "cache")
 
 
+def test_a_text_that_changes_while_it_is_indexed_is_refused_and_leaves_nothing(
+    path: Path, tmp_path: Path
+) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    def grow(what: str, done: int, total: int) -> None:
+        path.write_text(text + "one more line", encoding="utf-8")
+
+    with pytest.raises(CorpusError, match=r"changed while it was read"):
+        Copies.open_or_build(corpus_of(path), tmp_path / "cache", grow)
+    assert not [*(tmp_path / "cache").iterdir()]
+
+
 def test_progress_ends_with_all_characters(path: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     Copies.open_or_build(corpus_of(path), tmp_path / "cache", lambda *work: told.append(work))

@@ -291,6 +291,18 @@ def test_dropout_is_turned_off_since_it_would_change_the_ids(tmp_path):
     assert tokenizer.encode(TEXT[0]).tolist() == library.encode(TEXT[0]).ids
 
 
+def test_text_that_a_tokenizer_cannot_encode_is_one_line(tmp_path):
+    library = tokenizers.Tokenizer(models.WordLevel({chr(code): code for code in range(128)}))
+    library.pre_tokenizer = pre_tokenizers.Split(Regex(r"."), "isolated")
+    library.add_special_tokens(["<|endoftext|>"])
+    library.save(str(tmp_path / "ascii.json"))
+    tokenizer = Tokenizer.from_file(tmp_path / "ascii.json")
+    assert tokenizer.decode(tokenizer.encode("cafe"))
+    for encode in (tokenizer.encode, tokenizer.encode_with_starts):
+        with pytest.raises(TokenizerError, match=r"cannot encode every text .*\[UNK\].* an unknown token$"):
+            encode("café")
+
+
 def test_what_a_tokenizer_loses_is_counted_and_shown(case):
     name, _, tokenizer = case
     found = measure_round_trip(

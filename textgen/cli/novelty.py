@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textgen.cli.options import Command, config_option, take_given
 from textgen.config import NoveltyConfig
-from textgen.errors import CorpusError, RunError
+from textgen.errors import CorpusError, RunError, TextgenError
 
 if TYPE_CHECKING:
     from textgen.analysis.novelty import NoveltyMeter
@@ -44,11 +45,35 @@ def take_novelty_config(
 
 
 def training_corpus(run: Run, option: str) -> Corpus:
-    """The text that a run was trained on, for an option. Raises RunError when it is gone or has changed."""
+    """The text that a run was trained on, for an option; says what it learnt from before that.
+
+    Raises RunError when it is gone or has changed.
+    """
     try:
-        return run.open_corpus()
+        corpus = run.open_corpus()
     except (CorpusError, RunError) as error:
         raise RunError(f"{option} needs the text that the run was trained on. {error}") from error
+    if (other := _other_text(run)) is not None:
+        print(f"What {other} learnt from before is not looked at: it may be copied.", file=sys.stderr)
+    return corpus
+
+
+def _other_text(run: Run) -> str | None:
+    """The first run, of those that this one started from, that is not known to be of the same text."""
+    from textgen.run import Run
+
+    fingerprint = run.measured("corpus_fingerprint")
+    seen = {run.path.absolute()}
+    while run.config.from_run is not None:
+        try:
+            source = Run(run.config.from_run)
+            if source.measured("corpus_fingerprint") != fingerprint or source.path.absolute() in seen:
+                return run.config.from_run
+        except TextgenError:  # it is gone
+            return run.config.from_run
+        run = source
+        seen.add(run.path.absolute())
+    return None
 
 
 def novelty_meter(

@@ -23,7 +23,10 @@ SECONDS_BETWEEN_FLUSHES = 1 / 30  # to a terminal: as often as an eye can tell
 
 def writable(path: Path, option: str = "--output") -> Path:
     """Where to write, checked before any work; option is what named it. Raises ConfigError."""
-    path = path.resolve()  # a link stays one: what it points to is written
+    try:
+        path = path.resolve()  # a link stays one: what it points to is written
+    except (OSError, RuntimeError) as error:  # Python 3.11's own for links in a circle
+        raise ConfigError(f"{option} {path}: a link that leads nowhere; name another place") from error
     if path.exists() and not path.is_file():
         raise ConfigError(f"{option} {path}: not a file; name a file to write")
     if path.exists() and not os.access(path, os.W_OK):

@@ -146,7 +146,8 @@ def command(
     from textgen.generation.generator import Generator
 
     if adapt is None or dynamic is None:
-        generator = Generator.from_run(run, device, set_threads)
+        with _memory_errors(num_samples, device):
+            generator = Generator.from_run(run, device, set_threads)
     else:
         adapted = adapted_model(
             run, adapt, dynamic, field=field, encoding=encoding, device=device, cache_dir=cache_dir
@@ -166,7 +167,8 @@ def command(
             pieces = generator.stream(text, **drawing)
             if meter is not None:
                 pieces = _kept(pieces, drawn)
-            show(pieces if no_prompt else itertools.chain([text], pieces))
+            with _memory_errors(num_samples, device):
+                show(pieces if no_prompt else itertools.chain([text], pieces))
             _report(meter, ["".join(drawn)])
             continue
         with _memory_errors(num_samples, device):
@@ -181,17 +183,17 @@ def command(
 
 @contextmanager
 def _memory_errors(num_samples: int, device: str) -> Iterator[None]:
-    """Turn running out of memory while texts are drawn into one line. Raises TextgenError."""
+    """Turn running out of memory, for the network or its texts, into one line. Raises TextgenError."""
     from textgen.device import memory_errors
 
     try:
         with nullcontext() if device == "cpu" else memory_errors():  # which loads torch
             yield
     except (MemoryError, TrainingError) as error:
-        raise TextgenError(
-            f"out of memory: {num_samples:,} texts side by side are too many for this machine; use fewer "
-            "--num-samples, or fewer --max-new-tokens"
-        ) from error
+        advice = "--device cpu" if device != "cpu" else "fewer --max-new-tokens"
+        if num_samples > 1:
+            advice = f"fewer --num-samples than {num_samples:,}, or {advice}"
+        raise TextgenError(f"out of memory: this machine has too little for that; use {advice}") from error
 
 
 def _warn_of_unseen(tokens: tuple[int, int]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgen.plots.style import CELL_STYLES, in_style, new_figure, save
+from textgen.plots.style import CELL_STYLES, drawable, in_style, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def draw_loss(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None
         margin = 0.05 * max(top - ordered[0], 0.01)
         axes.set_ylim(ordered[0] - margin, top + 4 * margin)
     axes.legend(frameon=False)
-    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
+    axes.set_title(drawable(title), loc="left", fontsize=10, parse_math=False)
     save(figure, path)
 
 
@@ -147,7 +147,7 @@ def draw_comparison(cells: Mapping[str, Sequence[LossCurve]], title: str, path: 
         style = look | {"linestyle": line}
         _draw_curves(left, label, [(np.divide(each.tokens, unit), each.losses) for each in curves], style)
         _draw_curves(right, label, [(np.asarray(each.minutes), each.losses) for each in curves], style)
-    left.set_title(title, loc="left", fontsize=10, parse_math=False)
+    left.set_title(drawable(title), loc="left", fontsize=10, parse_math=False)
     right.legend(frameon=False)
     save(figure, path)
 

@@ -49,6 +49,15 @@ def in_style(axes: Axes, x_label: str, y_label: str) -> Axes:
     return axes
 
 
+def drawable(text: str, family: str = "sans-serif") -> str:
+    """The text with a box for what the font has no sign for, such as Chinese."""
+    from matplotlib import font_manager
+
+    font = font_manager.findfont(font_manager.FontProperties(family=[family]))
+    signs = font_manager.get_font(font).get_charmap()
+    return "".join(sign if ord(sign) in signs and sign.isprintable() else "□" for sign in text)
+
+
 def save(figure: Figure, path: Path) -> None:
     """As PNG, SVG or PDF by the path's name, whole or not at all. Raises OSError."""
     image = io.BytesIO()

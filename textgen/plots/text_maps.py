@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textgen.plots.style import in_style, save
+from textgen.plots.style import drawable, in_style, save
 
 _COLUMNS, _LINES = 90, 40  # of the text in surprise.png
 _LINE_END = "↵"
@@ -41,7 +41,7 @@ def draw_surprise(pieces: Sequence[str], bits: np.ndarray, title: str, path: Pat
             fontsize=8, parse_math=False,
         )  # fmt: skip
     axes.set_title(
-        f"{title}\nsurprise: 0 bits white, {full:.0f} bits a token or more dark",
+        f"{drawable(title)}\nsurprise: 0 bits white, {full:.0f} bits a token or more dark",
         loc="left", fontsize=9, parse_math=False,
     )  # fmt: skip
     save(figure, path)
@@ -54,20 +54,12 @@ def _text_cells(pieces: Sequence[str], bits: np.ndarray) -> list[tuple[int, int,
         for character in piece or "·":
             if line == _LINES:
                 return cells
-            shown = _LINE_END if character == "\n" else _drawable(character)
+            shown = _LINE_END if character == "\n" else drawable(character, "monospace")
             cells.append((column, line, shown, cost))
             column += 1
             if character == "\n" or column == _COLUMNS:
                 column, line = 0, line + 1
     return cells
-
-
-def _drawable(text: str) -> str:
-    """The text with a box for what matplotlib's own font has no sign for, such as Chinese."""
-    from matplotlib import font_manager
-
-    signs = font_manager.get_font(font_manager.findfont("monospace")).get_charmap()
-    return "".join(sign if ord(sign) in signs and sign.isprintable() else "□" for sign in text)
 
 
 @dataclass(frozen=True)
@@ -90,7 +82,7 @@ def draw_gates(
 
     height = 0.75 + 0.155 * len(units)
     figure = Figure(figsize=(13, height * len(maps) + 0.4), dpi=120, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
+    figure.suptitle(drawable(title), x=0.01, ha="left", fontsize=11, parse_math=False)
     for axes, each in zip(figure.subplots(len(maps), squeeze=False)[:, 0], maps, strict=True):
         limit = float(np.abs(each.values).max(initial=0)) or 1.0
         low, high = (-limit, limit) if each.signed else (0.0, 1.0)
@@ -99,7 +91,7 @@ def draw_gates(
             each.values, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="none"
         )
         axes.set_title(each.title, loc="left", fontsize=9, weight="bold")
-        shown = [_LINE_END if piece == "\n" else _drawable(piece or "·") for piece in pieces]
+        shown = [_LINE_END if piece == "\n" else drawable(piece or "·", "monospace") for piece in pieces]
         style = {"family": "monospace", "fontsize": 7, "parse_math": False}
         if max(map(len, shown)) > 1:
             axes.set_xticks(range(len(shown)), shown, rotation=90, **style)
@@ -126,7 +118,7 @@ def draw_saturation(gates: Mapping[str, tuple[np.ndarray, np.ndarray]], title: s
 
     markers = "o^sDv"
     figure = Figure(figsize=(3.6 * len(gates) + 0.4, 4.2), dpi=120, layout="constrained")
-    figure.suptitle(f"{title}\n", x=0.01, ha="left", fontsize=10, parse_math=False)
+    figure.suptitle(f"{drawable(title)}\n", x=0.01, ha="left", fontsize=10, parse_math=False)
     all_axes = figure.subplots(1, len(gates), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (gate, (shut, is_open)) in zip(all_axes, gates.items(), strict=True):
         in_style(axes, "tokens at which shut, below 0.1 (%)", "tokens at which open, above 0.9 (%)")

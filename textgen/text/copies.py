@@ -29,7 +29,7 @@ from textgen.text.corpus import Corpus
 from textgen.text.excerpts import DOCUMENT, Block, copy_blocks, spread_blocks
 from textgen.text.store import Progress, reporting
 
-_FORMAT = 1
+_FORMAT = 2
 LARGEST_TEXT = 50_000_000  # bytes; of a larger text so much is indexed, and its suffix array takes 200 MB
 BLOCKS = 50  # how many pieces that is in
 
@@ -82,12 +82,17 @@ class Copies:
     def open_or_build(cls, corpus: Corpus, cache_dir: Path, progress: Progress | None = None) -> Copies:
         """The index of a corpus's first part: the one that is there, or a new one.
 
-        Raises CorpusError for text that cannot be read and a cache folder that cannot be written, and
-        TextgenError where a new one needs a package that is not installed.
+        Raises CorpusError for text that cannot be read or changes meanwhile and a cache folder that cannot be
+        written, and TextgenError where a new one needs a package that is not installed.
         """
         identity = f"copies {_FORMAT} {corpus.fingerprint}"
         path = cache_dir / hashlib.sha256(identity.encode()).hexdigest()
-        return read_or_build(path, cls, lambda folder: _build(folder, corpus, progress))
+
+        def build(folder: Path) -> None:
+            _build(folder, corpus, progress)
+            corpus.require_unchanged()  # or another text would be looked at under this one's name
+
+        return read_or_build(path, cls, build)
 
     def remarks(self) -> list[str]:
         """What limits the answers, in whole sentences; nothing where all of the text is looked at."""

@@ -8,6 +8,8 @@ it stands in the model's vocabulary instead, with the same id. Where the model i
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +112,20 @@ def _with_end_of_text(
         return None
     library.post_processor = naming(name, token_id)
     contexts = ("{}", " {}", "{} ", " {} ", "a{}b", "a {} b", "\n{}\n", "{0}{0}", ".{}.")
-    try:
+    with encoding_errors():
         encodings = library.encode_batch_fast([context.format(name) for context in contexts])
-    except Exception as error:  # the library raises nothing more exact
-        raise TokenizerError(f"this tokenizer cannot encode every text ({error}); use another") from error
     return None if any(token_id in encoding.ids for encoding in encodings) else library
+
+
+@contextmanager
+def encoding_errors() -> Iterator[None]:
+    """Turn what the library raises for text that it cannot encode into a TokenizerError."""
+    try:
+        yield
+    except Exception as error:  # it raises nothing more exact
+        raise TokenizerError(
+            f"this tokenizer cannot encode every text ({error}); use one that has an unknown token"
+        ) from error
 
 
 def _insert(model: dict[str, Any], tokens: dict[str, int]) -> None:

@@ -24,7 +24,7 @@ from textgen.fields import unknown_name
 from textgen.text.chunks import Batch, Cut, batches, chunks, cut_anywhere, cut_by_split
 from textgen.text.decoder import ByteDecoder, Decoder, WindowDecoder
 from textgen.text.documents import Separator
-from textgen.text.external import adopt, cut_of, read_library
+from textgen.text.external import adopt, cut_of, encoding_errors, read_library
 from textgen.text.vocabulary import (
     BYTE_TOKENS,
     LONGEST_MATCH,
@@ -166,7 +166,8 @@ class Tokenizer:
         """
         ids = self.encode(text)
         if not self._by_character:
-            offsets = self._library.encode(text, add_special_tokens=False).offsets
+            with encoding_errors():
+                offsets = self._library.encode(text, add_special_tokens=False).offsets
             # A normalizer may move characters, but no token begins before the one in front of it.
             return ids, np.maximum.accumulate(np.array([start for start, _ in offsets], np.int64))
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
@@ -181,7 +182,8 @@ class Tokenizer:
         if self._by_character:
             marked = "".join(_MARK if isinstance(item, Separator) else item for item in batch)
             return self._encode_bytes(marked) if self.kind == "byte" else self._encode_characters(marked)
-        encodings = iter(self._library.encode_batch_fast(texts, add_special_tokens=False))
+        with encoding_errors():
+            encodings = iter(self._library.encode_batch_fast(texts, add_special_tokens=False))
         ids = array("I")  # a list of ids would take as long to become an array as the library to give it
         for item in batch:
             if isinstance(item, Separator):
