@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import tokenizers
 
+from textgen.text.decoder import WindowDecoder
 from textgen.text.tokenizer import Tokenizer
 
 TEXT = "née 🙂👩‍👩‍👧 日本語 שלום e\u0301"
@@ -30,8 +33,27 @@ def test_peek_tells_the_text_that_stands_before_half_a_character_in_one_token() 
     tokenizer = Tokenizer.train("bpe", ["a 🙂 b 😀 c 😁 d " * 50], vocab_size=262, min_frequency=2)
     texts = [tokenizer.decode([token_id]) for token_id in range(tokenizer.vocab_size)]
     half = texts.index(" \ufffd")
+    for decoder, at_once in ((tokenizer.decoder(), " "), (WindowDecoder(tokenizer.decode), "")):
+        decoder.push(texts.index("a"))
+        assert decoder.peek(half) == " "
+        assert decoder.push(half) == at_once
+        assert at_once + decoder.flush() == " \ufffd"
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
+def test_a_replacement_character_that_stands_in_the_text_is_no_half_of_another(kind: str) -> None:
+    tokenizer = Tokenizer.train(kind, ["ab\ufffd " * 50])
     decoder = tokenizer.decoder()
-    decoder.push(texts.index("a"))
-    assert decoder.peek(half) == " "
-    assert decoder.push(half) == ""
-    assert decoder.flush() == " \ufffd"
+    *before, last = tokenizer.encode("ab\ufffd").tolist()
+    given = "".join(map(decoder.push, before))
+    assert given + decoder.peek(last) == given + decoder.push(last) == "ab\ufffd"
+
+
+@pytest.mark.parametrize("learnt", ["", TEXT * 3], ids=["bytes", "merges"])
+def test_the_bytes_of_a_bpe_token_are_those_of_the_library(learnt: str) -> None:
+    tokenizer = Tokenizer.train("bpe", [learnt + "ab"])
+    library = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    rng = np.random.default_rng(0)
+    singles = [[token_id] for token_id in range(tokenizer.vocab_size)]
+    for ids in [*singles, *rng.integers(0, tokenizer.vocab_size, (500, 6)).tolist()]:
+        assert tokenizer.decode(ids) == library.decode(ids, skip_special_tokens=False)

@@ -75,10 +75,11 @@ class Tokenizer:
             self._cut = cut_of(library)
         else:
             self._cut = cut_by_split(split_of(self.kind), LONGEST_MATCH)
-        # In the kinds built on byte fallback a token stands for fixed bytes. (The library's own decoder
-        # would give up a whole run of byte tokens for one that is no UTF-8.)
+        # In our own kinds a token stands for fixed bytes. (With byte fallback the library's decoder gives up
+        # a whole run of byte tokens for one that is no UTF-8; and in text alone a U+FFFD that was learnt
+        # looks like half a character.)
         self._token_bytes = (
-            None if self.kind in ("bpe", "external") else _bytes_of(vocabulary, self.vocab_size)
+            None if self.kind == "external" else _bytes_of(self.kind, vocabulary, self.vocab_size)
         )
 
     @classmethod
@@ -275,9 +276,27 @@ def _code_table(vocabulary: dict[str, int], end_of_text_id: int) -> np.ndarray:
     return table
 
 
-def _bytes_of(vocabulary: dict[str, int], vocab_size: int) -> list[bytes]:
-    """What each id of a tokenizer with byte fallback stands for."""
+def _bytes_of(kind: str, vocabulary: dict[str, int], vocab_size: int) -> list[bytes]:
+    """What each id of a tokenizer of our own stands for."""
     token_bytes = [b""] * vocab_size
+    byte_of = _bytes_by_sign() if kind == "bpe" else {}
     for token, token_id in vocabulary.items():
-        token_bytes[token_id] = token.encode() if token_id >= len(BYTE_TOKENS) else bytes([token_id])
+        if kind == "bpe" and byte_of.keys() >= set(token):
+            token_bytes[token_id] = bytes(byte_of[sign] for sign in token)
+        elif kind == "bpe" or token_id >= len(BYTE_TOKENS):
+            token_bytes[token_id] = token.encode()
+        else:
+            token_bytes[token_id] = bytes([token_id])
     return token_bytes
+
+
+def _bytes_by_sign() -> dict[str, int]:
+    """The byte that each sign of a byte-level vocabulary stands for.
+
+    Bytes that are signs of Latin-1 to be seen are written as these, the others, in order, as signs beyond it.
+    Radford et al., "Language models are unsupervised multitask learners", 2019 (GPT-2).
+    """
+    signs = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    seen = {sign: ord(sign) for sign in signs if ord(sign) < 256}
+    others = (byte for byte in range(256) if byte not in seen.values())
+    return seen | dict(zip(signs[len(seen) :], others, strict=True))
