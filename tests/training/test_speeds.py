@@ -16,11 +16,13 @@ from textgen.training.speeds import Speeds, with_batch
 TRAINING = TrainingConfig(minutes=2.0, device="cpu", precision="float32", threads=1)
 
 
-def chosen(speeds: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch, **said: Any) -> int:
+def chosen(
+    speeds: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch, vocab_size: int = 5, **said: Any
+) -> int:
     """The lanes that are chosen where batches of so many train at these speeds, one look after the other."""
     looks = {size: iter(found) for size, found in speeds.items()}
     monkeypatch.setattr(speeds_module, "training_speed", lambda _, batch_size, __: next(looks[batch_size]))
-    model = LanguageModel(ModelConfig(vocab_size=5, embedding_dim=2, hidden_size=2))
+    model = LanguageModel(ModelConfig(vocab_size=vocab_size, embedding_dim=2, hidden_size=2))
     options = TrainOptions(corpus=("a.txt",), threads=1, **said)
     return with_batch(options, model, TRAINING, Speeds(said=1), 10**9).batch_size
 
@@ -47,6 +49,13 @@ def test_half_the_lanes_where_more_steps_pay_at_each_of_two_looks(
     speeds: dict[int, list[float]], lanes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert chosen(speeds, monkeypatch) == lanes
+
+
+@pytest.mark.parametrize(("speed", "lanes"), [(60_000, 16), (70_000, 32)])  # 7.2 and 8.4 M tokens
+def test_subwords_want_small_batches_for_longer(
+    speed: int, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen({32: [speed] * 2, 16: [speed] * 2}, monkeypatch, vocab_size=1000) == lanes
 
 
 def test_a_network_whose_input_is_dropped_from_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from textgen.config import DROPOUTS, TrainingConfig
 from textgen.models.language_model import LanguageModel
 from textgen.train_options import TrainOptions
 from textgen.training.probe import Threads, fastest_threads, training_speed
-from textgen.training.recipe import LEAST_SHARE_IN_SMALL_BATCHES, MOST_TOKENS_IN_SMALL_BATCHES
+from textgen.training.recipe import LEAST_SHARE_IN_SMALL_BATCHES, most_tokens_in_small_batches
 
 
 class Speeds:
@@ -65,7 +65,7 @@ def with_batch(
     half = dataclasses.replace(training, batch_size=training.batch_size // 2)
     for look in (speeds.of, speeds.again):
         tokens = affordable_tokens(training, look(model, training).tokens_per_second, train_tokens)
-        if tokens > MOST_TOKENS_IN_SMALL_BATCHES:
+        if tokens > most_tokens_in_small_batches(model.config.vocab_size):
             return training
         of_half = affordable_tokens(half, look(model, half).tokens_per_second, train_tokens)
         if of_half < LEAST_SHARE_IN_SMALL_BATCHES * tokens:
