@@ -130,8 +130,8 @@ LEAST_CHARACTERS = 3.5e6  # are read of a smaller text, in 1,700 steps: fewer do
 # On C headers, of which it was not read off, no difference: 2.678 -> 2.683 bits (3.2 M and 2.4 M tokens).
 # Batches of 8 did no better than of 16 in the five that were tried.
 MOST_TOKENS_IN_SMALL_BATCHES = 6e6  # above, no more than noise
-# Subwords of tiny Shakespeare at today's rate, 256 units in float32, bits per character with 32 and with 16: in
-# two minutes (5.1 M and 4.7 M read, 6 M by the probe) 2.075 -> 2.034, for 7.2 M with either 2.021 -> 2.015.
+# Subwords of tiny Shakespeare at today's rate, 256 units in float32, bits per character with 32 and with 16:
+# in two minutes (5.1 M and 4.7 M read, 6 M by the probe) 2.075 -> 2.034, for 7.2 M each 2.021 -> 2.015.
 MOST_SUBWORDS_IN_SMALL_BATCHES = 8e6
 LEAST_SHARE_IN_SMALL_BATCHES = 0.75
 
