@@ -140,7 +140,8 @@ def main(
         names = _chosen(dict.fromkeys([RECIPE, *PARTS, *extra]), only, "--only")
         # Seed by seed and text by text, so that a table begun is a table of comparable runs.
         jobs = [Job(text, name, seed, budget) for seed in _seeds(seeds) for text in texts for name in names]
-        _check_known(known, texts, extra)
+        digests = {name: text_digest(Path(text[0])) for name, text in texts.items()}
+        _check_known(known, digests, extra)
         done = {Job(*(line[field] for field in Job._fields)) for line in known}
         missing = [job for job in jobs if job not in done]
         for number, job in enumerate(missing, 1):
@@ -153,7 +154,7 @@ def main(
                 click.echo("left out: it needs two layers, the recipe has one", err=True)
                 continue
             kept = _kept(recipe) if recipe is not None and job.variant in PARTS else []
-            line = job._asdict() | {"options": options, "text": text_digest(Path(texts[job.corpus][0]))}
+            line = job._asdict() | {"options": options, "text": digests[job.corpus]}
             try:
                 line |= _train(Path(folder), texts[job.corpus], [*kept, *shlex.split(options)], job)
             except click.ClickException as error:  # the others may do
@@ -174,9 +175,8 @@ def _seeds(text: str) -> list[int]:
         raise click.UsageError(f"--seeds {text!r}: whole numbers, with commas between") from None
 
 
-def _check_known(known: Iterable[dict[str, Any]], texts: dict[str, list[str]], extra: dict[str, str]) -> None:
+def _check_known(known: Iterable[dict[str, Any]], digests: dict[str, str], extra: dict[str, str]) -> None:
     """Raises UsageError where results under these names are of another text or of other options."""
-    digests = {name: text_digest(Path(text[0])) for name, text in texts.items()}
     for line in known:
         name = line["corpus"]
         if name in digests and line.get("text") != digests[name]:

@@ -144,8 +144,8 @@ def penalize(logits: np.ndarray, occurred: np.ndarray, penalty: float) -> np.nda
     with np.errstate(over="ignore"):  # to infinity, which _relative understands
         penalized = np.where(logits > 0, logits / np.float64(penalty), logits * np.float64(penalty))
     # But not to minus infinity: where all have occurred, one of them is still to be drawn.
-    penalized = np.where(logits > -np.inf, np.maximum(penalized, np.finfo(np.float64).min), penalized)
-    return np.where(occurred, penalized, logits)
+    penalized = np.maximum(penalized, np.finfo(np.float64).min)
+    return np.where(occurred & (logits > -np.inf), penalized, logits)
 
 
 def keep_top_k(logits: np.ndarray, k: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +52,17 @@ def in_style(axes: Axes, x_label: str, y_label: str) -> Axes:
 
 def drawable(text: str, family: str = "sans-serif") -> str:
     """The text with a box for what the font has no sign for, such as Chinese."""
+    signs = _signs(family)
+    return "".join(sign if ord(sign) in signs and sign.isprintable() else "□" for sign in text)
+
+
+@lru_cache
+def _signs(family: str) -> frozenset[int]:
+    """The code points that a font has signs for; kept, since a picture asks for each character alone."""
     from matplotlib import font_manager
 
     font = font_manager.findfont(font_manager.FontProperties(family=[family]))
-    signs = font_manager.get_font(font).get_charmap()
-    return "".join(sign if ord(sign) in signs and sign.isprintable() else "□" for sign in text)
+    return frozenset(font_manager.get_font(font).get_charmap())
 
 
 def save(figure: Figure, path: Path) -> None:
