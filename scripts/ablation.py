@@ -41,8 +41,8 @@ from benchmarks.measure import markdown
 from benchmarks.results import OutputFile, append_line, json_lines, text_digest
 from benchmarks.runs import end_together, train
 
-from textgen.config import ModelConfig, TrainingConfig
-from textgen.fields import flag, typed
+from textgen.settings.config import ModelConfig, TrainingConfig
+from textgen.settings.option import flag, typed
 
 ROOT = Path(__file__).parents[1]
 SOURCE_CHARACTERS = 1_000_000  # of Python's standard library
@@ -86,7 +86,7 @@ PARTS = {
 # A variant of a part keeps what the recipe chose; left open it would be chosen anew, by a probe of its own.
 # Not these: the text's, the job's, the machine's, and what does not train.
 NOT_CHOSEN = """
-    vocab_size cell minutes steps seed device precision threads deterministic
+    model_vocab_size cell minutes steps seed device precision threads deterministic
     evaluations eval_tokens early_stopping patience
 """.split()
 CHOSEN = [

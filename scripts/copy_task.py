@@ -32,8 +32,8 @@ from benchmarks.results import OutputFile
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from textgen.config import CELLS
 from textgen.models.recurrent import Recurrent
+from textgen.settings.config import CELLS
 
 NUM_SYMBOLS, NUM_DISTRACTORS = 8, 8
 CUE = NUM_SYMBOLS + NUM_DISTRACTORS

@@ -175,7 +175,7 @@ def train(name: str, options: tuple[str, ...], text: str, budget: list[str], fol
     error = "" if process.returncode == 0 else (process.stderr.strip().splitlines() or ["no message"])[-1]
     rows = 1
     if run.exists():
-        rows = json.loads((run / "config.json").read_text(encoding="utf-8"))["model"]["vocab_size"]
+        rows = json.loads((run / "config.json").read_text(encoding="utf-8"))["model"]["model_vocab_size"]
     return judged(name, options, json_lines(run / "metrics.jsonl"), rows, error)
 
 

@@ -31,8 +31,8 @@ import numpy as np
 import torch
 from benchmarks.results import OutputFile
 
-from textgen.device import resolve_threads
 from textgen.models.regressor import SequenceRegressor
+from textgen.system.device import resolve_threads
 
 CELLS = ("lstm", "gru")
 NUM_SEQUENCES, NUM_STEPS, HIDDEN_SIZE, BATCH_SIZE = 1000, 10, 50, 32

@@ -29,13 +29,13 @@ import click
 from benchmarks.results import OutputFile
 from benchmarks.runs import end_together, textgen
 
-from textgen.config import DYNAMIC_METHODS, DynamicConfig
 from textgen.errors import TrainingError
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
 from textgen.evaluation.evaluate import evaluate
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
-from textgen.text.beginning import start_row
+from textgen.settings.config import DYNAMIC_METHODS, DynamicConfig
+from textgen.text.model_vocab import start_id
 
 # What each setting is multiplied by, in the order in which they are tuned.
 FACTORS = {
@@ -55,7 +55,7 @@ class Tuning:
         self._train, self._text = store.tokens("train"), store.tokens("val")[:num_tokens]
         self._scoring = {
             "vocab_size": run.tokenizer.vocab_size,
-            "start_row": start_row(self._model.rows, run.tokenizer),
+            "start_id": start_id(self._model.vocab, run.tokenizer),
         }
         self.static = evaluate(self._model, self._text, **self._scoring).nats_per_token
 

@@ -8,11 +8,11 @@ import hypothesis
 import numpy as np
 import pytest
 
-from textgen.atomic import write_file
-from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-from textgen.device import wait_briefly
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, Run, config_json, save_weights
-from textgen.text.rows import Rows
+from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textgen.system.atomic import write_file
+from textgen.system.device import wait_briefly
+from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 
 # Before any test imports torch: on a busy machine its threads would else wait for each other.
@@ -51,10 +51,10 @@ def make_run(tmp_path: Path) -> MakeRun:
 
         tokenizer = Tokenizer.train(kind, [text])
         ids = np.append(tokenizer.encode(text), [tokenizer.end_of_text_id] * end_of_text).astype(np.int64)
-        rows = Rows.from_counts(np.bincount(ids, minlength=tokenizer.vocab_size))
+        vocab = ModelVocab.from_counts(np.bincount(ids, minlength=tokenizer.vocab_size))
         torch.manual_seed(seed)
         sizes = {"cell": "lstm", "embedding_dim": 8, "hidden_size": 16}
-        network = LanguageModel(ModelConfig(vocab_size=rows.size, **(sizes | model)), rows)
+        network = LanguageModel(ModelConfig(model_vocab_size=vocab.size, **(sizes | model)), vocab)
         config = RunConfig(
             format=FORMAT,
             textgen_version="0",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-from textgen.run import describe, standing
+from textgen.run import active_records, describe
+from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 
 
 def line(kind: str, step: int, **figures: Any) -> dict[str, Any]:
@@ -17,18 +17,18 @@ def test_measurements_of_steps_that_were_taken_back_do_not_stand() -> None:
     failed = [line("train", 12), line("val", 20)]
     back = line("rollback", 23, back_to=10)
     again = [line("train", 12), line("val", 20), line("final", 20)]
-    assert standing([*first, *failed, back, *again]) == [*first, back, *again]
+    assert active_records([*first, *failed, back, *again]) == [*first, back, *again]
 
 
 def test_going_back_twice_leaves_one_line_a_step() -> None:
     records = [line("train", 1), line("train", 2), line("rollback", 3, back_to=1)]
     records += [line("train", 2), line("rollback", 3, back_to=0), line("train", 1), line("train", 2)]
-    assert [record["step"] for record in standing(records) if record["kind"] == "train"] == [1, 2]
+    assert [record["step"] for record in active_records(records) if record["kind"] == "train"] == [1, 2]
 
 
 def test_a_description_names_what_is_dropped_and_leaves_out_what_is_not() -> None:
     def described(**network: Any) -> str:
-        model = ModelConfig(vocab_size=65, **network)
+        model = ModelConfig(model_vocab_size=65, **network)
         training = TrainingConfig(steps=7, device="cpu", threads=1)
         data = DataConfig(corpus=("a.txt",))
         return describe(RunConfig(format=1, textgen_version="0", data=data, model=model, training=training))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,23 @@ def test_module_and_command_are_the_same() -> None:
     assert run("-m", "textgen", "--help").stdout == run("-c", script).stdout
 
 
-def test_the_version_is_that_of_pyproject() -> None:
-    import tomllib
+def test_the_version_of_the_command_is_that_of_the_package() -> None:
+    import textgen
 
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    assert run("-m", "textgen", "--version").stdout.split()[-1] == project["version"]
+    assert run("-m", "textgen", "--version").stdout.split()[-1] == textgen.__version__ == version("textgen")
+
+
+def test_a_clone_that_is_not_installed_runs(tmp_path: Path) -> None:
+    """Only the code is there: no metadata of an installed package is read."""
+    (tmp_path / "textgen").symlink_to(Path(__file__).parents[1] / "textgen")
+    code = (
+        "import importlib.metadata, runpy, sys\n"
+        "def missing(name): raise importlib.metadata.PackageNotFoundError(name)\n"
+        "importlib.metadata.version = importlib.metadata.distribution = missing\n"
+        "sys.argv = ['textgen', '--version']; runpy.run_module('textgen', run_name='__main__')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("textgen, version ")

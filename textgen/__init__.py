@@ -11,20 +11,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from textgen.config import ModelConfig, SampleConfig
     from textgen.errors import TextgenError
     from textgen.generation.generator import Generator
     from textgen.models.language_model import LanguageModel
     from textgen.models.recurrent import Recurrent
     from textgen.models.regressor import SequenceRegressor
     from textgen.run import Run
+    from textgen.settings.config import ModelConfig, SampleConfig
     from textgen.text.tokenizer import Tokenizer
 
     __version__: str
 
 _HOMES = {
-    "ModelConfig": "textgen.config",
-    "SampleConfig": "textgen.config",
+    "ModelConfig": "textgen.settings.config",
+    "SampleConfig": "textgen.settings.config",
     "TextgenError": "textgen.errors",
     "Generator": "textgen.generation.generator",
     "LanguageModel": "textgen.models.language_model",

@@ -26,19 +26,20 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from textgen.atomic import write_file
-from textgen.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.errors import ConfigError, CorpusError, RunError
-from textgen.fields import from_mapping
-from textgen.moved import data_now
+from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textgen.settings.option import from_mapping
+from textgen.system.atomic import write_file
+from textgen.system.relocate import data_now
 from textgen.text.corpus import Corpus
-from textgen.text.rows import Rows
+from textgen.text.model_vocab import ModelVocab
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
 
 Progress = Callable[[str, int, int], None]  # what is worked on, done, total
 
-FORMAT = 1
+FORMAT = 2  # 1 called the model's vocabulary size vocab_size, as the tokenizer's
+_READABLE_FORMATS = (1, 2)
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
 TRAINING, STDIN = "training", "stdin.txt"
 
@@ -54,11 +55,22 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: not a JSON object")
-    if content.get("format") != FORMAT:
+    if content.get("format") not in _READABLE_FORMATS:
         raise RunError(
-            f"{path}: format {content.get('format')!r}, but this version of textgen reads format {FORMAT}"
+            f"{path}: format {content.get('format')!r}, but this version of textgen reads format {FORMAT} "
+            "and earlier; install a newer textgen"
         )
-    return content
+    return _upgraded(content)
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """A config.json of an earlier format as today's has it."""
+    model = content.get("model")
+    if content["format"] == 1 and isinstance(model, dict) and "vocab_size" in model:
+        content["model"] = {"model_vocab_size": model["vocab_size"]} | {
+            name: value for name, value in model.items() if name != "vocab_size"
+        }
+    return content | {"format": FORMAT}
 
 
 def read_config(path: Path) -> RunConfig:
@@ -256,7 +268,7 @@ class Run:
             "network": f"{model.num_layers} x {model.hidden_size} {model.cell}",
             "parameters": self.measured("parameters"),
             "tokenizer": config.data.tokenizer,
-            "vocab_size": model.vocab_size,
+            "vocab_size": model.model_vocab_size,
             "corpus": list(config.data.corpus),
             "train_characters": self.measured("train_characters"),
             "from_run": config.from_run,
@@ -267,7 +279,7 @@ class Run:
         }
 
 
-def standing(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def active_records(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The measurements of the steps that led to where a run is now, oldest first: steps and epochs only rise.
 
     Those of steps that failed and were taken back are left out; the lines that tell of going back stay.
@@ -296,9 +308,9 @@ def describe(config: RunConfig) -> str:
     )
 
 
-def rows_of(weights: Mapping[str, np.ndarray]) -> Rows:
+def vocab_of(weights: Mapping[str, np.ndarray]) -> ModelVocab:
     """The table from token id to row that a run keeps beside its weights."""
-    return Rows(weights["token_ids"], weights["token_counts"])
+    return ModelVocab(weights["token_ids"], weights["token_counts"])
 
 
 def all_runs(root: Path) -> list[Run]:

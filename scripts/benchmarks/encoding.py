@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Comparison, Goal, alternate
-from textgen.config import DataConfig
+from textgen.settings.config import DataConfig
 from textgen.text.corpus import Corpus
 from textgen.text.documents import PIECE_CHARACTERS
 from textgen.text.store import TokenStore
@@ -62,8 +62,8 @@ def _text(num_characters: int, letters: str, *, longest: int, gaps: tuple[str, .
     rng = random.Random(0)
     frequency = [1 / rank for rank in range(1, len(letters) + 1)]
     words = ["".join(rng.choices(letters, frequency, k=rng.randint(1, longest))) for _ in range(20_000)]
-    chances = [1 / rank for rank in range(1, len(words) + 1)]  # Zipf's law
-    drawn = rng.choices(words, chances, k=400_000)
+    uniforms = [1 / rank for rank in range(1, len(words) + 1)]  # Zipf's law
+    drawn = rng.choices(words, uniforms, k=400_000)
     text = "".join(map(str.__add__, drawn, rng.choices(gaps, (10, 1, 1), k=len(drawn))))
     return (text * (num_characters // len(text) + 1))[:num_characters]
 

@@ -90,7 +90,7 @@ def table(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells, the first of them headings, as the lines of a Markdown table."""
+    """ModelVocab of cells, the first of them headings, as the lines of a Markdown table."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

@@ -33,15 +33,15 @@ from torch import Tensor, nn
 
 from benchmarks.measure import Comparison, Goal, alternate, seconds
 from textgen.cli.sample import show
-from textgen.config import DataConfig, ModelConfig, RunConfig, SampleConfig, TrainingConfig
-from textgen.device import numpy_threads
-from textgen.generation.engines import NumpyEngine
 from textgen.generation.generator import Generator
-from textgen.generation.pace import PacedEngine, fast_engine
+from textgen.generation.numpy_engine.engine import NumpyEngine
+from textgen.generation.numpy_engine.thread_tuner import TunedEngine, fast_engine
 from textgen.generation.sampling import choose
 from textgen.models.language_model import LanguageModel
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, config_json, save_weights
-from textgen.text.rows import Rows
+from textgen.settings.config import DataConfig, ModelConfig, RunConfig, SampleConfig, TrainingConfig
+from textgen.system.device import numpy_threads
+from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 from textgen.version import VERSION
 
@@ -89,7 +89,7 @@ def make_model(cell: str, units: int, layers: int = 1) -> LanguageModel:
     """An untrained language model of the benchmark's characters."""
     torch.manual_seed(0)
     config = ModelConfig(
-        vocab_size=V,
+        model_vocab_size=V,
         cell=cell,
         embedding_dim=units,
         hidden_size=units,
@@ -98,7 +98,7 @@ def make_model(cell: str, units: int, layers: int = 1) -> LanguageModel:
         dropout=0.0,
     )
     tokenizer = make_tokenizer()
-    rows = Rows.from_counts(np.bincount(tokenizer.encode(CHARACTERS), minlength=tokenizer.vocab_size))
+    rows = ModelVocab.from_counts(np.bincount(tokenizer.encode(CHARACTERS), minlength=tokenizer.vocab_size))
     return LanguageModel(config, rows).eval()
 
 
@@ -214,7 +214,7 @@ def products(model: LanguageModel) -> list[Writer]:
             for memory in engine._memories:
                 np.dot(memory.padded, memory.matrix, out=memory.product)
 
-    return [partial(write, threads) for threads in ((1, 2) if isinstance(engine, PacedEngine) else (1,))]
+    return [partial(write, threads) for threads in ((1, 2) if isinstance(engine, TunedEngine) else (1,))]
 
 
 def layer_loop(model: LanguageModel) -> Writer:

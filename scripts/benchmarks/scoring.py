@@ -47,7 +47,7 @@ def _compare(
     with _one_thread():
         ours, theirs = alternate(
             lambda: score(scorer, text),
-            lambda: evaluate(model, token_ids, vocab_size=tokenizer.vocab_size, start_row=0),
+            lambda: evaluate(model, token_ids, vocab_size=tokenizer.vocab_size, start_id=0),
             rounds=rounds,
         )
     return Comparison(case, "evaluate", UNIT, len(text) / ours, len(text) / theirs, goal)

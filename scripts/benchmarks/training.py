@@ -21,21 +21,21 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import Comparison, Goal, alternate
-from textgen.config import ModelConfig
-from textgen.device import (
+from textgen.models.language_model import LanguageModel
+from textgen.models.products import linear, step_product, weight_gradient
+from textgen.models.recurrent import Recurrent
+from textgen.settings.config import ModelConfig
+from textgen.settings.given import TrainOptions
+from textgen.system.device import (
     available_processors,
     cpu_gains_by_bfloat16,
     keep_memory,
     resolve_threads,
     torch_dtype,
 )
-from textgen.models.language_model import LanguageModel
-from textgen.models.products import linear, step_product, weight_gradient
-from textgen.models.recurrent import Recurrent
-from textgen.train_options import TrainOptions
-from textgen.training.creation import new_training
-from textgen.training.probe import fastest_threads
-from textgen.training.progress import Reporter
+from textgen.system.progress import Reporter
+from textgen.training.new_run import new_training
+from textgen.training.planning.probe import fastest_threads
 from textgen.training.trainer import Trainer
 
 CORPUS = Path(__file__).parents[2] / "data" / "faq.txt"
@@ -178,9 +178,9 @@ def _against_plain_loop(size: int, precision: str, name: str, rounds: int) -> Co
         trainer = _trainer(
             folder, hidden_size=size, batch_size=32, seq_len=64, precision=precision, cell="lstm"
         )
-        model = LanguageModel(trainer.model.config, trainer.model.rows).to(DEVICE).train()
+        model = LanguageModel(trainer.model.config, trainer.model.vocab).to(DEVICE).train()
         model.compute_dtype = torch_dtype(precision)
-        rows = torch.from_numpy(model.rows.to_rows(trainer.batches._tokens)).to(DEVICE)
+        rows = torch.from_numpy(model.vocab.to_model_ids(trainer.batches._tokens)).to(DEVICE)
         step = PlainLoop(model, rows, batch_size=32, seq_len=64)
         ours, theirs = _race(trainer.advance, step, 32 * 64, rounds)
     return Comparison(name, "thirty-line loop", "tokens/s", ours, theirs, Goal("ratio", 0.95))
@@ -284,7 +284,7 @@ def _against_torch_gru(size: int, batch: int, precision: str, name: str, rounds:
 
 def _threads(size: int, name: str, rounds: int) -> Comparison:
     """The number of threads that a new run would choose against the better of one and all."""
-    model = LanguageModel(ModelConfig(vocab_size=65, embedding_dim=size, hidden_size=size))
+    model = LanguageModel(ModelConfig(model_vocab_size=65, embedding_dim=size, hidden_size=size))
     model.compute_dtype = torch_dtype(SHORT)
     chosen = fastest_threads(model, batch_size=32, seq_len=64).number
     layers = Recurrent("lstm", NARROW, size).to(torch_dtype(SHORT))

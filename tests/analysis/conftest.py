@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from textgen.analysis.compare import ComparisonPlan
-from textgen.analysis.comparison import Comparison, Evaluation, RunFigures, summarize
-from textgen.analysis.race import Passes
-from textgen.config import ModelConfig
+from textgen.analysis.comparison.figures import Comparison, Evaluation, RunFigures, summarize
+from textgen.analysis.comparison.plan import ComparisonPlan
+from textgen.analysis.comparison.throughput import Passes
 from textgen.models.cost import num_parameters
+from textgen.settings.config import ModelConfig
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from tests.conftest import MakeRun
-    from textgen.analysis.inspection import Inspection
+    from textgen.analysis.inspection.inspection import Inspection
 
 MakeComparison = Callable[..., Comparison]
 
 
 def make_run(cell: str, seed: int, loss: float, speed: float, **figures: Any) -> RunFigures:
     """A run that came down evenly from 3 nats to `loss` in 100 steps and 2 minutes."""
-    model = ModelConfig(vocab_size=65, cell=cell, embedding_dim=64, hidden_size=384)
+    model = ModelConfig(model_vocab_size=65, cell=cell, embedding_dim=64, hidden_size=384)
     falling = [Evaluation(50, 1e5, 1.0, (3 + loss) / 2), Evaluation(100, 2e5, 2.0, loss)]
     return RunFigures(
         **{
@@ -110,12 +110,12 @@ def inspect_text(make_run: MakeRun) -> Callable[..., Inspection]:
     """inspect_text(text=NASTY, known=text, **options of make_run): an untrained run reads a text."""
 
     def inspect(text: str = NASTY, known: str | None = None, **options: Any) -> Inspection:
-        from textgen.analysis.inspection import inspect_run
-        from textgen.analysis.opening import open_tokens
+        from textgen.analysis.inspection.excerpt import excerpt_of_tokens
+        from textgen.analysis.inspection.inspection import inspect_run
 
         run = make_run(text=known or text, **options)
         name = "</script><script>window.hacked = 2</script>"
-        return inspect_run(run, open_tokens(run.tokenizer, run.tokenizer.encode(text), 5000, name))
+        return inspect_run(run, excerpt_of_tokens(run.tokenizer, run.tokenizer.encode(text), 5000, name))
 
     return inspect
 

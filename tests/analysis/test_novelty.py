@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from textgen.analysis.novelty import NoveltyMeter, measure_novelty
 from textgen.analysis.real_text import RealText
-from textgen.config import DataConfig, NoveltyConfig, SampleConfig
 from textgen.generation.generator import Generator
 from textgen.run import Run
+from textgen.settings.config import DataConfig, NoveltyConfig, SampleConfig
 from textgen.text import copies as copies_module
 from textgen.text.copies import Copies
 from textgen.text.corpus import Corpus
@@ -36,14 +36,14 @@ def test_copied_characters_are_those_within_stretches_of_the_length_that_stand_i
     tmp_path_factory, trained_on, text, length
 ) -> None:
     novelty = measure_novelty(text, index(trained_on, tmp_path_factory.mktemp("index")), length)
-    stretches = [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
+    segments = [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
     copied = {
         place
         for start in range(len(text) - length + 1)
         if text[start : start + length] in trained_on
         for place in range(start, start + length)
     }
-    longest = max((len(stretch) for stretch in stretches if stretch in trained_on), default=0)
+    longest = max((len(segment) for segment in segments if segment in trained_on), default=0)
     assert (novelty.characters, novelty.copied_characters) == (len(text), len(copied))
     assert novelty.copied_share == (len(copied) / len(text) if text else 0)
     assert novelty.longest_characters == longest

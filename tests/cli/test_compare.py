@@ -16,7 +16,7 @@ import pytest
 
 import textgen
 from textgen.cli.compare import SHARED
-from textgen.train_options import TrainOptions
+from textgen.settings.given import TrainOptions
 
 ROOT = Path(textgen.__file__).parents[1]
 TEXT = "".join(f"The {n} birds of line {n * n % 97} sing of {n % 7} things, and rest.\n" for n in range(300))

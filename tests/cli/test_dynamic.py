@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from textgen.cli import eval as evaluation
 from textgen.cli import sample as sampling
 from textgen.cli import train as training
-from textgen.config import DYNAMIC_METHODS, DynamicConfig
 from textgen.errors import ConfigError, CorpusError, RunError, TrainingError
+from textgen.settings.config import DYNAMIC_METHODS, DynamicConfig
 
 TINY = (
     "--steps 250 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16 "

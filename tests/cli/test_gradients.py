@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from textgen import device
 from textgen.cli import main
-from textgen.config import DROPOUTS
 from textgen.plots import style
 from textgen.run import Run
+from textgen.settings.config import DROPOUTS
+from textgen.system import device
 from textgen.training.trainer import Trainer
 
 TEXT = "".join(f"Line {n}: the {n % 7} dogs and {n % 5} cats of {n * n % 89} streets.\n" for n in range(300))

@@ -98,7 +98,7 @@ def test_pictures_and_arrays_need_no_page(here: Path) -> None:
     inspect("other.txt", "--png", "pictures", "--npz", "all.npz")
     assert written(here) == {"pictures", "all.npz"}
     assert {path.name for path in (here / "pictures").iterdir()} == {
-        "surprise.png",
+        "surprisal.png",
         "gates.png",
         "saturation.png",
     }
@@ -195,6 +195,6 @@ def test_a_disk_that_is_full_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch
     def refuse(path: Path, content: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("textgen.analysis.page.write_file", refuse)
+    monkeypatch.setattr("textgen.analysis.inspection.page.write_file", refuse)
     with pytest.raises(TextgenError, match=r"inspect-mine.html: Input/output error"):
         inspect("other.txt")

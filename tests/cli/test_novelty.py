@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 from textgen.cli import eval as evaluation
 from textgen.cli import sample as sampling
 from textgen.cli import train as training
-from textgen.config import NoveltyConfig
 from textgen.errors import ConfigError, RunError, TextgenError
+from textgen.settings.config import NoveltyConfig
 from textgen.text import copies as copies_module
 
 TINY = "--steps 60 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()

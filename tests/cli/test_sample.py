@@ -14,12 +14,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from textgen.cli.output import show
 from textgen.cli.sample import command, read_escapes
-from textgen.config import SampleConfig
-from textgen.device import available_processors
+from textgen.cli.support.output import show
 from textgen.errors import ConfigError, TextgenError
 from textgen.generation.generator import Generator
+from textgen.settings.config import SampleConfig
+from textgen.system.device import available_processors
 
 SHORT = ("--max-new-tokens", "30", "--seed", "1")
 

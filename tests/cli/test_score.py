@@ -15,13 +15,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from textgen.atomic import write_file
 from textgen.cli.score import command
-from textgen.cli.terminal import BITS, PAINTS, RESET, coloured, escaped, legend
+from textgen.cli.support.terminal import BITS, PAINTS, RESET, coloured, escaped, legend
 from textgen.errors import ConfigError, CorpusError
 from textgen.evaluation.score import Scorer
 from textgen.evaluation.summary import score_each_line, summarize
 from textgen.run import CONFIG, WEIGHTS, config_json, save_weights
+from textgen.system.atomic import write_file
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {
     "PYTHONPATH": str(Path(__file__).parents[2]),

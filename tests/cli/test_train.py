@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 import torch
 
-from textgen.atomic import only_one
 from textgen.cli import main
 from textgen.cli.train import CHOSEN
-from textgen.config import DataConfig, ModelConfig, TrainingConfig
-from textgen.run import Run, rows_of, standing
+from textgen.run import Run, active_records, vocab_of
+from textgen.settings.config import DataConfig, ModelConfig, TrainingConfig
+from textgen.system.atomic import only_one
 from textgen.text.batches import Batch, StreamBatches
 from textgen.training.optimizer import AdamW
 from textgen.training.trainer import Trainer
@@ -189,8 +189,8 @@ def test_with_no_settings_everything_is_chosen_printed_and_kept(cli: Cli, tmp_pa
 def test_without_a_budget_it_plans_for_some_minutes_and_says_so(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("plan", "resolution"):
-        monkeypatch.setattr(f"textgen.training.{module}.DEFAULT_MINUTES", 0.01)
+    for module in ("plan", "resolve"):
+        monkeypatch.setattr(f"textgen.training.planning.{module}.DEFAULT_MINUTES", 0.01)
     result = cli("train", "corpus.txt")
     assert result.exit_code == 0
     assert "Plan: no budget was named (--minutes), so it is planned for about 0.01 minutes" in result.out
@@ -212,7 +212,8 @@ def test_batches_are_smaller_where_few_tokens_can_be_read_and_that_costs_few_of_
     cli: Cli, monkeypatch: pytest.MonkeyPatch, speeds: dict[int, float], said: list[object], batch_size: int
 ) -> None:
     monkeypatch.setattr(
-        "textgen.training.speeds.training_speed", lambda model, batch_size, seq_len: speeds[batch_size]
+        "textgen.training.planning.speeds.training_speed",
+        lambda model, batch_size, seq_len: speeds[batch_size],
     )
     Path("long.txt").write_text(TEXT * (1 + 80_000 // len(TEXT)))
     sizes = ["--hidden-size", 8, "--embedding-dim", 8, "--threads", 1, "--device", "cpu"]
@@ -258,7 +259,7 @@ def test_validation_text_is_never_seen_in_training(
     monkeypatch.setattr(StreamBatches, "__next__", watch)
     cli("train", "marked.txt", "--tokenizer", kind, "--epochs", 2, "--hidden-size", 8, "--run", "marked")
     run = Run("marked")
-    tokenizer, rows = run.tokenizer, rows_of(run.load_weights())
+    tokenizer, rows = run.tokenizer, vocab_of(run.load_weights())
     known = {tokenizer.token_text(int(token_id)) for token_id in rows.token_ids}
     assert not {"§", "xyz", "x", "y", "z"} & known
     for window in {tuple(lane) for batch in seen for lane in batch.tolist()}:
@@ -307,7 +308,7 @@ def test_an_option_reaches_the_run_and_changes_what_is_learnt(
 def test_the_help_shows_the_default_of_the_dataclass(cli: Cli, section: type) -> None:
     shown = " ".join(cli("train", "--help").out.split())
     for entry in dataclasses.fields(section):
-        if entry.name in ("corpus", "vocab_size"):
+        if entry.name in ("corpus", "model_vocab_size"):
             continue
         default = "chosen" if entry.name in CHOSEN else entry.default
         assert entry.metadata["help"] in shown
@@ -525,7 +526,7 @@ def test_a_rate_that_is_far_too_high_is_turned_down_and_the_run_learns(
     assert result.exit_code == 0, result.err
     assert "Going back to step 0, the learning rate 2 times lower" in result.out
     run = Run("runs/corpus")
-    guess = math.log(run.config.model.vocab_size)
+    guess = math.log(run.config.model.model_vocab_size)
     losses = {record["kind"]: record.get("nats_per_token") for record in run.metrics()}
     assert losses["final"] < 0.75 * guess
     (rollback, *_) = [record for record in run.metrics() if record["kind"] == "rollback"]
@@ -568,7 +569,7 @@ def test_a_gradient_that_is_no_number_goes_back_to_the_last_good_evaluation(
     assert rates[65] == pytest.approx(before[0]["learning_rate"] / 2)
     assert metrics[-1]["kind"] == "final"
     assert metrics[-1]["step"] == 100
-    steps = [record["step"] for record in standing(metrics) if record["kind"] == "train"]
+    steps = [record["step"] for record in active_records(metrics) if record["kind"] == "train"]
     assert steps == sorted(set(steps)) == list(range(1, 101))
 
 
@@ -605,7 +606,7 @@ def test_a_network_larger_than_the_machine_is_refused_before_it_is_made(
     cli("train", "corpus.txt", *TINY, "--run", "one")
     parameters = Run("one").config.measured["parameters"]
     for memory, exit_code in [(16 * parameters, 0), (16 * parameters - 1, 1)]:
-        monkeypatch.setattr("textgen.device.total_memory", lambda memory=memory: memory)
+        monkeypatch.setattr("textgen.system.device.total_memory", lambda memory=memory: memory)
         result = cli("train", "corpus.txt", *TINY, "--steps", 1)
         assert result.exit_code == exit_code
     assert f"{parameters:,} weights" in result.only_error
@@ -893,9 +894,9 @@ def test_bits_per_character_while_training_are_of_the_validation_text(cli: Cli) 
 def test_bfloat16_on_a_processor_that_loses_by_it_is_remarked(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, has_instructions: bool, gains: bool, remark: str | None
 ) -> None:
-    monkeypatch.setattr("textgen.training.creation.cpu_multiplies_bfloat16", lambda: has_instructions)
-    monkeypatch.setattr("textgen.training.creation.cpu_gains_by_bfloat16", lambda: gains)
-    monkeypatch.setattr("textgen.device.cpu_gains_by_bfloat16", lambda: gains)
+    monkeypatch.setattr("textgen.training.new_run.cpu_multiplies_bfloat16", lambda: has_instructions)
+    monkeypatch.setattr("textgen.training.new_run.cpu_gains_by_bfloat16", lambda: gains)
+    monkeypatch.setattr("textgen.system.device.cpu_gains_by_bfloat16", lambda: gains)
     options = "corpus.txt", *TINY, "--steps", 1, "--device", "cpu"
     out = cli("train", *options, "--precision", "bfloat16").out
     remarks = [line for line in out.splitlines() if "--precision float32" in line]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from textgen.config import DynamicConfig, ModelConfig
 from textgen.errors import CorpusError, TrainingError
+from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.dynamic import (
     RMS_FACTOR,
     RMS_FLOOR,
@@ -20,9 +20,9 @@ from textgen.evaluation.dynamic import (
     root_mean_squares,
 )
 from textgen.evaluation.evaluate import evaluate, evaluate_with_resets
-from textgen.evaluation.loss import Loss
 from textgen.models.language_model import LanguageModel
-from textgen.text.rows import Rows
+from textgen.settings.config import DynamicConfig, ModelConfig
+from textgen.text.model_vocab import ModelVocab
 
 TOKENIZER_SIZE = 40
 SEEN, UNSEEN = [3, 5, 8, 13, 21], [7, 30]
@@ -33,8 +33,10 @@ CONFIG = DynamicConfig(method="sgd", rate=0.5, window=7, decay=0.01, clip_norm=0
 
 def tiny_model(cell: str = "lstm") -> LanguageModel:
     torch.manual_seed(0)
-    config = ModelConfig(vocab_size=5, embedding_dim=6, hidden_size=12, num_layers=2, cell=cell, dropout=0.5)
-    return LanguageModel(config, Rows.from_counts(COUNTS)).train()
+    config = ModelConfig(
+        model_vocab_size=5, embedding_dim=6, hidden_size=12, num_layers=2, cell=cell, dropout=0.5
+    )
+    return LanguageModel(config, ModelVocab.from_counts(COUNTS)).train()
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def follow(
     model: LanguageModel,
     token_ids: np.ndarray,
     config: DynamicConfig = CONFIG,
-    start_row: int | None = 2,
+    start_id: int | None = 2,
     scales: list[torch.Tensor] | None = None,
 ) -> Loss:
     """The loss of a text under a copy of the model that follows it."""
@@ -59,20 +61,20 @@ def follow(
         copy.deepcopy(model),
         token_ids,
         vocab_size=TOKENIZER_SIZE,
-        start_row=start_row,
+        start_id=start_id,
         config=config,
         root_mean_squares=scales,
     )
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("start_row", [2, None])
+@pytest.mark.parametrize("start_id", [2, None])
 def test_at_rate_0_it_is_the_static_evaluation(
-    cell: str, start_row: int | None, token_ids: np.ndarray
+    cell: str, start_id: int | None, token_ids: np.ndarray
 ) -> None:
     model = tiny_model(cell)
-    dynamic = follow(model, token_ids, DynamicConfig(method="sgd", rate=0, window=7), start_row)
-    static = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=start_row)
+    dynamic = follow(model, token_ids, DynamicConfig(method="sgd", rate=0, window=7), start_id)
+    static = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=start_id)
     assert dynamic.total_nats == pytest.approx(static.total_nats, rel=1e-6)
     assert (dynamic.tokens, dynamic.unseen_tokens) == (static.tokens, static.unseen_tokens)
     assert static.unseen_tokens > 0
@@ -120,10 +122,10 @@ def slow(
     model = copy.deepcopy(model).eval()
     trained = [parameter.detach().clone() for parameter in model.parameters()]
     mean = sum(float(s.sum()) for s in scales) / model.num_parameters if scales else 1.0
-    rows = torch.from_numpy(np.append(2, model.rows.to_rows(token_ids)))[None]
+    model_ids = torch.from_numpy(np.append(2, model.vocab.to_model_ids(token_ids)))[None]
     total, state = 0.0, None
     for start in range(0, len(token_ids), config.window):
-        part = rows[:, start : start + config.window + 1]
+        part = model_ids[:, start : start + config.window + 1]
         logits, state = model(part[:, :-1], state)
         loss = cross_entropy(logits[0], part[0, 1:], reduction="sum")
         total += float(loss.detach())
@@ -151,7 +153,7 @@ def test_each_step_is_the_one_that_the_equation_says(
     scales = root_mean_squares(model, seen, 7) if method == "rms" else None
     expected_nats, expected = slow(model, seen, config, scales)
     loss = evaluate_dynamically(
-        model, seen, vocab_size=5, start_row=2, config=config, root_mean_squares=scales
+        model, seen, vocab_size=5, start_id=2, config=config, root_mean_squares=scales
     )
     assert loss.total_nats == pytest.approx(expected_nats, rel=1e-5)
     for moved, parameter in zip(model.parameters(), expected.parameters(), strict=True):
@@ -176,7 +178,7 @@ def test_what_the_weights_learn_fades_when_the_text_teaches_nothing_more(
     config = DynamicConfig(method="sgd", rate=0.5, window=7, decay=0.2)
     taught = np.concatenate([np.repeat(3, 70), np.repeat(UNSEEN, 200)])
     trained = copy.deepcopy(model)
-    evaluate_dynamically(model, taught, vocab_size=TOKENIZER_SIZE, start_row=2, config=config)
+    evaluate_dynamically(model, taught, vocab_size=TOKENIZER_SIZE, start_id=2, config=config)
     for parameter, start in zip(model.parameters(), trained.parameters(), strict=True):
         torch.testing.assert_close(parameter, start, rtol=1e-5, atol=1e-6)
 
@@ -185,7 +187,7 @@ def test_a_text_with_nothing_to_follow_costs_next_to_nothing_more_than_with_weig
     model: LanguageModel,
 ) -> None:
     noise = np.random.default_rng(5).choice(SEEN, size=800)
-    static = evaluate(model, noise, vocab_size=TOKENIZER_SIZE, start_row=2).nats_per_token
+    static = evaluate(model, noise, vocab_size=TOKENIZER_SIZE, start_id=2).nats_per_token
     config = {"method": "sgd", "rate": 2.0, "window": 5, "decay": 0.0, "clip_norm": 5.0}
     astray = follow(model, noise, DynamicConfig(**config, mix=False)).nats_per_token
     mixed = follow(model, noise, DynamicConfig(**config)).nats_per_token
@@ -196,7 +198,7 @@ def test_a_text_with_nothing_to_follow_costs_next_to_nothing_more_than_with_weig
 def test_a_text_that_teaches_is_followed_by_the_mixture_too(model: LanguageModel) -> None:
     text = np.tile(SEEN, 100)
     config = {"method": "sgd", "rate": 0.5, "window": 5, "decay": 0.0}
-    static = evaluate(model, text, vocab_size=TOKENIZER_SIZE, start_row=2).nats_per_token
+    static = evaluate(model, text, vocab_size=TOKENIZER_SIZE, start_id=2).nats_per_token
     followed = follow(model, text, DynamicConfig(**config, mix=False)).nats_per_token
     mixed = follow(model, text, DynamicConfig(**config)).nats_per_token
     assert followed < 0.8 * static
@@ -206,22 +208,22 @@ def test_a_text_that_teaches_is_followed_by_the_mixture_too(model: LanguageModel
 def test_unseen_tokens_cost_the_same_and_move_nothing(model: LanguageModel) -> None:
     before = copy.deepcopy(model)
     ids = np.array(UNSEEN * 10)
-    static = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_row=2)
-    dynamic = evaluate_dynamically(model, ids, vocab_size=TOKENIZER_SIZE, start_row=2, config=CONFIG)
+    static = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_id=2)
+    dynamic = evaluate_dynamically(model, ids, vocab_size=TOKENIZER_SIZE, start_id=2, config=CONFIG)
     assert dynamic.unseen_tokens == 20
     assert dynamic.total_nats == pytest.approx(static.total_nats, rel=1e-6)
     for parameter, start in zip(model.parameters(), before.parameters(), strict=True):
         assert torch.equal(parameter, start)
 
 
-@pytest.mark.parametrize("start_row", [2, None])
+@pytest.mark.parametrize("start_id", [2, None])
 @pytest.mark.parametrize("token_id", [SEEN[0], UNSEEN[0]])
 def test_a_text_of_one_token_costs_what_it_costs_without_steps(
-    model: LanguageModel, start_row: int | None, token_id: int
+    model: LanguageModel, start_id: int | None, token_id: int
 ) -> None:
     ids = np.array([token_id])
-    dynamic = follow(model, ids, start_row=start_row)
-    static = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_row=start_row)
+    dynamic = follow(model, ids, start_id=start_id)
+    static = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_id=start_id)
     assert dynamic.total_nats == pytest.approx(static.total_nats, rel=1e-6)
     assert (dynamic.tokens, dynamic.unseen_tokens) == (1, static.unseen_tokens)
 
@@ -242,7 +244,7 @@ def test_the_model_is_in_the_mode_that_it_was_in_and_progress_is_told_to_the_end
         model,
         token_ids,
         vocab_size=TOKENIZER_SIZE,
-        start_row=2,
+        start_id=2,
         config=CONFIG,
         progress=lambda *done: told.append(done),
     )
@@ -257,9 +259,9 @@ def test_the_model_is_in_the_mode_that_it_was_in_and_progress_is_told_to_the_end
 def test_the_scales_are_the_root_mean_squares_of_the_gradients_of_windows(model: LanguageModel) -> None:
     ids = np.array([3, 5, 5])  # two pairs in two lanes: one window of one token each, in either order
     found = root_mean_squares(model, ids, window=1)
-    rows = torch.from_numpy(model.rows.to_rows(ids))
-    logits, _ = model.eval()(rows[:2, None])
-    expected = torch.autograd.grad(cross_entropy(logits[:, 0], rows[1:]), list(model.parameters()))
+    model_ids = torch.from_numpy(model.vocab.to_model_ids(ids))
+    logits, _ = model.eval()(model_ids[:2, None])
+    expected = torch.autograd.grad(cross_entropy(logits[:, 0], model_ids[1:]), list(model.parameters()))
     for root, gradient in zip(found, expected, strict=True):
         torch.testing.assert_close(root, gradient.abs(), rtol=1e-4, atol=1e-7)
 
@@ -297,7 +299,7 @@ def test_weights_that_follow_one_of_two_languages_predict_it_better_and_also_wha
     torch.manual_seed(1)
     up, down = languages(1500)
     # Trained with no memory across tokens, the model cannot tell which of the two languages it reads.
-    model = LanguageModel(ModelConfig(vocab_size=5, embedding_dim=8, hidden_size=16, cell=cell))
+    model = LanguageModel(ModelConfig(model_vocab_size=5, embedding_dim=8, hidden_size=16, cell=cell))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     inputs = torch.from_numpy(np.concatenate([up[:-1], down[:-1]]))[:, None]
     targets = torch.from_numpy(np.concatenate([up[1:], down[1:]]))
@@ -309,11 +311,11 @@ def test_weights_that_follow_one_of_two_languages_predict_it_better_and_also_wha
     config = DynamicConfig(method=method)
     scales = root_mean_squares(model, np.concatenate([up, down]), 20) if method == "rms" else None
     first, rest = up[:1000], up[1000:]
-    static = evaluate_with_resets(model, first, vocab_size=5, start_row=0, reset_every=1).nats_per_token
-    before = evaluate(model, rest, vocab_size=5, start_row=0).nats_per_token
+    static = evaluate_with_resets(model, first, vocab_size=5, start_id=0, reset_every=1).nats_per_token
+    before = evaluate(model, rest, vocab_size=5, start_id=0).nats_per_token
     dynamic = evaluate_dynamically(
-        model, first, vocab_size=5, start_row=0, config=config, root_mean_squares=scales
+        model, first, vocab_size=5, start_id=0, config=config, root_mean_squares=scales
     ).nats_per_token
-    after = evaluate(model, rest, vocab_size=5, start_row=0).nats_per_token
+    after = evaluate(model, rest, vocab_size=5, start_id=0).nats_per_token
     assert dynamic < static - 0.1
     assert after < before - 0.1

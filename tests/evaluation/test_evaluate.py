@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from textgen.config import ModelConfig
-from textgen.evaluation.evaluate import Stretches, TokenScorer, evaluate, evaluate_whole, evaluate_with_resets
+from textgen.evaluation.evaluate import Segments, TokenScorer, evaluate, evaluate_whole, evaluate_with_resets
 from textgen.models.language_model import LanguageModel
-from textgen.text.rows import Rows
+from textgen.settings.config import ModelConfig
+from textgen.text.model_vocab import ModelVocab
 
 TOKENIZER_SIZE = 40
 COUNTS = np.zeros(TOKENIZER_SIZE, dtype=np.int64)
@@ -23,9 +23,9 @@ COUNTS[[3, 5, 8, 13, 21]] = [10, 40, 20, 25, 5]
 def model() -> LanguageModel:
     torch.manual_seed(0)
     config = ModelConfig(
-        vocab_size=5, embedding_dim=6, hidden_size=12, num_layers=2, cell="lstm", dropout=0.5
+        model_vocab_size=5, embedding_dim=6, hidden_size=12, num_layers=2, cell="lstm", dropout=0.5
     )
-    return LanguageModel(config, Rows.from_counts(COUNTS)).train()
+    return LanguageModel(config, ModelVocab.from_counts(COUNTS)).train()
 
 
 @pytest.fixture
@@ -38,17 +38,17 @@ def token_ids() -> np.ndarray:
 
 @torch.no_grad()
 def slow_nats(
-    model: LanguageModel, token_ids: np.ndarray, start_row: int | None, reset_every: int | None = None
+    model: LanguageModel, token_ids: np.ndarray, start_id: int | None, reset_every: int | None = None
 ) -> list[float]:
     """The definition: the probability of each token given all before it, the unseen ones' share included."""
     model.eval()
-    rows = model.rows
-    unseen_probability = 1 / (rows.total + 1)
-    num_unseen = TOKENIZER_SIZE - rows.size
-    frequencies = np.append(rows.frequencies, 0.0)
-    state, previous, nats, position = None, start_row, [], 0
+    vocab = model.vocab
+    unseen_probability = 1 / (vocab.total + 1)
+    num_unseen = TOKENIZER_SIZE - vocab.size
+    frequencies = np.append(vocab.frequencies, 0.0)
+    state, previous, nats, position = None, start_id, [], 0
     for token_id in token_ids:
-        row = int(rows.to_rows(np.array([token_id]))[0])
+        row = int(vocab.to_model_ids(np.array([token_id]))[0])
         if previous is None:
             probabilities = frequencies[:-1]
         else:
@@ -57,7 +57,7 @@ def slow_nats(
             logits, state = model(torch.tensor([[previous]]), state)
             probabilities = torch.softmax(logits[0, 0].double(), dim=0).numpy()
             position += 1
-        if row == rows.size:
+        if row == vocab.size:
             nats.append(-math.log(unseen_probability / num_unseen))
         else:
             nats.append(-math.log(probabilities[row] * (1 - unseen_probability)))
@@ -65,30 +65,30 @@ def slow_nats(
     return nats
 
 
-@pytest.mark.parametrize("start_row", [2, None])
+@pytest.mark.parametrize("start_id", [2, None])
 def test_the_fast_evaluation_equals_the_definition(
-    model: LanguageModel, token_ids: np.ndarray, start_row: int | None
+    model: LanguageModel, token_ids: np.ndarray, start_id: int | None
 ) -> None:
-    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=start_row)
+    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=start_id)
     assert loss.tokens == len(token_ids)
     assert loss.unseen_tokens == int(np.isin(token_ids, [7, 30]).sum())
-    assert loss.total_nats == pytest.approx(sum(slow_nats(model, token_ids, start_row)), rel=1e-6)
+    assert loss.total_nats == pytest.approx(sum(slow_nats(model, token_ids, start_id)), rel=1e-6)
 
 
 def test_an_unseen_first_token_counts(model: LanguageModel) -> None:
     ids = np.array([7, 3, 5])
-    loss = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_row=None)
+    loss = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_id=None)
     assert loss.unseen_tokens == 1
     assert loss.total_nats == pytest.approx(sum(slow_nats(model, ids, None)), rel=1e-6)
 
 
 @pytest.mark.parametrize("window", [1, 7, 256, 1300, 5000, 10**20])
-@pytest.mark.parametrize("start_row", [2, None])
+@pytest.mark.parametrize("start_id", [2, None])
 def test_with_a_window_the_state_is_reset_every_so_many_tokens(
     model: LanguageModel,
     token_ids: np.ndarray,
     window: int,
-    start_row: int | None,
+    start_id: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("textgen.evaluation.evaluate.LOGITS", 4 * 256 * 3)  # several batches of several lanes
@@ -97,13 +97,13 @@ def test_with_a_window_the_state_is_reset_every_so_many_tokens(
         model,
         token_ids,
         vocab_size=TOKENIZER_SIZE,
-        start_row=start_row,
+        start_id=start_id,
         reset_every=window,
         progress=lambda *done: told.append(done),
     )
     assert loss.tokens == len(token_ids)
     assert loss.unseen_tokens == int(np.isin(token_ids, [7, 30]).sum())
-    expected = sum(slow_nats(model, token_ids, start_row, reset_every=window))
+    expected = sum(slow_nats(model, token_ids, start_id, reset_every=window))
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
     assert told == sorted(told)
     assert told[-1] == (1300, 1300)
@@ -117,7 +117,7 @@ def test_a_long_window_is_read_in_pieces_and_costs_the_same(
         monkeypatch.setattr("textgen.evaluation.evaluate.LONGEST_WINDOW", longest)
         with model.register_forward_pre_hook(lambda _, read: lengths.append(read[0].shape[1])):
             loss = evaluate_with_resets(
-                model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, reset_every=700
+                model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2, reset_every=700
             )
         return loss.total_nats, max(lengths)
 
@@ -129,12 +129,12 @@ def test_a_long_window_is_read_in_pieces_and_costs_the_same(
 def test_stretches_are_read_each_from_a_zero_state_after_the_token_before_it(
     model: LanguageModel, token_ids: np.ndarray
 ) -> None:
-    stretches = Stretches(np.array([0, 400, 1100]), 200)
-    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, stretches=stretches)
-    rows = model.rows.to_rows(token_ids)
+    segments = Segments(np.array([0, 400, 1100]), 200)
+    loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2, segments=segments)
+    model_ids = model.vocab.to_model_ids(token_ids)
     expected = 0.0
-    for start in stretches.starts.tolist():
-        before = int(rows[start - 1]) if start else 2
+    for start in segments.starts.tolist():
+        before = int(model_ids[start - 1]) if start else 2
         expected += sum(slow_nats(model, token_ids[start : start + 200], before))
     assert loss.tokens == 600
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
@@ -148,20 +148,20 @@ def test_a_long_text_is_read_whole_in_stretches_side_by_side(
     shortest: int,
     starts: list[int],
 ) -> None:
-    monkeypatch.setattr("textgen.evaluation.evaluate.SHORTEST_STRETCH", shortest)
-    loss = evaluate_whole(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2)
-    rows = model.rows.to_rows(token_ids)
+    monkeypatch.setattr("textgen.evaluation.evaluate.SHORTEST_SEGMENT", shortest)
+    loss = evaluate_whole(model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2)
+    model_ids = model.vocab.to_model_ids(token_ids)
     expected = 0.0
     for start, stop in itertools.pairwise([*starts, 1300]):
-        expected += sum(slow_nats(model, token_ids[start:stop], int(rows[start - 1]) if start else 2))
+        expected += sum(slow_nats(model, token_ids[start:stop], int(model_ids[start - 1]) if start else 2))
     assert loss.tokens == 1300
     assert loss.unseen_tokens == np.isin(token_ids, [7, 30]).sum()
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_probabilities_of_all_tokens_sum_to_one() -> None:
-    rows = Rows.from_counts(COUNTS)
-    scorer = TokenScorer(rows, TOKENIZER_SIZE - rows.size)
+    vocab = ModelVocab.from_counts(COUNTS)
+    scorer = TokenScorer(vocab, TOKENIZER_SIZE - vocab.size)
     logits = torch.randn(1, 1, 5)
     seen = [float(scorer.total_nats(logits, torch.tensor([[row]]))[0]) for row in range(5)]
     unseen = float(scorer.total_nats(logits, torch.tensor([[5]]))[0])
@@ -170,8 +170,8 @@ def test_the_probabilities_of_all_tokens_sum_to_one() -> None:
 
 
 def test_with_nothing_unseen_the_seen_tokens_share_it_all() -> None:
-    rows = Rows.from_counts(np.array([3, 4]))
-    scorer = TokenScorer(rows, 0)
+    vocab = ModelVocab.from_counts(np.array([3, 4]))
+    scorer = TokenScorer(vocab, 0)
     logits = torch.tensor([[[0.3, -0.2]]])
     nats = float(scorer.total_nats(logits, torch.tensor([[0]]))[0])
     assert nats == pytest.approx(-float(torch.log_softmax(logits, dim=-1)[0, 0, 0]), rel=1e-6)
@@ -179,7 +179,7 @@ def test_with_nothing_unseen_the_seen_tokens_share_it_all() -> None:
 
 def test_evaluation_leaves_the_model_as_it_was(model: LanguageModel, token_ids: np.ndarray) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2)
+    evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2)
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -187,7 +187,7 @@ def test_evaluation_leaves_the_model_as_it_was(model: LanguageModel, token_ids: 
 def test_progress_is_told_up_to_the_end(model: LanguageModel, token_ids: np.ndarray) -> None:
     told: list[tuple[int, int]] = []
     evaluate(
-        model, token_ids, vocab_size=TOKENIZER_SIZE, start_row=2, progress=lambda *done: told.append(done)
+        model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2, progress=lambda *done: told.append(done)
     )
     assert told[-1] == (len(token_ids), len(token_ids))
     assert [done for done, _ in told] == sorted(done for done, _ in told)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from textgen.evaluation.loss import Loss
+from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import Report
 from textgen.text.documents import TextSize
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textgen.atomic import write_file
 from textgen.errors import RunError
 from textgen.evaluation import score
 from textgen.evaluation.evaluate import evaluate_run
@@ -21,6 +20,7 @@ from textgen.evaluation.report import Report
 from textgen.evaluation.score import Scorer
 from textgen.evaluation.summary import Summary, lines_in_context, score_each_line, summarize
 from textgen.run import CONFIG, WEIGHTS, Run, config_json, save_weights
+from textgen.system.atomic import write_file
 from textgen.text.corpus import Corpus
 from textgen.text.documents import TextSize, split_documents
 from textgen.text.lines import LONGEST_IN_MEMORY
@@ -184,11 +184,11 @@ def test_texts_side_by_side_are_of_like_length_and_each_is_there_once() -> None:
 def test_the_probabilities_of_the_next_token_sum_to_one(make_run, kind: str) -> None:
     run = made(make_run, {"kind": kind, "text": "abc. abc\n" * 3})
     scorer = Scorer.from_run(run)
-    rows, engine = scorer._rows, scorer._engine
-    engine.forget(1)
+    rows, engine = scorer._vocab, scorer._engine
+    engine.reset_state(1)
     ids = np.arange(run.tokenizer.vocab_size)
     logits = np.repeat(engine.read(np.array([[0, 1, 2]]))[:, -1:], len(ids), axis=1)  # (1, N, V)
-    nats = score.token_nats(logits, rows.to_rows(ids)[None], scorer._costs)
+    nats = score.token_nats(logits, rows.to_model_ids(ids)[None], scorer._costs)
     assert np.exp(-nats).sum() == pytest.approx(1, rel=1e-6)
 
 
@@ -196,11 +196,11 @@ def test_the_probabilities_of_the_next_token_sum_to_one(make_run, kind: str) -> 
 def test_characters_cost_in_all_what_tokens_cost_and_none_is_lost(make_run, kind: str) -> None:
     scorer = Scorer.from_run(made(make_run, {"kind": kind, "text": KNOWN + "naïve 日"}))
     pieces = list(scorer.read([TEXT]))
-    stretches = [stretch for piece in pieces for stretch in piece.by_character()]
-    assert "".join(text for text, _ in stretches) == TEXT
-    assert all(text for text, _ in stretches)
+    segments = [segment for piece in pieces for segment in piece.by_character()]
+    assert "".join(text for text, _ in segments) == TEXT
+    assert all(text for text, _ in segments)
     bits = sum(float(piece.nats.sum()) for piece in pieces) / math.log(2)
-    assert sum(cost for _, cost in stretches) == pytest.approx(bits)
+    assert sum(cost for _, cost in segments) == pytest.approx(bits)
     tokens = [token for piece in pieces for token in scorer.tokens(piece)]
     assert sum(token.bits for token in tokens) == pytest.approx(bits)
     assert scorer.tokenizer.decode(token.id for token in tokens) == TEXT

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from textgen.config import ModelConfig
 from textgen.errors import RunError
-from textgen.generation import engines
-from textgen.generation.engines import Engine, NumpyEngine
+from textgen.generation.engine import Engine
+from textgen.generation.numpy_engine import engine as engines
+from textgen.generation.numpy_engine.engine import NumpyEngine
 from textgen.generation.torch_engine import TorchEngine
 from textgen.models.cells import CELLS, CellWeights, NormWeights, StackWeights, run_stack
 from textgen.models.language_model import LanguageModel
-from textgen.text.rows import Rows
+from textgen.settings.config import ModelConfig
+from textgen.text.model_vocab import ModelVocab
 
 V = 11
 LONG = 700  # longer than READ_STEPS: a prompt in more than one piece
@@ -54,8 +55,8 @@ def make_model(**network):
     Not so large that a tanh network becomes chaotic: it would multiply rounding errors at every step.
     """
     torch.manual_seed(1)
-    config = ModelConfig(**({"vocab_size": V, "hidden_size": 12, "dropout": 0.4} | network))
-    model = LanguageModel(config, Rows(np.arange(V) * 3, np.arange(V) ** 2 + 1))
+    config = ModelConfig(**({"model_vocab_size": V, "hidden_size": 12, "dropout": 0.4} | network))
+    model = LanguageModel(config, ModelVocab(np.arange(V) * 3, np.arange(V) ** 2 + 1))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3 if model.config.cell == "rnn" else 0.6)
@@ -76,13 +77,13 @@ def some_rows(batch_size, steps, seed=0):
     return np.random.default_rng(seed).integers(0, V + 1, (batch_size, steps))
 
 
-def logits_of_model(model, rows):
+def logits_of_model(model, model_ids):
     """(B, T) -> (B, T, V)"""
     with torch.no_grad():
-        return model(torch.from_numpy(rows))[0].numpy()
+        return model(torch.from_numpy(model_ids))[0].numpy()
 
 
-def logits_of_equations(model, rows):
+def logits_of_equations(model, model_ids):
     """The whole network from its weights in float64, with the equations of cells.py: (B, T) -> (B, T, V)"""
     weights = {
         name: torch.from_numpy(array).double() for name, array in model.weights().items() if array.ndim
@@ -91,7 +92,7 @@ def logits_of_equations(model, rows):
     known = weights["embedding.weight"]
     counts = weights["token_counts"]
     unseen = sum(count * row for count, row in zip(counts, known, strict=True)) / counts.sum()
-    x = torch.stack([torch.stack([unseen if row == V else known[row] for row in line]) for line in rows])
+    x = torch.stack([torch.stack([unseen if row == V else known[row] for row in line]) for line in model_ids])
     numbers = range(config.num_layers)
     layers = [CellWeights(*(weights[f"layers.{name}_l{n}"] for name in CellWeights._fields)) for n in numbers]
     norms = [
@@ -99,7 +100,7 @@ def logits_of_equations(model, rows):
         for n in numbers
         if config.layer_norm
     ]
-    zeros = torch.zeros(config.num_layers, len(rows), config.hidden_size).double()
+    zeros = torch.zeros(config.num_layers, len(model_ids), config.hidden_size).double()
     state = (zeros,) * CELLS[config.cell].num_states
     x, _, _ = run_stack(config.cell, x, state, StackWeights(layers, norms, config.residual))
     if "projection.weight" in weights:
@@ -113,13 +114,13 @@ def test_one_text_and_several_give_the_same_whichever_way_their_weights_lie(hidd
     """One text reads a wide layer's weights output by output, several read them input by input."""
     torch.manual_seed(0)
     network = {"cell": "lstm", "num_layers": num_layers, "hidden_size": hidden_size, "embedding_dim": 8}
-    model = LanguageModel(ModelConfig(vocab_size=V, **network))
-    engine, rows = NumpyEngine(model.config, model.weights()), some_rows(3, 20) % V
-    together = engine.start(rows[:, :10])
-    together = [together, *(engine.step(rows[:, place]) for place in range(10, 20))]  # each (3, V)
-    expected = logits_of_model(model, rows)[:, 9:]
+    model = LanguageModel(ModelConfig(model_vocab_size=V, **network))
+    engine, model_ids = NumpyEngine(model.config, model.weights()), some_rows(3, 20) % V
+    together = engine.start(model_ids[:, :10])
+    together = [together, *(engine.step(model_ids[:, place]) for place in range(10, 20))]  # each (3, V)
+    expected = logits_of_model(model, model_ids)[:, 9:]
     np.testing.assert_allclose(np.stack(together, axis=1), expected, atol=1e-5)
-    for number, row in enumerate(rows):
+    for number, row in enumerate(model_ids):
         alone = [engine.start(row[None, :10]), *(engine.step(row[None, place]) for place in range(10, 20))]
         np.testing.assert_allclose(np.concatenate(alone), expected[number], atol=1e-5)
 
@@ -128,43 +129,45 @@ def test_one_text_and_several_give_the_same_whichever_way_their_weights_lie(hidd
 @both_engines
 def test_reading_a_prompt_gives_the_models_logits(make, network):
     model = make_model(**network)
-    rows = some_rows(3, LONG)
-    logits = make_engine(make, model).start(rows)
+    model_ids = some_rows(3, LONG)
+    logits = make_engine(make, model).start(model_ids)
     assert logits.shape == (3, V)
-    np.testing.assert_allclose(logits, logits_of_model(model, rows)[:, -1], atol=1e-4)
+    np.testing.assert_allclose(logits, logits_of_model(model, model_ids)[:, -1], atol=1e-4)
 
 
 @networks
 @both_engines
 def test_reading_on_gives_the_models_logits_after_every_token_wherever_it_is_cut(make, network):
     model = make_model(**network)
-    rows = some_rows(3, 60)
+    model_ids = some_rows(3, 60)
     engine = make_engine(make, model)
-    engine.start(rows[:, :9])
-    engine.forget(3)
-    logits = np.concatenate([engine.read(rows[:, :1]), engine.read(rows[:, 1:50])], axis=1)
-    logits = np.concatenate([logits, engine.step(rows[:, 50])[:, None], engine.read(rows[:, 51:])], axis=1)
-    np.testing.assert_allclose(logits, logits_of_model(model, rows), atol=1e-4)
+    engine.start(model_ids[:, :9])
+    engine.reset_state(3)
+    logits = np.concatenate([engine.read(model_ids[:, :1]), engine.read(model_ids[:, 1:50])], axis=1)
+    logits = np.concatenate(
+        [logits, engine.step(model_ids[:, 50])[:, None], engine.read(model_ids[:, 51:])], axis=1
+    )
+    np.testing.assert_allclose(logits, logits_of_model(model, model_ids), atol=1e-4)
 
 
 @networks
 def test_the_numpy_engine_follows_the_equations_over_a_long_text(network):
     model = make_model(**network)
-    rows = some_rows(2, 300)
+    model_ids = some_rows(2, 300)
     engine = make_engine("numpy", model)
-    logits = [engine.start(rows[:, :1]), *(engine.step(column) for column in rows.T[1:])]
-    np.testing.assert_allclose(np.stack(logits, axis=1), logits_of_equations(model, rows), atol=1e-4)
+    logits = [engine.start(model_ids[:, :1]), *(engine.step(column) for column in model_ids.T[1:])]
+    np.testing.assert_allclose(np.stack(logits, axis=1), logits_of_equations(model, model_ids), atol=1e-4)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
 def test_one_long_text_gives_the_logits_of_the_model_and_of_the_equations(cell, num_layers):
     model = make_model(cell=cell, num_layers=num_layers)
-    rows = some_rows(1, 2000)
-    expected = logits_of_equations(model, rows)[0]
-    np.testing.assert_allclose(logits_of_model(model, rows)[0], expected, atol=1e-4)
+    model_ids = some_rows(1, 2000)
+    expected = logits_of_equations(model, model_ids)[0]
+    np.testing.assert_allclose(logits_of_model(model, model_ids)[0], expected, atol=1e-4)
     engine = make_engine("numpy", model)
-    logits = [engine.start(rows[:, :1]), *(engine.step(row) for row in rows[0, 1:, None])]
+    logits = [engine.start(model_ids[:, :1]), *(engine.step(row) for row in model_ids[0, 1:, None])]
     np.testing.assert_allclose(np.concatenate(logits), expected, atol=1e-4)
 
 
@@ -173,20 +176,22 @@ def test_one_long_text_gives_the_logits_of_the_model_and_of_the_equations(cell, 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_reading_token_by_token_equals_reading_at_once(make, network, batch_size):
     model = make_model(**network)
-    rows = some_rows(batch_size, 60)
+    model_ids = some_rows(batch_size, 60)
     engine = make_engine(make, model)
-    engine.start(rows[:, :20])
-    stepwise = [engine.step(column) for column in rows.T[20:]]
-    np.testing.assert_allclose(np.stack(stepwise, axis=1), logits_of_model(model, rows)[:, 20:], atol=1e-4)
+    engine.start(model_ids[:, :20])
+    stepwise = [engine.step(column) for column in model_ids.T[20:]]
+    np.testing.assert_allclose(
+        np.stack(stepwise, axis=1), logits_of_model(model, model_ids)[:, 20:], atol=1e-4
+    )
 
 
 @both_engines
 def test_the_state_is_the_models(make, model):
-    rows = some_rows(2, 9)
+    model_ids = some_rows(2, 9)
     engine = make_engine(make, model)
-    engine.start(rows)
+    engine.start(model_ids)
     with torch.no_grad():
-        expected = model(torch.from_numpy(rows))[1]
+        expected = model(torch.from_numpy(model_ids))[1]
     assert len(engine.state) == len(expected)
     for part, expected_part in zip(engine.state, expected, strict=True):
         np.testing.assert_allclose(part, expected_part.numpy(), atol=1e-5)
@@ -246,9 +251,9 @@ def test_a_copied_engine_reads_a_text_of_its_own(make, model):
 
 @both_engines
 def test_before_any_text_the_state_is_zero(make, model):
-    rows = some_rows(1, 1)
-    stepped = make_engine(make, model).step(rows[:, 0])
-    np.testing.assert_allclose(stepped, make_engine(make, model).start(rows), atol=1e-6)
+    model_ids = some_rows(1, 1)
+    stepped = make_engine(make, model).step(model_ids[:, 0])
+    np.testing.assert_allclose(stepped, make_engine(make, model).start(model_ids), atol=1e-6)
 
 
 @both_engines
@@ -256,29 +261,31 @@ def test_engines_fit_the_interface(make, model):
     engine = make_engine(make, model)
     assert isinstance(engine, Engine)
     assert not isinstance(model, Engine)
-    assert engine.rows.token_ids.tolist() == model.rows.token_ids.tolist()
+    assert engine.vocab.token_ids.tolist() == model.vocab.token_ids.tolist()
 
 
 @pytest.mark.parametrize("hidden_size", [1, 7, 8])
 @pytest.mark.parametrize("cell", CELLS)
 def test_layers_of_any_size_follow_the_equations(cell, hidden_size):
     model = make_model(cell=cell, num_layers=2, hidden_size=hidden_size)
-    rows = some_rows(2, 30)
+    model_ids = some_rows(2, 30)
     engine = make_engine("numpy", model)
-    logits = [engine.start(rows[:, :20]), *(engine.step(column) for column in rows.T[20:])]
-    np.testing.assert_allclose(np.stack(logits, axis=1), logits_of_equations(model, rows)[:, 19:], atol=1e-4)
+    logits = [engine.start(model_ids[:, :20]), *(engine.step(column) for column in model_ids.T[20:])]
+    np.testing.assert_allclose(
+        np.stack(logits, axis=1), logits_of_equations(model, model_ids)[:, 19:], atol=1e-4
+    )
 
 
 @networks
 def test_a_vocabulary_too_large_for_a_table_gives_the_same(network, monkeypatch):
     model = make_model(**network)
-    rows = some_rows(2, 30)
+    model_ids = some_rows(2, 30)
     with_table = make_engine("numpy", model)
     monkeypatch.setattr(engines, "LARGEST_TABLE", 1)
     without = make_engine("numpy", model)
-    np.testing.assert_allclose(without.start(rows), with_table.start(rows), atol=1e-5)
-    np.testing.assert_allclose(without.step(rows[:, 0]), with_table.step(rows[:, 0]), atol=1e-5)
-    one = rows[:1]
+    np.testing.assert_allclose(without.start(model_ids), with_table.start(model_ids), atol=1e-5)
+    np.testing.assert_allclose(without.step(model_ids[:, 0]), with_table.step(model_ids[:, 0]), atol=1e-5)
+    one = model_ids[:1]
     np.testing.assert_allclose(without.start(one), with_table.start(one), atol=1e-5)
     np.testing.assert_allclose(without.step(one[:, 0]), with_table.step(one[:, 0]), atol=1e-5)
 
@@ -303,11 +310,11 @@ def test_the_numpy_engine_keeps_its_weights_when_the_model_goes_on_training(mode
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_torch_engine_drops_nothing_and_leaves_the_models_mode(model, training):
-    rows = some_rows(2, 20)
-    expected = logits_of_model(model, rows)[:, -1]
+    model_ids = some_rows(2, 20)
+    expected = logits_of_model(model, model_ids)[:, -1]
     model.train(training)
     engine = TorchEngine(model)
-    np.testing.assert_allclose(engine.start(rows), expected, atol=1e-4)
+    np.testing.assert_allclose(engine.start(model_ids), expected, atol=1e-4)
     assert model.training is training
     assert model.layers.training is training
 
@@ -317,18 +324,18 @@ def test_the_torch_engine_writes_with_the_weights_that_the_model_has_now(model):
     before = engine.start(some_rows(1, 9))
     with torch.no_grad():
         model.embedding.weight.mul_(-1)
-    rows = some_rows(1, 9)
-    assert not np.allclose(engine.start(rows), before)
-    np.testing.assert_allclose(engine.start(rows), logits_of_model(model, rows)[:, -1], atol=1e-4)
+    model_ids = some_rows(1, 9)
+    assert not np.allclose(engine.start(model_ids), before)
+    np.testing.assert_allclose(engine.start(model_ids), logits_of_model(model, model_ids)[:, -1], atol=1e-4)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 def test_on_a_gpu_the_torch_engine_gives_the_numpy_engines_logits(model):
-    rows = some_rows(3, LONG)
+    model_ids = some_rows(3, LONG)
     expected = make_engine("numpy", model)
     engine = TorchEngine(model.to("cuda"))
-    np.testing.assert_allclose(engine.start(rows), expected.start(rows), atol=1e-3)
+    np.testing.assert_allclose(engine.start(model_ids), expected.start(model_ids), atol=1e-3)
     for column in some_rows(3, 20, seed=1).T:
         np.testing.assert_allclose(engine.step(column), expected.step(column), atol=1e-3)
 

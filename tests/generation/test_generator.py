@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from textgen.config import SampleConfig
 from textgen.errors import ConfigError, RunError, TokenizerError
-from textgen.generation.generator import CHANCES_AT_ONCE, Generator
+from textgen.generation.generator import UNIFORMS_AT_ONCE, Generator
 from textgen.generation.sampling import log_probabilities, sample_token
 from textgen.models.language_model import LanguageModel
-from textgen.text.rows import Rows
+from textgen.settings.config import SampleConfig
+from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 
 GREEDY = SampleConfig(temperature=0)
@@ -26,18 +26,18 @@ class ScriptedEngine:
     def __init__(self, tokenizer, *scripts):
         # Token 0 is what comes after the end of a script.
         known = sorted({token_id for script in scripts for token_id in script} | {0})
-        self.rows = Rows(np.array(known), np.ones(len(known), np.int64))
-        self.scripts = [self.rows.to_rows(np.array(script)) for script in scripts]
+        self.vocab = ModelVocab(np.array(known), np.ones(len(known), np.int64))
+        self.scripts = [self.vocab.to_model_ids(np.array(script)) for script in scripts]
         self.state = (np.zeros((1, 1, 1), np.float32),)
         # What start and step were given; copies of the engine share the lists.
         self.started, self.stepped = [], []
 
     def start(self, prompt_ids):
         self.started.append(prompt_ids)
-        self.forget(len(prompt_ids))
+        self.reset_state(len(prompt_ids))
         return self._logits()
 
-    def forget(self, batch_size):
+    def reset_state(self, batch_size):
         self.state = (np.zeros((1, batch_size, 1), np.float32),)
 
     def read(self, ids):
@@ -50,7 +50,7 @@ class ScriptedEngine:
 
     def _logits(self):
         places = self.state[0][0, :, 0].astype(int)
-        logits = np.full((len(places), self.rows.size), -100.0, np.float32)
+        logits = np.full((len(places), self.vocab.size), -100.0, np.float32)
         for b, place in enumerate(places):
             script = self.scripts[b % len(self.scripts)]
             logits[b, script[place] if place < len(script) else 0] = 100.0
@@ -160,15 +160,15 @@ def test_generate_and_stream_give_the_same_text_for_the_same_seed(make_run, prom
 @pytest.mark.parametrize("num_samples", [1, 3])
 def test_sample_k_is_drawn_by_inverse_transform_with_the_kth_stream_of_chances(make_run, num_samples):
     generator = Generator.from_run(make_run())
-    count = 3 * CHANCES_AT_ONCE - 5
+    count = 3 * UNIFORMS_AT_ONCE - 5
     config = SampleConfig(temperature=0.9, max_new_tokens=count)
     samples = generator.generate("The ", num_samples=num_samples, seed=5, config=config)
-    engine, prompt = generator.engine, generator.rows.to_rows(generator.tokenizer.encode("The "))
+    engine, prompt = generator.engine, generator.vocab.to_model_ids(generator.tokenizer.encode("The "))
     for sample, seed in zip(samples, np.random.SeedSequence(5).spawn(num_samples), strict=True):
         rng, logits, ids = np.random.default_rng(seed), engine.start(prompt[None]), []
         for _ in range(count):
             row = sample_token(logits, config, rng)
-            ids += generator.rows.to_token_ids(row).tolist()
+            ids += generator.vocab.to_token_ids(row).tolist()
             logits = engine.step(row)
         assert sample.token_ids == tuple(ids)
 
@@ -245,10 +245,12 @@ def test_log_probabilities_are_the_models_own_before_temperature_filters_and_pen
     (sample,) = Generator.from_run(run).generate("The", seed=1, config=config)
     model = LanguageModel.from_pretrained(run.path)
     ids = np.concatenate([run.tokenizer.encode("The"), sample.token_ids])
-    rows = model.rows.to_rows(ids)
+    model_ids = model.vocab.to_model_ids(ids)
     with torch.no_grad():
-        scores = torch.log_softmax(model(torch.from_numpy(rows[None, :-1]))[0][0].double(), dim=1).numpy()
-    expected = [scores[place, rows[place + 1]] for place in range(2, len(ids) - 1)]
+        scores = torch.log_softmax(
+            model(torch.from_numpy(model_ids[None, :-1]))[0][0].double(), dim=1
+        ).numpy()
+    expected = [scores[place, model_ids[place + 1]] for place in range(2, len(ids) - 1)]
     np.testing.assert_allclose(sample.log_probabilities, expected, atol=1e-4)
 
 
@@ -285,7 +287,7 @@ def test_the_penalty_counts_prompt_and_output(make_run):
     seen = set(run.tokenizer.encode("The quick").tolist())
     assert not seen & set(sample.token_ids)  # so strong a penalty forbids what occurred
     assert len(set(sample.token_ids)) == 10
-    assert distinct + 10 < Generator.from_run(run).rows.size
+    assert distinct + 10 < Generator.from_run(run).vocab.size
 
 
 def test_greedy_text_needs_no_seed(make_run):
@@ -321,7 +323,7 @@ def test_without_a_prompt_a_text_starts_after_end_of_text_else_after_a_newline(
     run = make_run(text=text, end_of_text=end_of_text)
     generator = Generator.from_run(run)
     token_id = run.tokenizer.end_of_text_id if after == "end-of-text" else run.tokenizer.encode("\n")[0]
-    logits = generator.engine.start(generator.rows.to_rows(np.array([[token_id]])))
+    logits = generator.engine.start(generator.vocab.to_model_ids(np.array([[token_id]])))
     (sample,) = generator.generate(config=SampleConfig(temperature=0, max_new_tokens=1))
     assert sample.log_probabilities[0] == pytest.approx(log_probabilities(logits).max())
 
@@ -342,14 +344,14 @@ def test_the_first_token_by_frequency_is_read_before_the_second_is_drawn(make_ru
     generator = Generator.from_run(run)
     (sample,) = generator.generate(config=SampleConfig(temperature=0, max_new_tokens=2))
     assert sample.text[0] == "a"
-    logits = generator.engine.start(generator.rows.to_rows(run.tokenizer.encode("a"))[None])
+    logits = generator.engine.start(generator.vocab.to_model_ids(run.tokenizer.encode("a"))[None])
     assert sample.log_probabilities[1] == pytest.approx(log_probabilities(logits).max())
 
 
 def test_a_prompt_that_training_never_saw_is_read_as_the_unseen_row(make_run):
     run = make_run()
     generator = Generator.from_run(run)
-    unseen = generator.rows.size
+    unseen = generator.vocab.size
     logits = generator.engine.start(np.full((1, 4), unseen))  # 🙂 is four bytes
     (sample,) = generator.generate("🙂", config=SampleConfig(temperature=0, max_new_tokens=1))
     assert sample.log_probabilities[0] == pytest.approx(log_probabilities(logits).max())
@@ -358,7 +360,7 @@ def test_a_prompt_that_training_never_saw_is_read_as_the_unseen_row(make_run):
 def test_a_long_prompt_is_read_whole(make_run):
     generator = Generator.from_run(make_run())
     prompt = "The quick brown fox. " * 100
-    model_rows = generator.rows.to_rows(generator.tokenizer.encode(prompt))
+    model_rows = generator.vocab.to_model_ids(generator.tokenizer.encode(prompt))
     logits = [generator.engine.start(model_rows[:1][None])] + [
         generator.engine.step(model_rows[i : i + 1]) for i in range(1, len(model_rows))
     ]

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 
-from textgen.config import SampleConfig
 from textgen.errors import RunError
 from textgen.generation.sampling import (
     _choose_each,
@@ -20,6 +19,7 @@ from textgen.generation.sampling import (
     penalize,
     sample_token,
 )
+from textgen.settings.config import SampleConfig
 
 PLAIN = SampleConfig(temperature=1.0)
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from textgen import config
 from textgen.errors import ConfigError
 from textgen.models.cells import (
     CELLS,
@@ -21,6 +20,7 @@ from textgen.models.cells import (
     run_stack,
     stack_step,
 )
+from textgen.settings import config
 
 X, HIDDEN, CELL = 0.7, -0.4, 1.3
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from torch import nn
 
-from textgen.config import CELLS, ModelConfig
 from textgen.models.cells import CELLS as EQUATIONS
 from textgen.models.cost import CLOSE, GATES, matched_hidden_size, multiply_adds, num_parameters
 from textgen.models.language_model import LanguageModel
+from textgen.settings.config import CELLS, ModelConfig
 
 ARRANGEMENTS: list[dict[str, Any]] = [
     {},
@@ -21,7 +21,7 @@ ARRANGEMENTS: list[dict[str, Any]] = [
 
 
 def config(**settings: Any) -> ModelConfig:
-    return ModelConfig(**{"vocab_size": 31, "embedding_dim": 12, "hidden_size": 24} | settings)
+    return ModelConfig(**{"model_vocab_size": 31, "embedding_dim": 12, "hidden_size": 24} | settings)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -55,9 +55,13 @@ def test_the_gates_are_those_of_the_equations(cell: str) -> None:
 @pytest.mark.parametrize("size", [128, 256, 384, 1024])
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_matched_sizes_have_as_many_parameters(cell: str, reference: str, size: int, num_layers: int) -> None:
-    network = config(cell=reference, hidden_size=size, num_layers=num_layers, vocab_size=65, embedding_dim=64)
+    network = config(
+        cell=reference, hidden_size=size, num_layers=num_layers, model_vocab_size=65, embedding_dim=64
+    )
     units = matched_hidden_size(network, cell)
-    matched = config(cell=cell, hidden_size=units, num_layers=num_layers, vocab_size=65, embedding_dim=64)
+    matched = config(
+        cell=cell, hidden_size=units, num_layers=num_layers, model_vocab_size=65, embedding_dim=64
+    )
     assert abs(num_parameters(matched) / num_parameters(network) - 1) <= CLOSE
     if cell == reference:
         assert units == size
@@ -68,8 +72,8 @@ def test_matched_sizes_have_as_many_parameters(cell: str, reference: str, size: 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_a_small_network_is_matched_as_nearly_as_whole_units_allow(size: int) -> None:
     def parameters(cell: str, units: int) -> int:
-        return num_parameters(config(cell=cell, hidden_size=units, embedding_dim=1, vocab_size=2))
+        return num_parameters(config(cell=cell, hidden_size=units, embedding_dim=1, model_vocab_size=2))
 
     wanted = parameters("lstm", size)
-    units = matched_hidden_size(config(hidden_size=size, embedding_dim=1, vocab_size=2), "rnn")
+    units = matched_hidden_size(config(hidden_size=size, embedding_dim=1, model_vocab_size=2), "rnn")
     assert units == min(range(1, 20), key=lambda size: abs(parameters("rnn", size) - wanted))

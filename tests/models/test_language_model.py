@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from textgen.config import ModelConfig
 from textgen.errors import ConfigError, RunError
 from textgen.models.cells import CELLS
 from textgen.models.language_model import LanguageModel
-from textgen.text.rows import Rows
+from textgen.settings.config import ModelConfig
+from textgen.text.model_vocab import ModelVocab
 
 VOCAB, BATCH, TIME = 7, 3, 9
 TOKEN_IDS = np.array([2, 3, 5, 7, 11, 13, 17])
@@ -30,7 +30,9 @@ every_arrangement = pytest.mark.parametrize(
 def make(cell: str = "lstm", **options: object) -> LanguageModel:
     torch.manual_seed(1)
     sizes = {"embedding_dim": 6, "hidden_size": 6, "num_layers": 2} | options
-    return LanguageModel(ModelConfig(vocab_size=VOCAB, cell=cell, **sizes), Rows(TOKEN_IDS, COUNTS))
+    return LanguageModel(
+        ModelConfig(model_vocab_size=VOCAB, cell=cell, **sizes), ModelVocab(TOKEN_IDS, COUNTS)
+    )
 
 
 def make_tokens(seed: int = 2) -> Tensor:
@@ -108,7 +110,7 @@ def test_a_row_out_of_range_is_an_index_error(training: bool, row: int) -> None:
         make().train(training)(torch.full((1, 2), row))
 
 
-# ---- a wide embedding of few rows: the rows are read, not the embeddings
+# ---- a wide embedding of few vocab: the rows are read, not the embeddings
 
 WIDE = {"embedding_dim": 30}
 
@@ -286,7 +288,7 @@ def test_a_fresh_model_is_about_as_unsure_as_one_can_be(
 ) -> None:
     torch.manual_seed(0)
     config = ModelConfig(
-        vocab_size=500,
+        model_vocab_size=500,
         embedding_dim=128,
         hidden_size=hidden_size,
         tie_weights=tie_weights,
@@ -330,14 +332,14 @@ def test_bfloat16_arithmetic_keeps_float32_weights_and_gradients(
 
 
 def test_without_rows_token_ids_are_rows_and_equally_frequent() -> None:
-    rows = LanguageModel(ModelConfig(vocab_size=4)).rows
-    assert rows.token_ids.tolist() == [0, 1, 2, 3]
-    assert len(set(rows.counts.tolist())) == 1
+    vocab = LanguageModel(ModelConfig(model_vocab_size=4)).vocab
+    assert vocab.token_ids.tolist() == [0, 1, 2, 3]
+    assert len(set(vocab.counts.tolist())) == 1
 
 
 def test_rows_of_another_number_are_refused() -> None:
-    with pytest.raises(ConfigError, match="vocab_size=8, but there are 7 rows"):
-        LanguageModel(ModelConfig(vocab_size=8), Rows(TOKEN_IDS, COUNTS))
+    with pytest.raises(ConfigError, match="model_vocab_size=8, but the vocabulary has 7 ids"):
+        LanguageModel(ModelConfig(model_vocab_size=8), ModelVocab(TOKEN_IDS, COUNTS))
 
 
 def test_the_same_seed_draws_the_same_model() -> None:
@@ -355,8 +357,8 @@ def test_a_saved_model_comes_back_with_the_same_logits_and_rows(
     loaded = LanguageModel.from_pretrained(tmp_path / "model")
     assert not loaded.training
     assert loaded.config == model.config
-    assert loaded.rows.token_ids.tolist() == TOKEN_IDS.tolist()
-    assert loaded.rows.counts.tolist() == COUNTS.tolist()
+    assert loaded.vocab.token_ids.tolist() == TOKEN_IDS.tolist()
+    assert loaded.vocab.counts.tolist() == COUNTS.tolist()
     tokens[0, 0] = VOCAB
     assert torch.equal(loaded(tokens)[0], model(tokens)[0])
     assert (loaded.head.weight is loaded.embedding.weight) == tie_weights
@@ -389,7 +391,7 @@ def test_weights_of_another_arrangement_are_refused_and_change_nothing(options: 
 @every_arrangement
 def test_more_rows_leave_the_rest_of_a_model_of_any_arrangement_as_it_was(options: dict[str, object]) -> None:
     model, tokens = make(**options).eval(), make_tokens()
-    extended = model.with_rows(Rows(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS, [3, 9])))
+    extended = model.with_vocab(ModelVocab(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS, [3, 9])))
     torch.testing.assert_close(extended(tokens)[0][..., :VOCAB], model(tokens)[0])
 
 
@@ -459,11 +461,11 @@ def test_new_rows_start_at_the_mean_of_the_old_ones_weighted_by_frequency(tie_we
     with torch.no_grad():
         model.head.bias.normal_()
     before = model.weights()
-    rows = Rows(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS + 10, [3, 9]))
-    extended = model.with_rows(rows)
-    assert extended.config.vocab_size == VOCAB + 2
-    assert extended.rows.token_ids.tolist() == rows.token_ids.tolist()
-    assert extended.rows.counts.tolist() == rows.counts.tolist()
+    vocab = ModelVocab(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS + 10, [3, 9]))
+    extended = model.with_vocab(vocab)
+    assert extended.config.model_vocab_size == VOCAB + 2
+    assert extended.vocab.token_ids.tolist() == vocab.token_ids.tolist()
+    assert extended.vocab.counts.tolist() == vocab.counts.tolist()
     assert (extended.head.weight is extended.embedding.weight) == tie_weights
     for name in ("embedding.weight", "head.weight", "head.bias"):
         old, new = model.get_parameter(name).detach(), extended.get_parameter(name).detach()
@@ -476,8 +478,8 @@ def test_new_rows_start_at_the_mean_of_the_old_ones_weighted_by_frequency(tie_we
 def test_a_model_with_more_rows_reads_and_scores_the_old_ones_as_before() -> None:
     model = make().eval()
     model.compute_dtype = torch.bfloat16
-    rows = Rows(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS, [3, 9]))
-    extended = model.with_rows(rows)
+    vocab = ModelVocab(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS, [3, 9]))
+    extended = model.with_vocab(vocab)
     assert not extended.training
     assert extended.compute_dtype == torch.bfloat16
     extended.compute_dtype = model.compute_dtype = torch.float32
@@ -489,7 +491,7 @@ def test_a_model_with_more_rows_reads_and_scores_the_old_ones_as_before() -> Non
 def test_rows_that_do_not_begin_with_the_models_own_are_refused() -> None:
     for token_ids in (np.append(TOKEN_IDS[::-1], 1), TOKEN_IDS[:-1]):
         with pytest.raises(ConfigError, match="do not begin with the model's own 7"):
-            make().with_rows(Rows(token_ids, np.ones(len(token_ids), dtype=np.int64)))
+            make().with_vocab(ModelVocab(token_ids, np.ones(len(token_ids), dtype=np.int64)))
 
 
 def test_a_few_steps_of_training_learn_a_repeating_text() -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from textgen.device import cpu_multiplies_bfloat16
 from textgen.errors import ConfigError
 from textgen.models.cells import CELLS, State, run_cell, run_stack
 from textgen.models.recurrent import Recurrent, _pack
+from textgen.system.device import cpu_multiplies_bfloat16
 
 BATCH, TIME, INPUT, HIDDEN = 3, 7, 5, 6
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}

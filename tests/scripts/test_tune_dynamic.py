@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from textgen.config import DynamicConfig
+from textgen.settings.config import DynamicConfig
 
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = "--steps 30 --hidden-size 8 --tokens 60".split()

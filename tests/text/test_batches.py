@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from textgen.errors import CorpusError
 from textgen.text.batches import StreamBatches, fit_batches
-from textgen.text.rows import Rows
+from textgen.text.model_vocab import ModelVocab
 
 sizes = st.tuples(st.integers(2, 60), st.integers(1, 6), st.integers(1, 12), st.integers(0, 5)).filter(
     lambda size: size[0] > size[1]
@@ -139,17 +139,17 @@ def test_others_are_left_out_each_epoch():
 
 def test_ids_become_rows():
     tokens = np.array([5, 9, 5, 7, 9, 5], np.uint16)
-    rows = Rows.from_counts(np.bincount(tokens))
+    vocab = ModelVocab.from_counts(np.bincount(tokens))
     for seed in range(5):
-        of_rows, of_ids = (next(StreamBatches(tokens, given, 1, 5, seed)) for given in (rows, None))
-        assert of_rows.inputs.tolist() == rows.to_rows(of_ids.inputs).tolist()
-        assert of_rows.targets.tolist() == rows.to_rows(of_ids.targets).tolist()
-        assert of_rows.inputs.max() < rows.size
+        of_rows, of_ids = (next(StreamBatches(tokens, given, 1, 5, seed)) for given in (vocab, None))
+        assert of_rows.inputs.tolist() == vocab.to_model_ids(of_ids.inputs).tolist()
+        assert of_rows.targets.tolist() == vocab.to_model_ids(of_ids.targets).tolist()
+        assert of_rows.inputs.max() < vocab.size
 
 
 def test_a_batch_is_read_in_far_less_time_than_it_is_trained_on(tmp_path):
     tokens = np.memmap(tmp_path / "tokens", np.uint16, "w+", shape=(1_000_000,))
-    batches = StreamBatches(tokens, Rows.from_counts(np.ones(300, int)), 32, 64, 0)
+    batches = StreamBatches(tokens, ModelVocab.from_counts(np.ones(300, int)), 32, 64, 0)
     times = []
     for _ in range(200):
         start = time.perf_counter()

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textgen.config import DataConfig
 from textgen.errors import CorpusError, TextgenError
+from textgen.settings.config import DataConfig
 from textgen.text import copies as copies_module
+from textgen.text.blocks import spread_blocks
 from textgen.text.copies import Copies, Place
 from textgen.text.corpus import Corpus
-from textgen.text.excerpts import spread_blocks
 
 Index = Callable[..., Copies]
 LETTERS = "ab é日🙂"
@@ -39,7 +39,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 def slow_lengths(text: str, documents: Sequence[str]) -> list[int]:
-    """For each end, how long the longest stretch is that some document holds."""
+    """For each end, how long the longest segment is that some document holds."""
     return [
         max(
             length
@@ -65,36 +65,36 @@ def test_lengths_are_those_of_the_longest_stretches_that_stand_in_a_document(ind
 def test_a_stretch_is_found_as_often_as_it_stands_there_and_where_it_does_first(index, text, data) -> None:
     copies = index(text)
     start = data.draw(st.integers(0, len(text) - 1))
-    stretch = text[start : data.draw(st.integers(start + 1, len(text)))]
-    starts = [place for place in range(len(text)) if text.startswith(stretch, place)]
-    found = copies.find(stretch)
+    segment = text[start : data.draw(st.integers(start + 1, len(text)))]
+    starts = [place for place in range(len(text)) if text.startswith(segment, place)]
+    found = copies.find(segment)
     assert found is not None
-    assert (found.text, found.occurrences) == (stretch, len(starts))
+    assert (found.text, found.occurrences) == (segment, len(starts))
     assert found.first == Place(starts[0], 1, text[: starts[0]].count("\n") + 1)
 
 
 @settings(max_examples=60)
-@given(text=st.text(LETTERS, min_size=2, max_size=30), stretch=st.text(LETTERS, min_size=1, max_size=4))
-def test_contains_and_find_agree_with_str_find(index, text, stretch) -> None:
+@given(text=st.text(LETTERS, min_size=2, max_size=30), segment=st.text(LETTERS, min_size=1, max_size=4))
+def test_contains_and_find_agree_with_str_find(index, text, segment) -> None:
     copies = index(text)
-    assert copies.contains(stretch) == (stretch in text)
-    assert (copies.find(stretch) is not None) == (stretch in text)
+    assert copies.contains(segment) == (segment in text)
+    assert (copies.find(segment) is not None) == (segment in text)
 
 
 def test_a_place_is_told_by_character_document_and_line_with_separators_as_they_were(index) -> None:
     text = "日本\r\n語\r\n\r\n\r\nzwei\nzwölf\n\ndrei"
     copies = index(text, "block")
     assert copies.documents == 3
-    for stretch, document, line in [("本", 1, 1), ("語", 1, 2), ("we", 2, 1), ("ö", 2, 2), ("drei", 3, 1)]:
-        found = copies.find(stretch)
+    for segment, document, line in [("本", 1, 1), ("語", 1, 2), ("we", 2, 1), ("ö", 2, 2), ("drei", 3, 1)]:
+        found = copies.find(segment)
         assert found is not None
-        assert found.first == Place(text.index(stretch), document, line)
+        assert found.first == Place(text.index(segment), document, line)
 
 
 def test_no_stretch_reaches_from_one_document_into_another(index) -> None:
     copies = index("ab\ncd", "line")
     assert copies.lengths("abcd").tolist() == [1, 2, 1, 2]
-    assert not any(copies.contains(stretch) for stretch in ("bc", "b\nc", "\n"))
+    assert not any(copies.contains(segment) for segment in ("bc", "b\nc", "\n"))
 
 
 def test_half_a_character_is_no_copy(index) -> None:

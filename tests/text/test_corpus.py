@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.config import DataConfig
 from textgen.errors import CorpusError
+from textgen.settings.config import DataConfig
 from textgen.text.corpus import Corpus
 from textgen.text.documents import Separator, TextSize
 

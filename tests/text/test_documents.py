@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.text.documents import Separator, TextSize, between_documents, excerpt, measure, split_documents
+from textgen.text.documents import (
+    Separator,
+    TextSize,
+    between_documents,
+    measure,
+    split_documents,
+    stream_slice,
+)
 
 # Few characters, so that line ends, blanks and text meet in every order.
 texts = st.text(st.sampled_from("ab \t\r\n"), max_size=40)
@@ -86,7 +93,7 @@ def stream_of(pieces):
 @given(items, st.integers(0, 30))
 def test_two_excerpts_hold_all_the_text_and_no_separator_at_their_edges(pieces, cut):
     stream = stream_of(pieces)
-    first, second = list(excerpt(stream, 0, cut)), list(excerpt(stream, cut, None))
+    first, second = list(stream_slice(stream, 0, cut)), list(stream_slice(stream, cut, None))
     text = "".join(item for item in stream if isinstance(item, str))
     assert "".join(item for item in first if isinstance(item, str)) == text[:cut]
     assert "".join(item for item in second if isinstance(item, str)) == text[cut:]

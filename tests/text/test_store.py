@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 
-from textgen.config import DataConfig
 from textgen.errors import ConfigError, CorpusError
+from textgen.settings.config import DataConfig
 from textgen.text import store as store_module
 from textgen.text.corpus import Corpus
 from textgen.text.store import TokenStore, default_cache_dir

@@ -98,7 +98,7 @@ def test_the_optimizer_goes_on_from_its_tensors() -> None:
             optimizer.step(1.0)
 
     torch.manual_seed(0)
-    config = ModelConfig(vocab_size=3, embedding_dim=4, hidden_size=5)
+    config = ModelConfig(model_vocab_size=3, embedding_dim=4, hidden_size=5)
     whole, resumed = LanguageModel(config), LanguageModel(config)
     resumed.load_state_dict(whole.state_dict())
     first = build_optimizer(whole, learning_rate=0.01, beta1=0.9, weight_decay=0.1)
@@ -113,7 +113,7 @@ def test_the_optimizer_goes_on_from_its_tensors() -> None:
 
 
 def test_only_matrices_decay() -> None:
-    model = LanguageModel(ModelConfig(vocab_size=3, embedding_dim=4, hidden_size=5))
+    model = LanguageModel(ModelConfig(model_vocab_size=3, embedding_dim=4, hidden_size=5))
     optimizer = build_optimizer(model, learning_rate=0.1, beta1=0.9, weight_decay=0.5)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():

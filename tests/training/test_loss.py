@@ -10,10 +10,10 @@ from torch import Tensor
 
 from textgen.training.loss import (
     activation_penalty,
+    activation_regularization,
     mean_loss,
-    penalise_activation,
-    penalise_changes,
     temporal_activation_penalty,
+    temporal_activation_regularization,
 )
 
 
@@ -55,7 +55,10 @@ def test_in_bfloat16_the_mean_is_taken_in_float32(penalty: object) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 7])
 @pytest.mark.parametrize(
     ("fast", "slow"),
-    [(penalise_activation, activation_penalty), (penalise_changes, temporal_activation_penalty)],
+    [
+        (activation_regularization, activation_penalty),
+        (temporal_activation_regularization, temporal_activation_penalty),
+    ],
 )
 def test_what_is_penalised_on_the_way_back_has_the_gradient_of_the_penalty(
     fast: Callable[[Tensor, float], Tensor], slow: Callable[[Tensor], Tensor], steps: int

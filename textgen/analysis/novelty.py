@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from textgen.analysis.real_text import RealText
-from textgen.config import NoveltyConfig, SampleConfig
 from textgen.generation.generator import Generator
+from textgen.settings.config import NoveltyConfig, SampleConfig
 from textgen.text.copies import Copies, Found
 
 SHOWN_CHARACTERS = 200  # of a copy, to a person
@@ -24,8 +24,8 @@ SHOWN_CHARACTERS = 200  # of a copy, to a person
 class Novelty:
     """What of one text stands word for word in the training text.
 
-    `longest` is the longest such stretch, the first of equals; None where no character occurs there.
-    `copied_characters` are those in stretches of at least the length asked for.
+    `longest` is the longest such segment, the first of equals; None where no character occurs there.
+    `copied_characters` are those in segments of at least the length asked for.
     """
 
     characters: int
@@ -34,16 +34,16 @@ class Novelty:
 
     @property
     def longest_characters(self) -> int:
-        """The length of the longest stretch."""
+        """The length of the longest segment."""
         return 0 if self.longest is None else len(self.longest.text)
 
     @property
     def copied_share(self) -> float:
-        """The share of characters in stretches of at least the length asked for; 0 of an empty text."""
+        """The share of characters in segments of at least the length asked for; 0 of an empty text."""
         return self.copied_characters / self.characters if self.characters else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures by name; where the longest stretch stands by character, document and line."""
+        """The figures by name; where the longest segment stands by character, document and line."""
         return {
             "characters": self.characters,
             "copied_characters": self.copied_characters,
@@ -54,7 +54,7 @@ class Novelty:
 
 
 def measure_novelty(text: str, copies: Copies, length: int) -> Novelty:
-    """Look every stretch of a text up; those of at least `length` characters count as copied."""
+    """Look every segment of a text up; those of at least `length` characters count as copied."""
     lengths = copies.lengths(text)
     copied = np.zeros(len(text), bool)
     for end in np.flatnonzero(lengths >= length).tolist():
@@ -70,7 +70,7 @@ def measure_novelty(text: str, copies: Copies, length: int) -> Novelty:
 class NoveltyReport:
     """Samples beside pieces of real text, both looked up in the same training text.
 
-    `length` is from how many characters on a stretch counts as copied, `indexed_share` how much of the
+    `length` is from how many characters on a segment counts as copied, `indexed_share` how much of the
     training text was looked at. `as_dict` is all of it, `yardstick` what one sample's figures are read with.
     """
 
@@ -93,7 +93,7 @@ class NoveltyReport:
 
 @dataclass(frozen=True)
 class NoveltyMeter:
-    """A training text, real text beside it, and from how many characters on a stretch counts as copied.
+    """A training text, real text beside it, and from how many characters on a segment counts as copied.
 
     `file` is the name of the training text's only file; None where there are several.
     """

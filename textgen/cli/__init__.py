@@ -12,8 +12,8 @@ from types import FrameType
 
 import click
 
-from textgen.device import wait_briefly
 from textgen.errors import ConfigError, Interrupted, TextgenError
+from textgen.system.device import wait_briefly
 from textgen.version import VERSION
 
 COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
@@ -29,7 +29,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command's module. Raises ConfigError when there is no such command."""
         if cmd_name not in COMMANDS:
-            from textgen.fields import unknown_name
+            from textgen.settings.option import unknown_name
 
             raise ConfigError(f"{unknown_name('command', cmd_name, COMMANDS)}; --help lists them")
         command: click.Command = importlib.import_module(f"textgen.cli.{cmd_name}").command

@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from textgen.analysis.compare import MATCHES, ComparisonPlan
-from textgen.cli.options import cache_dir_option, cell_names, config_option, default_of, json_option
-from textgen.config import DEVICES, DOCUMENT_KINDS, PRECISIONS, DataConfig, ModelConfig, TrainingConfig
-from textgen.fields import option_help
+from textgen.analysis.comparison.plan import MATCHES, ComparisonPlan
+from textgen.cli.support.options import cache_dir_option, cell_names, config_option, default_of, json_option
+from textgen.settings.config import (
+    DEVICES,
+    DOCUMENT_KINDS,
+    PRECISIONS,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+)
+from textgen.settings.option import option_help
 
 if TYPE_CHECKING:
-    from textgen.analysis.training_runs import ComparedRuns
-    from textgen.training.progress import Reporter
+    from textgen.analysis.comparison.runs import ComparedRuns
+    from textgen.system.progress import Reporter
 
 # Options of `train` that all runs share. What is not among them is what is compared, or follows from it.
 SHARED: tuple[tuple[type, tuple[str, ...]], ...] = (
@@ -82,11 +89,11 @@ def command(
     as there; but unless --match is minutes, all have an embedding of one narrow size, not tied to the head.
     Interrupted, the same command goes on; when all is done, it shows the figures again.
     """
-    from textgen.analysis.compare import claimed, new_plan, plan_directory
-    from textgen.analysis.training_runs import ComparedRuns
+    from textgen.analysis.comparison.plan import claimed, new_plan, plan_directory
+    from textgen.analysis.comparison.runs import ComparedRuns
+    from textgen.system.interrupts import StopRequest
+    from textgen.system.progress import Reporter
     from textgen.text.sources import corpus_name
-    from textgen.training.interrupt import StopRequest
-    from textgen.training.progress import Reporter
 
     shared = {name: value for name, value in settings.items() if value is not None}
     chosen = {"cells": cell_names(cells), "seeds": seeds, "match": match, "minutes": minutes}
@@ -102,10 +109,10 @@ def command(
 
 def _show(runs: ComparedRuns, progress: Reporter, *, as_json: bool) -> None:
     """The figures on standard output, and in files."""
-    from textgen.analysis.comparison_files import comparison_json, finished_comparison, write_files
-    from textgen.analysis.comparison_table import terminal_lines
+    from textgen.analysis.comparison.files import comparison_json, finished_comparison, write_files
+    from textgen.analysis.comparison.table import terminal_lines
     from textgen.plots.style import can_draw
-    from textgen.training.progress import Reporter
+    from textgen.system.progress import Reporter
 
     comparison = finished_comparison(runs, progress)
     written = write_files(comparison, runs.directory)

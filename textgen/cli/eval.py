@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from textgen.cli.dynamic import dynamic_options, take_dynamic_config, training_store
-from textgen.cli.novelty import (
+from textgen.cli.support.dynamic import dynamic_options, take_dynamic_config, training_store
+from textgen.cli.support.novelty import (
     ALL_FIELDS,
     novelty_meter,
     novelty_options,
     take_novelty_config,
     training_corpus,
 )
-from textgen.cli.options import cache_dir_option, json_option, reading_options, refuse_reading
-from textgen.config import DEVICES
+from textgen.cli.support.options import cache_dir_option, json_option, reading_options, refuse_reading
 from textgen.errors import ConfigError
+from textgen.settings.config import DEVICES
 
 if TYPE_CHECKING:
     from textgen.evaluation.report import DynamicReport, Report
@@ -72,18 +72,18 @@ def command(
     """Measure how well RUN predicts its validation text, or FILE (- is standard input).
 
     Every token counts once, and the state is carried over the whole text; one of 400,000 tokens or more is
-    read in stretches side by side, each at least half as long.
+    read in segments side by side, each at least half as long.
     """
     from textgen.analysis.real_text import RealText
-    from textgen.device import memory_errors, resolve_device
     from textgen.evaluation.adaptation import evaluate_run_dynamically
     from textgen.evaluation.evaluate import evaluate_run
     from textgen.generation.generator import Generator
     from textgen.run import Run
+    from textgen.system.device import memory_errors, resolve_device
+    from textgen.system.progress import Reporter
     from textgen.text.corpus import Corpus
     from textgen.text.sources import standard_input
     from textgen.text.store import TokenStore, default_cache_dir
-    from textgen.training.progress import Reporter
 
     dynamic = take_dynamic_config("dynamic", is_dynamic, settings)
     if dynamic is not None and reset_every is not None:

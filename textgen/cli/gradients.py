@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from textgen.analysis.compare import check_cells
-from textgen.cli.options import cache_dir_option, cell_names, config_option, json_option
-from textgen.cli.output import writable
-from textgen.config import CELLS, DEVICES, DROPOUTS, DataConfig, TrainingConfig
+from textgen.analysis.comparison.plan import check_cells
+from textgen.cli.support.options import cache_dir_option, cell_names, config_option, json_option
+from textgen.cli.support.output import writable
 from textgen.errors import ConfigError, Interrupted, TextgenError
-from textgen.fields import flag
-from textgen.train_options import TrainOptions
+from textgen.settings.config import CELLS, DEVICES, DROPOUTS, DataConfig, TrainingConfig
+from textgen.settings.given import TrainOptions
+from textgen.settings.option import flag
 
 if TYPE_CHECKING:
     from textgen.run import Run
-    from textgen.training.progress import Reporter
+    from textgen.system.progress import Reporter
 
 PICTURE = "gradients.png"
 FORMATS = (".png", ".svg", ".pdf")
@@ -99,12 +99,12 @@ def command(
     named_runs = [source for source in sources if (Path(source) / "config.json").is_file()]
     cells = _check(sources, said, named_runs)
     picture = _picture(output)
-    from textgen.analysis.gradient_report import measure_gradients, report_lines
-    from textgen.device import memory_errors, resolve_device
+    from textgen.analysis.memory.report import measure_gradients, report_lines
     from textgen.plots.curves import draw_gradients
     from textgen.run import Run
+    from textgen.system.device import memory_errors, resolve_device
+    from textgen.system.progress import Reporter
     from textgen.text.store import default_cache_dir
-    from textgen.training.progress import Reporter
 
     reporter = Reporter(sys.stderr)
     where = resolve_device(device)
@@ -183,7 +183,7 @@ def _options(
 ) -> list[TrainOptions]:
     """The training of each cell: one layer, alike but for the cell."""
     from textgen.text.sources import corpus_name
-    from textgen.training.recipe import EMBEDDING_OF_CHARACTERS
+    from textgen.training.planning.recipe import EMBEDDING_OF_CHARACTERS
 
     root = Path(said["runs"] if said["runs"] is not None else f"gradients/{corpus_name(sources)}")
     settings: dict[str, Any] = dict.fromkeys(DROPOUTS, 0.0)
@@ -225,9 +225,9 @@ def _train(each_options: list[TrainOptions], steps: int, reporter: Reporter) -> 
 
     Also CorpusError, before anything is trained, for a text too short to look so many steps back.
     """
-    from textgen.analysis.cell_runs import complete_run, validation_tokens
-    from textgen.analysis.gradients import refuse_short_text
-    from textgen.training.interrupt import StopRequest
+    from textgen.analysis.memory.cell_runs import complete_run, validation_tokens
+    from textgen.analysis.memory.gradients import refuse_short_text
+    from textgen.system.interrupts import StopRequest
 
     refuse_short_text(validation_tokens(each_options[0]), steps)
     with StopRequest() as stop:

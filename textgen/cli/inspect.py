@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from textgen.cli.options import cache_dir_option, json_option, reading_options, refuse_reading
-from textgen.cli.output import writable
+from textgen.cli.support.options import cache_dir_option, json_option, reading_options, refuse_reading
+from textgen.cli.support.output import writable
 from textgen.errors import ConfigError, RunError, TextgenError
 
 if TYPE_CHECKING:
-    from textgen.analysis.inspection import Inspection, Unit
-    from textgen.analysis.opening import Opening
+    from textgen.analysis.inspection.excerpt import Excerpt
+    from textgen.analysis.inspection.inspection import Inspection, Unit
     from textgen.run import Run
-    from textgen.training.progress import Reporter
+    from textgen.system.progress import Reporter
 
 LISTED_UNITS = 10  # of the most selective ones, in the lines for a person
 
@@ -46,8 +46,8 @@ LISTED_UNITS = 10  # of the most selective ones, in the lines for a person
 )
 @click.option(
     "--npz", metavar="FILE",
-    help="Write all figures as NumPy arrays into FILE; help(textgen.analysis.inspection.Inspection.arrays) "
-    "says their names and shapes.",
+    help="Write all figures as NumPy arrays into FILE; "
+    "help(textgen.analysis.inspection.inspection.Inspection.arrays) says their names and shapes.",
 )  # fmt: skip
 @reading_options("TEXT")
 @cache_dir_option
@@ -78,20 +78,22 @@ def command(
         refuse_reading("TEXT", field, encoding)
     elif cache_dir is not None:
         raise ConfigError("--cache-dir is of the run's own text: leave it out, or leave TEXT out")
-    from textgen.analysis.inspection import inspect_run
-    from textgen.analysis.opening import open_file
-    from textgen.training.progress import Reporter
+    from textgen.analysis.inspection.excerpt import excerpt_of_file
+    from textgen.analysis.inspection.inspection import inspect_run
+    from textgen.system.progress import Reporter
 
     reporter = Reporter(sys.stderr)
     if text is None:
-        opening = _validation_text(run, characters, cache_dir, reporter)
+        excerpt = _validation_text(run, characters, cache_dir, reporter)
     else:
-        opening = open_file(run.tokenizer, run.config.data, text, characters, field=field, encoding=encoding)
-    inspection = inspect_run(run, opening, lambda done, total: reporter.work("reading", done, total))
+        excerpt = excerpt_of_file(
+            run.tokenizer, run.config.data, text, characters, field=field, encoding=encoding
+        )
+    inspection = inspect_run(run, excerpt, lambda done, total: reporter.work("reading", done, total))
     shown = inspection.units(units)
-    if opening.is_cut:
+    if excerpt.is_cut:
         reporter.line(
-            f"{opening.name} goes on: read were its first {opening.num_characters:,} characters "
+            f"{excerpt.name} goes on: read were its first {excerpt.num_characters:,} characters "
             "(--characters)"
         )
     _write(inspection, shown, places)
@@ -144,8 +146,8 @@ def _folder(name: str | None) -> Path | None:
     return path
 
 
-def _validation_text(run: Run, characters: int, cache_dir: str | None, reporter: Reporter) -> Opening:
-    from textgen.analysis.opening import open_tokens
+def _validation_text(run: Run, characters: int, cache_dir: str | None, reporter: Reporter) -> Excerpt:
+    from textgen.analysis.inspection.excerpt import excerpt_of_tokens
     from textgen.text.documents import Separator
     from textgen.text.store import TokenStore, default_cache_dir
 
@@ -161,13 +163,13 @@ def _validation_text(run: Run, characters: int, cache_dir: str | None, reporter:
     def separators() -> Iterator[Separator]:  # the store has end-of-text alone; the text is read where one is
         yield from (item for item in corpus.stream(part) if isinstance(item, Separator))
 
-    return open_tokens(run.tokenizer, store.tokens(part), characters, name, separators())
+    return excerpt_of_tokens(run.tokenizer, store.tokens(part), characters, name, separators())
 
 
 def _write(inspection: Inspection, units: list[Unit], places: dict[str, Path | None]) -> None:
-    from textgen.analysis.inspection import write_arrays
-    from textgen.analysis.page import write_page
-    from textgen.analysis.pictures import draw_pictures
+    from textgen.analysis.inspection.inspection import write_arrays
+    from textgen.analysis.inspection.page import write_page
+    from textgen.analysis.inspection.pictures import draw_pictures
 
     for path, write in (
         (places["page"], lambda path: write_page(inspection, units, path)),
@@ -184,9 +186,9 @@ def _write(inspection: Inspection, units: list[Unit], places: dict[str, Path | N
 
 def _lines(inspection: Inspection, units: list[Unit]) -> list[str]:
     """The figures for a person."""
-    opening = inspection.opening
+    excerpt = inspection.excerpt
     lines = [
-        f"{opening.num_characters:,} characters, {len(opening.token_ids):,} tokens, "
+        f"{excerpt.num_characters:,} characters, {len(excerpt.token_ids):,} tokens, "
         f"{inspection.bits_per_character:.4f} bits/character"
     ]
     if not inspection.features:

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from textgen.cli.dynamic import adapted_model, dynamic_options, take_dynamic_config
-from textgen.cli.novelty import novelty_meter, novelty_options, take_novelty_config, training_corpus
-from textgen.cli.options import config_option, reading_options, refuse_reading
-from textgen.cli.output import as_text, put, show, writable
-from textgen.config import DEVICES, NoveltyConfig, SampleConfig
-from textgen.device import multiply_on_few_threads, numpy_threads
+from textgen.cli.support.dynamic import adapted_model, dynamic_options, take_dynamic_config
+from textgen.cli.support.novelty import novelty_meter, novelty_options, take_novelty_config, training_corpus
+from textgen.cli.support.options import config_option, reading_options, refuse_reading
+from textgen.cli.support.output import as_text, put, show, writable
 from textgen.errors import ConfigError, TextgenError, TrainingError
+from textgen.settings.config import DEVICES, NoveltyConfig, SampleConfig
+from textgen.system.device import multiply_on_few_threads, numpy_threads
 
 if TYPE_CHECKING:
     from textgen.analysis.novelty import NoveltyMeter
-    from textgen.generation.copying import CopyLimit
-    from textgen.generation.draft import Sample
+    from textgen.generation.processors import CopyLimit
+    from textgen.generation.sample import Sample
     from textgen.run import Run
 
 RUNS = Path("runs")
@@ -184,7 +184,7 @@ def command(
 @contextmanager
 def _memory_errors(num_samples: int, device: str) -> Iterator[None]:
     """Turn running out of memory, for the network or its texts, into one line. Raises TextgenError."""
-    from textgen.device import memory_errors
+    from textgen.system.device import memory_errors
 
     try:
         with nullcontext() if device == "cpu" else memory_errors():  # which loads torch
@@ -209,10 +209,10 @@ def _copying(
     if avoid_copy is None and measured is None:
         return None, None
     from textgen.analysis.real_text import RealText
-    from textgen.generation.copying import CopyLimit
+    from textgen.generation.processors import CopyLimit
+    from textgen.system.progress import Reporter
     from textgen.text.copies import Copies
     from textgen.text.store import default_cache_dir
-    from textgen.training.progress import Reporter
 
     reporter = Reporter(sys.stderr)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()

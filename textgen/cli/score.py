@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from textgen.config import DEVICES
-from textgen.device import multiply_on_few_threads, numpy_threads
 from textgen.errors import ConfigError, CorpusError
+from textgen.settings.config import DEVICES
+from textgen.system.device import multiply_on_few_threads, numpy_threads
 
 if TYPE_CHECKING:
     from textgen.evaluation.report import Report
@@ -139,7 +139,7 @@ def _blocks(file: str | None, encoding: str) -> Iterator[str]:
 
 def _progress(file: str | None) -> Callable[[int], None] | None:
     """Shows how far a file is read, where its size is that of its text; None elsewhere."""
-    from textgen.training.progress import Reporter
+    from textgen.system.progress import Reporter
 
     path = Path(file or "-")
     if file == "-" or not path.is_file() or path.suffix.lower() == ".gz":
@@ -164,7 +164,7 @@ def _print_lines(scored: Iterable[tuple[Line, Report]], as_json: bool) -> None:
 
 
 def _print_tokens(pieces: Iterable[Piece], scorer: Scorer, as_json: bool) -> None:
-    from textgen.cli.terminal import escaped
+    from textgen.cli.support.terminal import escaped
 
     for piece in pieces:
         for token in scorer.tokens(piece):
@@ -176,7 +176,7 @@ def _print_tokens(pieces: Iterable[Piece], scorer: Scorer, as_json: bool) -> Non
 
 
 def _print_view(pieces: Iterable[Piece]) -> None:
-    from textgen.cli.terminal import coloured, legend
+    from textgen.cli.support.terminal import coloured, legend
     from textgen.evaluation.score import Tally
 
     if os.environ.get("NO_COLOR"):
@@ -195,7 +195,7 @@ def _print_view(pieces: Iterable[Piece]) -> None:
 
 def _in_lines(summary: Summary) -> Iterator[str]:
     """The figures for a person, and the lines that were hardest to predict."""
-    from textgen.cli.terminal import escaped
+    from textgen.cli.support.terminal import escaped
 
     yield from summary.report.lines()
     if summary.num_lines <= MANY_LINES or not summary.hardest:

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from textgen.cli.options import cache_dir_option, config_option, json_option
-from textgen.config import (
+from textgen.cli.support.options import cache_dir_option, config_option, json_option
+from textgen.errors import ConfigError
+from textgen.settings.config import (
     CELLS,
     DEVICES,
     DOCUMENT_KINDS,
@@ -22,9 +23,8 @@ from textgen.config import (
     ModelConfig,
     TrainingConfig,
 )
-from textgen.errors import ConfigError
-from textgen.fields import flag, from_mapping
-from textgen.train_options import TrainOptions, read_options
+from textgen.settings.given import TrainOptions, read_options
+from textgen.settings.option import flag, from_mapping
 
 CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "precision": PRECISIONS}
 # What is chosen from corpus, budget and device when the user says nothing.
@@ -41,7 +41,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (config_class, name)
         for config_class in (DataConfig, ModelConfig, TrainingConfig)
         for name in config_class.__dataclass_fields__
-        if name != "corpus" and (config_class, name) != (ModelConfig, "vocab_size")
+        if name != "corpus" and (config_class, name) != (ModelConfig, "model_vocab_size")
     ]
     for config_class, name in reversed(fields):
         decorate = config_option(
@@ -85,10 +85,10 @@ def command(
     the run's config.json. Each can be set here.
     """
     _load_torch()
-    from textgen.training.creation import new_training
-    from textgen.training.interrupt import StopRequest
-    from textgen.training.progress import Reporter
-    from textgen.training.resumption import resumed_training
+    from textgen.system.interrupts import StopRequest
+    from textgen.system.progress import Reporter
+    from textgen.training.new_run import new_training
+    from textgen.training.resume import resumed_training
 
     given = {name: value for name, value in said.items() if value is not None}
     if corpus:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from textgen.config import DynamicConfig
+from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
 from textgen.evaluation.evaluate import evaluate, named
-from textgen.evaluation.loss import Loss
 from textgen.evaluation.report import DynamicReport, Report
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
-from textgen.text.beginning import start_row
+from textgen.settings.config import DynamicConfig
+from textgen.text.model_vocab import start_id
 from textgen.text.store import Progress, TokenStore
 
 
@@ -59,19 +59,19 @@ def adapt(
         scales = root_mean_squares(
             model, training_tokens, config.window, named("reading the training text", progress)
         )
-    start = start_row(model.rows, run.tokenizer)
+    start = start_id(model.vocab, run.tokenizer)
     static = evaluate(
         model,
         store.tokens(part),
         vocab_size=run.tokenizer.vocab_size,
-        start_row=start,
+        start_id=start,
         progress=named(f"evaluating on {part}", progress),
     ).of_sound_weights()
     dynamic = evaluate_dynamically(
         model,
         store.tokens(part),
         vocab_size=run.tokenizer.vocab_size,
-        start_row=start,
+        start_id=start,
         config=config,
         root_mean_squares=scales,
         progress=named(f"following {part}", progress),

@@ -18,7 +18,7 @@ weights before the step left: with the new ones the window would have to be read
 A text with nothing to follow only leads the weights astray. So the trained weights read it too, and what
 counts is a mixture of both predictions, weighted by how each has done so far (`mix`, not in the paper).
 
-Shapes: B lanes, T window, V rows.
+Shapes: B lanes, T window, V vocab.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from textgen.config import DynamicConfig
 from textgen.errors import TrainingError
+from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.evaluate import TokenScorer, evaluate
-from textgen.evaluation.loss import Loss
 from textgen.evaluation.mixture import Mixture
 from textgen.models.language_model import LanguageModel
+from textgen.settings.config import DynamicConfig
 from textgen.text.batches import StreamBatches
 
 # A gradient is divided by RMS_FACTOR * (rms + RMS_FLOOR). Without a floor a weight whose gradient is nearly
@@ -109,7 +109,7 @@ def root_mean_squares(
     """
     device = next(model.parameters()).device
     lanes = min(SCALE_LANES, max(1, len(token_ids) - 1))
-    batches = StreamBatches(token_ids, model.rows, lanes, window, seed=0)
+    batches = StreamBatches(token_ids, model.vocab, lanes, window, seed=0)
     parameters = list(model.parameters())
     squares = [torch.zeros_like(parameter) for parameter in parameters]
     was_training = model.training
@@ -135,7 +135,7 @@ def evaluate_dynamically(
     token_ids: np.ndarray,
     *,
     vocab_size: int,
-    start_row: int | None,
+    start_id: int | None,
     config: DynamicConfig,
     root_mean_squares: list[Tensor] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -149,23 +149,23 @@ def evaluate_dynamically(
 
     Raises TrainingError when the loss is no longer a number, or a weight is out of all proportion.
     """
-    rows = model.rows
-    scorer = TokenScorer(rows, vocab_size - rows.size)
+    vocab = model.vocab
+    scorer = TokenScorer(vocab, vocab_size - vocab.size)
     trained = copy.deepcopy(model).eval() if config.mix else None
     weights = MovingWeights(model, config, root_mean_squares)
     device = next(model.parameters()).device
     first, total_nats, num_unseen = 0, 0.0, 0
-    if start_row is None:  # the first token is charged by its training frequency; it teaches nothing
-        beginning = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_row=None)
+    if start_id is None:  # the first token is charged by its training frequency; it teaches nothing
+        beginning = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_id=None)
         first, total_nats, num_unseen = 1, beginning.total_nats, beginning.unseen_tokens
     was_training = model.training
     model.eval()
     mixture, state, trained_state = Mixture(), None, None
     for start in range(first, len(token_ids), config.window):
         stop = min(start + config.window, len(token_ids))
-        read = rows.to_rows(token_ids[max(start - 1, 0) : stop])
+        read = vocab.to_model_ids(token_ids[max(start - 1, 0) : stop])
         if start == 0:
-            read = np.append(start_row, read)  # type: ignore[arg-type]
+            read = np.append(start_id, read)  # type: ignore[arg-type]
         chunk = torch.from_numpy(read).to(device).unsqueeze(0)  # (1, T + 1)
         logits, state = model(chunk[:, :-1], state)  # (1, T, V)
         nats = scorer.token_nats(logits, chunk[:, 1:])  # (1, T)
@@ -177,7 +177,7 @@ def evaluate_dynamically(
                 trained_logits, trained_state = trained(chunk[:, :-1], trained_state)
             trained_nats = scorer.token_nats(trained_logits, chunk[:, 1:])[0].cpu().numpy()
             total_nats += mixture.total_nats(moving_nats, trained_nats)
-        num_unseen += int((chunk[:, 1:] == rows.size).sum())
+        num_unseen += int((chunk[:, 1:] == vocab.size).sum())
         # Over the full window: a last one of few tokens steps by few.
         weights.step(nats.sum() / config.window)
         state = tuple(part.detach() for part in state)

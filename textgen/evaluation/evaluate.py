@@ -4,12 +4,12 @@
     inputs     s   t0  t1  ...  tN-2         s: the token that sampling starts after
 
 The state is carried over the whole text, or set to zero after every so many tokens, to compare with models of
-a fixed context. Token after token a processor reads slowly: stretches that share no state are read side by
+a fixed context. Token after token a processor reads slowly: segments that share no state are read side by
 side, those between two resets (evaluate_with_resets) or a few long ones of a long text (evaluate_whole).
 
 What a token costs that training never saw: see loss.py.
 
-Shapes: B lanes, T window, V rows.
+Shapes: B lanes, T window, V vocab.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from textgen.device import widest_float
-from textgen.evaluation.loss import Loss, TokenCosts
+from textgen.evaluation.cross_entropy import Loss, TokenCosts
 from textgen.evaluation.report import Report
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
-from textgen.text.beginning import start_row
+from textgen.system.device import widest_float
+from textgen.text.model_vocab import start_id
 from textgen.text.store import Progress, TokenStore
 
 # A call of the model is worth its while with many steps, but its logits (B, T, V) should fit into cache.
 LOGITS = 2**20
 LONGEST_WINDOW = 512  # steps
-# The first tokens of a stretch, which know nothing of what stands before it, cost some nats more in all: of
+# The first tokens of a segment, which know nothing of what stands before it, cost some nats more in all: of
 # so many tokens that is less than the last digit shown.
-SHORTEST_STRETCH, MOST_STRETCHES = 200_000, 64
+SHORTEST_SEGMENT, MOST_SEGMENTS = 200_000, 64
 
 
 class TokenScorer(TokenCosts):
@@ -55,7 +55,7 @@ class TokenScorer(TokenCosts):
         return self.token_nats(logits, targets).sum(), (targets == logits.shape[-1]).sum()
 
 
-class Stretches(NamedTuple):
+class Segments(NamedTuple):
     """Parts of a text to read side by side: where each starts (B,), and how many tokens each has."""
 
     starts: np.ndarray
@@ -68,20 +68,20 @@ def evaluate(
     token_ids: np.ndarray,
     *,
     vocab_size: int,
-    start_row: int | None,
-    stretches: Stretches | None = None,
+    start_id: int | None,
+    segments: Segments | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
     """The cross-entropy of token ids (N,) under a model, in the model's compute_dtype.
 
-    vocab_size is the tokenizer's, all tokens counted. start_row is the row of the token that the text starts
-    after; None charges the first token by its training frequency. Given stretches, only they are read, side
+    vocab_size is the tokenizer's, all tokens counted. start_id is the row of the token that the text starts
+    after; None charges the first token by its training frequency. Given segments, only they are read, side
     by side, each from a zero state after the token before it: quick and comparable with itself, for use
     during training. progress is called with (tokens read, tokens in all).
     """
-    rows = model.rows
-    scorer = TokenScorer(rows, vocab_size - rows.size)
-    starts, length = (np.zeros(1, np.int64), len(token_ids)) if stretches is None else stretches
+    vocab = model.vocab
+    scorer = TokenScorer(vocab, vocab_size - vocab.size)
+    starts, length = (np.zeros(1, np.int64), len(token_ids)) if segments is None else segments
     lanes = len(starts)
     device = next(model.parameters()).device
     total = torch.zeros((), dtype=torch.float64, device="cpu" if device.type == "mps" else device)
@@ -90,17 +90,17 @@ def evaluate(
     model.eval()
     state = None
     extra_nats, first = 0.0, 0
-    if start_row is None:
-        extra_nats, first = scorer.first_nats(int(rows.to_rows(token_ids[:1])[0])), 1
-    longest = min(max(LOGITS // (lanes * rows.size), 16), LONGEST_WINDOW)
+    if start_id is None:
+        extra_nats, first = scorer.first_nats(int(vocab.to_model_ids(token_ids[:1])[0])), 1
+    longest = min(max(LOGITS // (lanes * vocab.size), 16), LONGEST_WINDOW)
     for start in range(first, length, longest):
         stop = min(start + longest, length)
         # One token more to the left: the input of the first target. The text's own start stands before it
         # all.
         positions = starts[:, None] + np.arange(start - 1, stop)[None, :]  # (B, T + 1)
-        read = rows.to_rows(token_ids[positions.clip(min=0)])
-        if start_row is not None:
-            read[positions < 0] = start_row
+        read = vocab.to_model_ids(token_ids[positions.clip(min=0)])
+        if start_id is not None:
+            read[positions < 0] = start_id
         chunk = torch.from_numpy(read).to(device)
         logits, state = model(chunk[:, :-1], state)
         nats, unseen = scorer.total_nats(logits, chunk[:, 1:])
@@ -109,7 +109,7 @@ def evaluate(
         if progress is not None:
             progress(stop * lanes, length * lanes)
     model.train(was_training)
-    if first and rows.to_rows(token_ids[:1])[0] == rows.size:
+    if first and vocab.to_model_ids(token_ids[:1])[0] == vocab.size:
         num_unseen += 1
     return Loss(float(total) + extra_nats, lanes * (length - first) + first, int(num_unseen))
 
@@ -119,7 +119,7 @@ def evaluate_with_resets(
     token_ids: np.ndarray,
     *,
     vocab_size: int,
-    start_row: int | None,
+    start_id: int | None,
     reset_every: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
@@ -127,28 +127,28 @@ def evaluate_with_resets(
     size = len(token_ids)
     reset_every = min(reset_every, max(size, 1))  # longer is the same, and NumPy's whole numbers end
     loss, first = Loss(0.0, 0, 0), 0
-    if start_row is None:  # the first token stands after nothing
-        loss, first = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_row=None), 1
-        start_row = 0  # no stretch begins before it
+    if start_id is None:  # the first token stands after nothing
+        loss, first = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_id=None), 1
+        start_id = 0  # no segment begins before it
     whole = (size - first) // reset_every
     starts = first + np.arange(whole + 1) * reset_every
-    lanes = max(LOGITS // (min(reset_every, LONGEST_WINDOW) * model.rows.size), 1)
-    batches = [Stretches(starts[at : at + lanes][: whole - at], reset_every) for at in range(0, whole, lanes)]
+    lanes = max(LOGITS // (min(reset_every, LONGEST_WINDOW) * model.vocab.size), 1)
+    batches = [Segments(starts[at : at + lanes][: whole - at], reset_every) for at in range(0, whole, lanes)]
     if starts[-1] < size:
-        batches.append(Stretches(starts[-1:], size - int(starts[-1])))
+        batches.append(Segments(starts[-1:], size - int(starts[-1])))
     read = first
 
     def tell(done: int, _: int) -> None:
         if progress is not None:
             progress(read + done, size)
 
-    for stretches in batches:
+    for segments in batches:
         loss += evaluate(
             model,
             token_ids,
             vocab_size=vocab_size,
-            start_row=start_row,
-            stretches=stretches,
+            start_id=start_id,
+            segments=segments,
             progress=tell,
         )
         read = loss.tokens
@@ -160,23 +160,23 @@ def evaluate_whole(
     token_ids: np.ndarray,
     *,
     vocab_size: int,
-    start_row: int | None,
+    start_id: int | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
-    """As `evaluate`, the state carried over the whole text, or over each of a few stretches of a long one.
+    """As `evaluate`, the state carried over the whole text, or over each of a few segments of a long one.
 
-    They are as many as have SHORTEST_STRETCH tokens, up to MOST_STRETCHES, and read side by side.
+    They are as many as have SHORTEST_SEGMENT tokens, up to MOST_SEGMENTS, and read side by side.
     """
-    count = 1 if start_row is None else min(len(token_ids) // SHORTEST_STRETCH, MOST_STRETCHES)
-    settings: dict[str, Any] = {"vocab_size": vocab_size, "start_row": start_row}
+    count = 1 if start_id is None else min(len(token_ids) // SHORTEST_SEGMENT, MOST_SEGMENTS)
+    settings: dict[str, Any] = {"vocab_size": vocab_size, "start_id": start_id}
     if count < 2:
         return evaluate(model, token_ids, **settings, progress=progress)
     length = len(token_ids) // count
     starts = np.arange(count + 1) * length
-    loss = evaluate(model, token_ids, **settings, stretches=Stretches(starts[:-1], length), progress=progress)
-    # Fewer tokens than there are stretches.
-    rest = Stretches(starts[-1:], len(token_ids) - count * length)
-    return loss + evaluate(model, token_ids, **settings, stretches=rest)
+    loss = evaluate(model, token_ids, **settings, segments=Segments(starts[:-1], length), progress=progress)
+    # Fewer tokens than there are segments.
+    rest = Segments(starts[-1:], len(token_ids) - count * length)
+    return loss + evaluate(model, token_ids, **settings, segments=rest)
 
 
 def evaluate_run(
@@ -198,7 +198,7 @@ def evaluate_run(
     model = LanguageModel.from_pretrained(run.path).to(device)
     settings: dict[str, Any] = {
         "vocab_size": run.tokenizer.vocab_size,
-        "start_row": start_row(model.rows, run.tokenizer),
+        "start_id": start_id(model.vocab, run.tokenizer),
         "progress": named(f"evaluating on {part}", progress),
     }
     if reset_every is None:

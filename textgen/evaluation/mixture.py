@@ -14,7 +14,7 @@ class Mixture:
     """The mean of two predictors' probabilities, weighted by how well each has done of late.
 
     The weights are those of Bayes' rule, of which a fixed share is evened out at every token, so that a
-    predictor that has lost all trust wins it back in a few good tokens. Over any stretch where one of the two
+    predictor that has lost all trust wins it back in a few good tokens. Over any segment where one of the two
     is the better, the mixture costs at most a few nats more than that one.
 
     Herbster & Warmuth, "Tracking the best expert", 1998.

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from textgen.config import DynamicConfig
-from textgen.evaluation.loss import Loss
+from textgen.evaluation.cross_entropy import Loss
+from textgen.settings.config import DynamicConfig
 from textgen.text.documents import TextSize
 
 BITS = 1 / math.log(2)  # bits in a nat
@@ -113,3 +113,9 @@ def describe_dynamic(config: DynamicConfig) -> str:
 
 def _exp(nats: float) -> float:
     return math.exp(nats) if nats < 700 else math.inf  # exp(710) is beyond a float64
+
+
+def describe_loss(nats_per_token: float, characters_per_token: float) -> str:
+    """A loss in nats per token and, by how many characters a token has on average, in bits per character."""
+    bits_per_character = nats_per_token * BITS / characters_per_token
+    return f"{nats_per_token:.4f} nats/token, {bits_per_character:.4f} bits/character"

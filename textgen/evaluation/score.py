@@ -6,7 +6,7 @@
 The figures are those of `evaluate`: the same first token, the same cost of tokens that training never saw.
 Memory does not grow with the text, nor with a line of it.
 
-Shapes: B texts side by side, T time, V rows.
+Shapes: B texts side by side, T time, V model_ids.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgen.errors import damaged_weights
-from textgen.evaluation.loss import Loss, TokenCosts
+from textgen.evaluation.cross_entropy import Loss, TokenCosts
 from textgen.evaluation.report import BITS, Report
-from textgen.generation.engines import Engine
+from textgen.generation.engine import Engine
 from textgen.generation.generator import Generator
 from textgen.run import Run
-from textgen.text.beginning import start_row
 from textgen.text.documents import Meter, Separator
+from textgen.text.model_vocab import start_id
 from textgen.text.tokenizer import Tokenizer
 
 # Logits at a time (B, T, V), in numbers: few enough to stay in the processor's cache.
@@ -78,7 +78,7 @@ class Piece:
             yield self.part(start, len(self.item)), False
 
     def by_character(self) -> Iterator[tuple[str, float]]:
-        """The text in its shortest stretches that whole tokens make, and the bits of each."""
+        """The text in its shortest segments that whole tokens make, and the bits of each."""
         if isinstance(self.item, Separator):
             yield "\n", float(self.nats.sum()) * BITS
             return
@@ -132,9 +132,9 @@ class Scorer:
     def __init__(self, engine: Engine, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._engine = engine
-        self._rows = engine.rows
-        self._costs = TokenCosts(engine.rows, tokenizer.vocab_size - engine.rows.size)
-        self._start = start_row(engine.rows, tokenizer)
+        self._vocab = engine.vocab
+        self._costs = TokenCosts(engine.vocab, tokenizer.vocab_size - engine.vocab.size)
+        self._start = start_id(engine.vocab, tokenizer)
         self._token_text = functools.cache(tokenizer.token_text)
 
     @classmethod
@@ -156,16 +156,16 @@ class Scorer:
         Raises TokenizerError for a text that cannot be encoded, RunError when a cost is no number.
         """
         engine = copy.copy(self._engine)
-        engine.forget(1)
+        engine.reset_state(1)
         before = self._start
         for item in self.tokenizer.chunks(stream, at_once=at_once):
             token_ids, starts = self._encode(item)
-            rows = self._rows.to_rows(token_ids)
+            model_ids = self._vocab.to_model_ids(token_ids)
             nats = np.zeros(0)
-            if len(rows):
-                nats = self._nats(engine, before, rows[None])[0]
-                before = int(rows[-1])
-            yield Piece(item, token_ids, starts, nats, rows < self._rows.size)
+            if len(model_ids):
+                nats = self._nats(engine, before, model_ids[None])[0]
+                before = int(model_ids[-1])
+            yield Piece(item, token_ids, starts, nats, model_ids < self._vocab.size)
 
     def tokens(self, piece: Piece) -> Iterator[ScoredToken]:
         """The tokens of a piece, one by one."""
@@ -181,18 +181,18 @@ class Scorer:
 
         Raises what `read` raises.
         """
-        rows = [self._rows_of(text) for text in texts]
-        losses = [Loss(0.0, 0, 0)] * len(rows)
-        for batch in _batches_of_like_length([len(each) for each in rows]):
+        model_ids = [self._model_ids_of(text) for text in texts]
+        losses = [Loss(0.0, 0, 0)] * len(model_ids)
+        for batch in _batches_of_like_length([len(each) for each in model_ids]):
             engine = copy.copy(self._engine)
-            engine.forget(len(batch))
-            padded = np.zeros((len(batch), max(len(rows[index]) for index in batch)), np.int64)  # (B, T)
+            engine.reset_state(len(batch))
+            padded = np.zeros((len(batch), max(len(model_ids[index]) for index in batch)), np.int64)  # (B, T)
             for lane, index in zip(padded, batch, strict=True):
-                lane[: len(rows[index])] = rows[index]
+                lane[: len(model_ids[index])] = model_ids[index]
             # What stands behind a text changes nothing of what was read before it.
             for costs, index in zip(self._nats(engine, self._start, padded), batch, strict=True):
-                num_tokens = len(rows[index])
-                unseen = int((rows[index] == self._rows.size).sum())
+                num_tokens = len(model_ids[index])
+                unseen = int((model_ids[index] == self._vocab.size).sum())
                 losses[index] = Loss(float(costs[:num_tokens].sum()), num_tokens, unseen)
         return losses
 
@@ -201,27 +201,27 @@ class Scorer:
             return np.array([self.tokenizer.end_of_text_id]), np.zeros(1, np.int64)
         return self.tokenizer.encode_with_starts(item)
 
-    def _rows_of(self, text: Iterable[str | Separator]) -> np.ndarray:
+    def _model_ids_of(self, text: Iterable[str | Separator]) -> np.ndarray:
         """(T,)"""
         parts = [
             self.tokenizer.encode(item) if isinstance(item, str) else [self.tokenizer.end_of_text_id]
             for item in self.tokenizer.chunks(text)
         ]
-        return self._rows.to_rows(np.concatenate([np.zeros(0, np.int64), *parts]))
+        return self._vocab.to_model_ids(np.concatenate([np.zeros(0, np.int64), *parts]))
 
-    def _nats(self, engine: Engine, before: int | None, rows: np.ndarray) -> np.ndarray:
-        """The cost of the next rows (B, T), T >= 1, of each text that an engine reads: (B, T) float64.
+    def _nats(self, engine: Engine, before: int | None, model_ids: np.ndarray) -> np.ndarray:
+        """The cost of the next model_ids (B, T), T >= 1, of each text that an engine reads: (B, T) float64.
 
         before: the row that comes before them; None where a text begins that nothing stands before.
         """
-        nats = np.empty(rows.shape)
+        nats = np.empty(model_ids.shape)
         if before is None:
-            nats[:, 0] = [self._costs.first_nats(row) for row in rows[:, 0].tolist()]
-            inputs, targets, costs = rows[:, :-1], rows[:, 1:], nats[:, 1:]
+            nats[:, 0] = [self._costs.first_nats(row) for row in model_ids[:, 0].tolist()]
+            inputs, targets, costs = model_ids[:, :-1], model_ids[:, 1:], nats[:, 1:]
         else:
-            inputs = np.concatenate([np.full((len(rows), 1), before), rows[:, :-1]], axis=1)
-            targets, costs = rows, nats
-        window = max(1, LOGITS // (len(rows) * self._rows.size))
+            inputs = np.concatenate([np.full((len(model_ids), 1), before), model_ids[:, :-1]], axis=1)
+            targets, costs = model_ids, nats
+        window = max(1, LOGITS // (len(model_ids) * self._vocab.size))
         with np.errstate(invalid="ignore", over="ignore"):  # what comes of damaged weights is refused below
             for start in range(0, targets.shape[1], window):
                 those = slice(start, start + window)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 
-from textgen.evaluation.loss import Loss
+from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import Report
 from textgen.evaluation.score import EMPTY_LINE, Piece, Scorer, Tally
 from textgen.text.documents import Separator, measure

@@ -1,9 +1,9 @@
 """The generator: a prompt in, new text out.
 
-    prompt ─tokenizer→ rows ─engine→ logits ─sampling→ row ─tokenizer→ text ─stop strings→ the caller
+    prompt ─tokenizer→ model_ids ─engine→ logits ─sampling→ row ─tokenizer→ text ─stop strings→ the caller
                                └──────────────←──────────────┘
 
-Shapes: B batch (samples drawn side by side), T time, V vocab_size.
+Shapes: B batch (samples drawn side by side), T time, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from textgen.config import ModelConfig, SampleConfig
 from textgen.errors import ConfigError, RunError
-from textgen.generation.copying import NONE, CopyGuard, CopyLimit, without_copies
-from textgen.generation.draft import Draft, Sample
-from textgen.generation.engines import Engine, NumpyEngine
-from textgen.generation.pace import fast_engine
+from textgen.generation.engine import Engine
+from textgen.generation.numpy_engine.engine import NumpyEngine
+from textgen.generation.numpy_engine.thread_tuner import fast_engine
+from textgen.generation.processors import NONE, CopyGuard, CopyLimit, without_copies
+from textgen.generation.sample import Sample, SampleState
 from textgen.generation.sampling import choose, log_probabilities
 from textgen.generation.stops import StopFilter
 from textgen.run import Run
-from textgen.text.beginning import start_row
+from textgen.settings.config import ModelConfig, SampleConfig
+from textgen.text.model_vocab import start_id
 from textgen.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = SampleConfig()
 # Asking a random generator costs as much for one number as for many.
-CHANCES_AT_ONCE = 64
+UNIFORMS_AT_ONCE = 64
 
 
 class Generator:
@@ -46,7 +47,7 @@ class Generator:
     obeys the SampleConfig like any other: temperature 0 takes the most frequent.
 
     On a CPU `set_threads`, which sets how many threads NumPy's products take, lets the engine choose between
-    one and two as it goes (pace.py); None leaves them as they are.
+    one and two as it goes (thread_tuner.py); None leaves them as they are.
 
     Texts do not disturb each other: several streams of one generator may be read in turn.
 
@@ -61,8 +62,8 @@ class Generator:
     ) -> None:
         self.engine = model if isinstance(model, Engine) else _engine_for(model, set_threads)
         self.tokenizer = tokenizer
-        self.rows = self.engine.rows
-        self.rows.require(tokenizer.vocab_size)
+        self.vocab = self.engine.vocab
+        self.vocab.require(tokenizer.vocab_size)
 
     @classmethod
     def from_run(
@@ -97,13 +98,13 @@ class Generator:
 
     def count_unseen(self, prompt: str) -> tuple[int, int]:
         """How many tokens of a prompt training never saw, and how many it has. Raises TokenizerError."""
-        rows = self.rows.to_rows(self.tokenizer.encode(prompt))
-        return int((rows == self.rows.size).sum()), len(rows)
+        model_ids = self.vocab.to_model_ids(self.tokenizer.encode(prompt))
+        return int((model_ids == self.vocab.size).sum()), len(model_ids)
 
-    def _stream(self, draft: Draft, config: SampleConfig) -> Iterator[str]:
-        token_ids = self.rows.token_ids.tolist()
-        for _, rows in islice(self._draws([draft], config), config.max_new_tokens):
-            row = rows.item()
+    def _stream(self, draft: SampleState, config: SampleConfig) -> Iterator[str]:
+        token_ids = self.vocab.token_ids.tolist()
+        for _, model_ids in islice(self._draws([draft], config), config.max_new_tokens):
+            row = model_ids.item()
             yield draft.push(token_ids[row]) if row != NONE else draft.finish("copy")
             if draft.finish_reason:
                 return
@@ -130,10 +131,10 @@ class Generator:
         if num_samples < 1:
             raise ConfigError(f"num_samples={num_samples!r}: must be at least 1")
         drafts = self._drafts(prompt, num_samples, stop, seed, copy_limit)
-        for logits, rows in islice(self._draws(drafts, config), config.max_new_tokens):
-            scores = log_probabilities(logits)[np.arange(num_samples), rows].tolist()
-            token_ids = self.rows.to_token_ids(rows).tolist()
-            for draft, row, token_id, score in zip(drafts, rows, token_ids, scores, strict=True):
+        for logits, model_ids in islice(self._draws(drafts, config), config.max_new_tokens):
+            scores = log_probabilities(logits)[np.arange(num_samples), model_ids].tolist()
+            token_ids = self.vocab.to_token_ids(model_ids).tolist()
+            for draft, row, token_id, score in zip(drafts, model_ids, token_ids, scores, strict=True):
                 # A finished text is drawn on, unheard: so the others' products keep their shape and rounding.
                 if draft.finish_reason:
                     continue
@@ -156,55 +157,59 @@ class Generator:
         stop: Sequence[str],
         seed: int | None,
         copy_limit: CopyLimit | None,
-    ) -> list[Draft]:
+    ) -> list[SampleState]:
         seeds = np.random.SeedSequence(seed).spawn(num_samples)
         prompt_ids = self.tokenizer.encode(prompt)
         guards = [None if copy_limit is None else CopyGuard(copy_limit, prompt) for _ in seeds]
         return [
-            Draft(prompt, prompt_ids, StopFilter(stop), self.tokenizer, child, guard)
+            SampleState(prompt, prompt_ids, StopFilter(stop), self.tokenizer, child, guard)
             for child, guard in zip(seeds, guards, strict=True)
         ]
 
-    def _draws(self, drafts: list[Draft], config: SampleConfig) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Without end: the logits (B, V) of each draft's next token, and the rows (B,) drawn from them.
+    def _draws(
+        self, drafts: list[SampleState], config: SampleConfig
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Without end: the logits (B, V) of each draft's next token, and the model_ids (B,) drawn from them.
 
         A row is NONE where no token is possible.
         """
-        prompt = self.rows.to_rows(drafts[0].prompt_ids)  # (T,)
+        prompt = self.vocab.to_model_ids(drafts[0].prompt_ids)  # (T,)
         engine = copy.copy(self.engine)  # on the same weights, with a state of its own
         logits = self._begin(engine, prompt, len(drafts))
-        every, token_ids = np.arange(len(drafts)), self.rows.token_ids
+        every, token_ids = np.arange(len(drafts)), self.vocab.token_ids
         occurred = None
         if config.repetition_penalty != 1:
             occurred = np.zeros(logits.shape, dtype=bool)
-            occurred[:, prompt[prompt < self.rows.size]] = True
-        for uniforms in _chances(drafts):
-            rows = choose(logits, config, uniforms, occurred)
+            occurred[:, prompt[prompt < self.vocab.size]] = True
+        for uniforms in _uniforms(drafts):
+            model_ids = choose(logits, config, uniforms, occurred)
             if drafts[0].guard is not None:
-                rows = without_copies(rows, drafts, logits, config, token_ids=token_ids, occurred=occurred)
-            yield logits, rows
+                model_ids = without_copies(
+                    model_ids, drafts, logits, config, token_ids=token_ids, occurred=occurred
+                )
+            yield logits, model_ids
             if occurred is not None:
-                occurred[every, rows] = True
-            logits = engine.step(rows)
+                occurred[every, model_ids] = True
+            logits = engine.step(model_ids)
 
     def _begin(self, engine: Engine, prompt: np.ndarray, batch_size: int) -> np.ndarray:
         """Read the prompt (T,) once, whatever the number of samples. Returns the first logits (B, V)."""
-        start = start_row(self.rows, self.tokenizer)
+        start = start_id(self.vocab, self.tokenizer)
         if not len(prompt) and start is not None:
             prompt = np.array([start])
         if len(prompt):
             logits = engine.start(prompt[None])  # (1, V)
         else:
-            logits = np.log(self.rows.frequencies)[None]  # (1, V)
-            engine.forget(1)
+            logits = np.log(self.vocab.frequencies)[None]  # (1, V)
+            engine.reset_state(1)
         engine.state = tuple(part.repeat(batch_size, axis=1) for part in engine.state)
         return np.repeat(logits, batch_size, axis=0)
 
 
-def _chances(drafts: list[Draft]) -> Iterator[np.ndarray]:
+def _uniforms(drafts: list[SampleState]) -> Iterator[np.ndarray]:
     """Without end, for each step one number of each draft: (B,)."""
     while True:
-        yield from np.stack([draft.chances(CHANCES_AT_ONCE) for draft in drafts], axis=1)
+        yield from np.stack([draft.uniforms(UNIFORMS_AT_ONCE) for draft in drafts], axis=1)
 
 
 def _engine_for(model: LanguageModel, set_threads: Callable[[int], None] | None) -> Engine:
@@ -217,8 +222,8 @@ def _engine_for(model: LanguageModel, set_threads: Callable[[int], None] | None)
 
 def _engine_of_run(run: Run, device: str | None, set_threads: Callable[[int], None] | None) -> Engine:
     if device not in (None, "cpu"):
-        from textgen.device import resolve_device
         from textgen.models.language_model import LanguageModel
+        from textgen.system.device import resolve_device
 
         return _engine_for(LanguageModel.from_pretrained(run.path).to(resolve_device(device)), set_threads)
     try:

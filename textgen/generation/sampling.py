@@ -5,7 +5,7 @@
 in the order in which common libraries apply them: each filter looks at what the ones before it left. A token
 that cannot be drawn has logit -inf. Filters take logits of which none is far above 0, as `choose` makes them.
 
-Shapes: B batch (samples drawn side by side), V vocab_size.
+Shapes: B batch (samples drawn side by side), V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from textgen.config import SampleConfig
 from textgen.errors import damaged_weights
+from textgen.settings.config import SampleConfig
 
 # Differences between float32 logits divided by this still fit in float64; a smaller one draws the same.
 SMALLEST_TEMPERATURE = 1e-200
@@ -209,7 +209,7 @@ def _relative(logits: np.ndarray) -> np.ndarray:
 def _draw(logits: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """One id per row of logits (B, V), with probability in proportion to exp(logit): (B,).
 
-    The inverse transform: of the stretch from 0 to 1 each token owns a piece as long as its probability.
+    The inverse transform: of the segment from 0 to 1 each token owns a piece as long as its probability.
     """
     # Divided by itself the last sum is exactly 1, above every uniform number: the search always ends, at a
     # token whose piece is not empty.

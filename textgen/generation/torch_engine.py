@@ -1,6 +1,6 @@
 """The engine for a GPU, and for many texts side by side: the language model itself.
 
-Shapes: B batch (texts side by side), T time, V vocab_size, E embedding_dim, H hidden_size, L num_layers.
+Shapes: B batch (texts side by side), T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textgen.generation.engines import READ_STEPS
-from textgen.generation.stack import State
+from textgen.generation.engine import State
+from textgen.generation.numpy_engine.engine import READ_STEPS
 from textgen.models.cells import stack_step, stacked_states
 from textgen.models.language_model import LanguageModel
-from textgen.text.rows import Rows
+from textgen.text.model_vocab import ModelVocab
 
 
 class TorchEngine:
@@ -33,14 +33,14 @@ class TorchEngine:
         self._state = model.layers.zero_state(1)
 
     @property
-    def rows(self) -> Rows:
+    def vocab(self) -> ModelVocab:
         """Which token id each row stands for, and how often training saw it."""
-        return self.model.rows
+        return self.model.vocab
 
     @torch.inference_mode()
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
         """Forget everything and read prompts (B, T), T >= 1, in one pass. Returns the next logits (B, V)."""
-        self.forget(len(prompt_ids))
+        self.reset_state(len(prompt_ids))
         for begin in range(0, prompt_ids.shape[1], READ_STEPS):
             hidden = self._advance(prompt_ids[:, begin : begin + READ_STEPS])
         return self._logits(hidden[:, -1:])[:, 0]
@@ -54,7 +54,7 @@ class TorchEngine:
         return self._logits(hidden.unsqueeze(1))[:, 0]
 
     @torch.inference_mode()
-    def forget(self, batch_size: int) -> None:
+    def reset_state(self, batch_size: int) -> None:
         """Stand where a text begins, in so many texts side by side."""
         self._table = self._extended_embedding()  # anew: training may have changed the weights
         self._state = self.model.layers.zero_state(batch_size)
@@ -84,7 +84,7 @@ class TorchEngine:
     def _extended_embedding(self) -> Tensor:
         """The embedding with one more row: for a token that training never saw, the mean of the others."""
         known = self.model.embedding.weight  # (V, E)
-        frequencies = torch.from_numpy(self.rows.frequencies).to(known)  # (V,)
+        frequencies = torch.from_numpy(self.vocab.frequencies).to(known)  # (V,)
         return torch.cat([known, (frequencies @ known).unsqueeze(0)])  # (V + 1, E)
 
     def _embed(self, ids: np.ndarray) -> Tensor:

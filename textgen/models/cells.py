@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from textgen.config import LAYER_NORM_EPSILON
 from textgen.errors import ConfigError
-from textgen.fields import unknown_name
+from textgen.settings.config import LAYER_NORM_EPSILON
+from textgen.settings.option import unknown_name
 
 State = tuple[Tensor, ...]
 """What a network remembers between steps: LSTM (h, c), GRU (h,), RNN (h,).

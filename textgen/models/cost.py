@@ -1,6 +1,6 @@
 """What a network costs by its shapes alone: gates, parameters, arithmetic. No network is built for it.
 
-Shapes: V vocab_size, E embedding_dim, H hidden_size, L num_layers, G gates (LSTM 4, GRU 3, RNN 1).
+Shapes: V vocabulary, E embedding_dim, H hidden_size, L num_layers, G gates (LSTM 4, GRU 3, RNN 1).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import bisect
 import dataclasses
 from typing import NamedTuple
 
-from textgen.config import ModelConfig
+from textgen.settings.config import ModelConfig
 
 
 class Gates(NamedTuple):
@@ -31,7 +31,7 @@ CLOSE = 0.02
 
 def num_parameters(config: ModelConfig) -> int:
     """How many numbers training learns: LanguageModel.num_parameters, from the shapes."""
-    V, E, H, L = config.vocab_size, config.embedding_dim, config.hidden_size, config.num_layers
+    V, E, H, L = config.model_vocab_size, config.embedding_dim, config.hidden_size, config.num_layers
     rows = _gates(config) * H
     inputs = E + (L - 1) * H  # of all layers together
     layers = rows * inputs + L * rows * (H + 2)
@@ -48,7 +48,7 @@ def multiply_adds(config: ModelConfig) -> int:
     biases, norms) is less than a hundredth from 256 units on. Training takes about three times as many; where
     the first layer reads rows (LanguageModel), the E of its input is V.
     """
-    V, E, H, L = config.vocab_size, config.embedding_dim, config.hidden_size, config.num_layers
+    V, E, H, L = config.model_vocab_size, config.embedding_dim, config.hidden_size, config.num_layers
     stack = _gates(config) * H * (E + (L - 1) * H + L * H)
     if config.projects_to_tied_head:
         return stack + E * H + V * E

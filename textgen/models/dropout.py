@@ -3,7 +3,7 @@
 Each draws its mask from torch's global generator, once a call, and scales what stays by 1 / (1 - p), so that
 eval mode, where it is the identity, sees the same mean. With p = 0 nothing is drawn.
 
-Shapes: B batch, T time, H units, V vocab_size, E embedding_dim.
+Shapes: B batch, T time, H units, V vocabulary, E embedding_dim.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class EmbeddingDropout(_Dropout):
     Gal & Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016.
     """
 
-    def forward(self, embedded: Tensor, tokens: Tensor, vocab_size: int) -> Tensor:
-        """Embeddings (..., E) of tokens (...), rows below vocab_size -> (..., E)."""
+    def forward(self, embedded: Tensor, tokens: Tensor, model_vocab_size: int) -> Tensor:
+        """Embeddings (..., E) of tokens (...), rows below model_vocab_size -> (..., E)."""
         if not self.acts:
             return embedded
-        mask = embedded.new_empty(vocab_size, 1).bernoulli_(1 - self.p).div_(1 - self.p)  # (V, 1)
+        mask = embedded.new_empty(model_vocab_size, 1).bernoulli_(1 - self.p).div_(1 - self.p)  # (V, 1)
         # Where the tokens are, not over the table: a large vocabulary has more rows than a window has tokens.
         return embedded * mask[tokens]
 

@@ -1,6 +1,6 @@
 """The language model: tokens in, logits for the next token out.
 
-Shapes: B batch, T time, V vocab_size (rows), E embedding_dim, H hidden_size, L num_layers.
+Shapes: B batch, T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from textgen.config import ModelConfig
 from textgen.errors import ConfigError, RunError
 from textgen.models.cells import State
 from textgen.models.dropout import EmbeddingDropout, LockedDropout
 from textgen.models.products import linear
 from textgen.models.recurrent import Recurrent
 from textgen.run import load_model, save_model
-from textgen.text.rows import Rows
+from textgen.settings.config import ModelConfig
+from textgen.text.model_vocab import ModelVocab
 
 
 class LanguageModel(nn.Module):
@@ -31,8 +31,8 @@ class LanguageModel(nn.Module):
     & Wolf, "Using the output embedding to improve language models", 2017; Inan, Khosravi & Socher, "Tying
     word vectors and word classifiers", 2017).
 
-    Its tokens are rows: 0..V-1 for the tokens that training saw, and V for any other. `rows` says which token
-    ids they stand for and how often training saw each; None: row and token id are the same, all equally
+    It reads model ids: 0..V-1 for the tokens that training saw, and V for any other. `vocab` maps token ids
+    to them and has each one's count in training; None: model id and token id are the same, all equally
     frequent. Weights are drawn from torch's global generator.
 
     `compute_dtype` is the type of the arithmetic and of logits and state; the weights keep their own, and so
@@ -44,17 +44,21 @@ class LanguageModel(nn.Module):
     token_ids: Tensor  # (V,) int64, the token id of each row
     token_counts: Tensor  # (V,) int64, how often training saw it
 
-    def __init__(self, config: ModelConfig, rows: Rows | None = None) -> None:
+    def __init__(self, config: ModelConfig, vocab: ModelVocab | None = None) -> None:
         super().__init__()
-        if rows is None:
-            rows = Rows(np.arange(config.vocab_size), np.ones(config.vocab_size, dtype=np.int64))
-        if rows.size != config.vocab_size:
-            raise ConfigError(f"vocab_size={config.vocab_size}, but there are {rows.size} rows")
+        if vocab is None:
+            vocab = ModelVocab(
+                np.arange(config.model_vocab_size), np.ones(config.model_vocab_size, dtype=np.int64)
+            )
+        if vocab.size != config.model_vocab_size:
+            raise ConfigError(
+                f"model_vocab_size={config.model_vocab_size}, but the vocabulary has {vocab.size} ids"
+            )
         self.config = config
         self.compute_dtype = torch.float32
-        self.register_buffer("token_ids", torch.from_numpy(rows.token_ids.astype(np.int64)))
-        self.register_buffer("token_counts", torch.from_numpy(rows.counts.astype(np.int64)))
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
+        self.register_buffer("token_ids", torch.from_numpy(vocab.token_ids.astype(np.int64)))
+        self.register_buffer("token_counts", torch.from_numpy(vocab.counts.astype(np.int64)))
+        self.embedding = nn.Embedding(config.model_vocab_size, config.embedding_dim)
         self.embedding_dropout = EmbeddingDropout(config.embedding_dropout)
         self.input_dropout = LockedDropout(config.input_dropout)
         self.layers = Recurrent(
@@ -72,7 +76,7 @@ class LanguageModel(nn.Module):
         if config.projects_to_tied_head:
             self.projection = nn.Linear(config.hidden_size, config.embedding_dim, bias=False)
         columns = config.embedding_dim if config.tie_weights else config.hidden_size
-        self.head = nn.Linear(columns, config.vocab_size)
+        self.head = nn.Linear(columns, config.model_vocab_size)
         if config.tie_weights:
             # An embedding starts well with numbers around 1, a head, whose logits should be near 0, around
             # embedding_dim**-0.5. One table for both starts at their geometric mean, but not under outputs of
@@ -110,13 +114,13 @@ class LanguageModel(nn.Module):
         less work than a product for every token. A vocabulary of characters has fewer rows than an embedding
         numbers, so that a wide embedding costs a small one's time.
         """
-        V, E, count = self.config.vocab_size, self.config.embedding_dim, tokens.numel()
+        V, E, count = self.config.model_vocab_size, self.config.embedding_dim, tokens.numel()
         # One mask for each text keeps the texts from sharing a product.
         return not self.input_dropout.acts and tokens.device.type == "cpu" and count * (E - V) > V * E
 
     def _one_hot(self, tokens: Tensor) -> Tensor:
         """(T, B) -> (T, B, V): 1 at the token's row; the frequencies of all rows for an unseen one."""
-        choices = torch.eye(self.config.vocab_size).to(self.embedding.weight)
+        choices = torch.eye(self.config.model_vocab_size).to(self.embedding.weight)
         if not self.training:
             choices = torch.cat([choices, self._frequencies(choices).unsqueeze(0)])
         return embedding(tokens, choices)
@@ -150,7 +154,7 @@ class LanguageModel(nn.Module):
             # Every training token has a row, so the mean below is not paid for in each step.
             embedded: Tensor = self.embedding_dropout(embedding(tokens, table), tokens, len(table))
             return embedded
-        unseen = tokens == self.config.vocab_size
+        unseen = tokens == self.config.model_vocab_size
         seen = embedding(tokens.masked_fill(unseen, 0), table)
         return torch.where(unseen.unsqueeze(-1), self._mean_row(table), seen)
 
@@ -167,16 +171,16 @@ class LanguageModel(nn.Module):
         return self.layers.zero_state(batch_size, self.compute_dtype)
 
     @property
-    def rows(self) -> Rows:
+    def vocab(self) -> ModelVocab:
         """Which token id each row stands for, and how often training saw it."""
-        return Rows(self.token_ids.cpu().numpy(), self.token_counts.cpu().numpy())
+        return ModelVocab(self.token_ids.cpu().numpy(), self.token_counts.cpu().numpy())
 
     @property
     def num_parameters(self) -> int:
         """How many numbers training learns: all weights and biases, tied ones once; no ids, no counts."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def with_rows(self, rows: Rows) -> LanguageModel:
+    def with_vocab(self, vocab: ModelVocab) -> LanguageModel:
         """A model for more rows, to go on training on new text: this model's rows first, with its weights.
 
         New rows of embedding and head start at the mean of the present ones, weighted by frequency: the
@@ -184,13 +188,13 @@ class LanguageModel(nn.Module):
 
         Raises ConfigError when rows do not begin with this model's.
         """
-        old = self.config.vocab_size
-        if not np.array_equal(rows.token_ids[:old], self.rows.token_ids):
+        old = self.config.model_vocab_size
+        if not np.array_equal(vocab.token_ids[:old], self.vocab.token_ids):
             raise ConfigError(f"the rows to extend to do not begin with the model's own {old}")
-        model = LanguageModel(dataclasses.replace(self.config, vocab_size=rows.size), rows)
+        model = LanguageModel(dataclasses.replace(self.config, model_vocab_size=vocab.size), vocab)
         weights = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
         for name in ("embedding.weight", "head.weight", "head.bias"):
-            mean = self._mean_row(weights[name]).expand(rows.size - old, *weights[name].shape[1:])
+            mean = self._mean_row(weights[name]).expand(vocab.size - old, *weights[name].shape[1:])
             weights[name] = torch.cat([weights[name], mean])
         weights |= {name: getattr(model, name) for name in ("token_ids", "token_counts")}
         model.to(self.head.weight).load_state_dict(weights)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textgen.config import LAYER_NORM_EPSILON
 from textgen.errors import ConfigError
 from textgen.models.cells import CellWeights, NormWeights, StackWeights, State, find_cell
 from textgen.models.dropout import LockedDropout, WeightDrop
 from textgen.models.gru import gru_pass
 from textgen.models.products import linear
+from textgen.settings.config import LAYER_NORM_EPSILON
 
 _NORM_NAMES = "norm_weight", "norm_bias"
 _RESIDUAL_MARK = "residual_mark"

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from textgen.errors import ConfigError, TrainingError
-from textgen.fields import range_broken
 from textgen.models.recurrent import Recurrent
+from textgen.settings.option import range_broken
 
 Progress = Callable[[int, float], None]
 """Called after each epoch with its number, from 1, and its training loss."""

@@ -158,7 +158,7 @@ def _draw_curves(
     if len(curves) > 1:
         for places, losses in curves:
             axes.plot(places, losses, color=style["color"], linewidth=0.6)
-    # Evaluations fall on other places in each run; the mean is over the stretch that all have.
+    # Evaluations fall on other places in each run; the mean is over the segment that all have.
     shared = max(min(places) for places, _ in curves), min(max(places) for places, _ in curves)
     points = np.linspace(*shared, _MEAN_POINTS)
     mean = np.mean([np.interp(points, places, losses) for places, losses in curves], axis=0)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textgen.atomic import write_file
+from textgen.system.atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

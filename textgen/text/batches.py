@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgen.errors import CorpusError
-from textgen.text.rows import Rows
+from textgen.text.model_vocab import ModelVocab
 
 _MIN_WINDOWS_PER_EPOCH = 8
 _SHORT_WINDOWS = 0.05  # of the windows are drawn around half of seq_len
@@ -54,7 +54,9 @@ class _Epoch:
 
 
 class StreamBatches(Iterator[Batch]):
-    """Batches without end, from tokens (N,) of any integer type; rows turns ids into rows, None leaves them.
+    """Batches without end, from tokens (N,) of any integer type.
+
+    vocab turns token ids into model ids; None leaves them as they are.
 
     vary_seq_len: the windows' lengths are drawn around seq_len, one in 20 around half of it.
 
@@ -64,7 +66,7 @@ class StreamBatches(Iterator[Batch]):
     def __init__(
         self,
         tokens: np.ndarray,
-        rows: Rows | None,
+        vocab: ModelVocab | None,
         batch_size: int,
         seq_len: int,
         seed: int,
@@ -77,7 +79,7 @@ class StreamBatches(Iterator[Batch]):
                 "are needed. Use a smaller --batch-size."
             )
         self._tokens = np.asarray(tokens)  # a memmap is slower to index than the array it is
-        self._rows = rows
+        self._vocab = vocab
         self._batch_size = batch_size
         self._seq_len = seq_len
         self._seed = seed
@@ -134,7 +136,7 @@ class StreamBatches(Iterator[Batch]):
         first_pairs = lanes % (len(self._tokens) - 1)
         # A pair p is tokens p and p+1, so a window of T pairs is T+1 tokens.
         ids = self._tokens[first_pairs[:, None] + np.arange(end - self._position + 1)]  # (B, T+1)
-        read = ids.astype(np.int64) if self._rows is None else self._rows.to_rows(ids)
+        read = ids.astype(np.int64) if self._vocab is None else self._vocab.to_model_ids(ids)
         batch = Batch(read[:, :-1], read[:, 1:], starts_epoch=self._position == 0)
         if last:
             self.restore({"epoch": self._epoch + 1, "position": 0})

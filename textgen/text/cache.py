@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from textgen.atomic import new_directory
 from textgen.errors import CorpusError
+from textgen.system.atomic import new_directory
 
 Kept = TypeVar("Kept")
 

@@ -23,7 +23,7 @@ from textgen.text.documents import Separator
 
 CHUNK_CHARACTERS = 1500  # the library encodes longer texts more slowly, and shorter ones
 
-Batch = list[str | Separator]
+Piece = list[str | Separator]
 
 # Given a text that goes on: where it may be cut, or 0 where nothing is known to be safe.
 Cut = Callable[[str], int]
@@ -109,9 +109,9 @@ def _slices(stream: Iterable[str | Separator], size: int) -> Iterator[str | Sepa
             yield from (item[start : start + size] for start in range(0, len(item), size))
 
 
-def batches(stream: Iterable[str | Separator], size: int) -> Iterator[Batch]:
+def batches(stream: Iterable[str | Separator], size: int) -> Iterator[Piece]:
     """A stream in batches of `size` characters or a little more."""
-    batch: Batch = []
+    batch: Piece = []
     num_characters = 0
     for item in stream:
         batch.append(item)

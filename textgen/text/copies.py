@@ -1,11 +1,11 @@
-"""Where stretches of any text stand word for word in a training text: a suffix array over its UTF-8.
+"""Where segments of any text stand word for word in a training text: a suffix array over its UTF-8.
 
     <cache folder>/<key>/
         text.bin        the training text, or blocks of it where it is large; marks stand between documents
         suffixes.bin    where the suffixes of text.bin begin, in the order of their bytes, int32
         meta.json       how much text that is, and where its blocks begin
 
-All suffixes that begin with a stretch stand side by side in that order, so bisection finds them.
+All suffixes that begin with a segment stand side by side in that order, so bisection finds them.
 
 Manber and Myers, "Suffix arrays: a new method for on-line string searches", 1993.
 """
@@ -24,9 +24,9 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from textgen.errors import TextgenError
+from textgen.text.blocks import DOCUMENT, Block, copy_blocks, spread_blocks
 from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
-from textgen.text.excerpts import DOCUMENT, Block, copy_blocks, spread_blocks
 from textgen.text.store import Progress, reporting
 
 _FORMAT = 2
@@ -36,7 +36,7 @@ BLOCKS = 50  # how many pieces that is in
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stretch stands: characters of the training text before it; its document and line, from 1.
+    """Where a segment stands: characters of the training text before it; its document and line, from 1.
 
     A line is counted within its document. Separators between documents count as the characters they were.
     """
@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Found:
-    """A stretch of text that stands in the training text: how often, and where first."""
+    """A segment of text that stands in the training text: how often, and where first."""
 
     text: str
     occurrences: int
@@ -64,7 +64,7 @@ class _Suffixes(NamedTuple):
 
 
 class Copies:
-    """A training text, to ask what of another text stands in it. Stretches are of whole characters.
+    """A training text, to ask what of another text stands in it. Segments are of whole characters.
 
     `documents` are those of all the training text, `indexed_share` is how much of it is looked at.
     """
@@ -103,24 +103,24 @@ class Copies:
             "there may be more and longer copies."
         ]
 
-    def contains(self, stretch: str) -> bool:
-        """Whether a stretch of at least one character stands in the training text."""
-        pattern = stretch.encode()
+    def contains(self, segment: str) -> bool:
+        """Whether a segment of at least one character stands in the training text."""
+        pattern = segment.encode()
         place = self._before(pattern)
         if place == len(self._suffixes):
             return False
         start = self._suffixes[place]
         return self._text[start : start + len(pattern)] == pattern
 
-    def find(self, stretch: str) -> Found | None:
-        """Where a stretch of at least one character stands; None when it does not."""
-        low, high, _ = self._beginning_with(stretch.encode())
+    def find(self, segment: str) -> Found | None:
+        """Where a segment of at least one character stands; None when it does not."""
+        low, high, _ = self._beginning_with(segment.encode())
         if low == high:
             return None
-        return Found(stretch, high - low, self._place(min(self._suffixes[low:high])))
+        return Found(segment, high - low, self._place(min(self._suffixes[low:high])))
 
     def lengths(self, text: str) -> np.ndarray:
-        """How long the longest stretch is that ends at each character and stands in the training text.
+        """How long the longest segment is that ends at each character and stands in the training text.
 
         In characters, (len(text),) int64; 0 at a character that the training text lacks.
         """

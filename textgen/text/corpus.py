@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from textgen.config import DataConfig
 from textgen.errors import CorpusError
-from textgen.text.documents import Separator, TextSize, between_documents, excerpt, measure
+from textgen.settings.config import DataConfig
+from textgen.text.documents import Separator, TextSize, between_documents, measure, stream_slice
 from textgen.text.formats import raw_blocks
 from textgen.text.sources import Source, find_files, refuse_repeated_files, require_records
 
@@ -37,7 +37,7 @@ class _Share:
     stop: int | None
 
     def stream(self) -> Iterator[str | Separator]:
-        return excerpt(self.source.stream(), self.start, self.stop)
+        return stream_slice(self.source.stream(), self.start, self.stop)
 
 
 class Corpus:

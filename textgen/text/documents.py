@@ -140,7 +140,9 @@ def between_documents(streams: Iterable[Iterable[str | Separator]]) -> Iterator[
             yield item
 
 
-def excerpt(stream: Iterable[str | Separator], start: int, stop: int | None) -> Iterator[str | Separator]:
+def stream_slice(
+    stream: Iterable[str | Separator], start: int, stop: int | None
+) -> Iterator[str | Separator]:
     """Characters start..stop (None: the end) of a stream; separators do not count and none is at an edge."""
     position = 0
     pending: Separator | None = None

@@ -16,7 +16,7 @@ from typing import Any
 import tokenizers
 
 from textgen.errors import TokenizerError
-from textgen.fields import unknown_name
+from textgen.settings.option import unknown_name
 from textgen.text.chunks import Cut, cut_after_letter, cut_nowhere, holds_a_cut
 from textgen.text.vocabulary import END_OF_TEXT, named_end_of_text, naming
 

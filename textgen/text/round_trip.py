@@ -12,7 +12,7 @@ from textgen.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What encoding and decoding a text loses. `example`: a stretch of the first loss, before and after.
+    """What encoding and decoding a text loses. `example`: a segment of the first loss, before and after.
 
     A lost character is one of the text that its decoding has fewer of.
     """

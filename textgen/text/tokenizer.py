@@ -17,11 +17,11 @@ from typing import TypeVar
 import numpy as np
 import tokenizers
 
-from textgen.atomic import write_file
-from textgen.config import TOKENIZER_KINDS
 from textgen.errors import TokenizerError
-from textgen.fields import unknown_name
-from textgen.text.chunks import Batch, Cut, batches, chunks, cut_anywhere, cut_by_split
+from textgen.settings.config import TOKENIZER_KINDS
+from textgen.settings.option import unknown_name
+from textgen.system.atomic import write_file
+from textgen.text.chunks import Cut, Piece, batches, chunks, cut_anywhere, cut_by_split
 from textgen.text.decoder import ByteDecoder, Decoder, WindowDecoder
 from textgen.text.documents import Separator
 from textgen.text.external import adopt, cut_of, encoding_errors, read_library
@@ -177,7 +177,7 @@ class Tokenizer:
             num_tokens[self._id_of_code.take(codes) >= 0] = 1
         return ids, np.repeat(np.arange(len(text)), num_tokens)
 
-    def _encode_batch(self, batch: Batch) -> np.ndarray:
+    def _encode_batch(self, batch: Piece) -> np.ndarray:
         texts = [item for item in batch if not isinstance(item, Separator)]
         _refuse_surrogates("".join(texts))
         if self._by_character:

@@ -9,7 +9,7 @@
 
 The order makes a kill at any moment harmless: metrics.jsonl is flushed, then the checkpoint appears under its
 name, then model.safetensors is replaced by its best weights, then older checkpoints go, but for that of the
-last evaluation, which training goes back to when it fails (safety.py). Whoever resumes
+last evaluation, which training goes back to when it fails (rollback.py). Whoever resumes
 takes the newest checkpoint, cuts metrics.jsonl back to the length that it names, and replaces
 model.safetensors.
 """
@@ -31,8 +31,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from textgen.atomic import new_directory
 from textgen.errors import RunError
+from textgen.system.atomic import new_directory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,7 @@ def temporal_activation_penalty(outputs: Tensor) -> Tensor:
     return steps.square().sum() / max(steps.numel(), 1)
 
 
-def penalise_activation(outputs: Tensor, strength: float) -> Tensor:
+def activation_regularization(outputs: Tensor, strength: float) -> Tensor:
     """The outputs (B, T, H); backward, the gradient of `strength` x activation_penalty(outputs) is added."""
     scale = 2 * strength / outputs.numel()
 
@@ -48,7 +48,7 @@ def penalise_activation(outputs: Tensor, strength: float) -> Tensor:
     return _penalise(outputs, add_gradient)
 
 
-def penalise_changes(outputs: Tensor, strength: float) -> Tensor:
+def temporal_activation_regularization(outputs: Tensor, strength: float) -> Tensor:
     """The outputs (B, T, H); backward, that of `strength` x temporal_activation_penalty(outputs) is added."""
     if outputs.shape[1] == 1:
         return outputs

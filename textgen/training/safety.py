@@ -18,7 +18,7 @@ import math
 MOST_ROLLBACKS = 5
 
 
-def trouble(
+def divergence(
     nats_per_token: float,
     *,
     tokens: int,
@@ -42,20 +42,20 @@ def trouble(
     if not math.isfinite(nats_per_token):
         return "the loss was no longer a number"
     start = max(math.log(num_rows), 0.0 if first is None else first)
-    limit = min(start, start if lowest is None else lowest) + margin(tokens, num_rows)
+    limit = min(start, start if lowest is None else lowest) + tolerance(tokens, num_rows)
     if nats_per_token > limit:
         return f"the loss rose to {nats_per_token:.2f} nats/token, above a limit of {limit:.2f}"
     return None
 
 
-def margin(tokens: int, num_rows: int) -> float:
+def tolerance(tokens: int, num_rows: int) -> float:
     """How far, in nats per token, a mean over so many tokens may lie above the lowest one by chance.
 
     Text is not alike throughout: a nat, or a quarter of a uniform guess where that is more, is left to it.
     The rest is noise of the mean: the loss of one token spreads over some nats and neighbours go together,
     so 20 nats for one token, which fall with the root of their number.
 
-    >>> margin(10_000, num_rows=50)
+    >>> tolerance(10_000, num_rows=50)
     1.2
     """
     return max(1.0, math.log(num_rows) / 4) + 20 / math.sqrt(tokens)

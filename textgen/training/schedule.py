@@ -47,3 +47,8 @@ def learning_rate_factor(progress: float, *, warmup_fraction: float, final_fract
         return max(progress / warmup_fraction, 0.01)
     decayed = (progress - warmup_fraction) / (1 - warmup_fraction)
     return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * decayed))
+
+
+def describe_reading(times: float) -> str:
+    """How often a text is read."""
+    return f"{times:,.{0 if times >= 10 else 1}f} times through the text"

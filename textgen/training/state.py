@@ -3,7 +3,7 @@
     step k ...  save -> training/step-k/  -> restore, go_to -> ... step k, the same from here on
 
 Here are the facts and how they reach the disk; the loop decides when (trainer.py), and what follows when
-training failed (recovery.py).
+training failed (rollback.py).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from textgen.training.checkpoint import (
     remove_others,
     save_checkpoint,
 )
-from textgen.training.learner import Learner
 from textgen.training.metrics import MetricsLog
 from textgen.training.position import Position
 from textgen.training.schedule import Budget
+from textgen.training.step import TrainStep
 
 
 class TrainingState:
     """What a run in training is now: the learner, the place in the data, the position, the best weights."""
 
-    def __init__(self, run: Run, learner: Learner, batches: StreamBatches, budget: Budget) -> None:
+    def __init__(self, run: Run, learner: TrainStep, batches: StreamBatches, budget: Budget) -> None:
         self.run = run
         self.learner = learner
         self.batches = batches
@@ -130,7 +130,7 @@ class TrainingState:
     def keep_unjudged(self) -> None:
         """Before the first evaluation, write the weights as they are: something to sample from."""
         if not self.best_weights:
-            with self.learner.judged_weights():
+            with self.learner.eval_weights():
                 save_weights(self.run.path / WEIGHTS, self.learner.model.weights())
 
     def _replace_best(self) -> None:

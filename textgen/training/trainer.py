@@ -1,8 +1,8 @@
 """The loop: batches become a trained run.
 
-    batch  ->  Learner: a step  ->  figures, evaluations, checkpoints, all at their time
+    batch  ->  TrainStep: a step  ->  figures, evaluations, checkpoints, all at their time
        ^                                 |
-       '---- last good checkpoint <------'   when training failed (recovery.py)
+       '---- last good checkpoint <------'   when training failed (rollback.py)
 
 All that happens at a certain time (the learning rate, figures, evaluations) is a function of the progress
 through the budget, so a run with a budget in steps repeats exactly, also when it was killed and resumed
@@ -17,21 +17,22 @@ import time
 import numpy as np
 from torch import Tensor
 
-from textgen.config import TrainingConfig
-from textgen.device import torch_dtype
 from textgen.errors import Interrupted
-from textgen.evaluation.loss import Loss
+from textgen.evaluation.cross_entropy import Loss
+from textgen.evaluation.report import describe_loss
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
+from textgen.settings.config import TrainingConfig
+from textgen.system.device import torch_dtype
+from textgen.system.interrupts import StopRequest
+from textgen.system.progress import Reporter, Speedometer
 from textgen.text.batches import Batch, StreamBatches
 from textgen.text.tokenizer import Tokenizer
-from textgen.training.interrupt import StopRequest
-from textgen.training.learner import Learner
 from textgen.training.position import Position
-from textgen.training.progress import Reporter, Speedometer, describe_loss
-from textgen.training.recovery import Recovery
+from textgen.training.rollback import Recovery
 from textgen.training.schedule import Budget, learning_rate_factor
 from textgen.training.state import TrainingState
+from textgen.training.step import TrainStep
 from textgen.training.validation import Validation, spread
 
 RECORDS = 200  # lines of training loss in metrics.jsonl over the whole budget
@@ -42,7 +43,7 @@ CHECKPOINT_SECONDS = 60.0  # at most so much work is lost to a crash
 class Trainer:
     """Trains one model on one stream of batches into one run directory.
 
-    All it needs is handed in; `training.py` puts it together.
+    All it needs is handed in; `session.py` puts it together.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Trainer:
         batches: StreamBatches,
         val_token_ids: np.ndarray,
         val_characters: int,
-        start_row: int | None,
+        start_id: int | None,
         budget: Budget,
         reporter: Reporter,
     ) -> None:
@@ -63,15 +64,15 @@ class Trainer:
         self.model = model
         self.batches = batches
         self.reporter = reporter
-        self.learner = Learner(model, self.config)
+        self.learner = TrainStep(model, self.config)
         self.state = TrainingState(run, self.learner, batches, budget)
         assert self.config.eval_tokens is not None  # resolved
         self.validation = Validation(
             model,
             tokenizer,
             val_token_ids,
-            start_row=start_row,
-            stretches=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
+            start_id=start_id,
+            segments=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
         )
         self._characters_per_val_token = val_characters / len(val_token_ids)
         self.recovery = Recovery(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
@@ -196,11 +197,11 @@ class Trainer:
         lowest = self.position.lowest_loss
         self.position.lowest_loss = mean_loss if lowest is None else min(lowest, mean_loss)
         self.recovery.trust_candidate()
-        self.learner.forget_loss()
+        self.learner.reset_loss()
 
     def validate(self) -> Loss:
         """The loss of the weights that would be kept now, on as much text as one evaluation may read."""
-        with self.learner.judged_weights():
+        with self.learner.eval_weights():
             return self.validation.loss()
 
     def _evaluate(self, progress: float) -> bool:
@@ -215,7 +216,7 @@ class Trainer:
             # Judged for being a number only: text learnt by heart raises it without end.
             self.recovery.roll_back("the validation loss was no longer a number", loss.nats_per_token)
             return False
-        with self.learner.judged_weights():
+        with self.learner.eval_weights():
             position = self.position
             improved = position.best_loss is None or loss.nats_per_token < position.best_loss
             if improved:

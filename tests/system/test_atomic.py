@@ -1,0 +1,134 @@
+"""A write is whole or absent, also for a process that is killed in the middle of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from textgen.system.atomic import new_directory, only_one, write_file
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_a_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_file(path, "old")
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root alone gives files away")
+def test_a_file_stays_its_owners(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_file(path, "old")
+    os.chown(path, 1234, 4321)
+    path.chmod(0o640)
+    write_file(path, "new")
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 4321, 0o640)
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_file(path, "old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_file(path, "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_that_cannot_be_opened_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that may be written and not listed, and every one on Windows."""
+    opened = os.open
+
+    def refuse(path: str | Path, flags: int, *more: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_file(tmp_path / "file", "new")
+    with new_directory(tmp_path / "folder") as building:
+        (building / "file").write_text("content")
+    assert (tmp_path / "file").read_text() == "new"
+    assert (tmp_path / "folder" / "file").read_text() == "content"
+
+
+def test_a_directory_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "folder"
+    with new_directory(path) as building:
+        (building / "file").write_text("content")
+        assert not path.exists()
+    assert (path / "file").read_text() == "content"
+    assert names(path.parent) == ["folder"]
+
+
+def test_a_directory_whose_building_fails_never_appears(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"):  # noqa: PT012, for the block is what is tested
+        with new_directory(tmp_path / "folder") as building:
+            (building / "file").write_text("content")
+            raise ValueError("broken")
+    assert names(tmp_path) == []
+
+
+def test_a_directory_that_another_process_made_first_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    with pytest.raises(FileExistsError):  # noqa: PT012, for the block is what is tested
+        with new_directory(path) as building:
+            (building / "file").write_text("late")
+            path.mkdir()
+            (path / "file").write_text("first")
+    assert (path / "file").read_text() == "first"
+    assert names(tmp_path) == ["folder"]
+
+
+def test_a_reader_never_sees_half_a_file_of_a_killed_writer(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    code = (
+        "import sys; from pathlib import Path; from textgen.system.atomic import write_file\n"
+        "number = 0\n"
+        "while True:\n"
+        "    number += 1; write_file(Path(sys.argv[1]), f'{number % 10}' * 200_000)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)])
+    deadline = time.monotonic() + 20
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for _ in range(50):
+        text = path.read_text()
+        assert text == text[0] * 200_000
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    text = path.read_text()
+    assert text == text[0] * 200_000
+
+
+def test_only_one_process_is_let_in_and_a_file_system_without_locks_lets_in_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_one(tmp_path) as first, only_one(tmp_path) as second:
+        assert (first, second) == (True, False)
+
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with only_one(tmp_path) as alone:
+        assert alone

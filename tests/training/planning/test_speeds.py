@@ -1,0 +1,78 @@
+"""Small batches: when they are taken, and that a busy moment does not decide it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from textgen.models.language_model import LanguageModel
+from textgen.settings.config import ModelConfig, TrainingConfig
+from textgen.settings.given import TrainOptions
+from textgen.training.planning import speeds as speeds_module
+from textgen.training.planning.speeds import Speeds, with_batch
+
+TRAINING = TrainingConfig(minutes=2.0, device="cpu", precision="float32", threads=1)
+
+
+def chosen(
+    speeds: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch, vocab_size: int = 5, **said: Any
+) -> int:
+    """The lanes that are chosen where batches of so many train at these speeds, one look after the other."""
+    looks = {size: iter(found) for size, found in speeds.items()}
+    monkeypatch.setattr(speeds_module, "training_speed", lambda _, batch_size, __: next(looks[batch_size]))
+    model = LanguageModel(ModelConfig(model_vocab_size=vocab_size, embedding_dim=2, hidden_size=2))
+    options = TrainOptions(corpus=("a.txt",), threads=1, **said)
+    return with_batch(options, model, TRAINING, Speeds(said=1), 10**9).batch_size
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("speeds", "lanes"),
+    [
+        ({32: [50_000] * 2, 16: [40_000] * 2}, 16),
+        ({32: [50_000], 16: [30_000]}, 32),  # too few tokens are left
+        ({32: [110_000], 16: [100_000]}, 32),  # 6.6 M tokens are enough steps as they are
+        ({32: [35_000, 50_000], 16: [30_000, 30_000]}, 32),  # the first look was disturbed
+        ({32: [90_000, 110_000], 16: [90_000, 90_000]}, 32),
+        ({32: [50_000, 35_000], 16: [40_000, 20_000]}, 16),  # and here the second
+    ],
+)
+def test_half_the_lanes_where_more_steps_pay_at_each_of_two_looks(
+    speeds: dict[int, list[float]], lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen(speeds, monkeypatch) == lanes
+
+
+@pytest.mark.parametrize(("speed", "lanes"), [(60_000, 16), (70_000, 32)])  # 7.2 and 8.4 M tokens
+def test_subwords_want_small_batches_for_longer(
+    speed: int, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert chosen({32: [speed] * 2, 16: [speed] * 2}, monkeypatch, vocab_size=1000) == lanes
+
+
+def test_a_network_whose_input_is_dropped_from_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[float] = []
+
+    def speed(model: LanguageModel, _: int, __: int) -> float:
+        timed.append(model.config.input_dropout)
+        return 1000.0
+
+    monkeypatch.setattr(speeds_module, "training_speed", speed)
+    known = Speeds(said=1)
+    for shares in ({}, {"dropout": 0.3, "weight_drop": 0.1}, {"input_dropout": 0.1}, {"input_dropout": 0.2}):
+        known.of(
+            LanguageModel(ModelConfig(model_vocab_size=5, embedding_dim=2, hidden_size=2, **shares)), TRAINING
+        )
+    assert timed == [0, 0.1]
+
+
+def test_what_the_user_said_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen({}, monkeypatch, batch_size=32) == 32

@@ -1,0 +1,237 @@
+"""What a comparison of cells is: which runs it takes, and what each is told so that only the cell differs.
+
+    seed 1:  first cell ─ its settings, matched ─→ second cell ...      (match=minutes: each chooses its own)
+                 │ the same                          │ the same
+    seed 2:  first cell                          second cell ...
+
+The cells take turns, seed by seed, so that a machine that grows busy slows all of them, and a comparison that
+is stopped has whole pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textgen.errors import ConfigError, RunError
+from textgen.models.cost import matched_hidden_size
+from textgen.settings.config import CELLS, DROPOUTS, DataConfig, RunConfig
+from textgen.settings.given import TrainOptions
+from textgen.settings.option import from_mapping, option, typed, unknown_name
+from textgen.system.atomic import only_one, write_file
+from textgen.training.planning.recipe import EMBEDDING_OF_CHARACTERS, EMBEDDING_OF_SUBWORDS
+
+MATCHES = ("parameters", "size", "minutes")
+PLAN, FORMAT = "plan.json", 1
+
+# What the first cell's first run chose or was told, and the others take.
+MATCHED_MODEL = ("embedding_dim", "tie_weights", "hidden_size", "num_layers", *DROPOUTS)
+MATCHED_TRAINING = ("batch_size", "seq_len", "weight_decay")
+# How fast a machine runs a cell is the cell's own matter, and so are the rate, the momentum and the penalty
+# that suit it: an LSTM's rate would be too high for a GRU. But its seeds are to differ in nothing else.
+OWN_TRAINING = ("learning_rate", "beta1", "temporal_activation_penalty", "threads", "precision")
+REPEATED_TRAINING = (*MATCHED_TRAINING, *OWN_TRAINING)
+
+
+class PlannedRun(NamedTuple):
+    """One of a comparison's runs."""
+
+    cell: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its directory within the comparison's."""
+        return f"{self.cell}-seed{self.seed}"
+
+
+def check_cells(cells: Sequence[str]) -> None:
+    """Refuse cells of --cells that do not exist or are named twice. Raises ConfigError."""
+    for cell in cells:
+        if cell not in CELLS:
+            raise ConfigError(f"--cells: {unknown_name('cell', cell, CELLS)}; there are {', '.join(CELLS)}")
+        if cells.count(cell) > 1:
+            raise ConfigError(f"--cells {','.join(cells)}: {cell} is named twice; name each once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonPlan:
+    """What is compared; plan.json in the comparison's directory, before the first run.
+
+    `match` parameters is the default: what a larger network gains is then not counted as the cell's merit.
+    `settings` are options of `train` that every run is given.
+    """
+
+    corpus: tuple[str, ...]
+    fingerprint: str  # of the text
+    cells: tuple[str, ...] = option(
+        ("lstm", "gru"), "Cells to compare, of lstm, gru and rnn; the others are matched to the first."
+    )
+    seeds: int = option(3, "Runs of each cell, with seeds 1, 2, ...; from 3 on, figures have an interval.")
+    match: str = option(
+        "parameters",
+        "What the cells have in common besides time: the number of parameters, or the size of layers; "
+        "with minutes each cell takes the settings that suit it.",
+    )
+    minutes: float = option(12.0, "Training time of the whole comparison, split evenly over cells and seeds.")
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_cells(self.cells)
+        if len(self.cells) < 2:
+            raise ConfigError(
+                f"--cells {','.join(self.cells)}: there is nothing to compare; name two or three"
+            )
+        if self.match not in MATCHES:
+            raise ConfigError(f"match={self.match!r}: must be one of {', '.join(MATCHES)}")
+        if self.seeds < 1:
+            raise ConfigError(f"seeds={self.seeds}: must be at least 1")
+        # The rest is checked as `train` will check it, before any run has begun.
+        from_mapping(TrainOptions, self.settings | {"minutes": self.minutes})
+
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """The settings that say what the text is."""
+        names = {entry.name for entry in dataclasses.fields(DataConfig)}
+        return {"corpus": self.corpus} | {
+            name: value for name, value in self.settings.items() if name in names
+        }
+
+    @property
+    def minutes_each(self) -> float:
+        """The training time of one run."""
+        return self.minutes / (len(self.cells) * self.seeds)
+
+    @property
+    def runs(self) -> list[PlannedRun]:
+        """All runs, in the order in which they are trained."""
+        return [PlannedRun(cell, seed + 1) for seed in range(self.seeds) for cell in self.cells]
+
+    def options(self, run: PlannedRun, config_of: Callable[[PlannedRun], RunConfig]) -> dict[str, Any]:
+        """The options of `train` for a run; `config_of` gives the configs of those before it."""
+        options = self.settings | {"cell": run.cell, "seed": run.seed, "minutes": self.minutes_each}
+        first = self.runs[0]
+        if run == first:
+            return self._alike | options
+        # Losses during training are compared, so all are measured on the same tokens.
+        options["eval_tokens"] = config_of(first).training.eval_tokens
+        if run.seed > 1:
+            return options | _settings(config_of(PlannedRun(run.cell, 1)), REPEATED_TRAINING)
+        if self.match != "minutes":
+            options |= _settings(config_of(first), MATCHED_TRAINING)
+        if self.match == "parameters":
+            options["hidden_size"] = matched_hidden_size(config_of(first).model, run.cell)
+        return options
+
+    @property
+    def _alike(self) -> dict[str, Any]:
+        """What the first run does not choose for its own cell, as the others take it too.
+
+        The recipe has embeddings as wide as the network: an LSTM's of characters, which a GRU does not learn
+        better with, and those of subwords, tied to the head. But networks of as many parameters in all have
+        different widths; so that an embedding counts as no cell's, it is a narrow one for all, and not tied.
+        """
+        if self.match == "minutes":
+            return {}
+        few = self.settings.get("tokenizer", DataConfig.tokenizer) in ("char", "byte")
+        usual = EMBEDDING_OF_CHARACTERS if few else EMBEDDING_OF_SUBWORDS
+        return {"embedding_dim": min(usual, self.settings.get("hidden_size", usual)), "tie_weights": False}
+
+
+def _settings(config: RunConfig, training: tuple[str, ...]) -> dict[str, Any]:
+    model = {name: getattr(config.model, name) for name in MATCHED_MODEL}
+    return model | {name: getattr(config.training, name) for name in training}
+
+
+def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) -> ComparisonPlan:
+    """The plan for a text that is there and can be divided; `choices` are fields of ComparisonPlan.
+
+    Raises ConfigError, CorpusError.
+    """
+    from textgen.text.corpus import Corpus
+
+    if "-" in corpus:
+        raise ConfigError(
+            "-: every run reads the text, and standard input can be read once: save it to a file"
+        )
+    plan = ComparisonPlan(corpus=corpus, fingerprint="", settings=settings, **choices)
+    text = Corpus(from_mapping(DataConfig, plan.data_options))
+    text.size("val")  # reads and divides it: what cannot be trained on is refused before any run
+    paths = tuple(str(Path(name).absolute()) for name in corpus)
+    return dataclasses.replace(plan, corpus=paths, fingerprint=text.fingerprint)
+
+
+def train_arguments(options: dict[str, Any]) -> list[str]:
+    """Options of `train` by name as arguments of the command line."""
+    return [argument for name, value in options.items() for argument in typed(name, value)]
+
+
+def plan_directory(plan: ComparisonPlan, output: Path | None, name: str) -> Path:
+    """Where a comparison is: `output`, or compare/<name>, numbered when another one is there.
+
+    A directory with the same plan is this comparison, begun before. Raises RunError when `output` holds
+    anything else.
+    """
+    if output is not None:
+        _refuse_other(plan, output)
+        return output
+    number, path = 1, Path("compare") / name
+    while path.exists() and _other(plan, path) is not None:
+        number += 1
+        path = Path("compare") / f"{name}-{number}"
+    return path
+
+
+@contextmanager
+def claimed(plan: ComparisonPlan, directory: Path) -> Iterator[None]:
+    """A comparison's directory, with its plan in it, for this process alone.
+
+    Raises RunError when it cannot be written, or when another process is at work in it.
+    """
+    content = {"format": FORMAT} | dataclasses.asdict(plan)
+    with ExitStack() as held:
+        try:
+            if not held.enter_context(only_one(directory)):
+                raise RunError(f"{directory}: another process is at work on this comparison")
+            write_file(directory / PLAN, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            reason = error.strerror or error
+            raise RunError(f"{directory}: cannot be written ({reason}); name another --output") from error
+        yield
+
+
+def _refuse_other(plan: ComparisonPlan, directory: Path) -> None:
+    if directory.exists() and (difference := _other(plan, directory)) is not None:
+        raise RunError(f"{directory}: {difference}. Name another --output")
+
+
+def _other(plan: ComparisonPlan, directory: Path) -> str | None:
+    """Why an existing directory is not this comparison's; None when it is, or when nothing is in it yet."""
+    path = directory / PLAN
+    if not directory.is_dir():
+        return "is no directory"
+    if not path.is_file():
+        others = [entry for entry in directory.iterdir() if entry.name != "lock"]
+        return "is there already, and holds no comparison" if others else None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("format") != FORMAT:
+            return "holds a comparison of another version of textgen"
+        there = from_mapping(ComparisonPlan, content, str(path))
+    except (OSError, ValueError, KeyError, AttributeError, ConfigError) as error:
+        return f"its {PLAN} cannot be read ({error})"
+    if not any((directory / run.name).exists() for run in there.runs):
+        return None  # it was planned, and nothing has come of it
+    if there.fingerprint != plan.fingerprint:
+        return "holds a comparison on another text"
+    # The same text may lie elsewhere by now.
+    for name in ("cells", "seeds", "match", "minutes", "settings"):
+        if (old := getattr(there, name)) != getattr(plan, name):
+            old = ",".join(old) if name == "cells" else old
+            return f"holds a comparison with other options ({name} was {old})"
+    return None

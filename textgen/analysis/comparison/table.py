@@ -1,0 +1,112 @@
+"""The table of a comparison: a row a figure, a column a cell, for a terminal and in Markdown."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from textgen.analysis.comparison.claims import NAMES, findings, remarks, textbook_claims
+from textgen.analysis.comparison.figures import CellFigures, Comparison
+from textgen.analysis.comparison.interval import Interval
+
+LABEL_WIDTH, COLUMN_WIDTH = 27, 17
+
+ModelVocab = list[tuple[str, ...]]
+
+
+def rows(comparison: Comparison) -> ModelVocab:
+    """The table's rows with their labels, the first of them headings."""
+    labels = [label for label, _ in _figures(comparison.cells[0])]
+    columns = [[value for _, value in _figures(cell)] for cell in comparison.cells]
+    heading = ("", *(NAMES[cell.cell] for cell in comparison.cells))
+    return [heading, *((label, *values) for label, *values in zip(labels, *columns, strict=True))]
+
+
+def _figures(cell: CellFigures) -> list[tuple[str, str]]:
+    memory = "not known" if cell.peak_memory_bytes is None else f"{cell.peak_memory_bytes / 1e6:,.0f}"
+    return [
+        ("gates", cell.gates),
+        ("layers x units", cell.network),
+        ("parameters", f"{cell.parameters:,}"),
+        ("multiply-adds per token", f"{cell.multiply_adds_per_token:,}"),
+        ("training, tokens/s", f"{cell.tokens_per_second:,.0f}"),
+        ("training, minutes", f"{cell.minutes:.3g}"),
+        ("training, steps", f"{cell.steps:,.0f}"),
+        ("writing, characters/s", f"{cell.characters_per_second:,.0f}"),
+        ("peak memory, MB", memory),
+        ("validation, nats/token", _with_interval(cell.nats_per_token)),
+        ("validation, bits/character", _with_interval(cell.bits_per_character)),
+        ("to common loss, steps", f"{cell.steps_to_common_loss:,.0f}"),
+        ("to common loss, minutes", f"{cell.minutes_to_common_loss:.3g}"),
+    ]
+
+
+def _with_interval(interval: Interval) -> str:
+    mean = f"{interval.mean:.4f}"
+    return mean if interval.half_width is None else f"{mean} ± {interval.half_width:.4f}"
+
+
+def caption(comparison: Comparison) -> str:
+    """What the table is of, and what its figures mean."""
+    plan = comparison.plan
+    given = {
+        "parameters": "as many parameters",
+        "size": "layers of the same size",
+        "minutes": "the settings that suit each",
+    }[plan.match]
+    seeds = {
+        1: "One seed a cell: no interval",
+        2: "Means over two seeds: no interval",
+    }.get(
+        plan.seeds, f"Means over {plan.seeds} seeds, ± the 95 % confidence interval of a mean (Student's t)"
+    )
+    return (
+        f"{seeds}. {plan.minutes_each:.3g} minutes a run, {given}. Common loss: what all cells came down "
+        f"to in training, {comparison.common_loss:.4f} nats/token."
+    )
+
+
+def sections(comparison: Comparison) -> dict[str, list[str]]:
+    """What is to be said under the table, by headings; those with nothing under them are left out."""
+    found = {
+        "What the figures say": findings(comparison),
+        "What textbooks say, by these figures": [str(claim) for claim in textbook_claims(comparison)],
+        "To be kept in mind": remarks(comparison),
+    }
+    return {heading: texts for heading, texts in found.items() if texts}
+
+
+def terminal_lines(comparison: Comparison, width: int) -> list[str]:
+    """The table, 78 columns wide with three cells, and what is to be said of it in lines of `width`."""
+    lines = [line for row in rows(comparison) for line in _terminal_row(row)]
+    lines += ["", *textwrap.wrap(caption(comparison), width)]
+    for heading, texts in sections(comparison).items():
+        lines += ["", f"{heading}:"]
+        for text in texts:
+            lines += textwrap.wrap(text, width, initial_indent="- ", subsequent_indent="  ")
+    return lines
+
+
+def _terminal_row(row: Sequence[str]) -> list[str]:
+    """A row as the lines that it takes, long cells broken."""
+    label, *cells = row
+    broken = [textwrap.wrap(cell, COLUMN_WIDTH - 2) or [""] for cell in cells]
+    lines = []
+    for number in range(max(map(len, broken))):
+        parts = [column[number] if number < len(column) else "" for column in broken]
+        line = f"{label if number == 0 else '':<{LABEL_WIDTH}}" + "".join(
+            f"{part:>{COLUMN_WIDTH}}" for part in parts
+        )
+        lines.append(line.rstrip())
+    return lines
+
+
+def markdown(comparison: Comparison, title: str) -> str:
+    """The same as a Markdown document."""
+    names, *others = rows(comparison)
+    table = [names, ("---", *("---:" for _ in comparison.cells)), *others]
+    lines = [f"# {title}", "", *(f"| {' | '.join(row)} |" for row in table)]
+    lines += ["", caption(comparison)]
+    for heading, texts in sections(comparison).items():
+        lines += ["", f"{heading}:", "", *(f"- {text}" for text in texts)]
+    return "\n".join(lines) + "\n"

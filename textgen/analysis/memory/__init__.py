@@ -1,0 +1,1 @@
+"""How far back a network learns: gradients over time, and the context it uses."""

@@ -1,0 +1,100 @@
+"""The options of dynamic evaluation, which `eval --dynamic` and `sample --adapt` have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textgen.cli.support.options import Command, config_option, take_given
+from textgen.errors import RunError, TextgenError
+from textgen.settings.config import DYNAMIC_METHODS, DynamicConfig
+
+if TYPE_CHECKING:
+    from textgen.models.language_model import LanguageModel
+    from textgen.run import Run
+    from textgen.text.store import Progress, TokenStore
+
+
+# Of a text that only moves the weights nothing is predicted, so nothing can be mixed.
+FIELDS = {
+    "dynamic": [entry.name for entry in dataclasses.fields(DynamicConfig)],
+    "adapt": [entry.name for entry in dataclasses.fields(DynamicConfig) if entry.name != "mix"],
+}
+
+
+def dynamic_options(switch: str) -> Callable[[Command], Command]:
+    """One option for the fields of DynamicConfig: --dynamic-rate and so on for the switch `dynamic`."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(FIELDS[switch]):
+            choices = DYNAMIC_METHODS if name == "method" else None
+            add = config_option(DynamicConfig, name, choices=choices, unset=True, prefix=f"{switch}_")
+            command = add(command)
+        return command
+
+    return decorate
+
+
+def take_dynamic_config(switch: str, is_given: bool, settings: dict[str, Any]) -> DynamicConfig | None:
+    """Take the options of `switch` out of what the command was called with; None without the switch.
+
+    Raises ConfigError for a setting out of range, or one given without the switch.
+    """
+    given = take_given(switch, FIELDS[switch], is_given, settings)
+    if not is_given:
+        return None
+    return DynamicConfig(**({} if "mix" in FIELDS[switch] else {"mix": False}) | given)
+
+
+def training_store(run: Run, switch: str, cache_dir: Path, progress: Progress) -> TokenStore:
+    """The text that a run was trained on, for the method `rms`. Raises RunError when it is gone."""
+    try:
+        return run.open_store(cache_dir, progress)
+    except TextgenError as error:
+        raise RunError(
+            f"{error} The method rms reads the training text; --{switch}-method sgd does without it."
+        ) from error
+
+
+def adapted_model(
+    run: Run,
+    file: str,
+    config: DynamicConfig,
+    *,
+    field: str | None,
+    encoding: str | None,
+    device: str,
+    cache_dir: str | None,
+) -> LanguageModel:
+    """The network of a run, its weights having followed a file; one line on standard error says what of it.
+
+    The state that the file leaves is not kept: a text begins as it always does, and only the weights know.
+    Prompt and file then have nothing to do with each other, and the same seed may be drawn with and without.
+    """
+    from textgen.evaluation.adaptation import adapt
+    from textgen.system.device import memory_errors, resolve_device
+    from textgen.system.progress import Reporter
+    from textgen.text.corpus import Corpus
+    from textgen.text.sources import standard_input
+    from textgen.text.store import TokenStore, default_cache_dir
+
+    reporter = Reporter(sys.stderr)
+    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    with standard_input((file,)) as stdin:
+        corpus = Corpus.whole(run.config.data, file, stdin, field=field, encoding=encoding)
+        store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
+    with memory_errors():
+        adaptation = adapt(
+            run,
+            store,
+            corpus.parts[0],
+            config,
+            device=resolve_device(device),
+            training_store=lambda: training_store(run, "adapt", cache, reporter.work),
+            progress=reporter.work,
+        )
+    reporter.line(f"adapted to {file}: {adaptation.summary()}")
+    return adaptation.model

@@ -1,0 +1,88 @@
+"""The options of novelty, which `sample` and `eval` have in common, and the training text that they need."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textgen.cli.support.options import Command, config_option, take_given
+from textgen.errors import CorpusError, RunError, TextgenError
+from textgen.settings.config import NoveltyConfig
+
+if TYPE_CHECKING:
+    from textgen.analysis.novelty import NoveltyMeter
+    from textgen.analysis.real_text import RealText
+    from textgen.run import Run
+    from textgen.text.corpus import Corpus
+    from textgen.text.store import Progress
+
+ALL_FIELDS = tuple(entry.name for entry in dataclasses.fields(NoveltyConfig))
+
+
+def novelty_options(names: Iterable[str]) -> Callable[[Command], Command]:
+    """One option for each of these fields of NoveltyConfig: --novelty-length and so on."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(tuple(names)):
+            command = config_option(NoveltyConfig, name, unset=True, prefix="novelty_")(command)
+        return command
+
+    return decorate
+
+
+def take_novelty_config(
+    names: Iterable[str], is_given: bool, settings: dict[str, Any]
+) -> NoveltyConfig | None:
+    """Take these options out of what the command was called with; None without --novelty.
+
+    Raises ConfigError for a setting out of range, or one given without --novelty.
+    """
+    given = take_given("novelty", names, is_given, settings)
+    return NoveltyConfig(**given) if is_given else None
+
+
+def training_corpus(run: Run, option: str) -> Corpus:
+    """The text that a run was trained on, for an option; says what it learnt from before that.
+
+    Raises RunError when it is gone or has changed.
+    """
+    try:
+        corpus = run.open_corpus()
+    except (CorpusError, RunError) as error:
+        raise RunError(f"{option} needs the text that the run was trained on. {error}") from error
+    if (other := _other_text(run)) is not None:
+        print(f"What {other} learnt from before is not looked at: it may be copied.", file=sys.stderr)
+    return corpus
+
+
+def _other_text(run: Run) -> str | None:
+    """The first run, of those that this one started from, that is not known to be of the same text."""
+    from textgen.run import Run
+
+    fingerprint = run.measured("corpus_fingerprint")
+    seen = {run.path.absolute()}
+    while run.config.from_run is not None:
+        try:
+            source = Run(run.config.from_run)
+            if source.measured("corpus_fingerprint") != fingerprint or source.path.absolute() in seen:
+                return run.config.from_run
+        except TextgenError:  # it is gone
+            return run.config.from_run
+        run = source
+        seen.add(run.path.absolute())
+    return None
+
+
+def novelty_meter(
+    run: Run, corpus: Corpus, real: RealText, length: int, cache_dir: Path, progress: Progress
+) -> NoveltyMeter:
+    """What measures texts against the text that a run was trained on, beside real text."""
+    from textgen.analysis.novelty import NoveltyMeter
+    from textgen.text.copies import Copies
+
+    names = run.data.corpus  # as they are now
+    file = Path(names[0]).name if len(names) == 1 and Path(names[0]).is_file() else None
+    return NoveltyMeter(Copies.open_or_build(corpus, cache_dir, progress), real, length, file)

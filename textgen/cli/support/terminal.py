@@ -1,0 +1,74 @@
+"""Text on a terminal: coloured by its cost, and nothing of it acts on the terminal."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+# Each step from so many bits on, doubling: characters cost a few bits, subwords many. The colours, numbers
+# of the 256, are given with that of the writing, so that they read alike on dark and light, and darken with
+# the bits, so that they can be told without seeing their hue. What costs less is not coloured.
+BITS = (1, 2, 4, 8, 16)
+PAINTS = tuple(
+    f"\x1b[38;5;{writing};48;5;{ground}m"
+    for writing, ground in ((16, 229), (16, 221), (16, 208), (231, 160), (231, 53))
+)
+RESET = "\x1b[0m"
+TAB, NEWLINE = "→   ", "↵"
+CONTROL_PICTURES = 0x2400  # the Unicode sign for the control character 0; those for 1..31 follow
+
+
+def escaped(text: str) -> str:
+    """A text as a JSON string in which whatever does not show, or would act on a terminal, is an escape.
+
+    >>> print(escaped("naïve" + chr(27) + chr(0x9B)))
+    "naïve\\u001b\\u009b"
+    """
+    string = json.dumps(text, ensure_ascii=False)
+    if string.isprintable():
+        return string
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in string)
+
+
+def legend() -> str:
+    """What the colours mean, in one line."""
+    names = [f"below {BITS[0]}", *(f"{low} to {high}" for low, high in pairwise(BITS))]
+    names.append(f"from {BITS[-1]}")
+    return "bits: " + " ".join(
+        _painted(f" {name} ", step) if step else name for step, name in enumerate(names)
+    )
+
+
+def coloured(segments: Iterable[tuple[str, float]]) -> Iterator[str]:
+    """Segments of text with their bits, as what a terminal shows in colour; neighbours share their codes."""
+    gathered, current = "", 0
+    for text, bits in segments:
+        step = bisect_right(BITS, bits)
+        if step != current and gathered:
+            yield _painted(gathered, current)
+            gathered = ""
+        gathered, current = gathered + text, step
+    if gathered:
+        yield _painted(gathered, current)
+
+
+def _painted(text: str, step: int) -> str:
+    shown = "".join(map(_shown, text))
+    if not step:
+        return shown
+    # A colour that goes on over a line's end would paint the rest of the row.
+    rows = [f"{row}{NEWLINE}" for row in shown.split("\n")]
+    rows[-1] = rows[-1].removesuffix(NEWLINE)
+    return "\n".join(f"{PAINTS[step - 1]}{row}{RESET}" if row else "" for row in rows)
+
+
+def _shown(character: str) -> str:
+    """The character, or where it would act or not show, a sign for it; a newline stays."""
+    if character.isprintable() or character == "\n":
+        return character
+    code = ord(character)
+    if character == "\t":
+        return TAB
+    return chr(CONTROL_PICTURES + code) if code < 0x20 else f"<U+{code:04X}>"

@@ -1,0 +1,1 @@
+"""The network in NumPy, for generation on a CPU without torch."""

@@ -1,0 +1,142 @@
+"""The engine for a CPU: the network in NumPy alone.
+
+Shapes: B batch (texts side by side), T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers,
+G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from textgen.errors import RunError
+from textgen.generation.engine import State
+from textgen.generation.numpy_engine.layers import LAYER_STATES
+from textgen.generation.numpy_engine.stack import (
+    LAYER_WEIGHTS,
+    NORM_WEIGHTS,
+    RESIDUAL_MARK,
+    build_stack,
+)
+from textgen.run import vocab_of
+from textgen.settings.config import ModelConfig
+
+# Up to so many numbers (64 MB), what the first layer makes of each token is computed once and looked up.
+LARGEST_TABLE = 2**24
+# A long prompt is read in pieces of so many steps, so that memory does not grow with it.
+READ_STEPS = 512
+
+
+class NumpyEngine:
+    """The network in NumPy alone, float32: on a CPU, step by step, faster than torch, which it does not load.
+
+    `weights` are named as LanguageModel.weights() and a run's model.safetensors name them.
+
+    Raises RunError when they are not those of the config.
+    """
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
+        _check_weights(config, weights)
+        self.config = config
+        self.vocab = vocab_of(weights)
+        known = weights["embedding.weight"].astype(np.float32)  # (V, E)
+        head = known if config.tie_weights else weights["head.weight"].astype(np.float32)  # (V, H)
+        if config.projects_to_tied_head:
+            # (V, E) becomes (V, H), so that a step takes one product for both.
+            head = head @ weights["projection.weight"].astype(np.float32)
+        head_bias = weights["head.bias"].astype(np.float32)  # (V,)
+        self._stack, first = build_stack(config, weights, (head, head_bias))
+        # A token that training never saw: the frequency-weighted mean of those that it did.
+        embedding = np.vstack([known, self.vocab.frequencies.astype(np.float32) @ known])  # (V + 1, E)
+        self._first_input = _first_input(embedding, *first)
+        self.reset_state(1)
+
+    def start(self, prompt_ids: np.ndarray) -> np.ndarray:
+        """Forget everything and read prompts (B, T), T >= 1, in one pass. Returns the next logits (B, V)."""
+        batch_size, steps = prompt_ids.shape
+        self.reset_state(batch_size)
+        for begin in range(0, steps, READ_STEPS):
+            stream = self._advance(prompt_ids[:, begin : begin + READ_STEPS])
+        return self._stack.logits(stream[-1])
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        """Read one more token of each text (B,). Returns the next logits (B, V)."""
+        return self._stack.step(self._first_input(ids), self._states).copy()
+
+    def read(self, ids: np.ndarray) -> np.ndarray:
+        """Read on in each text (B, T), T >= 1. Returns the logits after each token (B, T, V)."""
+        stream = self._advance(ids)  # (T, B, H)
+        logits = self._stack.logits(stream.reshape(-1, stream.shape[2]))  # (T * B, V)
+        return logits.reshape(*stream.shape[:2], -1).swapaxes(0, 1)
+
+    def _advance(self, ids: np.ndarray) -> np.ndarray:
+        """(B, T) -> what comes up to the head (T, B, H)"""
+        projected = self._first_input(ids.T.reshape(-1))  # (T * B, G)
+        return self._stack.read(projected.reshape(*ids.T.shape, -1), self._states)
+
+    @property
+    def state(self) -> State:
+        """What the network remembers, (L, B, H) per part, as a copy."""
+        parts = zip(*(memory.state for memory in self._states), strict=True)  # each L of (B, H)
+        return tuple(np.stack(part) for part in parts)
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._states = self._stack.init_state(state)
+
+    def reset_state(self, batch_size: int) -> None:
+        """Stand where a text begins, in so many texts side by side."""
+        zeros = np.zeros((self.config.num_layers, batch_size, self.config.hidden_size), np.float32)
+        self.state = (zeros,) * LAYER_STATES[self.config.cell].num_states
+
+
+def _first_input(
+    embedding: np.ndarray, weight: np.ndarray, bias: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What takes ids (N,) to what the first layer's gates get from them (N, G)."""
+
+    def project(embedded: np.ndarray) -> np.ndarray:  # (N, E) -> (N, G)
+        projected: np.ndarray = np.dot(embedded, weight.T)
+        projected += bias
+        return projected
+
+    if len(embedding) * len(bias) > LARGEST_TABLE:
+        return lambda ids: project(embedding[ids])
+    table = project(embedding)  # (V + 1, G)
+
+    def look_up(ids: np.ndarray) -> np.ndarray:
+        if len(ids) > 1:
+            return table.take(ids, axis=0)
+        return table[ids.item(), None]  # as it lies there: a copy would cost more
+
+    return look_up
+
+
+def _check_weights(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
+    """Raises RunError unless names and shapes are those of the network that the config describes."""
+    V, E, H = config.model_vocab_size, config.embedding_dim, config.hidden_size
+    G = len(LAYER_STATES[config.cell].order) * H
+    expected: dict[str, tuple[int, ...]] = {"token_ids": (V,), "token_counts": (V,), "head.bias": (V,)}
+    expected["embedding.weight"] = (V, E)
+    if not config.tie_weights:
+        expected["head.weight"] = (V, H)
+    if config.projects_to_tied_head:
+        expected["projection.weight"] = (E, H)
+    if config.residual:
+        expected[f"layers.{RESIDUAL_MARK}"] = (1,)
+    for layer in range(config.num_layers):
+        shapes = [(G, H if layer else E), (G, H), (G,), (G,)]
+        expected |= {
+            f"layers.{name}_l{layer}": shape for name, shape in zip(LAYER_WEIGHTS, shapes, strict=True)
+        }
+        if config.layer_norm:
+            expected |= {f"layers.{name}_l{layer}": (H,) for name in NORM_WEIGHTS}
+    found = {name: array.shape for name, array in weights.items()}
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        name = wrong[0]
+        raise RunError(
+            f"not the weights of this model: {name} is {found.get(name, 'missing')}, "
+            f"expected {expected.get(name, 'no such array')} ({len(wrong)} wrong in all)"
+        )

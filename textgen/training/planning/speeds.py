@@ -1,0 +1,80 @@
+"""What the speed of a network on this device decides: threads, and how many lanes a batch has."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+
+from textgen.models.language_model import LanguageModel
+from textgen.settings.config import DROPOUTS, TrainingConfig
+from textgen.settings.given import TrainOptions
+from textgen.training.planning.probe import Threads, fastest_threads, training_speed
+from textgen.training.planning.recipe import LEAST_SHARE_IN_SMALL_BATCHES, most_tokens_in_small_batches
+
+
+class Speeds:
+    """Threads and speed of the networks in question, each measured once: often the reference is chosen.
+
+    said is the threads that the user said; None looks for the fastest.
+    """
+
+    def __init__(self, said: int | None) -> None:
+        self._said = said
+        self._known: dict[tuple[object, ...], Threads] = {}
+
+    def of(self, model: LanguageModel, training: TrainingConfig) -> Threads:
+        """The threads that are set from here on, and the speed that they give in training."""
+        key, size = self._key(model, training), (training.batch_size, training.seq_len)
+        if key not in self._known:
+            if self._said is None and training.device == "cpu":
+                self._known[key] = fastest_threads(model, *size)
+            else:
+                assert training.threads is not None  # resolved
+                self._known[key] = Threads(training.threads, training_speed(model, *size))
+        torch.set_num_threads(self._known[key].number)
+        return self._known[key]
+
+    def again(self, model: LanguageModel, training: TrainingConfig) -> Threads:
+        """The same after another look: the faster one counts, for the processors may have been busy."""
+        threads, before = self.of(model, training)
+        now = training_speed(model, training.batch_size, training.seq_len)
+        self._known[self._key(model, training)] = Threads(threads, max(before, now))
+        return self.of(model, training)
+
+    def _key(self, model: LanguageModel, training: TrainingConfig) -> tuple[object, ...]:
+        # Dropout itself costs too little to make another network of it, but one whose input is dropped from
+        # cannot read the rows of the embedding as they are: 18,000 tokens/s instead of 27,000.
+        config = model.config
+        network = {name: value for name, value in vars(config).items() if name not in DROPOUTS}
+        size = training.batch_size, training.seq_len
+        return *network.values(), config.input_dropout > 0, training.device, training.precision, *size
+
+
+def with_batch(
+    options: TrainOptions, model: LanguageModel, training: TrainingConfig, speeds: Speeds, train_tokens: int
+) -> TrainingConfig:
+    """The same with half as many lanes, where they were left open and so many more steps pay.
+
+    Small batches that are taken by mistake cost 2 to 3% more bits, large ones less than 1: a busy moment when
+    the large ones were timed must not decide.
+    """
+    if options.batch_size is not None or training.batch_size != TrainingConfig.batch_size:
+        return training
+    half = dataclasses.replace(training, batch_size=training.batch_size // 2)
+    for look in (speeds.of, speeds.again):
+        tokens = affordable_tokens(training, look(model, training).tokens_per_second, train_tokens)
+        if tokens > most_tokens_in_small_batches(model.config.model_vocab_size):
+            return training
+        of_half = affordable_tokens(half, look(model, half).tokens_per_second, train_tokens)
+        if of_half < LEAST_SHARE_IN_SMALL_BATCHES * tokens:
+            return training
+    return half
+
+
+def affordable_tokens(training: TrainingConfig, tokens_per_second: float, train_tokens: int) -> float:
+    """How many tokens are read within the minutes, or the epochs if they end before."""
+    assert training.minutes is not None
+    most = math.inf if training.epochs is None else training.epochs * train_tokens
+    return min(tokens_per_second * 60 * training.minutes, most)

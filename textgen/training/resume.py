@@ -1,0 +1,57 @@
+"""An interrupted run, taken up at its newest checkpoint, or at its start when there is none yet.
+
+Nothing is chosen again: config.json, complete since before the first step, says it all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textgen.errors import ConfigError, RunError
+from textgen.models.language_model import LanguageModel
+from textgen.run import (
+    CONFIG,
+    Run,
+    vocab_of,
+)
+from textgen.system.progress import Reporter
+from textgen.text.model_vocab import ModelVocab
+from textgen.text.store import default_cache_dir
+from textgen.training.checkpoint import newest_checkpoint
+from textgen.training.session import Training, assemble, initial_weights, set_up_training
+from textgen.training.trainer import training_model
+
+
+def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> Training:
+    """An interrupted run, to be completed from its newest checkpoint, or from its start when there is none.
+
+    Raises RunError when the run is complete, is no run, or its corpus has changed.
+    """
+    run = Run(path)
+    if run.is_complete:
+        raise RunError(f"{path}: this run is complete. Train on from it with: textgen train --from {path}")
+    store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
+    training = run.config.training
+    for name in ("threads", "eval_tokens"):
+        if getattr(training, name) is None:
+            raise RunError(f"{path / CONFIG}: no {name}, which was chosen when the run began; put it back")
+    try:
+        set_up_training(training)
+    except ConfigError as error:
+        raise RunError(
+            f"{path}: it cannot go on here as it was ({error}). Resume it where that is, or train on from "
+            f"its best weights: textgen train --from {path} --device cpu"
+        ) from error
+    initial = initial_weights(run)
+    if newest_checkpoint(run.training_directory) is None and run.has_weights:
+        raise RunError(
+            f"{run.training_directory}: what a resume needs is gone. "
+            f"Train on from the weights with: textgen train --from {path}"
+        )
+    if initial is None:
+        model = LanguageModel(run.config.model, ModelVocab.from_counts(store.counts))
+    else:  # its rows are in the order of the run that it started from, which no checkpoint tells
+        model = LanguageModel(run.config.model, vocab_of(initial))
+        model.load_weights(initial, str(run.training_directory))
+    model = training_model(model, training)
+    return assemble(run, store, run.tokenizer, model, reporter, is_resumed=True)

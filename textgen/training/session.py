@@ -1,0 +1,176 @@
+"""A run in training: put together the same way whether it is new or resumed, and completed.
+
+run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  the figures at the end
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+
+from textgen.errors import RunError
+from textgen.evaluation.evaluate import evaluate_run
+from textgen.models.language_model import LanguageModel
+from textgen.plots.curves import draw_loss
+from textgen.plots.style import can_draw
+from textgen.run import Run, active_records, load_weights
+from textgen.settings.config import TrainingConfig
+from textgen.system.atomic import only_one
+from textgen.system.device import memory_errors, resolve_device, set_up
+from textgen.system.interrupts import StopRequest
+from textgen.system.progress import Reporter
+from textgen.text.batches import StreamBatches
+from textgen.text.model_vocab import start_id
+from textgen.text.store import TokenStore
+from textgen.text.tokenizer import Tokenizer
+from textgen.training.schedule import Budget, describe_reading
+from textgen.training.trainer import Trainer
+
+INITIAL = "initial.safetensors"  # in training/, of a run that started from another: its first weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A run with all that it takes to complete it, from its first step or from its newest checkpoint."""
+
+    run: Run
+    store: TokenStore
+    trainer: Trainer
+    reporter: Reporter
+    is_resumed: bool
+
+    def complete(self, stop: StopRequest) -> dict[str, Any]:
+        """Train to the end, then measure the best weights once on all validation text; returns the result.
+
+        Raises Interrupted when asked to stop, after saving; TrainingError.
+        """
+        stop.hint = f"Go on with: textgen train --resume {self.run.path}"
+        with memory_errors(), only_one(self.run.training_directory) as alone:
+            if not alone:
+                raise RunError(f"{self.run.path}: another process is training it")
+            if self.is_resumed:
+                self._restore()
+            self.trainer.train(stop)
+            stop.end_deferral()  # all is saved: from here a signal may end the work at once
+            report = evaluate_run(
+                self.run,
+                self.store,
+                "val",
+                device=self.run.config.training.device,
+                progress=self.reporter.work,
+            )
+        self.trainer.state.record("final", **report.as_dict())
+        self._draw()
+        seconds = self.trainer.state.seconds()
+        self.reporter.line(
+            f"Validation, all {report.loss.tokens:,} tokens: {report.loss.nats_per_token:.4f} nats/token, "
+            f"{report.bits_per_character:.4f} bits/character, {report.bits_per_byte:.4f} bits/byte, "
+            f"perplexity {report.perplexity_per_token:.2f} per token"
+        )
+        position = self.trainer.position
+        self.reporter.line(
+            f"Best weights of step {position.best_step:,} of {position.step:,}, in {seconds:.0f} s, "
+            f"{self._reading()}"
+        )
+        self.reporter.line(f"The run is in {self.run.path}. Write text with: textgen sample {self.run.path}")
+        return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
+                "seconds": round(seconds, 1)} | report.as_dict()  # fmt: skip
+
+    def _restore(self) -> None:
+        """Go to the newest checkpoint, if there is one, while no other process writes there."""
+        found = self.trainer.restore()
+        self.reporter.line(
+            f"Going on with {self.run.path} at step {self.trainer.position.step:,}."
+            if found
+            else f"Starting {self.run.path} again: nothing was saved yet."
+        )
+
+    def _reading(self) -> str:
+        """How often the text was read, and whether the clock alone ended that too early."""
+        training, position = self.run.config.training, self.trainer.position
+        times = position.tokens / self.run.measured("train_tokens")
+        has_stalled = training.early_stopping and position.stale_evaluations >= training.patience
+        if (
+            training.minutes is None
+            or training.epochs is None
+            or has_stalled
+            or times >= 0.9 * training.epochs
+        ):
+            return f"{describe_reading(times)}."
+        return f"{describe_reading(times)}; up to {training.epochs} times pay: more --minutes would help."
+
+    def _draw(self) -> None:
+        if can_draw():
+            facts = self.run.facts()
+            title = f"{self.run.path.name}: {facts['network']}, {facts['parameters']:,} parameters"
+            draw_loss(active_records(self.run.metrics()), title, self.run.path / "loss.png")
+
+
+def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
+    """The weights that a run began with when it started from another one; None of one whose seed draws them.
+
+    Raises RunError when they are gone, with the order of their rows.
+    """
+    path = run.training_directory / INITIAL
+    if path.is_file():
+        return load_weights(path)
+    if run.config.from_run is None:
+        return None
+    raise RunError(
+        f"{path}: no such file; what {run.path} began with is gone. "
+        f"Train on from what it has with: textgen train --from {run.path}"
+    )
+
+
+def set_up_training(training: TrainingConfig) -> None:
+    """Prepare torch as a resolved config says. Raises ConfigError when its device is not there."""
+    assert training.threads is not None  # resolved
+    device = resolve_device(training.device)
+    set_up(device, threads=training.threads, seed=training.seed, deterministic=training.deterministic)
+
+
+def assemble(
+    run: Run,
+    store: TokenStore,
+    tokenizer: Tokenizer,
+    model: LanguageModel,
+    reporter: Reporter,
+    *,
+    is_resumed: bool,
+) -> Training:
+    """Batches, budget and trainer of a run; every run goes this way, new or resumed."""
+    training = run.config.training
+    batches = StreamBatches(
+        store.tokens("train"),
+        model.vocab,
+        batch_size=training.batch_size,
+        seq_len=training.seq_len,
+        seed=training.seed,
+        vary_seq_len=training.vary_seq_len,
+    )
+    # The same random numbers from here on, whether the speed was probed (with dropout) before or not.
+    torch.manual_seed(training.seed)
+    trainer = Trainer(
+        run=run,
+        model=model,
+        tokenizer=tokenizer,
+        batches=batches,
+        val_token_ids=store.tokens("val"),
+        start_id=start_id(model.vocab, tokenizer),
+        val_characters=store.size("val").characters,
+        budget=_budget(training, batches),
+        reporter=reporter,
+    )
+    return Training(run, store, trainer, reporter, is_resumed)
+
+
+def _budget(training: TrainingConfig, batches: StreamBatches) -> Budget:
+    return Budget(
+        steps=training.steps,
+        # Epochs may differ by a window, with the place where each wraps round, but never in their tokens.
+        tokens=None if training.epochs is None else training.epochs * batches.tokens_per_epoch,
+        seconds=None if training.minutes is None else training.minutes * 60,
+    )
