@@ -16,7 +16,7 @@ import pytest
 
 import textgen
 from textgen.cli.compare import SHARED
-from textgen.settings.given import TrainOptions
+from textgen.settings.given import PLACES, option_names
 
 ROOT = Path(textgen.__file__).parents[1]
 TEXT = "".join(f"The {n} birds of line {n * n % 97} sing of {n % 7} things, and rest.\n" for n in range(300))
@@ -171,5 +171,5 @@ def test_a_run_that_fails_says_so_in_one_line_and_where_to_read_more(tmp_path: P
 
 def test_every_shared_option_is_one_of_train() -> None:
     names = {name for _, group in SHARED for name in group}
-    assert names <= TrainOptions.__dataclass_fields__.keys()
+    assert names <= {*option_names(), *PLACES}
     assert not names & {"cell", "seed", "minutes", "epochs", "steps", "run", "corpus"}
