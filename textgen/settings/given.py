@@ -13,7 +13,7 @@ from typing import Any
 from textgen.errors import ConfigError
 from textgen.settings.config import CELLS, DEVICES, DOCUMENT_KINDS, PRECISIONS
 from textgen.settings.option import check_choice, check_ranges, flag, from_mapping, option
-from textgen.system.relocate import data_now, path_now
+from textgen.system.relocate import relocate_path, relocated_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +134,9 @@ def read_options(path: Path) -> dict[str, Any]:
                 raise ConfigError(f"{path}: {name} must hold names with their values")
         begun = content.get("directory")
         if isinstance(begun, str):
-            content["data"] = data_now(content["data"], begun, path.parent)
+            content["data"] = relocated_data(content["data"], begun, path.parent)
             if isinstance(content.get("from_run"), str):
-                content["from_run"] = path_now(content["from_run"], begun, path.parent)
+                content["from_run"] = relocate_path(content["from_run"], begun, path.parent)
         content = options_from_run_config(content)
     else:
         if "from" in content:  # as on the command line; no field can be named `from`

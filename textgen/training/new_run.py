@@ -33,7 +33,8 @@ from textgen.settings.config import TOKENIZER_KINDS, DataConfig, RunConfig, Trai
 from textgen.settings.given import TrainOptions
 from textgen.settings.option import flag, unknown_name
 from textgen.system.atomic import new_directory
-from textgen.system.device import cpu_gains_by_bfloat16, cpu_multiplies_bfloat16, memory_errors
+from textgen.system.device import cpu_gains_by_bfloat16, cpu_multiplies_bfloat16
+from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
 from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus

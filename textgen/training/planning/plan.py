@@ -13,7 +13,8 @@ from textgen.errors import ConfigError
 from textgen.settings.config import DROPOUTS, DataConfig, ModelConfig, TrainingConfig
 from textgen.settings.given import TrainOptions
 from textgen.settings.option import from_mapping, typed
-from textgen.system.device import resolve_device, resolve_precision, resolve_threads
+from textgen.system.device import resolve_device, resolve_precision
+from textgen.system.threads import resolve_threads
 from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
 from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE, bpe_vocab_size
