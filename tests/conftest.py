@@ -11,7 +11,7 @@ import pytest
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, Run, config_json, save_weights
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.system.atomic import write_file
-from textgen.system.device import wait_briefly
+from textgen.system.threads import wait_briefly
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 

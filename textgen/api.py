@@ -11,6 +11,7 @@ evaluating, `network`; not loading, generating or scoring.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,9 +33,9 @@ from textgen.settings.files import read_options
 from textgen.settings.given import UserOptions
 from textgen.settings.option import from_mapping
 from textgen.system.device import resolve_device
-from textgen.system.threads import numpy_threads, numpy_threads_restored
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
+from textgen.system.threads import numpy_threads, numpy_threads_restored
 from textgen.text.documents import split_documents
 from textgen.text.store import default_cache_dir
 
@@ -156,7 +157,7 @@ class TextModel:
         CorpusError, RunError: the corpus must be where it was, unchanged.
         """
         from textgen.evaluation.evaluate import evaluate_run
-        from textgen.system.device import memory_errors
+        from textgen.system.memory import memory_errors
 
         if window is not None and window < 1:
             raise ConfigError(f"window={window}: must be at least 1")
@@ -184,11 +185,11 @@ def train(
 
     options: every option of `textgen train` by its name (minutes=2, tokenizer="bpe", hidden_size=512,
     run="runs/poems"); what is not given is chosen. config: a TOML file, or a run whose options to repeat.
-    from_run: the run whose weights to start from; without a corpus, on its text. progress: print what happens;
-    in a notebook the picture of the loss is shown at the end.
+    from_run: the run whose weights to start from; without a corpus, on its text. progress: print what
+    happens; in a notebook the picture of the loss is shown at the end.
 
-    Interrupted by Ctrl-C, or by a notebook's stop button, it saves and raises Interrupted; resume goes on. The
-    random state and the number of threads that torch has are as before when it returns.
+    Interrupted by Ctrl-C, or by a notebook's stop button, it saves and raises Interrupted; resume goes on.
+    torch's random state and number of threads are as before when it returns.
 
     Raises ConfigError, CorpusError, TokenizerError, RunError, TrainingError.
     """
@@ -261,9 +262,8 @@ def _show_picture(picture: Path) -> None:
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None or not hasattr(shell, "kernel") or not picture.is_file():
         return
-    from IPython.display import Image, display  # type: ignore[import-not-found]
-
-    display(Image(filename=str(picture)))
+    display = importlib.import_module("IPython.display")
+    display.display(display.Image(filename=str(picture)))
 
 
 @contextmanager

@@ -26,14 +26,10 @@ from textgen.models.products import linear, step_product, weight_gradient
 from textgen.models.recurrent import Recurrent
 from textgen.settings.config import ModelConfig
 from textgen.settings.given import UserOptions
-from textgen.system.device import (
-    available_processors,
-    cpu_gains_by_bfloat16,
-    keep_memory,
-    resolve_threads,
-    torch_dtype,
-)
+from textgen.system.device import cpu_gains_by_bfloat16, torch_dtype
+from textgen.system.memory import keep_memory
 from textgen.system.progress import Reporter
+from textgen.system.threads import available_processors, resolve_threads
 from textgen.training.new_run import new_run
 from textgen.training.planning.probe import fastest_threads
 from textgen.training.trainer import Trainer

@@ -19,7 +19,7 @@ from textgen.cli.support.output import show
 from textgen.errors import ConfigError, TextgenError
 from textgen.generation.generator import Generator
 from textgen.settings.config import SampleConfig
-from textgen.system.device import available_processors
+from textgen.system.threads import available_processors
 
 SHORT = ("--max-new-tokens", "30", "--seed", "1")
 

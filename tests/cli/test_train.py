@@ -606,7 +606,7 @@ def test_a_network_larger_than_the_machine_is_refused_before_it_is_made(
     cli("train", "corpus.txt", *TINY, "--run", "one")
     parameters = Run("one").config.measured["parameters"]
     for memory, exit_code in [(16 * parameters, 0), (16 * parameters - 1, 1)]:
-        monkeypatch.setattr("textgen.system.device.total_memory", lambda memory=memory: memory)
+        monkeypatch.setattr("textgen.system.memory.total_memory", lambda memory=memory: memory)
         result = cli("train", "corpus.txt", *TINY, "--steps", 1)
         assert result.exit_code == exit_code
     assert f"{parameters:,} weights" in result.only_error

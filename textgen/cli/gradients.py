@@ -102,7 +102,8 @@ def command(
     from textgen.analysis.memory.report import measure_gradients, report_lines
     from textgen.plots.curves import draw_gradients
     from textgen.run import Run
-    from textgen.system.device import memory_errors, resolve_device
+    from textgen.system.device import resolve_device
+    from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
     from textgen.text.store import default_cache_dir
 

@@ -16,7 +16,7 @@ from typing import Any
 from textgen.errors import ConfigError
 from textgen.settings.given import FOLLOWS_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import checked_values
-from textgen.system.relocate import data_now, path_now
+from textgen.system.relocate import relocate_path, relocated_data
 
 
 def read_options(path: Path) -> UserOptions:
@@ -71,9 +71,9 @@ def _of_run(content: Any, path: Path) -> dict[str, Any]:
             raise ConfigError(f"{name} must hold names with their values")
     begun = content.get("directory")
     if isinstance(begun, str):
-        content["data"] = data_now(content["data"], begun, path.parent)
+        content["data"] = relocated_data(content["data"], begun, path.parent)
         if isinstance(content.get("from_run"), str):
-            content["from_run"] = path_now(content["from_run"], begun, path.parent)
+            content["from_run"] = relocate_path(content["from_run"], begun, path.parent)
     # How many tokens the model knows follows from the text; format 1 called that vocab_size.
     found = {FOLLOWS_FROM_TEXT, "vocab_size"}
     model = {name: value for name, value in content["model"].items() if name not in found}

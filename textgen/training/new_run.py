@@ -17,7 +17,7 @@ from textgen.errors import RunError
 from textgen.run import CONFIG, STDIN, TOKENIZER, TRAINING, Run, config_json, free_directory, save_weights
 from textgen.settings.given import UserOptions
 from textgen.system.atomic import new_directory
-from textgen.system.device import memory_errors
+from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
 from textgen.text.formats import is_utf8
 from textgen.text.sources import corpus_name, standard_input

@@ -18,8 +18,8 @@ from textgen.plots.style import can_draw
 from textgen.run import Run, active_records
 from textgen.settings.config import TrainingConfig
 from textgen.system.atomic import only_one
-from textgen.system.device import memory_errors
 from textgen.system.interrupts import StopRequest
+from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
 from textgen.text.batches import StreamBatches
 from textgen.text.model_vocab import start_id

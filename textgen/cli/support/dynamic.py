@@ -73,7 +73,8 @@ def adapted_model(
     Prompt and file then have nothing to do with each other, and the same seed may be drawn with and without.
     """
     from textgen.evaluation.adaptation import adapt
-    from textgen.system.device import memory_errors, resolve_device
+    from textgen.system.device import resolve_device
+    from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
     from textgen.text.corpus import Corpus
     from textgen.text.sources import standard_input

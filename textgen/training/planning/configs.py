@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from textgen.settings.config import DROPOUTS, ModelConfig, TrainingConfig
 from textgen.settings.given import BUDGETS, Section
-from textgen.system.device import resolve_device, resolve_precision, resolve_threads
+from textgen.system.device import resolve_device, resolve_precision
+from textgen.system.threads import resolve_threads
 from textgen.text.batches import fit_batches
 from textgen.training.planning.recipe import Recipe, embedding_dim
 

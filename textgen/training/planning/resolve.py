@@ -19,7 +19,9 @@ from textgen.run import FORMAT, Run
 from textgen.settings.config import ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.given import Section
 from textgen.settings.option import from_mapping
-from textgen.system.device import require_memory, resolve_device, resolve_precision, resolve_threads, set_up
+from textgen.system.device import resolve_device, resolve_precision, set_up
+from textgen.system.memory import require_memory
+from textgen.system.threads import resolve_threads
 from textgen.text.model_vocab import ModelVocab
 from textgen.training.planning.configs import (
     DEFAULT_MINUTES,
