@@ -1,13 +1,16 @@
-"""What tests of several rooms start from: a tiny run, without training one."""
+"""What tests of several packages start from: commands in this process, and a tiny run without training."""
 
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from textgen.cli import group, main
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, Run, config_json, save_weights
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.system.atomic import write_file
@@ -30,6 +33,67 @@ hypothesis.settings.load_profile("repeatable")
 
 TEXT = "The quick brown fox jumps over the lazy dog.\nWhy? It is not known; the dog was 42 years old!\n" * 3
 MakeRun = Callable[..., Run]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind, its output as it was written."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def only_error(self) -> str:
+        """The one line on standard error of a command that was refused."""
+        assert self.exit_code != 0
+        assert self.stdout == ""
+        assert len(self.stderr.splitlines()) == 1, self.stderr
+        return self.stderr
+
+
+Cli = Callable[..., Result]
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """cli("train", "corpus.txt", ...): run textgen in this process as its users do, errors as one line.
+
+    It works in `tmp_path`, with a cache of its own.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr("sys.argv", ["textgen", *map(str, arguments)])
+        exit_code = 0
+        try:
+            main()
+        except SystemExit as error:
+            exit_code = int(error.code or 0)
+        return Result(exit_code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def invoke() -> Invoke:
+    """invoke("train", "corpus.txt", ..., input=, env=): run a command in this process; its errors are raised.
+
+    `input` is what it reads from standard input; a variable of `env` that is None is unset.
+    """
+
+    def run(
+        *arguments: object, input: str | bytes | None = None, env: dict[str, str | None] | None = None
+    ) -> Result:
+        done = CliRunner(env=env).invoke(group, [*map(str, arguments)], input=input, standalone_mode=False)
+        if done.exception is not None:
+            raise done.exception
+        # Not done.stdout, which turns \r\n into \n.
+        return Result(done.exit_code, done.stdout_bytes.decode(), done.stderr_bytes.decode())
+
+    return run
 
 
 @pytest.fixture
