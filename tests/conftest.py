@@ -18,16 +18,16 @@ from textgen.system.device import wait_briefly
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 
-# Before any test imports torch: on a busy machine its threads would else wait for each other.
+# Before any test imports torch: on a busy machine its threads would wait for each other otherwise.
 wait_briefly()
 
-# What is started in the background of a script is told to ignore Ctrl-C, and so are its children; those that
-# tests start are to heed it.
+# A process that a script starts in the background ignores Ctrl-C, and so do its children; those that tests start
+# must not.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples each time, so that a check fails for what was changed and not by luck; and no limit on the
-# time of one, for the machine may be busy. To look further: pytest --hypothesis-profile=default
+# The same examples each time, so that a test fails because of a change and not by chance; and no time limit per
+# example, because the machine may be busy. For other examples: pytest --hypothesis-profile=default
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
@@ -98,7 +98,7 @@ def invoke() -> Invoke:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """make_run(name, text=, kind=, end_of_text=, seed=, **model): a run that knows `text`, untrained."""
+    """make_run(name, text=, kind=, end_of_text=, seed=, **model): an untrained run whose tokenizer is made from `text`."""
 
     def make(
         name: str = "tiny",

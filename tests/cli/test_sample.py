@@ -567,3 +567,19 @@ def test_to_a_terminal_text_comes_as_it_is_drawn(run):
         assert process.wait(20) == 130
     os.close(controller)
     assert 0 < len(pieces[0]) < 2000  # not a block of kilobytes, also when the reader was slow
+
+
+# ---- remarks
+
+
+def test_prompt_tokens_that_training_never_saw_are_reported(cli):
+    sizes = "--hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+    cli("train", "corpus.txt", "--steps", 12, "--evaluations", 3, *sizes)
+    known = cli("sample", "runs/corpus", "--prompt", "Line 7", "--max-new-tokens", 3)
+    assert (known.exit_code, known.stderr) == (0, "")
+    strange = cli("sample", "runs/corpus", "--prompt", "Line \u03a9!", "--max-new-tokens", 3)
+    assert strange.exit_code == 0
+    assert strange.stderr == "3 of the prompt's 8 tokens were never seen in training\n", (
+        "two bytes and a mark"
+    )
+    assert strange.stdout.startswith("Line \u03a9!")

@@ -103,9 +103,9 @@ def test_a_run_from_another_with_a_tokenizer_of_its_own_is_repeated(
     library = tokenizers.Tokenizer(tokenizers.models.BPE({token: n for n, token in enumerate(tokens)}, []))
     library.save(str(before / "plain.json"))
     monkeypatch.chdir(before)
-    said = "--tokenizer", "plain.json", "--end-of-text", "<|end|>"
-    invoke("train", "corpus.txt", *said, "--run", "first", *TINY)
-    invoke("train", "--from", "first", *said, "--run", "second", "--steps", "2")
+    options = "--tokenizer", "plain.json", "--end-of-text", "<|end|>"
+    invoke("train", "corpus.txt", *options, "--run", "first", *TINY)
+    invoke("train", "--from", "first", *options, "--run", "second", "--steps", "2")
     monkeypatch.chdir(tmp_path)
     before.rename(after)
     invoke("train", "--config", after / "second", "--run", after / "third")
