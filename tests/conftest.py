@@ -21,13 +21,13 @@ from textgen.text.tokenizer import Tokenizer
 # Before any test imports torch: on a busy machine its threads would wait for each other otherwise.
 wait_briefly()
 
-# A process that a script starts in the background ignores Ctrl-C, and so do its children; those that tests start
-# must not.
+# A process that a script starts in the background ignores Ctrl-C, and so do its children; those that tests
+# start must not.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples each time, so that a test fails because of a change and not by chance; and no time limit per
-# example, because the machine may be busy. For other examples: pytest --hypothesis-profile=default
+# The same examples each time, so that a test fails because of a change and not by chance; and no time limit
+# per example, because the machine may be busy. For other examples: pytest --hypothesis-profile=default
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
@@ -98,7 +98,7 @@ def invoke() -> Invoke:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """make_run(name, text=, kind=, end_of_text=, seed=, **model): an untrained run whose tokenizer is made from `text`."""
+    """make_run(name, text=, kind=, end_of_text=, seed=, **model): an untrained run, its tokenizer made from `text`."""
 
     def make(
         name: str = "tiny",
