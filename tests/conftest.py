@@ -98,7 +98,7 @@ def invoke() -> Invoke:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """make_run(name, text=, kind=, end_of_text=, seed=, **model): an untrained run, its tokenizer made from `text`."""
+    """make_run(name, text=, kind=, end_of_text=, seed=, **model): an untrained run that can encode `text`."""
 
     def make(
         name: str = "tiny",
