@@ -1,4 +1,4 @@
-"""`eval --dynamic` and `sample --adapt` as the user meets them."""
+"""`textgen eval --dynamic` and `textgen sample --adapt`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def figures(invoke: Invoke) -> Figures:
 
 
 @pytest.mark.usefixtures("run")
-def test_the_static_figures_stand_beside_the_dynamic_ones_with_their_settings(
+def test_static_and_dynamic_figures_are_printed_together_with_the_settings(
     invoke: Invoke, figures: Figures
 ) -> None:
     static = figures("dogs.txt")
@@ -88,7 +88,7 @@ def test_every_setting_changes_the_figure(figures: Figures, setting: str) -> Non
 
 
 @pytest.mark.usefixtures("run")
-def test_its_own_validation_text_can_be_followed_too(figures: Figures) -> None:
+def test_dynamic_evaluation_works_on_the_runs_own_validation_text(figures: Figures) -> None:
     assert figures("--dynamic")["dynamic"]["tokens"] == figures()["tokens"]
 
 
@@ -104,7 +104,7 @@ def test_its_own_validation_text_can_be_followed_too(figures: Figures) -> None:
         ("sample", ["--adapt", "-", "--interactive"], "--adapt - does not go with --interactive"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_options_that_contradict_or_do_nothing_are_refused(
     invoke: Invoke, command: str, arguments: list[str], named: str
 ) -> None:
     with pytest.raises(ConfigError, match=named):
@@ -120,13 +120,13 @@ def test_what_makes_no_sense_is_refused(
         ("sample", "--adapt-window", "0"),
     ],
 )
-def test_what_is_out_of_range_is_refused(invoke: Invoke, command: str, option: str, value: str) -> None:
+def test_a_value_out_of_range_is_refused(invoke: Invoke, command: str, option: str, value: str) -> None:
     with pytest.raises(click.BadParameter) as refused:
         invoke(command, "no-run", option, value)
     assert f"'{option}': {value}" in refused.value.format_message()
 
 
-def test_rms_without_the_training_text_says_what_does_without_it(
+def test_rms_without_the_training_text_suggests_a_method_that_works_without_it(
     invoke: Invoke, figures: Figures, run: Path
 ) -> None:
     Path("corpus.txt").write_text("something else, " * 50)
@@ -142,7 +142,7 @@ def test_rms_without_the_training_text_says_what_does_without_it(
 # ---- sample --adapt
 
 
-def test_sampling_leans_towards_the_file_and_the_run_stays_as_it_was(invoke: Invoke, run: Path) -> None:
+def test_sampling_adapts_to_the_file_and_leaves_the_run_unchanged(invoke: Invoke, run: Path) -> None:
     def letters(*arguments: object) -> float:
         """The share of letters that only the file's kind of text has, in texts that begin as either kind."""
         drawn = ["--seed", 1, "--num-samples", 8, "--max-new-tokens", 150, "--temperature", 1, *arguments]
@@ -160,7 +160,7 @@ def test_sampling_leans_towards_the_file_and_the_run_stays_as_it_was(invoke: Inv
 
 
 @pytest.mark.usefixtures("run")
-def test_adapting_says_in_one_line_what_it_did(invoke: Invoke, figures: Figures) -> None:
+def test_adaptation_is_reported_in_one_line(invoke: Invoke, figures: Figures) -> None:
     draw = ["run", "--seed", 1, "--max-new-tokens", 5]
     result = invoke("sample", *draw, "--adapt", "dogs.txt")
     (line,) = result.stderr.splitlines()
@@ -175,7 +175,7 @@ def test_adapting_says_in_one_line_what_it_did(invoke: Invoke, figures: Figures)
 
 
 @pytest.mark.usefixtures("run")
-def test_json_says_what_the_weights_followed_and_how(invoke: Invoke) -> None:
+def test_json_has_the_adaptation_file_and_its_settings(invoke: Invoke) -> None:
     draw = ["run", "--seed", 1, "--max-new-tokens", 5, "--json"]
     settings = json.loads(invoke("sample", *draw, "--adapt", "dogs.txt").stdout)["settings"]
     plain = json.loads(invoke("sample", *draw).stdout)["settings"]
@@ -187,7 +187,7 @@ def test_json_says_what_the_weights_followed_and_how(invoke: Invoke) -> None:
 
 
 @pytest.mark.usefixtures("run")
-def test_the_prompt_is_read_from_the_state_that_every_text_begins_with(invoke: Invoke) -> None:
+def test_after_adaptation_the_prompt_starts_from_the_initial_state(invoke: Invoke) -> None:
     draw = ["run", "--seed", 1, "--max-new-tokens", 30, "--prompt", "the "]
     plain = invoke("sample", *draw).stdout
     assert invoke("sample", *draw, "--adapt", "dogs.txt", "--adapt-rate", 0).stdout == plain
@@ -212,7 +212,7 @@ def test_records_and_encodings_of_the_file_are_read(invoke: Invoke) -> None:
 
 @pytest.mark.usefixtures("run")
 @pytest.mark.parametrize("method", DYNAMIC_METHODS)
-def test_a_rate_beyond_all_bounds_is_one_line(invoke: Invoke, method: str) -> None:
+def test_a_rate_that_is_far_too_high_is_a_one_line_error(invoke: Invoke, method: str) -> None:
     sample = ["run", "--seed", 1, "--adapt", "dogs.txt", "--adapt-method", method, "--adapt-rate"]
     with pytest.raises(TrainingError, match="rate 1e\\+06"):
         invoke("sample", *sample, "1e6")

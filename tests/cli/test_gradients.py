@@ -1,4 +1,4 @@
-"""`textgen gradients` as the user meets it: of a run, of a corpus, stopped, taken up again, and refused."""
+"""`textgen gradients`: of a run, of a corpus, interrupted, resumed, and refused."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def no_training(*_: object) -> None:
 # ---- of a run
 
 
-def test_a_run_is_measured_and_left_as_it_was(figures: Figures, cli: Cli, run: Path) -> None:
+def test_a_run_is_measured_and_left_unchanged(figures: Figures, cli: Cli, run: Path) -> None:
     before = fingerprint(run)
     result = cli("gradients", "run", *SMALL)
     assert result.exit_code == 0, result.stderr
@@ -119,7 +119,7 @@ def test_the_same_command_gives_the_same_figures(figures: Figures, run: Path) ->
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
-def test_what_makes_no_sense_is_refused_in_one_line(
+def test_invalid_options_are_refused_in_one_line(
     refusal: Callable[..., str], arguments: list[object], named: str
 ) -> None:
     err = refusal(*arguments)
@@ -128,7 +128,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert not Path("gradients.png").exists()
 
 
-def test_a_run_whose_text_is_gone_says_so(refusal: Callable[..., str], text: str, run: Path) -> None:
+def test_a_missing_or_changed_text_is_reported(refusal: Callable[..., str], text: str, run: Path) -> None:
     Path("corpus.txt").write_text("another one, " * 50)
     assert "the corpus has changed" in refusal("run")
     Path("corpus.txt").unlink()
@@ -142,7 +142,7 @@ def test_a_run_whose_text_is_gone_says_so(refusal: Callable[..., str], text: str
 
 
 @pytest.mark.usefixtures("run")
-def test_without_matplotlib_the_figures_come_and_one_line_names_the_extra(
+def test_without_matplotlib_the_table_is_printed_and_one_line_names_the_extra(
     refusal: Callable[..., str], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(style, "can_draw", lambda: False)
@@ -157,7 +157,7 @@ def test_without_matplotlib_the_figures_come_and_one_line_names_the_extra(
 # ---- of a corpus
 
 
-def test_a_corpus_trains_all_cells_and_the_second_time_none(
+def test_a_corpus_trains_all_cells_the_first_time_only(
     figures: Figures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = figures("corpus.txt", *TRAINED)
@@ -173,12 +173,12 @@ def test_a_corpus_trains_all_cells_and_the_second_time_none(
 
 
 @pytest.mark.parametrize("steps", [5, 40])
-def test_the_cells_are_trained_alike_whatever_the_recipe_would_give_one_of_them(
+def test_all_cells_are_trained_with_the_same_settings_whatever_the_recipe_would_choose(
     figures: Figures, cli: Cli, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    """Of a text read as often as in 40 steps the recipe drops weights; in 5 the decays of cells lie apart.
+    """For 40 steps the recipe chooses weight drop; for 5, a weight decay that differs between cells.
 
-    It gives an LSTM a wide embedding in any case, and where the processor gains by it bfloat16.
+    For an LSTM it always chooses a wide embedding, and bfloat16 where the CPU is faster with it.
     """
     sizes = "--steps", 40, "--hidden-size", 80, "--num-layers", 1
     assert cli("train", "corpus.txt", "--run", "chosen", *sizes).exit_code == 0
@@ -194,7 +194,7 @@ def test_the_cells_are_trained_alike_whatever_the_recipe_would_give_one_of_them(
     assert configs[0].training.temporal_activation_penalty == 0
 
 
-def test_minutes_are_split_evenly_and_a_seed_and_a_place_can_be_named(figures: Figures) -> None:
+def test_minutes_are_split_evenly_and_the_seed_and_the_folder_can_be_chosen(figures: Figures) -> None:
     found = figures("corpus.txt", "--minutes", 0.01, "--cells", "rnn,gru", "--seed", 7, "--runs", "here")
     assert list(found["cells"]) == ["rnn", "gru"]
     for cell in ("rnn", "gru"):
@@ -212,7 +212,7 @@ def test_records_and_encodings_of_a_corpus_are_read(figures: Figures, text: str)
         assert found["trained"] == plain["trained"]
 
 
-def test_runs_of_other_settings_or_another_text_are_not_taken_for_these(
+def test_runs_with_other_settings_or_another_text_are_not_reused(
     figures: Figures, refusal: Callable[..., str], text: str
 ) -> None:
     figures("corpus.txt", *TRAINED, "--cells", "rnn")
@@ -225,7 +225,7 @@ def test_runs_of_other_settings_or_another_text_are_not_taken_for_these(
     assert "another text" in refusal("folder/corpus.txt", *TRAINED, "--cells", "rnn")
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on_from_there(text: str, tmp_path: Path) -> None:
+def test_ctrl_c_saves_the_run_and_the_same_command_continues_it(text: str, tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text(text)
     arguments = ["gradients", "corpus.txt", "--train-steps", "40000", "--hidden-size", "8", *SMALL]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -248,7 +248,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_from_there(text: str, tmp_pat
     assert not list((tmp_path / "gradients" / "corpus").glob(".*"))
 
 
-def test_a_training_that_was_interrupted_is_taken_up(
+def test_an_interrupted_training_is_resumed(
     figures: Figures, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = figures("corpus.txt", *TRAINED, "--cells", "gru", "--runs", "whole")
@@ -267,7 +267,7 @@ def test_a_training_that_was_interrupted_is_taken_up(
     assert found["cells"]["gru"]["trained"] == whole["cells"]["gru"]["trained"]
 
 
-def test_a_training_that_fails_is_measured_with_what_it_kept_or_told_in_one_line(
+def test_after_a_failed_training_the_kept_weights_are_measured_or_one_line_reports_it(
     figures: Figures, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from textgen.errors import TrainingError

@@ -1,4 +1,4 @@
-"""`textgen inspect` as the user meets it."""
+"""`textgen inspect`: the page, the pictures, the arrays and the figures."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_without_a_text_it_reads_the_beginning_of_the_validation_text(
     assert figures("--characters", 10)["characters"] == 10
 
 
-def test_its_bits_are_those_that_eval_counts(
+def test_bits_per_character_equal_those_of_eval(
     invoke: Invoke, inspect: Invoke, figures: Figures, here: Path
 ) -> None:
     evaluated = json.loads(invoke("eval", "runs/mine", "other.txt", "--json").stdout)
@@ -81,7 +81,7 @@ def test_its_bits_are_those_that_eval_counts(
 
 
 @pytest.mark.parametrize("documents", ["line", "block"])
-def test_what_stands_between_documents_counts_as_in_eval(invoke: Invoke, here: Path, documents: str) -> None:
+def test_text_between_documents_counts_as_in_eval(invoke: Invoke, here: Path, documents: str) -> None:
     Path("corpus.txt").write_text((LINE + "\n\n") * 200)
     Path("other.txt").write_text((LINE + " \n\n") * 20)
     invoke("train", "corpus.txt", "--run", "runs/other", "--documents", documents, *TINY)
@@ -93,7 +93,7 @@ def test_what_stands_between_documents_counts_as_in_eval(invoke: Invoke, here: P
         assert (found["characters"], found["tokens"]) == (evaluated["characters"], evaluated["tokens"])
 
 
-def test_standard_input_is_a_text_too(figures: Figures, here: Path) -> None:
+def test_standard_input_can_be_inspected(figures: Figures, here: Path) -> None:
     piped = figures("-", "--output", here / "a.html", input=LINE * 20)
     assert piped["bits_per_character"] == figures("other.txt")["bits_per_character"]
     assert piped["text"] == "standard input"
@@ -113,7 +113,7 @@ def test_pictures_and_arrays_need_no_page(inspect: Invoke, here: Path) -> None:
     assert written(here) == {"pictures", "all.npz", "a.html"}
 
 
-def test_units_that_are_named_are_those_shown(inspect: Invoke, figures: Figures, here: Path) -> None:
+def test_the_units_asked_for_are_those_shown(inspect: Invoke, figures: Figures, here: Path) -> None:
     found = figures("other.txt", "--units", "0:3,0:11")
     assert {(unit["layer"], unit["unit"]) for unit in found["units"]} == {(0, 3), (0, 11)}
     shown = inspect("other.txt", "--units", "0:7").stdout.splitlines()[2].split()
@@ -134,7 +134,7 @@ def test_records_and_encodings_of_the_text_are_read(inspect: Invoke, figures: Fi
     assert figures("latin.txt", "--encoding", "latin-1")["characters"] == 4
 
 
-def test_a_short_text_is_said_to_be_one(inspect: Invoke, here: Path) -> None:
+def test_a_text_that_is_too_short_is_reported(inspect: Invoke, here: Path) -> None:
     Path("one.txt").write_text("x")
     assert "too short" in inspect("one.txt").stdout
     Path("short.txt").write_text(LINE)
@@ -164,7 +164,7 @@ def test_without_its_corpus_a_run_can_read_another_text(inspect: Invoke, here: P
         (["other.txt", "--png", "other.txt"], "not a folder"),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_nothing_is_written(
+def test_invalid_options_are_refused_and_nothing_is_written(
     inspect: Invoke, arguments: list[str], named: str
 ) -> None:
     with pytest.raises(ConfigError, match=named):
@@ -180,7 +180,7 @@ def test_a_text_that_is_empty_or_missing_is_refused(inspect: Invoke) -> None:
             inspect(name)
 
 
-def test_weights_that_are_no_numbers_are_one_line_for_the_user(inspect: Invoke, here: Path) -> None:
+def test_nan_weights_are_a_one_line_error(inspect: Invoke, here: Path) -> None:
     path = here / "runs" / "mine" / WEIGHTS
     weights = load_weights(path)
     save_weights(path, weights | {"head.bias": np.full_like(weights["head.bias"], np.nan)})
@@ -198,7 +198,7 @@ def test_pictures_without_matplotlib_name_the_extra(inspect: Invoke, monkeypatch
 
 
 @pytest.mark.usefixtures("here")
-def test_a_disk_that_is_full_is_said_in_one_line(inspect: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_error_is_reported_in_one_line(inspect: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, content: object) -> None:
         raise OSError(5, "Input/output error")
 

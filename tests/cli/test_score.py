@@ -84,7 +84,7 @@ def test_file_pipe_and_dash_are_the_same(score, run, file):
     assert score(run.path, "-", input=TEXT.encode()) == from_file
 
 
-def test_of_a_longer_text_the_hardest_lines_are_shown_and_nothing_of_them_acts_on_the_terminal(score, run):
+def test_the_hardest_lines_of_a_longer_text_are_shown_without_control_characters(score, run):
     text = "The lazy dog jumps.\n" * 10 + "The \x1b[31m日本 dog jumps.\n"
     *_, heading, first, second = score(run.path, input=text.encode()).splitlines()
     assert heading == "hardest of 11 lines, in bits/character:"
@@ -93,14 +93,14 @@ def test_of_a_longer_text_the_hardest_lines_are_shown_and_nothing_of_them_acts_o
     assert "hardest" not in score(run.path, input=text[20:].encode())
 
 
-def test_a_narrow_terminal_cuts_lines_and_not_figures(score, run):
+def test_a_narrow_terminal_cuts_the_text_and_not_the_figures(score, run):
     text = "The lazy dog jumps over it.\n" * 11
     last = score(run.path, input=text.encode(), COLUMNS="40").splitlines()[-1]
     assert len(last) <= 40
     assert last.endswith("The lazy dog…") or re.search(r"The lazy.*…$", last)
 
 
-def test_json_has_the_figures_under_names_with_units(score, run, file, report):
+def test_names_in_json_carry_units(score, run, file, report):
     found = json.loads(score(run.path, file, "--json"))
     assert found["run"] == str(run.path)
     assert found["text"] == str(file)
@@ -115,7 +115,7 @@ def test_json_has_the_figures_under_names_with_units(score, run, file, report):
     }
 
 
-def test_lines_come_back_as_they_were_behind_their_figures(score, run):
+def test_each_line_is_printed_unchanged_after_its_figure(score, run):
     pairs = [line.split("\t", 1) for line in score(run.path, "--lines", input=TEXT.encode()).split("\n")[:-1]]
     assert [text for _, text in pairs] == TEXT.split("\n")[:-1]
     figures = [
@@ -124,11 +124,11 @@ def test_lines_come_back_as_they_were_behind_their_figures(score, run):
     assert [float(figure) for figure, _ in pairs] == pytest.approx(figures, abs=5e-4)
 
 
-def test_a_last_line_without_an_end_gets_one(score, run):
+def test_a_last_line_without_a_newline_gets_one(score, run):
     assert score(run.path, "--lines", input=b"The").endswith("\tThe\n")
 
 
-def test_context_carries_the_state_over_the_lines(score, run):
+def test_context_carries_the_state_across_lines(score, run):
     alone = score(run.path, "--lines", input=b"The dog\nThe dog\n").split("\n")
     context = score(run.path, "--lines", "--context", input=b"The dog\nThe dog\n").split("\n")
     assert alone[0] == alone[1] == context[0]
@@ -147,7 +147,7 @@ def test_lines_as_json_are_one_object_each(score, run):
 
 
 @pytest.mark.parametrize("kind", ["char", "bpe"])
-def test_tokens_are_json_strings_behind_their_bits_and_sum_to_the_text(score, make_run, kind):
+def test_tokens_are_printed_as_json_strings_and_their_bits_sum_to_those_of_the_text(score, make_run, kind):
     run = made_sure(make_run(kind=kind))
     lines = score(run.path, "--tokens", input=TEXT.encode()).split("\n")[:-1]
     bits, tokens = zip(*(line.split("\t") for line in lines), strict=True)
@@ -163,7 +163,7 @@ def test_tokens_are_json_strings_behind_their_bits_and_sum_to_the_text(score, ma
     assert sum(not each["seen"] for each in objects) == total.loss.unseen_tokens > 0
 
 
-def test_the_encoding_is_the_corpuss_or_the_one_named(score, run, tmp_path):
+def test_the_encoding_is_that_of_the_corpus_unless_one_is_named(score, run, tmp_path):
     (tmp_path / "latin.txt").write_bytes("The naïve dog\n".encode("latin-1"))
     found = score(run.path, tmp_path / "latin.txt", "--encoding", "latin-1")
     assert found == score(run.path, input="The naïve dog\n".encode())
@@ -176,7 +176,7 @@ def test_the_encoding_is_the_corpuss_or_the_one_named(score, run, tmp_path):
 
 
 @pytest.mark.parametrize("documents", ["file", "line", "block"])
-def test_lines_have_the_numbers_of_the_file_whatever_a_document_is(score, make_run, documents):
+def test_line_numbers_are_those_of_the_file_whatever_a_document_is(score, make_run, documents):
     run = made_sure(make_run(end_of_text=True))
     data = dataclasses.replace(run.config.data, documents=documents)
     write_file(run.path / CONFIG, config_json(dataclasses.replace(run.config, data=data)))
@@ -209,7 +209,7 @@ def test_the_view_shows_the_whole_text_a_legend_and_the_figures(score, run, repo
     assert shown.count("\x1b") == len(re.findall(r"\x1b\[(?:0|38;5;\d+;48;5;\d+)m", shown))
 
 
-def test_more_bits_are_a_stronger_colour_and_few_are_none():
+def test_more_bits_have_a_stronger_colour_and_few_have_none():
     assert "".join(coloured([("a", 0.5), ("b", 0.9)])) == "ab"
     for step, paint in enumerate(PAINTS):
         assert "".join(coloured([("a", BITS[step])])) == f"{paint}a{RESET}"
@@ -217,13 +217,13 @@ def test_more_bits_are_a_stronger_colour_and_few_are_none():
     assert len(set(PAINTS)) == len(BITS)
 
 
-def test_no_colour_goes_on_over_a_lines_end():
+def test_no_colour_continues_past_the_end_of_a_line():
     assert "".join(coloured([("a\n\nb", 3)])) == "\n".join(
         [f"{PAINTS[1]}a↵{RESET}", f"{PAINTS[1]}↵{RESET}", f"{PAINTS[1]}b{RESET}"]
     )
 
 
-def test_what_would_act_on_a_terminal_is_an_escape_or_a_sign():
+def test_control_characters_are_escaped_or_shown_as_symbols():
     acting = "\x00\x07\x1b\x7f\x85\x9b\u202e\u2028\xa0\u200b"
     assert json.loads(escaped(acting)) == acting
     assert escaped(acting).isprintable()
@@ -236,14 +236,14 @@ def test_no_color_refuses_the_view(score, run):
         score(run.path, "--view", input=b"The", NO_COLOR="1")
 
 
-# ---- as it comes
+# ---- pipes and terminals
 
 
 @posix
 @pytest.mark.parametrize(
     "options", [("--lines",), ("--lines", "--context"), ("--tokens",), ("--view",)], ids=str
 )
-def test_what_comes_through_a_pipe_is_answered_at_once(run, options):
+def test_each_line_from_a_pipe_is_scored_at_once(run, options):
     process = process_of(run.path, *options)
     for word in (b"The\n", b"dog\n"):
         process.stdin.write(word)
@@ -258,7 +258,7 @@ def test_what_comes_through_a_pipe_is_answered_at_once(run, options):
 
 
 @posix
-def test_a_closed_pipe_is_quiet(run):
+def test_a_closed_pipe_ends_the_command_silently(run):
     process = process_of(run.path, "--lines")
     process.stdin.write(b"The dog\n" * 5)
     process.stdin.flush()
@@ -272,7 +272,7 @@ def test_a_closed_pipe_is_quiet(run):
 
 
 @posix
-def test_at_a_terminal_it_says_what_to_type(run):
+def test_a_terminal_shows_what_to_type(run):
     master, slave = os.openpty()
     process = process_of(run.path, "--lines", stdin=slave)
     os.write(master, b"The dog\n\x04")
@@ -283,7 +283,7 @@ def test_at_a_terminal_it_says_what_to_type(run):
     os.close(slave)
 
 
-def test_lines_before_an_invalid_byte_are_answered(run):
+def test_lines_before_an_invalid_byte_are_scored(run):
     process = process_of(run.path, "--lines")
     out, err = process.communicate(b"The dog\n" * 10_000 + b"\xff\n")
     assert process.returncode == 1
@@ -294,7 +294,7 @@ def test_lines_before_an_invalid_byte_are_answered(run):
     assert out.count(b"\tThe dog\n") == 10_000
 
 
-# ---- what is refused
+# ---- errors
 
 
 @pytest.mark.parametrize(
@@ -318,14 +318,14 @@ def test_an_empty_text_is_refused(score, run, content):
         score(run.path, input=content.encode())
 
 
-def test_one_character_is_enough(score, run):
+def test_a_text_of_one_character_can_be_scored(score, run):
     assert "1 tokens, 1 characters, 1 bytes" in score(run.path, input=b"T")
 
 
 @pytest.mark.parametrize(
     ("name", "words"), [("none.txt", "No such file"), (".", "a folder"), ("a.jsonl", "eval RUN FILE --field")]
 )
-def test_what_is_no_text_file_is_refused(score, run, tmp_path, monkeypatch, name, words):
+def test_a_path_that_is_not_a_text_file_is_refused(score, run, tmp_path, monkeypatch, name, words):
     monkeypatch.chdir(tmp_path)
     Path("a.jsonl").write_text('{"text": "The"}\n')
     with pytest.raises(CorpusError, match=words):

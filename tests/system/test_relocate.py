@@ -38,7 +38,7 @@ def moved(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return after
 
 
-def test_the_run_is_evaluated_and_repeated_where_it_is_now(invoke: Invoke, moved: Path) -> None:
+def test_a_moved_run_is_evaluated_and_repeated(invoke: Invoke, moved: Path) -> None:
     figures = json.loads(invoke("eval", moved / "runs/second", "--json").stdout)
     assert figures["characters"] == 500
     options = read_options(moved / "runs/second")
@@ -50,20 +50,18 @@ def test_the_run_is_evaluated_and_repeated_where_it_is_now(invoke: Invoke, moved
     assert kept[0] == kept[1]
 
 
-def test_the_same_run_is_found_by_a_path_from_the_folder_it_is_in(
-    moved: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_moved_run_opens_by_a_relative_path(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(moved / "runs" / "first")
     assert Run(".").open_corpus().size("val").characters == 500
 
 
-def test_text_that_changed_on_the_way_is_refused(invoke: Invoke, moved: Path) -> None:
+def test_a_text_that_changed_is_refused(invoke: Invoke, moved: Path) -> None:
     (moved / "texts" / "a.txt").write_text("something else\n" * 60)
     with pytest.raises(RunError, match="the corpus has changed since"):
         invoke("eval", moved / "runs/first")
 
 
-def test_text_that_did_not_come_along_is_missed_where_it_was(
+def test_a_text_that_was_not_moved_along_is_reported_missing_at_its_old_path(
     invoke: Invoke, moved: Path, tmp_path: Path
 ) -> None:
     (moved / "held.txt").unlink()
@@ -71,14 +69,16 @@ def test_text_that_did_not_come_along_is_missed_where_it_was(
         invoke("eval", moved / "runs/first")
 
 
-def test_text_that_stayed_is_read_where_it_stayed(invoke: Invoke, moved: Path, tmp_path: Path) -> None:
+def test_a_text_that_was_not_moved_is_read_at_its_old_path(
+    invoke: Invoke, moved: Path, tmp_path: Path
+) -> None:
     (moved / "runs").rename(tmp_path / "runs")
     moved.rename(tmp_path / "poems")
     assert Run(tmp_path / "runs/first").data.val == str(tmp_path / "poems" / "held.txt")
     invoke("eval", tmp_path / "runs/first")
 
 
-def test_the_place_where_it_was_may_be_one_that_nobody_may_look_into(
+def test_the_old_folder_may_be_unreadable(
     moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = os.stat
@@ -92,7 +92,7 @@ def test_the_place_where_it_was_may_be_one_that_nobody_may_look_into(
     assert Run(moved / "runs/first").data.val == str(moved / "held.txt")
 
 
-def test_a_run_from_another_with_a_tokenizer_of_its_own_is_repeated(
+def test_a_moved_fine_tuned_run_with_an_external_tokenizer_is_repeated(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -112,7 +112,7 @@ def test_a_run_from_another_with_a_tokenizer_of_its_own_is_repeated(
     assert Run(after / "third").config.data.tokenizer == str(after / "plain.json")
 
 
-def test_a_run_that_does_not_say_where_it_was_begun_keeps_its_paths(moved: Path, tmp_path: Path) -> None:
+def test_a_run_without_its_original_directory_keeps_its_paths(moved: Path, tmp_path: Path) -> None:
     config = moved / "runs/first/config.json"
     content = json.loads(config.read_text())
     del content["directory"]
