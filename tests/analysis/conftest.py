@@ -53,7 +53,7 @@ def make_run(cell: str, seed: int, loss: float, speed: float, **figures: Any) ->
 
 @pytest.fixture
 def make_comparison() -> MakeComparison:
-    """make_comparison(gru=losses, ...): a comparison with an LSTM of 1.5 nats and 1000 tokens/s at every seed.
+    """make_comparison(gru=losses, ...): figures with an LSTM of 1.5 nats and 1000 tokens/s at every seed.
 
     own and torch are the GRU's speeds relative to the LSTM's in textgen's and in PyTorch's layers, by round.
     """

@@ -127,9 +127,10 @@ class ComparedRuns:
 
     def _print_plan(self, remaining: int) -> None:
         total, minutes = len(self.plan.runs), self.plan.minutes_each
-        done = f"{total - remaining} of {total} runs are complete, " if remaining < total else ""
+        complete = f"{total - remaining} of {total} runs are complete, " if remaining < total else ""
+        runs = "1 run" if remaining == 1 else f"{remaining} runs"
         self._reporter.line(
-            f"{done}{remaining} run{'s' * (remaining != 1)} to train, {minutes:.3g} min each, {remaining * minutes:.3g} min in total; "
+            f"{complete}{runs} to train, {minutes:.3g} min each, {remaining * minutes:.3g} min in total; "
             f"they are written to {self.directory}."
         )
 
