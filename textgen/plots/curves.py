@@ -54,7 +54,7 @@ class GradientCurves:
     """What draw_gradients shows for one cell: gradient norms (K + 1,) for k = 0 .. K, and losses."""
 
     label: str
-    first: np.ndarray  # median with the initial weights
+    initial: np.ndarray  # median with the initial weights
     trained: np.ndarray  # median after training
     low: np.ndarray  # 10th percentile after training
     high: np.ndarray  # 90th percentile after training
@@ -78,7 +78,7 @@ def draw_gradients(cells: Sequence[GradientCurves], path: Path) -> None:
 
 def _draw_norms(axes: Axes, cells: Sequence[GradientCurves]) -> None:
     axes.set_yscale("log")
-    highest = [curve[curve < np.inf].max(initial=0) for cell in cells for curve in (cell.first, cell.high)]
+    highest = [curve[curve < np.inf].max(initial=0) for cell in cells for curve in (cell.initial, cell.high)]
     top = max(map(float, highest)) or 1.0
     for number, (cell, style) in enumerate(zip(cells, CELL_STYLES, strict=False)):
         steps = np.arange(len(cell.trained))
@@ -94,8 +94,8 @@ def _draw_norms(axes: Axes, cells: Sequence[GradientCurves]) -> None:
             axes.annotate(
                 cell.label, (last, cell.trained[last]), (5, 4), textcoords="offset points", fontsize=8
             )
-        first = style | marks | {"fillstyle": "none", "linestyle": (0, (4, 3)), "linewidth": 1.1}
-        axes.plot(steps, _on_log_axis(cell.first), label=f"{cell.label}, initial weights", **first)
+        initial = style | marks | {"fillstyle": "none", "linestyle": (0, (4, 3)), "linewidth": 1.1}
+        axes.plot(steps, _on_log_axis(cell.initial), label=f"{cell.label}, initial weights", **initial)
     axes.set_ylim(top / 10**_GRADIENT_DECADES, top * 3)
     axes.set_title("Median of |d loss(t) / d state(t-k)|", loc="left", fontsize=10)
     axes.legend(frameon=False, fontsize=8)
@@ -133,14 +133,14 @@ _MEAN_POINTS = 60
 
 
 def draw_comparison(cells: Mapping[str, Sequence[LossCurve]], title: str, path: Path) -> None:
-    """Plot validation loss against tokens and minutes as PNG: seeds as thin lines, the mean of a cell as bold."""
+    """Plot validation loss against tokens and minutes, a thin line per seed and a bold one per cell; PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     most = max(max(curve.tokens) for curves in cells.values() for curve in curves)
-    unit, name = (1e6, "millions of tokens") if most >= 1e6 else (1e3, "thousands of tokens")
-    left = in_style(axes[0], f"text read ({name})", "validation loss (nats/token)")
+    unit, name = (1e6, "millions") if most >= 1e6 else (1e3, "thousands")
+    left = in_style(axes[0], f"training tokens ({name})", "validation loss (nats/token)")
     right = in_style(axes[1], "training time (minutes)", "")
     for (label, curves), look, line in zip(cells.items(), CELL_STYLES, _CELL_LINES, strict=False):
         style = look | {"linestyle": line}

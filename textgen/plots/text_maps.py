@@ -41,7 +41,7 @@ def draw_surprisal(pieces: Sequence[str], bits: np.ndarray, title: str, path: Pa
             fontsize=8, parse_math=False,
         )  # fmt: skip
     axes.set_title(
-        f"{drawable(title)}\nsurprisal: white 0 bits, darkest {full:.0f} bits per token or more",
+        f"{drawable(title)}\nsurprisal: white = 0 bits, darkest = {full:.0f} bits per token or more",
         loc="left", fontsize=9, parse_math=False,
     )  # fmt: skip
     save(figure, path)

@@ -102,7 +102,7 @@ def test_every_row_has_its_unit_and_one_column_per_cell(make_comparison: Any) ->
     [
         (1, "One seed per cell, no interval. 2 minutes per run, layers of the same size."),
         (2, "Means over two seeds, no interval."),
-        (3, "Means over 3 seeds, ± the 95 % confidence interval of the mean (Student's t)."),
+        (3, "Means over 3 seeds, ± the 95% confidence interval of the mean (Student's t)."),
     ],
 )
 def test_the_caption_says_how_the_figures_were_obtained(make_comparison: Any, seeds: int, words: str) -> None:

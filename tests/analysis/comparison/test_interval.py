@@ -9,7 +9,7 @@ import pytest
 from textgen.analysis.comparison.interval import Interval, mean_interval, probability_within, student_t
 
 
-# Two-sided 95 % points from published tables; the last is near the normal distribution's 1.95996.
+# Two-sided 95% points from published tables; the last is near the normal distribution's 1.95996.
 @pytest.mark.parametrize(
     ("degrees_of_freedom", "t"),
     [

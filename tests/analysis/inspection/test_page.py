@@ -104,7 +104,7 @@ def test_hovering_shows_the_surprisal_and_the_most_likely_tokens(
     shown = detail.inner_text()
     assert f"{inspection.surprisal.bits[3]:.2f} bits" in shown
     likeliest = [round(100 * share, 1) for share in inspection.surprisal.probabilities[3]]
-    bars = [float(share) for share in re.findall(r"([\d.]+) %", detail.locator(".bars").inner_text())]
+    bars = [float(share) for share in re.findall(r"([\d.]+)%", detail.locator(".bars").inner_text())]
     assert bars == pytest.approx(likeliest, abs=0.1)
     names = [inspection.run.tokenizer.token_text(int(i)) for i in inspection.alternative_ids[3]]
     assert detail.locator(".bars bdi").all_inner_texts() == [name.replace(" ", "␣") for name in names]
@@ -151,8 +151,8 @@ def test_a_unit_shows_where_it_peaks_and_how_often_its_gates_are_shut_and_open(
     layer, unit = inspection.selectivity.ranking[1]
     shut, is_open = inspection.saturation["output"]
     bars = page.locator("#card .bars").inner_text()
-    assert re.search(r"Output gate\s+(?P<shut>[\d.]+) % shut, (?P<open>[\d.]+) % open", bars)
-    figures = re.findall(r"([\d.]+) % shut, ([\d.]+) % open", bars)[-1]
+    assert re.search(r"Output gate\s+(?P<shut>[\d.]+)% shut, (?P<open>[\d.]+)% open", bars)
+    figures = re.findall(r"([\d.]+)% shut, ([\d.]+)% open", bars)[-1]
     expected = 100 * shut[layer, unit], 100 * is_open[layer, unit]
     assert [float(figure) for figure in figures] == pytest.approx(expected, abs=0.51)
     page.locator("#card .high").first.click()

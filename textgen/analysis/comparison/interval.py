@@ -1,4 +1,4 @@
-"""The mean of a few values with its 95 % confidence interval.
+"""The mean of a few values with its 95% confidence interval.
 
 With only a few seeds the standard deviation itself is uncertain; Student's t-distribution widens the interval
 to account for that (Student, "The probable error of a mean", 1908).
@@ -18,7 +18,7 @@ MIN_VALUES = 3
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the half-width of its 95 % confidence interval; None with fewer than MIN_VALUES values."""
+    """A mean and the half-width of its 95% confidence interval; None with fewer than MIN_VALUES values."""
 
     mean: float
     half_width: float | None
@@ -35,7 +35,7 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """The mean of one or more values with its 95 % confidence interval.
+    """The mean of one or more values with its 95% confidence interval.
 
     >>> mean_interval([1.0, 2.0, 3.0])
     Interval(mean=2.0, half_width=2.484...)

@@ -58,7 +58,7 @@ def caption(comparison: Comparison) -> str:
         1: "One seed per cell, no interval",
         2: "Means over two seeds, no interval",
     }.get(
-        plan.seeds, f"Means over {plan.seeds} seeds, ± the 95 % confidence interval of the mean (Student's t)"
+        plan.seeds, f"Means over {plan.seeds} seeds, ± the 95% confidence interval of the mean (Student's t)"
     )
     return (
         f"{seeds}. {plan.minutes_each:.3g} minutes per run, {matched}. Common loss: the lowest validation "

@@ -126,7 +126,7 @@ def _in_quotes(text: str) -> np.ndarray:
 
 
 def _depth(kinds: Sequence[str]) -> Callable[[str], np.ndarray]:
-    """How many brackets of these kinds are open, including the bracket itself; unmatched ones close nothing."""
+    """How many brackets of these kinds are open, itself included; unmatched closing ones do not count."""
 
     def of_text(text: str) -> np.ndarray:
         values, open_brackets = np.zeros(len(text)), list[str]()

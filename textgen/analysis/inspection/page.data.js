@@ -5,7 +5,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)}%`;
 const number = (count) => count.toLocaleString("en");
 const nameOf = (unit) => `${unit.layer}:${unit.unit}`;
 

@@ -61,8 +61,8 @@ function drawLegend() {
   byId("legend").replaceChildren(low, bar, high);
   byId("explanation").textContent = one
     ? `${one.label} of unit ${nameOf(state.unit)}: ${one.meaning}.`
-    : "Surprisal: how unexpected each token was, in bits. The network gave a token of 1 bit the probability 1/2, "
-      + "one of 2 bits 1/4, one of 3 bits 1/8.";
+    : "Surprisal: how unexpected each token was, in bits. 1 bit means that it had a probability of 1/2, 2 bits 1/4, "
+      + "3 bits 1/8.";
 }
 
 // ---- units

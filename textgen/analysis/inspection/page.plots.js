@@ -143,16 +143,16 @@ function drawScatter(gate) {
   context.fillStyle = palette.muted;
   context.textAlign = "center";
   for (const share of [0, 0.5, 1]) {
-    context.fillText(`${100 * share} %`, x(share) - (share === 1 ? 6 : 0), height - EDGE + 14);
+    context.fillText(`${100 * share}%`, x(share) - (share === 1 ? 6 : 0), height - EDGE + 14);
   }
   context.textAlign = "right";
-  for (const share of [0.5, 1]) context.fillText(`${100 * share} %`, EDGE - 5, y(share) + 4);
+  for (const share of [0.5, 1]) context.fillText(`${100 * share}%`, EDGE - 5, y(share) + 4);
   context.textAlign = "center";
   context.fillText("shut (below 0.1), share of tokens", x(0.5), height - 5);
   context.save();
-  context.translate(12, y(0.5));
+  context.translate(12, y(0.75));
   context.rotate(-Math.PI / 2);
-  context.fillText("open (above 0.9), share of tokens", 0, 0);
+  context.fillText("open (above 0.9)", 0, 0);
   context.restore();
   gate.points = units.map((unit) => {
     const [shut, open] = unit.gates[gate.index];
@@ -162,7 +162,7 @@ function drawScatter(gate) {
     context.beginPath();
     context.arc(point.x, point.y, 2.6, 0, 2 * Math.PI);
     context.fillStyle = context.strokeStyle = palette.ink;
-    // Higher layers have darker dots.
+    // Higher layers have more opaque dots.
     context.globalAlpha = data.layers === 1 ? 0.5 : 0.15 + (0.6 * (point.unit.layer + 1)) / data.layers;
     context.fill();
     context.globalAlpha = 0.5;
