@@ -38,8 +38,7 @@ def draw_loss(metrics: Sequence[dict[str, Any]], title: str, path: Path) -> None
         axes.plot(epoch, loss, label=f"best: {loss:.3f} nats/token", **ring)
     losses = [record["nats_per_token"] for record in metrics if record["kind"] in styles]
     if losses:
-        # Leave out the initial losses, close to those of a uniform guess, which would flatten the rest of the
-        # curve.
+        # Leave out the high losses at the start, which would make the rest of the curve look flat.
         ordered = sorted(losses)
         top = ordered[int(0.97 * (len(ordered) - 1))]
         margin = 0.05 * max(top - ordered[0], 0.01)

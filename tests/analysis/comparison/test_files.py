@@ -1,4 +1,4 @@
-"""The files that a finished comparison reads again: damaged ones are named in the error."""
+"""The files of a comparison: what is written, and that damaged ones are named when they are read again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from textgen.analysis.comparison import files as comparison_files
-from textgen.analysis.comparison.files import finished_comparison
+from textgen.analysis.comparison.files import comparison_json, finished_comparison, write_files
 from textgen.analysis.comparison.plan import ComparisonPlan, PlannedRun
 from textgen.analysis.comparison.runs import ComparedRuns
 from textgen.analysis.comparison.throughput import Throughput
@@ -69,3 +69,26 @@ def test_a_damaged_memory_file_is_named(runs: ComparedRuns, content: str) -> Non
     (runs.directory / "memory.json").write_text(content)
     with pytest.raises(RunError, match=r"memory\.json: cannot be read; remove it"):
         runs.peak_memory(run)
+
+
+def test_json_has_every_figure_and_claim(make_comparison: Any) -> None:
+    found = json.loads(json.dumps(comparison_json(make_comparison()), allow_nan=False))
+    assert {"plan", "runs", "cells", "passes", "findings", "claims", "remarks"} <= found.keys()
+    assert found["cells"][1]["nats_per_token"] == {"mean": 1.5, "half_width": 0.0}
+    assert found["common_nats_per_token"] == {"1": 1.5, "2": 1.5, "3": 1.5}
+    assert len(found["runs"]) == 6
+    assert {claim["verdict"] for claim in found["claims"]} == {"supported", "within noise"}
+
+
+def test_the_picture_is_drawn_for_any_number_of_seeds_and_left_out_without_matplotlib(
+    make_comparison: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        comparison = make_comparison(
+            gru=[1.4] * number, gru_speed=[1000] * number, cells=("lstm", "gru", "rnn")
+        )
+        assert write_files(comparison, tmp_path)[-1] == tmp_path / "compare.png"
+        assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr("textgen.analysis.comparison.files.can_draw", lambda: False)
+    written = write_files(make_comparison(), tmp_path)
+    assert [path.name for path in written] == ["comparison.json", "comparison.md"]

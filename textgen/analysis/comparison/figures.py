@@ -118,7 +118,7 @@ class Comparison:
         ]
 
     def uneven_speeds(self) -> dict[str, tuple[float, float]]:
-        """Tokens/s of the slowest and the fastest seed, for cells where they differ by MAX_SPEED_RATIO."""
+        """Tokens/s of the slowest and fastest seed of each cell whose ratio exceeds MAX_SPEED_RATIO."""
         speeds = {cell: [run.tokens_per_second for run in self.runs_of(cell)] for cell in self.plan.cells}
         ranges = {cell: (min(values), max(values)) for cell, values in speeds.items()}
         return {cell: (low, high) for cell, (low, high) in ranges.items() if high > MAX_SPEED_RATIO * low}
@@ -156,7 +156,7 @@ def load_comparison(
 def run_figures(planned: PlannedRun, run: Run, peak_memory: int | None) -> RunFigures:
     """The figures of one complete run. Raises RunError."""
     config, metrics = run.config, active_records(run.metrics())
-    measured = [line for line in metrics if line["kind"] == "val"]
+    validations = [line for line in metrics if line["kind"] == "val"]
     (final,) = [line for line in metrics if line["kind"] == "final"]
     # The median, because a record that includes an evaluation shows a lower speed.
     speeds = [line["tokens_per_second"] for line in metrics if line["kind"] == "train"]
@@ -168,14 +168,14 @@ def run_figures(planned: PlannedRun, run: Run, peak_memory: int | None) -> RunFi
         parameters=config.measured["parameters"],
         **{name: getattr(config.training, name) for name in OWN_TRAINING},
         tokens_per_second=statistics.median(speeds),
-        minutes=measured[-1]["seconds"] / 60,
+        minutes=validations[-1]["seconds"] / 60,
         steps=final["step"],
         nats_per_token=final["nats_per_token"],
         bits_per_character=final["bits_per_character"],
         peak_memory_bytes=peak_memory,
         evaluations=[
             Evaluation(line["step"], line["epoch"] * tokens, line["seconds"] / 60, line["nats_per_token"])
-            for line in measured
+            for line in validations
         ],
     )
 
@@ -209,11 +209,11 @@ def first_reached(evaluations: Sequence[Evaluation], loss: float) -> Evaluation:
     Returns the first evaluation where its loss is already low enough. At least one evaluation must be at or
     below `loss`.
     """
-    number = next(number for number, each in enumerate(evaluations) if each.loss <= loss)
-    after = evaluations[number]
-    if number == 0:
+    index = next(index for index, each in enumerate(evaluations) if each.loss <= loss)
+    after = evaluations[index]
+    if index == 0:
         return after
-    before = evaluations[number - 1]
+    before = evaluations[index - 1]
     share = (before.loss - loss) / (before.loss - after.loss)
     step, tokens, minutes, _ = (old + share * (new - old) for old, new in zip(before, after, strict=True))
     return Evaluation(round(step), tokens, minutes, loss)
@@ -223,7 +223,7 @@ def _cell_figures(
     runs: Sequence[RunFigures], common: Mapping[int, float], characters_per_second: float
 ) -> CellFigures:
     first, mean = runs[0], statistics.mean
-    moments = [first_reached(run.evaluations, common[run.seed]) for run in runs]
+    reached = [first_reached(run.evaluations, common[run.seed]) for run in runs]
     return CellFigures(
         cell=first.cell,
         gates=GATES[first.cell].names,
@@ -239,6 +239,6 @@ def _cell_figures(
         ),
         nats_per_token=mean_interval([run.nats_per_token for run in runs]),
         bits_per_character=mean_interval([run.bits_per_character for run in runs]),
-        steps_to_common_loss=mean(moment.step for moment in moments),
-        minutes_to_common_loss=mean(moment.minutes for moment in moments),
+        steps_to_common_loss=mean(moment.step for moment in reached),
+        minutes_to_common_loss=mean(moment.minutes for moment in reached),
     )

@@ -109,9 +109,8 @@ def _carried_nats(model: LanguageModel, model_ids: np.ndarray, scorer: TokenScor
 def _reset_nats(model: LanguageModel, model_ids: np.ndarray, every: int, scorer: TokenScorer) -> np.ndarray:
     """The same with the state reset every `every` targets; segments are batched to bound the logits."""
     num_segments = (len(model_ids) - 1) // every
-    segments = model_ids[
-        np.arange(num_segments)[:, None] * every + np.arange(every + 1)
-    ]  # (num_segments, every + 1)
+    starts = np.arange(num_segments)[:, None] * every
+    segments = model_ids[starts + np.arange(every + 1)]  # (num_segments, every + 1)
     batch_size = max(LOGITS // (every * model.vocab.size), 1)
     batches = [segments[begin : begin + batch_size] for begin in range(0, num_segments, batch_size)]
     rest = model_ids[num_segments * every :]
