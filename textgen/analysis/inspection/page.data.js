@@ -54,7 +54,7 @@ function expected(token) {
   }));
 }
 
-/** What stands for a token where it is shown alone. */
+/** The text shown for a single token. */
 const label = (token) => (documentEnds.has(token) ? "◆" : visible(data.pieces[token]));
 const sortedBits = [...data.bits].sort((a, b) => a - b);
 // The colour scale ends at the 98th percentile, so that one outlier does not make all other tokens look pale.
