@@ -162,7 +162,7 @@ def test_adapting_says_in_one_line_what_it_did() -> None:
     assert line == (
         f"adapted to dogs.txt: {both['tokens']:,} tokens, "
         f"{both['nats_per_token']:.4f} nats/token as trained, "
-        f"{both['dynamic']['nats_per_token']:.4f} while following them"
+        f"{both['dynamic']['nats_per_token']:.4f} while adapting"
     )
     piped = invoke(sampling.command, *draw, "--adapt", "-", input=Path("dogs.txt").read_text())
     assert piped.stdout == result.stdout

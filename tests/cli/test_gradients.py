@@ -144,9 +144,8 @@ def test_a_run_whose_text_is_gone_says_so(cli: Cli, run: Path) -> None:
     Path("corpus.txt").write_text("another one, " * 50)
     assert "the corpus has changed" in cli.refusal("run")
     Path("corpus.txt").unlink()
-    assert (
-        "corpus.txt: no such file or folder; check the path (it is what run was trained on)"
-        in cli.refusal("run")
+    assert "corpus.txt: no such file or folder; check the path (the training text of run)" in cli.refusal(
+        "run"
     )
     assert "run is a run" in cli.refusal("corpus.txt", "run")
     (run / "model.safetensors").unlink()

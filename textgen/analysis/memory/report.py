@@ -132,7 +132,7 @@ def measure_gradients(
         start_id=start_id(trained.vocab, run.tokenizer),
         progress=named(f"{cell}: loss with resets", progress),
     )
-    horizon.carried.of_sound_weights()
+    horizon.carried.require_finite()
     first_norms, trained_norms = norms(first, "first weights"), norms(trained, "trained weights")
     return CellGradients(run, positions, first_norms, trained_norms, horizon, len(token_ids))
 
