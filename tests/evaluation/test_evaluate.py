@@ -91,9 +91,7 @@ def test_the_state_is_reset_every_reset_every_tokens(
     start_id: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "textgen.evaluation.evaluate.LOGITS", 4 * 256 * 3
-    )  # several segments per batch
+    monkeypatch.setattr("textgen.evaluation.evaluate.LOGITS", 4 * 256 * 3)  # several segments per batch
     reported: list[tuple[int, int]] = []
     loss = evaluate_with_resets(
         model,
