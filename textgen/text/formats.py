@@ -1,16 +1,14 @@
-"""Reading text from files: compression, encoding, and the records of .jsonl and .csv.
+"""Reading text from files: kinds of file, compression and encoding.
 
-Everything is read in blocks; nothing larger than a record is held in memory. Text is kept exactly, including
-"\\r\\n" and NUL; only a byte-order mark at the start of a file is dropped.
+Everything is read in blocks. Text is kept exactly, including "\\r\\n" and NUL; only a byte-order mark at the
+start of a file is dropped.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import itertools
-import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -170,13 +168,13 @@ def _decode_block(
         offset = num_read - len(held) + error.start
         reason = CorpusError(
             f"{name}: invalid {encoding} at byte {offset} (0x{held[error.start]:02x}); "
-            "if the file has a different encoding, name it with --encoding"
+            "if the file has another encoding, name it with --encoding"
         )
         decoder.setstate(before)
         good = block[: max(len(block) - (len(held) - error.start), 0)]
         return decoder.decode(good), reason
     except UnicodeError as error:  # about the whole text, such as UTF-16 without a byte-order mark
-        return "", CorpusError(f"{name}: not {encoding} ({error}); name its encoding with --encoding")
+        return "", CorpusError(f"{name}: is not {encoding} ({error}); name its encoding with --encoding")
 
 
 def _refuse_magic(block: bytes, name: str, encoding: str) -> None:
@@ -197,78 +195,3 @@ def _looks_binary(text: str, share: float) -> bool:
     """Whether more than this share are control characters rare in text; False for a very short text."""
     unusual = sum(text.count(chr(code)) for code in (*range(9), *range(14, 27), *range(28, 32), 127))
     return len(text) >= 64 and unusual > share * len(text)
-
-
-def _lines(file: TextFile, encoding: str) -> Iterator[str]:
-    """The lines of a file with their line ends; only "\\n" ends a line, as in JSON Lines and CSV."""
-    pieces: list[str] = []
-    for block in text_blocks(file, encoding):
-        *ended, rest = block.split("\n")
-        for line in ended:
-            yield "".join([*pieces, line, "\n"])
-            pieces = []
-        pieces.append(rest)
-    if last := "".join(pieces):
-        yield last
-
-
-def records(file: TextFile, field: str | None, encoding: str) -> Iterator[str]:
-    """The text of each record of a .jsonl or .csv file.
-
-    field: the name of the field that holds the text.
-
-    Raises CorpusError with file and line when field is None, and for a record that cannot be read or does not
-    have the field.
-    """
-    read = _json_records if file.format == "jsonl" else _csv_records
-    for line, text in read(file, field, encoding):
-        if not is_utf8(text):
-            raise CorpusError(f"{file.name}:{line}: the text has a lone surrogate; fix its escape sequence")
-        yield text
-
-
-def _require_field(field: str | None, found: list[str], where: str) -> str:
-    """The field, if it is given and among those found. Raises CorpusError."""
-    names = ", ".join(found) or "none"
-    if field is None:
-        raise CorpusError(f"{where}: which field holds the text? Name it with --field; found: {names}")
-    if field not in found:
-        raise CorpusError(f"{where}: no field {field!r}; found: {names}")
-    return field
-
-
-def _json_records(file: TextFile, field: str | None, encoding: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(_lines(file, encoding), start=1):
-        if not line.strip():
-            continue
-        where = f"{file.name}:{number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{where}: not JSON ({error}); each line must be one object") from None
-        if not isinstance(record, dict):
-            raise CorpusError(f"{where}: a {type(record).__name__}; each line must be one object")
-        text = record[_require_field(field, list(record), where)]
-        if not isinstance(text, str):
-            raise CorpusError(f"{where}: the field {field!r} is not text: {json.dumps(text)[:40]}")
-        yield number, text
-
-
-def _csv_records(file: TextFile, field: str | None, encoding: str) -> Iterator[tuple[int, str]]:
-    csv.field_size_limit(2**31 - 1)  # the default refuses a field of more than 128 KiB
-    reader = csv.reader(_lines(file, encoding), strict=True)
-    try:
-        header = next(reader, None)
-        if header is None:
-            return
-        column = header.index(_require_field(field, header, f"{file.name}:1"))
-        for record in reader:
-            if not record:
-                continue
-            if len(record) != len(header):
-                raise CorpusError(
-                    f"{file.name}:{reader.line_num}: {len(record)} fields where the header has {len(header)}"
-                )
-            yield reader.line_num, record[column]
-    except csv.Error as error:
-        raise CorpusError(f"{file.name}:{reader.line_num}: not CSV ({error})") from None

@@ -20,7 +20,8 @@ from textgen.text.documents import (
     between_documents,
     split_documents,
 )
-from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, records, text_blocks
+from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, text_blocks
+from textgen.text.records import records
 
 _BLOCK_BYTES = 2**16
 
