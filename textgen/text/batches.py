@@ -1,4 +1,4 @@
-"""Batches for truncated backpropagation through time: the tokens are read as parallel streams.
+"""Batches for truncated backpropagation through time, cut from parallel streams of tokens.
 
 N tokens make N-1 pairs of an input and its target, the next token. An epoch treats the pairs as a ring,
 starts at a random offset and cuts batch_size streams of equal length; a batch is one window of every stream:
