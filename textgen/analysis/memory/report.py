@@ -133,7 +133,7 @@ def measure_gradients(
         start_id=start_id(trained.vocab, run.tokenizer),
         progress=named(f"{cell}: loss with resets", progress),
     )
-    context.carried.of_sound_weights()
+    context.carried.require_finite()
     return CellGradients(
         run=run,
         positions=positions,
