@@ -1,4 +1,4 @@
-"""Killed and resumed equals never killed, bit for bit: with real processes and real signals."""
+"""Killed and resumed equals never killed, bit for bit, with real processes and real signals."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def contents(run: Path) -> dict[str, Any]:
-    """All that must repeat: every tensor file byte for byte, the place, the figures without their times."""
+    """What must repeat exactly: every tensor file, the progress, and the metrics without their times."""
     files = {path.name: path.read_bytes() for path in run.glob("training/step-*/*.safetensors")}
     files["model.safetensors"] = (run / "model.safetensors").read_bytes()
     (progress,) = run.glob("training/step-*/progress.json")
@@ -85,7 +85,7 @@ def never_killed(folder: Path) -> dict[str, Any]:
     return contents(folder / "whole")
 
 
-def test_a_run_repeats_itself(folder: Path, never_killed: dict[str, Any]) -> None:
+def test_a_run_is_repeated_from_its_config(folder: Path, never_killed: dict[str, Any]) -> None:
     finish(textgen("train", "--config", "whole/config.json", "--run", "again", cwd=folder))
     assert contents(folder / "again") == never_killed
 
@@ -93,7 +93,7 @@ def test_a_run_repeats_itself(folder: Path, never_killed: dict[str, Any]) -> Non
 def test_killed_and_resumed_equals_never_killed(folder: Path, never_killed: dict[str, Any]) -> None:
     run = folder / "killed"
     process = textgen("train", "corpus.txt", "--run", "killed", *SETTINGS, cwd=folder)
-    # First before there is any checkpoint, then at moments drawn anew each time the test runs.
+    # First before there is any checkpoint, then at random moments, different each time the test runs.
     wait_for(process, lambda: lines_of(run) >= 2)
     kill(process)
     assert not list(run.glob("training/step-*"))
@@ -108,7 +108,7 @@ def test_killed_and_resumed_equals_never_killed(folder: Path, never_killed: dict
 
 
 def interrupt(process: subprocess.Popen[str], run: Path, number: signal.Signals) -> None:
-    """Send a signal in the middle of a run, and check what the user is left with."""
+    """Send a signal in the middle of a run, and check the error message and the checkpoint."""
     wait_for(process, lambda: lines_of(run) >= 20)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -128,7 +128,7 @@ def test_ctrl_c_saves_and_standard_input_is_kept_for_resuming(
     process.stdin.close()
     process.stdin = None
     interrupt(process, run, signal.SIGINT)
-    # It was stopped long before the first evaluation, and can be sampled all the same.
+    # It was stopped before the first evaluation, and can be sampled all the same.
     sample = [sys.executable, "-m", "textgen", "sample", "piped", "--seed", "1", "--max-new-tokens", "20"]
     assert len(subprocess.run(sample, cwd=folder, check=True, capture_output=True, text=True).stdout) > 10
     finish(textgen("train", "--resume", "piped", cwd=folder))
@@ -161,7 +161,7 @@ def test_a_complete_run_is_not_resumed(folder: Path, never_killed: dict[str, Any
     assert "--from whole" in err
 
 
-def test_a_run_that_goes_back_does_so_again_when_it_is_killed_and_resumed(folder: Path) -> None:
+def test_rollbacks_are_the_same_when_the_run_is_killed_and_resumed(folder: Path) -> None:
     run = folder / "back"
     too_high = [*SETTINGS, "--cell", "gru", "--learning-rate", 8, "--beta1", 0.9, "--warmup-fraction", 0.9]
     finish(textgen("train", "corpus.txt", "--run", "steep", *too_high, cwd=folder))
@@ -173,8 +173,8 @@ def test_a_run_that_goes_back_does_so_again_when_it_is_killed_and_resumed(folder
         "to a checkpoint and the start"
     )
     arguments: list[object] = ["corpus.txt", "--run", "back", *too_high]
-    # Stopped before its first evaluation, it has weights to sample from, and goes back to its first ones.
-    # Asked to stop shortly before going back, it has a newer checkpoint than the one that it goes back to.
+    # Stopped before the first evaluation, it has weights to sample from, but goes back to the initial ones.
+    # Stopped shortly before it goes back, it has a newer checkpoint than the one that it goes back to.
     stops = (
         (1, signal.SIGTERM),
         (min(backs), signal.SIGKILL),
