@@ -1,4 +1,4 @@
-"""A folder with runs and their text is renamed: all that needs the text still finds it."""
+"""A run finds its text after a folder that holds both is renamed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return after
 
 
-def test_the_run_is_evaluated_and_repeated_where_it_is_now(moved: Path) -> None:
+def test_a_moved_run_is_evaluated_and_repeated(moved: Path) -> None:
     figures = json.loads(invoke(evaluation.command, moved / "runs/second", "--json"))
     assert figures["characters"] == 500
     options = read_options(moved / "runs/second")
@@ -59,33 +59,31 @@ def test_the_run_is_evaluated_and_repeated_where_it_is_now(moved: Path) -> None:
     assert kept[0] == kept[1]
 
 
-def test_the_same_run_is_found_by_a_path_from_the_folder_it_is_in(
-    moved: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_moved_run_is_opened_by_a_relative_path(moved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(moved / "runs" / "first")
     assert Run(".").open_corpus().size("val").characters == 500
 
 
-def test_text_that_changed_on_the_way_is_refused(moved: Path) -> None:
+def test_text_that_changed_is_refused(moved: Path) -> None:
     (moved / "texts" / "a.txt").write_text("something else\n" * 60)
     with pytest.raises(RunError, match="the corpus has changed since"):
         invoke(evaluation.command, moved / "runs/first")
 
 
-def test_text_that_did_not_come_along_is_missed_where_it_was(moved: Path, tmp_path: Path) -> None:
+def test_text_that_was_not_moved_and_is_gone_is_reported_at_its_old_path(moved: Path, tmp_path: Path) -> None:
     (moved / "held.txt").unlink()
     with pytest.raises(CorpusError, match=str(tmp_path / "poems" / "held.txt")):
         invoke(evaluation.command, moved / "runs/first")
 
 
-def test_text_that_stayed_is_read_where_it_stayed(moved: Path, tmp_path: Path) -> None:
+def test_text_that_was_not_moved_is_read_from_its_old_path(moved: Path, tmp_path: Path) -> None:
     (moved / "runs").rename(tmp_path / "runs")
     moved.rename(tmp_path / "poems")
     assert Run(tmp_path / "runs/first").data.val == str(tmp_path / "poems" / "held.txt")
     invoke(evaluation.command, tmp_path / "runs/first")
 
 
-def test_the_place_where_it_was_may_be_one_that_nobody_may_look_into(
+def test_the_old_path_may_be_in_a_folder_that_may_not_be_read(
     moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = os.stat
@@ -99,7 +97,7 @@ def test_the_place_where_it_was_may_be_one_that_nobody_may_look_into(
     assert Run(moved / "runs/first").data.val == str(moved / "held.txt")
 
 
-def test_a_run_from_another_with_a_tokenizer_of_its_own_is_repeated(
+def test_a_moved_run_with_a_tokenizer_file_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -119,7 +117,7 @@ def test_a_run_from_another_with_a_tokenizer_of_its_own_is_repeated(
     assert Run(after / "third").config.data.tokenizer == str(after / "plain.json")
 
 
-def test_a_run_that_does_not_say_where_it_was_begun_keeps_its_paths(moved: Path, tmp_path: Path) -> None:
+def test_a_run_whose_config_has_no_directory_keeps_its_paths(moved: Path, tmp_path: Path) -> None:
     config = moved / "runs/first/config.json"
     content = json.loads(config.read_text())
     del content["directory"]
