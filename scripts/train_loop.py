@@ -14,7 +14,6 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from benchmarks.command import Script
 from torch.nn.functional import cross_entropy
 
 from textgen import Generator, LanguageModel, ModelConfig, SampleConfig, Tokenizer
@@ -24,11 +23,11 @@ from textgen.text.model_vocab import ModelVocab
 FAQ = Path(__file__).parents[1] / "data" / "faq.txt"
 
 
-@click.command(cls=Script, help=__doc__)
+@click.command()
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=FAQ)
 @click.option("--steps", default=200, show_default=True, help="Training steps.")
 def main(path: Path, steps: int) -> None:
-    """Train on a text, print the loss, and sample."""
+    """Train an LSTM on the text file PATH, by default data/faq.txt, and print the loss and a sample."""
     torch.set_num_threads(1)  # one thread is enough for a small network
     torch.manual_seed(1)
     text = path.read_text(encoding="utf-8")
