@@ -95,7 +95,7 @@ def test_the_same_command_resumes_the_interrupted_run_and_keeps_complete_ones(st
     done = story["done"]
     assert done["code"] == 0, done["err"]
     log = (story["folder"] / "c" / "lstm-seed1.log").read_text()
-    assert f"Going on with c/lstm-seed1 at step {story['stopped']['step']:,}." in log
+    assert f"Resuming c/lstm-seed1 at step {story['stopped']['step']:,}." in log
     assert story["kept"] == (story["first"] / "model.safetensors").stat().st_mtime_ns
     finals = [
         (story["folder"] / "c" / name / "metrics.jsonl").read_text().count('"kind": "final"')

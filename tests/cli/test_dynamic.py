@@ -99,7 +99,7 @@ def test_dynamic_evaluation_works_on_the_runs_own_validation_text(figures: Figur
         ("eval", ["--dynamic", "--window", "8"], "--window does not go with --dynamic"),
         ("sample", ["--adapt-clip-norm", "1"], "--adapt-clip-norm does nothing without --adapt"),
         ("sample", ["--cache-dir", "x"], "--cache-dir does nothing without --adapt"),
-        ("sample", ["--encoding", "latin-1"], "--encoding is of --adapt FILE"),
+        ("sample", ["--encoding", "latin-1"], "--encoding does nothing without --adapt FILE"),
         ("sample", ["--adapt", "-", "--prompt-file", "-"], "--adapt - does not go with --prompt-file -"),
         ("sample", ["--adapt", "-", "--interactive"], "--adapt - does not go with --interactive"),
     ],
@@ -166,7 +166,7 @@ def test_adaptation_is_reported_in_one_line(invoke: Invoke, figures: Figures) ->
     (line,) = result.stderr.splitlines()
     both = figures("dogs.txt", "--dynamic", "--no-dynamic-mix")
     assert line == (
-        f"adapted to dogs.txt: {both['tokens']:,} tokens, "
+        f"Adapted to dogs.txt: {both['tokens']:,} tokens, "
         f"{both['nats_per_token']:.4f} nats/token as trained, "
         f"{both['dynamic']['nats_per_token']:.4f} while adapting"
     )

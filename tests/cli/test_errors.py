@@ -53,8 +53,8 @@ def test_a_mistyped_name_gets_a_suggestion(cli: Cli, tmp_path: Path) -> None:
     cli("train", "corpus.txt", *TINY)
     assert "did you mean runs/corpus?" in cli("sample", "corpus").only_error
     assert "corpus.txt: a file, not a run" in cli("sample", "corpus.txt").only_error
-    (tmp_path / "sections.toml").write_text("[model]\nhidden_size = 8\n")
-    assert "[model] is a section" in cli("train", "corpus.txt", "--config", "sections.toml").only_error
+    (tmp_path / "sections.toml").write_text("[modle]\nhidden_size = 8\n")
+    assert "did you mean 'model'?" in cli("train", "corpus.txt", "--config", "sections.toml").only_error
     (tmp_path / "text.toml").write_text('hidden_size = "8"\n')
     assert "must be a whole number, not '8'" in cli("train", "--config", "text.toml").only_error
     (tmp_path / "one.toml").write_text('corpus = "corpus.txt"\n')

@@ -108,9 +108,9 @@ def test_the_same_command_gives_the_same_figures(figures: Figures, run: Path) ->
         (["run", "--steps", 2000], "too few to look 2000 steps back"),
         (["corpus.txt", "--steps", 5000], "too few to look 5000 steps back"),
         (["run", "--output", "no/x.png"], "cannot write into"),
-        (["run", "--output", "."], "no kind of picture"),
-        (["run", "--output", "x.jpg"], "no kind of picture"),
-        (["-"], "save it in a file"),
+        (["run", "--output", "."], "the name must end in one of .png, .svg, .pdf"),
+        (["run", "--output", "x.jpg"], "the name must end in one of .png, .svg, .pdf"),
+        (["-"], "save it to a file"),
         (["corpus.txt", "--minutes", 1, "--train-steps", 3], "--minutes does not go with --train-steps"),
         (["corpus.txt", "--cells", "lstm,gur"], "did you mean 'gru'"),
         (["corpus.txt", "--cells", "lstm,lstm"], "--cells lstm,lstm: lstm is named twice"),
@@ -241,7 +241,7 @@ def test_ctrl_c_saves_the_run_and_the_same_command_continues_it(text: str, tmp_p
     assert process.returncode == 130
     assert out == ""
     assert "stopped at step" in err.splitlines()[-1]
-    assert "The same command again goes on there" in err.splitlines()[-1]
+    assert "repeat the same command" in err.splitlines()[-1]
     assert not (tmp_path / "gradients.png").exists()
     assert not list((tmp_path / "gradients" / "corpus").glob(".*"))
 

@@ -304,7 +304,7 @@ def test_lines_before_an_invalid_byte_are_scored(run):
         (["--lines", "--tokens"], "--lines does not go with --tokens"),
         (["--tokens", "--view"], "--tokens does not go with --view"),
         (["--view", "--json"], "--view does not go with --json"),
-        (["--encoding", "klingon"], "Python knows no such encoding"),
+        (["--encoding", "klingon"], "Python has no such encoding"),
     ],
 )
 def test_options_that_contradict_or_do_nothing_are_refused(score, run, file, options, words):

@@ -195,13 +195,13 @@ def test_the_last_lines_give_the_epochs_and_say_whether_more_time_would_help(cli
     small = "--hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
     short = cli("train", "corpus.txt", "--minutes", 0.01, "--epochs", 900, *small, "--run", "short").stdout
     times = Run("short").metrics()[-1]["epoch"]
-    (line,) = [line for line in short.splitlines() if line.startswith("Best weights")]
+    (line,) = [line for line in short.splitlines() if line.startswith("Trained for")]
     assert float(line.split(" s, ")[1].split(" times")[0]) == pytest.approx(times, abs=0.6)
-    assert line.endswith("times through the text; up to 900 times pay: more --minutes would help.")
+    assert line.endswith("More --minutes would help: up to 900 times through the text.")
     stalled = "--minutes", 5, "--epochs", 900, "--learning-rate", 1e-9, "--evaluations", 4000, "--patience", 1
     early = cli("train", "corpus.txt", *stalled, *small, "--run", "early").stdout
     assert "Stopping early" in early
     assert "would help" not in early
     whole = cli("train", "corpus.txt", "--minutes", 5, "--epochs", 2, *small, "--run", "whole").stdout
-    assert "s, 2.0 times through the text.\n" in whole
+    assert " s, 2.0 times through the text. The best weights" in whole
     assert "would help" not in cli("train", "corpus.txt", *TINY, "--run", "steps").stdout

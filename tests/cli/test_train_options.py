@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,22 +31,6 @@ def test_the_help_shows_the_default_of_the_dataclass(cli: Cli, section: str) -> 
         assert about.help in shown
         if default is not None:
             assert f"{about.help} [default: {default}]" in shown
-
-
-def test_the_help_has_examples_and_a_line_an_option_under_headings(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    help = cli("train", "--help").stdout
-    headings = [line[:-1] for line in help.splitlines() if re.fullmatch(r"\w.*:", line)]
-    assert headings == [
-        "Examples", "Common options", "Text", "Network", "Regularisation", "Optimisation",
-        "Budget and validation", "Device", "Output", "Options",
-    ]  # fmt: skip
-    options = help.partition("Common options:")[2]
-    for line in options.splitlines():
-        assert re.match(r"  -|\w.*:$|$", line), f"not on one line: {line}"
-        assert len(line) <= 100
 
 
 @pytest.mark.parametrize(

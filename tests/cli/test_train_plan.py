@@ -31,8 +31,8 @@ def test_without_options_everything_is_chosen_printed_and_saved(cli: Cli, tmp_pa
     assert f"{config.model.hidden_size} lstm" in line
     assert f"learning rate {config.training.learning_rate:g}" in line
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("Plan:")]
-    assert "Plan: about 0.02 minutes on this machine" in line
-    assert "no budget given" not in line
+    assert "Plan: 0.02 minutes, at up to " in line
+    assert "default" not in line
 
 
 def test_without_a_budget_training_is_planned_for_the_default_minutes(
@@ -42,7 +42,7 @@ def test_without_a_budget_training_is_planned_for_the_default_minutes(
         monkeypatch.setattr(f"textgen.training.planning.{module}.DEFAULT_MINUTES", 0.01)
     result = cli("train", "corpus.txt")
     assert result.exit_code == 0
-    assert "Plan: no budget given (--minutes), so about 0.01 minutes" in result.stdout
+    assert "Plan: 0.01 minutes (the default; change it with --minutes), at up to" in result.stdout
     assert Run(tmp_path / "runs" / "corpus").config.training.minutes == 0.01
 
 
@@ -52,7 +52,7 @@ def test_minutes_or_epochs_end_a_run_whichever_come_first_and_the_plan_says_so(c
     assert result.exit_code == 0
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("Plan:")]
     limit = r"but no more than 2 times through the text, which takes \d+ s or more"
-    assert re.search(rf"about 5 minutes on this machine, .* {limit}", line)
+    assert re.search(rf"Plan: 5 minutes, .* {limit}", line)
     assert "overfit" not in line
     run = Run("runs/corpus")
     assert run.facts()["seconds"] < 100

@@ -25,8 +25,8 @@ def test_a_settings_file_gives_options(tmp_path: Path) -> None:
         ("hidden_size = ", "not valid TOML"),
         ("hidden_size = 'wide'", "hidden_size must be"),
         ("hidden_size = 0", "hidden_size=0: must be at least 1"),
-        ("run = ''", "--run '': not a usable name"),
-        ('encoding = "a\\u0000"', "--encoding .*: not a usable name"),
+        ("run = ''", "--run '': not a valid value"),
+        ('encoding = "a\\u0000"', "--encoding .*: not a valid value"),
         ("from = 'a'\nfrom_run = 'b'", "from and from_run are the same"),
     ],
 )
@@ -44,7 +44,7 @@ def test_a_settings_file_with_a_mistake_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"data": []}, "data must hold names"),
+        ({"data": []}, "data must be an object of names"),
         ({"data": {"val": "a.txt"}}, None),
         ({"training": {"early_stopping": False}}, None),
     ],
@@ -77,9 +77,9 @@ def test_a_settings_file_may_have_the_sections_of_a_config(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[modle]\nhidden_size = 3", "no section"),
+        ("[modle]\nhidden_size = 3", "unknown section 'modle'; did you mean 'model'"),
         ("[model]\nminutes = 3", "unknown option 'minutes'"),
-        ("hidden_size = 3\n[model]\nhidden_size = 4", "hidden_size stands there twice"),
+        ("hidden_size = 3\n[model]\nhidden_size = 4", "hidden_size is given twice"),
         ("model_vocab_size = 3", "unknown option"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command line: one file a command, each loaded only when it is asked for."""
+"""The command line: one module per command, imported when the command is used."""
 
 from __future__ import annotations
 
@@ -17,17 +17,31 @@ from textgen.system.threads import wait_briefly
 from textgen.version import VERSION
 
 COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
+EXAMPLES = (
+    "textgen train corpus.txt       train a model on a text, for two minutes",
+    "textgen sample                 write text with the newest run",
+    "textgen eval runs/corpus       measure how well it predicts its validation text",
+    "textgen inspect runs/corpus    a page about its gates, states and surprisal",
+)
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in modules of their own names; `eval` lives in eval.py."""
+    """The group of all commands; each is `command` in the module of its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order in which a newcomer meets them."""
+        """The commands, those that a newcomer needs first."""
         return list(COMMANDS)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, the commands and the options."""
+        from textgen.cli.support.options import write_examples
+
+        write_examples(EXAMPLES, formatter)
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command's module. Raises ConfigError when there is no such command."""
+        """Import the command's module. Raises ConfigError when there is no such command."""
         if cmd_name not in COMMANDS:
             from textgen.settings.option import unknown_name
 
@@ -41,16 +55,16 @@ class LazyGroup(click.Group):
 )
 @click.version_option(VERSION, prog_name="textgen")
 def group() -> None:
-    """Train recurrent text generators on your own text, and write new text with them."""
+    """Train LSTM and GRU language models on your own text, write with them, and look inside."""
 
 
 def main() -> None:
-    """Run it: what the user can fix is one line on standard error; a bug keeps its traceback."""
+    """Run textgen. What the user can fix is one line on standard error; a bug keeps its traceback."""
     wait_briefly()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # What a terminal's encoding cannot show must not end a training of hours.
+            # A character that the terminal cannot show must not end a training of hours.
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -75,23 +89,23 @@ def main() -> None:
         _fail(f"{error.filename or 'output'}: {reason}; {advice}", 1)
 
 
-# What the system refuses a program that does nothing wrong, and what to do about it.
+# Errors of the operating system that are no bugs, and what to do about them.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ADVICE = dict.fromkeys(_FULL, "make room and try again") | {
-    errno.EACCES: "see who may read and write there",
-    errno.EPERM: "see who may read and write there",
-    errno.EROFS: "copy it to where it can be written",
-    errno.ENOENT: "it went while textgen was at work, or its folder did",
-    errno.ENAMETOOLONG: "name a file or a folder",
-    errno.EIO: "see to the disk, or to the network that it is on",
-    errno.ESTALE: "see to the disk, or to the network that it is on",
+_ADVICE = dict.fromkeys(_FULL, "free some space and try again") | {
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.EROFS: "copy it to a file system that can be written to",
+    errno.ENOENT: "the file or its folder was removed while textgen was running",
+    errno.ENAMETOOLONG: "name a file or folder, not a text",
+    errno.EIO: "check the disk, or the network if it is remote",
+    errno.ESTALE: "check the disk, or the network if it is remote",
 }
 
 
 def _open_closed_streams() -> None:
-    """Stand in for standard input, output or error where it was closed (<&-, >&-, a service)."""
+    """Replace standard input, output and error by the null device where they were closed (<&-, >&-)."""
     if sys.stdin is None:
-        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 (open as long as the process)
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 (stays open until the process ends)
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     if sys.stderr is None:

@@ -1,4 +1,4 @@
-"""`textgen compare`: which cell suits a text, measured."""
+"""`textgen compare`: train several cells alike on a text and compare them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,40 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textgen.analysis.comparison.plan import ComparisonPlan
-from textgen.cli.support.options import cache_dir_option, cell_names, config_option, json_option
-from textgen.settings.config import DataConfig, ModelConfig, TrainingConfig
+from textgen.cli.support.options import (
+    COMMON,
+    OUTPUT,
+    GroupedCommand,
+    cache_dir_option,
+    cell_names,
+    config_option,
+    grouped_option,
+    json_option,
+)
+from textgen.settings.config import (
+    DEVICE,
+    NETWORK,
+    OPTIMISATION,
+    REGULARISATION,
+    TEXT,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+)
 from textgen.settings.option import options_of
 
 if TYPE_CHECKING:
     from textgen.analysis.comparison.runs import ComparedRuns
     from textgen.system.progress import Reporter
 
-# Options of `train` that all runs share. What is not among them is what is compared, or follows from it.
+EXAMPLES = (
+    "textgen compare corpus.txt                                    an LSTM and a GRU, equal parameters",
+    "textgen compare corpus.txt --cells lstm,gru,rnn --minutes 30  a plain RNN too, for longer",
+    "textgen compare corpus.txt --match size --hidden-size 128     equal layer sizes",
+    "textgen compare corpus.txt --match minutes                    each cell with its own settings",
+)
+HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, DEVICE, OUTPUT)
+# Options of `train` that are the same for all runs. The others are compared, or follow from the comparison.
 SHARED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (
         DataConfig,
@@ -29,15 +54,15 @@ SHARED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (ModelConfig, ("hidden_size", "num_layers", "dropout")),
     (TrainingConfig, ("learning_rate", "device", "precision", "threads")),
 )
-MOST_COLUMNS = 100  # longer lines of words are hard to read
+MAX_COLUMNS = 100  # longer lines are hard to read
 
 
 def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for each field of the plan, then one for each that all runs share, as `train` has it."""
+    """Options for the fields of the plan, then those of `train` that all runs share."""
     options = [
-        config_option(ComparisonPlan, "seeds"),
-        config_option(ComparisonPlan, "match"),
-        config_option(ComparisonPlan, "minutes"),
+        config_option(ComparisonPlan, "seeds", group=COMMON),
+        config_option(ComparisonPlan, "match", group=COMMON),
+        config_option(ComparisonPlan, "minutes", group=COMMON),
     ]
     for config_class, names in SHARED:
         for name in names:
@@ -47,19 +72,19 @@ def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.command(name="compare")
+@click.command(name="compare", cls=GroupedCommand, examples=EXAMPLES, headings=HEADINGS)
 @click.argument("corpus", nargs=-1, required=True)
-@click.option(
+@grouped_option(
     "--cells", metavar="NAMES", default=",".join(options_of(ComparisonPlan)["cells"].default),
-    show_default=True, help=options_of(ComparisonPlan)["cells"].help,
+    show_default=True, group=COMMON, help=options_of(ComparisonPlan)["cells"].help,
 )  # fmt: skip
 @comparison_options
-@click.option(
-    "--output", metavar="DIR",
-    help="Where runs and figures go; the same command goes on there.  [default: compare/<corpus>]",
+@grouped_option(
+    "--output", metavar="DIR", group=OUTPUT,
+    help="Directory of the runs and the report.  [default: compare/<corpus>]",
 )  # fmt: skip
 @cache_dir_option
-@json_option("the figures")
+@json_option("the results")
 def command(
     corpus: tuple[str, ...],
     cells: str,
@@ -71,11 +96,11 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train an LSTM and a GRU on CORPUS alike, and say what the figures support and what they do not.
+    """Train an LSTM and a GRU on the same text and compare them.
 
-    Every run is trained as `textgen train` does it, one after the other, and what is not set here is chosen
-    as there; but unless --match is minutes, all have an embedding of one narrow size, not tied to the head.
-    Interrupted, the same command goes on; when all is done, it shows the figures again.
+    CORPUS is what `textgen train` takes. The runs are trained one after the other, and settings that you
+    leave out are chosen as by `train`; only the embedding is small and the same for all, unless --match is
+    minutes. If interrupted, the same command continues; when all is done, it shows the results again.
     """
     from textgen.analysis.comparison.plan import claimed, new_plan, plan_directory
     from textgen.analysis.comparison.runs import ComparedRuns
@@ -96,7 +121,7 @@ def command(
 
 
 def _show(runs: ComparedRuns, progress: Reporter, *, as_json: bool) -> None:
-    """The figures on standard output, and in files."""
+    """Print the results and write them to files."""
     from textgen.analysis.comparison.files import comparison_json, finished_comparison, write_files
     from textgen.analysis.comparison.table import terminal_lines
     from textgen.plots.style import can_draw
@@ -108,8 +133,8 @@ def _show(runs: ComparedRuns, progress: Reporter, *, as_json: bool) -> None:
     if as_json:
         out.line(json.dumps(comparison_json(comparison), allow_nan=False))
     else:
-        for line in terminal_lines(comparison, min(shutil.get_terminal_size().columns, MOST_COLUMNS)):
+        for line in terminal_lines(comparison, min(shutil.get_terminal_size().columns, MAX_COLUMNS)):
             out.line(line)
     progress.line(f"Written: {', '.join(map(str, written))}.")
     if not can_draw():
-        progress.line("compare.png is left out: the extra `plot` draws it (pip install 'textgen[plot]').")
+        progress.line("No compare.png: pictures need matplotlib (pip install 'textgen[plot]').")

@@ -1,4 +1,4 @@
-"""`textgen eval`: how well a run predicts a text."""
+"""`textgen eval`: measure how well a run predicts a text."""
 
 from __future__ import annotations
 
@@ -18,43 +18,63 @@ from textgen.cli.support.novelty import (
     take_novelty_config,
     training_corpus,
 )
-from textgen.cli.support.options import cache_dir_option, json_option, reading_options, refuse_reading
+from textgen.cli.support.options import (
+    COMMON,
+    OUTPUT,
+    GroupedCommand,
+    Number,
+    cache_dir_option,
+    device_option,
+    grouped_option,
+    json_option,
+    reading_options,
+    refuse_reading,
+)
 from textgen.errors import ConfigError
-from textgen.settings.config import DEVICES
+from textgen.settings.config import TEXT
+from textgen.settings.option import COUNT
 
 if TYPE_CHECKING:
     from textgen.evaluation.report import DynamicReport, Report
 
 
-@click.command(name="eval")
+EXAMPLES = (
+    "textgen eval runs/corpus               on its validation text",
+    "textgen eval runs/corpus --part test   on the test text that was set aside",
+    "textgen eval runs/corpus other.txt     on another text",
+    "textgen eval runs/corpus --dynamic     with weights that adapt to the text",
+    "textgen eval runs/corpus --novelty     and how much its own texts copy the training text",
+)
+DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
+
+
+@click.command(
+    name="eval", cls=GroupedCommand, examples=EXAMPLES, headings=(COMMON, TEXT, DYNAMIC, NOVELTY, OUTPUT)
+)
 @click.argument("run_directory", metavar="RUN")
 @click.argument("file", required=False)
-@click.option(
-    "--part", type=click.Choice(["val", "test", "train"]),
-    help="Which part of the run's own corpus to read, when no FILE is named.  [default: val]",
+@grouped_option(
+    "--part", type=click.Choice(["val", "test", "train"]), group=COMMON,
+    help="Part of the run's corpus to read, without FILE.  [default: val]",
 )  # fmt: skip
-@click.option(
-    "--window", "reset_every", type=click.IntRange(min=1), metavar="N",
-    help="Reset the state every N tokens, to compare with models of a fixed context.  [default: never]",
+@grouped_option(
+    "--window", "reset_every", type=Number(int, COUNT), metavar="N", group=COMMON,
+    help="Reset the state every N tokens.  [default: never]",
 )  # fmt: skip
-@click.option(
-    "--dynamic", "is_dynamic", is_flag=True,
-    help="Let the weights follow the text, each window counted before they learn from it.",
-)  # fmt: skip
-@dynamic_options("dynamic")
-@click.option(
-    "--novelty", is_flag=True,
-    help="Draw texts too, and say how much of them, and of the text that is read, stands word for word in "
-    "the training text.",
-)  # fmt: skip
-@novelty_options(ALL_FIELDS)
+@device_option("auto", COMMON)
 @reading_options("FILE")
-@click.option(
-    "--device", type=click.Choice(DEVICES), default="auto", show_default=True,
-    help="Where to compute; auto takes a GPU if there is one.",
+@grouped_option(
+    "--dynamic", "is_dynamic", is_flag=True, group=DYNAMIC,
+    help="Let the weights adapt to the text while it is read.",
 )  # fmt: skip
+@dynamic_options("dynamic", DYNAMIC)
+@grouped_option(
+    "--novelty", is_flag=True, group=NOVELTY,
+    help="Also sample texts and measure how much of them is copied.",
+)  # fmt: skip
+@novelty_options(ALL_FIELDS, NOVELTY)
 @cache_dir_option
-@json_option("the figures")
+@json_option("the results")
 def command(
     run_directory: str,
     file: str | None,
@@ -69,10 +89,10 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Measure how well RUN predicts its validation text, or FILE (- is standard input).
+    """Measure how well RUN predicts its validation text, or FILE.
 
-    Every token counts once, and the state is carried over the whole text; one of 400,000 tokens or more is
-    read in segments side by side, each at least half as long.
+    FILE may be - for standard input. Every token is predicted once, and the state is carried through the
+    whole text; a long text is read as several segments in parallel.
     """
     from textgen.analysis.real_text import RealText
     from textgen.evaluation.adaptation import evaluate_run_dynamically
@@ -88,7 +108,10 @@ def command(
 
     dynamic = take_dynamic_config("dynamic", is_dynamic, settings)
     if dynamic is not None and reset_every is not None:
-        raise ConfigError("--window does not go with --dynamic, whose weights remember beyond any window")
+        raise ConfigError(
+            "--window does not go with --dynamic, whose weights carry over from window to window: "
+            "leave one of them out"
+        )
     measured = take_novelty_config(ALL_FIELDS, novelty, settings)
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     run = Run(run_directory)
@@ -101,7 +124,7 @@ def command(
         real = None if trained_on is None else RealText(part, trained_on.stream(part))
     else:
         if part is not None:
-            raise ConfigError("--part is of the run's own corpus: leave it out, or leave FILE out")
+            raise ConfigError("--part is for the run's own corpus: leave it out, or leave FILE out")
         with standard_input((file,)) as stdin:
             corpus = Corpus.whole(run.config.data, file, stdin, field=field, encoding=encoding)
             store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)

@@ -1,82 +1,111 @@
-"""`textgen gradients`: how far back a network learns and remembers."""
+"""`textgen gradients`: how far back gradients reach, and how much context a model uses."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from textgen.analysis.comparison.plan import check_cells
-from textgen.cli.support.options import cache_dir_option, cell_names, config_option, json_option
+from textgen.cli.support.options import (
+    COMMON,
+    OUTPUT,
+    GroupedCommand,
+    Number,
+    cache_dir_option,
+    cell_names,
+    config_option,
+    device_option,
+    grouped_option,
+    json_option,
+)
 from textgen.cli.support.output import writable
 from textgen.errors import ConfigError, Interrupted, TextgenError
-from textgen.settings.config import CELLS, DEVICES, DROPOUTS, DataConfig, TrainingConfig
+from textgen.settings.config import CELLS, DROPOUTS, DataConfig, TrainingConfig
 from textgen.settings.given import UserOptions
-from textgen.settings.option import flag
+from textgen.settings.option import COUNT, POSITIVE, SEED, Range, flag
 
 if TYPE_CHECKING:
     from textgen.run import Run
     from textgen.system.progress import Reporter
 
+EXAMPLES = (
+    "textgen gradients runs/corpus                         one run",
+    "textgen gradients corpus.txt                          an LSTM, a GRU and a plain RNN",
+    "textgen gradients corpus.txt --cells lstm,rnn         only these two",
+    "textgen gradients corpus.txt --steps 500 --minutes 9  farther back, after longer training",
+)
+TRAINING = "Training, with a CORPUS"
 PICTURE = "gradients.png"
 FORMATS = (".png", ".svg", ".pdf")
 DEFAULT_MINUTES = 3.0
 DEFAULT_HIDDEN_SIZE = 128
-TRAINING_OPTIONS = ("field", "encoding", "cells", "hidden_size", "minutes", "train_steps", "seed", "runs")
 
 
-@click.command(name="gradients")
+@dataclass(frozen=True, kw_only=True)
+class CellTraining:
+    """How the cells are trained on a CORPUS, as the user gave it; None: not given."""
+
+    field: str | None
+    encoding: str | None
+    cells: str | None
+    hidden_size: int | None
+    minutes: float | None
+    train_steps: int | None
+    seed: int | None
+    runs: str | None
+
+
+@click.command(name="gradients", cls=GroupedCommand, examples=EXAMPLES, headings=(COMMON, TRAINING, OUTPUT))
 @click.argument("sources", metavar="RUN|CORPUS...", nargs=-1, required=True)
-@click.option(
-    "--steps", type=click.IntRange(1, 10_000), default=100, show_default=True, metavar="N",
-    help="How many tokens to look back.",
+@grouped_option(
+    "--steps", type=Number(int, Range(1, 10_000, "at least 1 and at most 10,000")), default=100,
+    show_default=True, metavar="N", group=COMMON, help="Look back this many tokens.",
 )  # fmt: skip
-@click.option(
-    "--positions", type=click.IntRange(min=1), default=200, show_default=True, metavar="N",
-    help="At how many places of the validation text to measure gradients.",
+@grouped_option(
+    "--positions", type=Number(int, COUNT), default=200, show_default=True, metavar="N", group=COMMON,
+    help="Validation positions to measure gradients at.",
 )  # fmt: skip
-@click.option(
-    "--tokens", type=click.IntRange(min=2), default=50_000, show_default=True, metavar="N",
-    help="At most how many validation tokens to read for the loss with resets.",
+@grouped_option(
+    "--tokens", type=Number(int, Range(2, COUNT.high, "at least 2 and below 2**63")), default=50_000,
+    show_default=True, metavar="N", group=COMMON, help="Validation tokens to measure the loss on.",
 )  # fmt: skip
-@click.option(
-    "--output", metavar="FILE",
-    help=f"Draw the picture into FILE: {', '.join(FORMATS)}.  [default: {PICTURE}]",
+@grouped_option(
+    "--output", metavar="FILE", group=COMMON,
+    help=f"Write a picture: {', '.join(FORMATS)}.  [default: {PICTURE}]",
 )  # fmt: skip
-@config_option(DataConfig, "field", unset=True)
-@config_option(DataConfig, "encoding", unset=True)
-@click.option(
-    "--cells", metavar="NAMES",
-    help=f"With a CORPUS: the cells to train, with commas between.  [default: {','.join(CELLS)}]",
+@device_option("auto", COMMON)
+@grouped_option(
+    "--cells", metavar="NAMES", group=TRAINING,
+    help=f"Cells to train, with commas between.  [default: {','.join(CELLS)}]",
 )  # fmt: skip
-@click.option(
-    "--hidden-size", type=click.IntRange(min=1), metavar="N",
-    help=f"With a CORPUS: units of the one layer of each network.  [default: {DEFAULT_HIDDEN_SIZE}]",
+@grouped_option(
+    "--hidden-size", type=Number(int, COUNT), metavar="N", group=TRAINING,
+    help=f"Units of each network, which has one layer.  [default: {DEFAULT_HIDDEN_SIZE}]",
 )  # fmt: skip
-@click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), metavar="X",
-    help=f"With a CORPUS: time to train all cells, split evenly.  [default: {DEFAULT_MINUTES:g}]",
+@grouped_option(
+    "--minutes", type=Number(float, POSITIVE), metavar="X", group=TRAINING,
+    help=f"Training time in all, split evenly over the cells.  [default: {DEFAULT_MINUTES:g}]",
 )  # fmt: skip
-@click.option(
-    "--train-steps", type=click.IntRange(min=1), metavar="N",
-    help="With a CORPUS: train each cell for so many optimizer steps, instead of --minutes.",
+@grouped_option(
+    "--train-steps", type=Number(int, COUNT), metavar="N", group=TRAINING,
+    help="Optimizer steps of each cell, instead of --minutes.",
 )  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N",
-    help=f"With a CORPUS: seed of weights and batches.  [default: {TrainingConfig.seed}]",
+@grouped_option(
+    "--seed", type=Number(int, SEED), metavar="N", group=TRAINING,
+    help=f"Seed of weights and batches.  [default: {TrainingConfig.seed}]",
 )  # fmt: skip
-@click.option(
-    "--runs", metavar="DIR",
-    help="With a CORPUS: where its runs go, one a cell; those there already are used again.  "
-    "[default: gradients/<name of the corpus>]",
+@grouped_option(
+    "--runs", metavar="DIR", group=TRAINING,
+    help="Directory of the runs; complete ones are reused.  [default: gradients/<corpus>]",
 )  # fmt: skip
-@click.option(
-    "--device", type=click.Choice(DEVICES), default="auto", show_default=True,
-    help="Where to compute; auto takes a GPU if there is one.",
-)  # fmt: skip
+@config_option(DataConfig, "field", unset=True, group=TRAINING)
+@config_option(DataConfig, "encoding", unset=True, group=TRAINING)
 @cache_dir_option
 @json_option("all figures")
 def command(
@@ -88,16 +117,17 @@ def command(
     device: str,
     cache_dir: str | None,
     as_json: bool,
-    **said: Any,
+    **training: Any,
 ) -> None:
-    """See how far back a network learns and remembers.
+    """Measure how far back a model learns and remembers.
 
-    How strongly the loss at a token depends on what the network remembered k tokens before, with its first
-    weights and after training; and what the loss becomes when its memory is emptied every k tokens. Of RUN,
-    or of an LSTM, a GRU and a plain RNN of one size, trained here on CORPUS.
+    Two things are measured: the gradient of the loss with respect to the state k tokens before, with the
+    initial and with the trained weights; and the loss when the state is reset every k tokens. With a RUN, of
+    that run; with a CORPUS, of an LSTM, a GRU and a plain RNN of one size, which are trained on it first.
     """
+    given = CellTraining(**training)
     named_runs = [source for source in sources if (Path(source) / "config.json").is_file()]
-    cells = _check(sources, said, named_runs)
+    cells = _check(sources, given, named_runs)
     picture = _picture(output)
     from textgen.analysis.memory.report import measure_gradients, report_lines
     from textgen.plots.curves import draw_gradients
@@ -112,7 +142,7 @@ def command(
     if named_runs:
         runs = [Run(sources[0])]
     else:
-        runs = _train(_options(sources, said, cells, device, cache_dir), steps, reporter)
+        runs = _train(_options(sources, given, cells, device, cache_dir), steps, reporter)
     measured = []
     with memory_errors():
         for run in runs:
@@ -145,54 +175,62 @@ def command(
             standard_output.line(line)
 
 
-def _check(sources: tuple[str, ...], said: dict[str, Any], named_runs: list[str]) -> tuple[str, ...]:
-    """The cells to train. Raises ConfigError for what does nothing or goes with nothing."""
+def _check(sources: tuple[str, ...], given: CellTraining, named_runs: list[str]) -> tuple[str, ...]:
+    """The cells to train; none for a run. Raises ConfigError for options that would do nothing."""
     if named_runs:
         if len(sources) > 1:
             raise ConfigError(f"{named_runs[0]} is a run, and one is measured at a time: name it alone")
-        for name in TRAINING_OPTIONS:
-            if said[name] is not None:
-                raise ConfigError(f"{flag(name)} is for a CORPUS, and {sources[0]} is a run: leave it out")
+        for entry in dataclasses.fields(given):
+            if getattr(given, entry.name) is not None:
+                raise ConfigError(
+                    f"{flag(entry.name)} is for a CORPUS, and {sources[0]} is a run: leave it out"
+                )
         return ()
     if "-" in sources:
-        raise ConfigError("- does not go with gradients, which reads the text once a cell: save it in a file")
-    if said["minutes"] is not None and said["train_steps"] is not None:
+        raise ConfigError(
+            "-: every run reads the text, and standard input can be read once: save it to a file"
+        )
+    if given.minutes is not None and given.train_steps is not None:
         raise ConfigError("--minutes does not go with --train-steps: leave one of them out")
-    cells = CELLS if said["cells"] is None else cell_names(said["cells"])
+    cells = CELLS if given.cells is None else cell_names(given.cells)
     check_cells(cells)
     return cells
 
 
 def _picture(output: str | None) -> Path | None:
-    """Where to draw, checked before any work; None without matplotlib. Raises ConfigError."""
+    """The picture's file, checked before any work; None without matplotlib. Raises ConfigError."""
     from textgen.plots.style import can_draw
 
     if not can_draw():
         missing = "pictures need matplotlib: pip install 'textgen[plot]'"
         if output is not None:
             raise ConfigError(f"--output {output}: {missing}")
-        print(f"There will be no {PICTURE}: {missing}", file=sys.stderr)
+        print(f"No {PICTURE}: {missing}", file=sys.stderr)
         return None
     path = Path(output or PICTURE)
     if path.resolve().suffix not in FORMATS:
-        raise ConfigError(f"--output {output}: no kind of picture; name a file in {', '.join(FORMATS)}")
+        raise ConfigError(f"--output {output}: the name must end in one of {', '.join(FORMATS)}")
     return writable(path)
 
 
 def _options(
-    sources: tuple[str, ...], said: dict[str, Any], cells: tuple[str, ...], device: str, cache_dir: str | None
+    sources: tuple[str, ...],
+    given: CellTraining,
+    cells: tuple[str, ...],
+    device: str,
+    cache_dir: str | None,
 ) -> list[UserOptions]:
-    """The training of each cell: one layer, alike but for the cell."""
+    """The options of each training: one layer, the same for all but the cell."""
     from textgen.text.sources import corpus_name
     from textgen.training.planning.recipe import EMBEDDING_OF_CHARACTERS
 
-    root = Path(said["runs"] if said["runs"] is not None else f"gradients/{corpus_name(sources)}")
-    # What the recipe would choose differently for each cell is the same for all, to be comparable.
+    root = Path(f"gradients/{corpus_name(sources)}" if given.runs is None else given.runs)
+    # The recipe would choose some of these by cell; to compare the cells, they are the same for all.
     settings: dict[str, Any] = dict.fromkeys(DROPOUTS, 0.0) | {
         "corpus": sources,
-        "field": said["field"],
-        "encoding": said["encoding"],
-        "hidden_size": said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
+        "field": given.field,
+        "encoding": given.encoding,
+        "hidden_size": given.hidden_size or DEFAULT_HIDDEN_SIZE,
         "num_layers": 1,
         "batch_size": TrainingConfig.batch_size,
         "embedding_dim": EMBEDDING_OF_CHARACTERS,
@@ -201,22 +239,22 @@ def _options(
         "beta1": TrainingConfig.beta1,
         "weight_decay": TrainingConfig.weight_decay,
         "temporal_activation_penalty": 0.0,
-        "seed": TrainingConfig.seed if said["seed"] is None else said["seed"],
+        "seed": TrainingConfig.seed if given.seed is None else given.seed,
         "device": device,
         "precision": "float32",
         "cache_dir": cache_dir,
     }
-    if said["train_steps"] is not None:
-        settings["steps"] = said["train_steps"]
+    if given.train_steps is not None:
+        settings["steps"] = given.train_steps
     else:
-        settings["minutes"] = (said["minutes"] or DEFAULT_MINUTES) / len(cells)
+        settings["minutes"] = (given.minutes or DEFAULT_MINUTES) / len(cells)
     return [UserOptions.from_names(settings | {"cell": cell, "run": str(root / cell)}) for cell in cells]
 
 
 def _train(each_options: list[UserOptions], steps: int, reporter: Reporter) -> list[Run]:
-    """A complete run for each. Raises Interrupted, after saving, and what training raises.
+    """A complete run for each. Raises Interrupted, after saving, and the errors of training.
 
-    Also CorpusError, before anything is trained, for a text too short to look so many steps back.
+    Raises CorpusError, before any training, for a text that is too short to look this many steps back.
     """
     from textgen.analysis.memory.cell_runs import complete_run, validation_tokens
     from textgen.analysis.memory.gradients import refuse_short_text
@@ -228,6 +266,6 @@ def _train(each_options: list[UserOptions], steps: int, reporter: Reporter) -> l
             return [complete_run(options, reporter, stop) for options in each_options]
         except Interrupted as error:
             raise Interrupted(
-                f"{error} The same command again goes on there, and with the other cells.",
+                f"{error} To train the other cells too, repeat the same command.",
                 error.exit_code - 128,
             ) from error

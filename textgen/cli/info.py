@@ -1,4 +1,4 @@
-"""`textgen info`: what a run is, or which runs there are."""
+"""`textgen info`: describe a run, or list all runs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from textgen.cli.support.options import OUTPUT, GroupedCommand, json_option
 from textgen.errors import TextgenError
 
 if TYPE_CHECKING:
     from textgen.run import Run
 
 
-@click.command(name="info")
+EXAMPLES = (
+    "textgen info              list the runs in runs/",
+    "textgen info runs/corpus  describe one run",
+)
+
+
+@click.command(name="info", cls=GroupedCommand, examples=EXAMPLES, headings=(OUTPUT,))
 @click.argument("run_directory", metavar="[RUN]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@json_option("all of it")
 def command(run_directory: str | None, as_json: bool) -> None:
-    """Say what RUN is: network, corpus, training time, best figures. Without RUN, list those in runs/."""
+    """Describe RUN, or list the runs in runs/.
+
+    Shown are the network, the corpus, the training time and the best validation loss.
+    """
     from textgen.run import Run, all_runs
 
     if run_directory is not None:
@@ -36,7 +46,7 @@ def command(run_directory: str | None, as_json: bool) -> None:
 
 
 def _facts_or_error(run: Run) -> dict[str, Any]:
-    """A run's facts, or why they cannot be read: one damaged run must not hide the others."""
+    """A run's facts, or why they cannot be read, so that one damaged run does not hide the others."""
     try:
         return run.facts()
     except TextgenError as error:
@@ -48,7 +58,7 @@ def _summary(facts: dict[str, Any]) -> str:
 
 
 def _status(facts: dict[str, Any]) -> str:
-    resume = f"; go on with: textgen train --resume {facts['run']}"
+    resume = f"; continue with: textgen train --resume {facts['run']}"
     return f"{facts['status']}{resume if facts['status'] == 'not complete' else ''}"
 
 
@@ -63,8 +73,8 @@ def _in_lines(facts: dict[str, Any]) -> str:
         "run": facts["run"],
         "status": _status(facts),
         "network": f"{facts['network']}; {facts['parameters']:,} parameters",
-        "tokenizer": f"{facts['tokenizer']}, {facts['vocab_size']:,} tokens seen in training",
-        "corpus": f"{', '.join(facts['corpus'])}; {facts['train_characters']:,} characters trained on",
+        "tokenizer": f"{facts['tokenizer']}, {facts['vocab_size']:,} distinct tokens in the training text",
+        "corpus": f"{', '.join(facts['corpus'])}; {facts['train_characters']:,} characters to train on",
         "training": f"{facts['settings']}; {facts['steps']:,} steps in {facts['seconds']:.0f} s",
         "validation": _validation(facts["best"]),
     }

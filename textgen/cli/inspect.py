@@ -1,4 +1,4 @@
-"""`textgen inspect`: what a network expects of a text, what it remembers, and what its gates do."""
+"""`textgen inspect`: surprisal, hidden and cell states, and gates of a run on a text."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from textgen.cli.support.options import cache_dir_option, json_option, reading_options, refuse_reading
+from textgen.cli.support.options import (
+    COMMON,
+    OUTPUT,
+    GroupedCommand,
+    Number,
+    cache_dir_option,
+    grouped_option,
+    json_option,
+    reading_options,
+    refuse_reading,
+)
 from textgen.cli.support.output import writable
 from textgen.errors import ConfigError, RunError, TextgenError
+from textgen.settings.config import TEXT
+from textgen.settings.option import COUNT
 
 if TYPE_CHECKING:
     from textgen.analysis.inspection.excerpt import Excerpt
@@ -21,35 +33,40 @@ if TYPE_CHECKING:
     from textgen.run import Run
     from textgen.system.progress import Reporter
 
-LISTED_UNITS = 10  # of the most selective ones, in the lines for a person
+EXAMPLES = (
+    "textgen inspect runs/corpus                           a page about its validation text",
+    "textgen inspect runs/corpus letter.txt                about another text",
+    "textgen inspect runs/corpus --units 0:17,1:0-5        with chosen units",
+    "textgen inspect runs/corpus --png pictures            pictures for a paper",
+    "textgen inspect runs/corpus --npz all.npz             arrays for NumPy",
+)
+LISTED_UNITS = 10  # of the most selective units, on standard output
 
 
-@click.command(name="inspect")
+@click.command(name="inspect", cls=GroupedCommand, examples=EXAMPLES, headings=(COMMON, TEXT, OUTPUT))
 @click.argument("run_directory", metavar="RUN")
 @click.argument("text", required=False)
-@click.option(
-    "--characters", type=click.IntRange(min=1), default=5000, show_default=True, metavar="N",
-    help="How much of the text to read, from its beginning.",
+@grouped_option(
+    "--characters", type=Number(int, COUNT), default=5000, show_default=True, metavar="N", group=COMMON,
+    help="Read this much of the text, from its beginning.",
 )  # fmt: skip
-@click.option(
-    "--output", metavar="FILE",
-    help="Where the page goes, an .html file.  [default: inspect-<name of RUN>.html; no page with --png or "
-    "--npz alone]",
+@grouped_option(
+    "--units", metavar="N|LIST", group=COMMON,
+    help="Units to show in full: the N most selective, or layer:unit, such as 0:17,1:0-5.",
 )  # fmt: skip
-@click.option(
-    "--units", metavar="WHICH",
-    help="Which units to show in full: a number of the most selective ones, or layer:unit such as "
-    "0:17,1:0-5, both counted from 0.  [default: 64, fewer of a long text, to keep the page near 5 MB]",
-)  # fmt: skip
-@click.option(
-    "--png", metavar="DIR", help="Draw pictures into DIR: surprisal.png, gates.png and saturation.png."
-)
-@click.option(
-    "--npz", metavar="FILE",
-    help="Write all figures as NumPy arrays into FILE; "
-    "help(textgen.analysis.inspection.inspection.Inspection.arrays) says their names and shapes.",
+@grouped_option(
+    "--output", metavar="FILE", group=COMMON,
+    help="Write the page to this .html file.  [default: inspect-<name of RUN>.html]",
 )  # fmt: skip
 @reading_options("TEXT")
+@grouped_option(
+    "--png", metavar="DIR", group=OUTPUT,
+    help="Write surprisal.png, gates.png and saturation.png; no page without --output.",
+)  # fmt: skip
+@grouped_option(
+    "--npz", metavar="FILE", group=OUTPUT,
+    help="Write all figures to FILE as NumPy arrays; no page without --output.",
+)  # fmt: skip
 @cache_dir_option
 @json_option("the figures")
 def command(
@@ -65,10 +82,12 @@ def command(
     cache_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Look inside RUN while it reads TEXT (a file; - is standard input), or its own validation text.
+    """Look inside RUN while it reads its validation text, or TEXT.
 
-    Makes one HTML page, to be opened from disk: how surprised the network is by each character and what it
-    expected, what each unit remembers, which feature of the text it follows, and every gate.
+    TEXT is a file, or - for standard input. The result is one HTML page: the surprisal of every character and
+    what the model expected instead, the hidden and cell states of each unit, the feature of the text that it
+    tracks, and every gate. The arrays of --npz are described in
+    help(textgen.analysis.inspection.inspection.Inspection.arrays).
     """
     from textgen.run import Run
 
@@ -77,7 +96,7 @@ def command(
     if text is None:
         refuse_reading("TEXT", field, encoding)
     elif cache_dir is not None:
-        raise ConfigError("--cache-dir is of the run's own text: leave it out, or leave TEXT out")
+        raise ConfigError("--cache-dir is for the run's own text: leave it out, or leave TEXT out")
     from textgen.analysis.inspection.excerpt import excerpt_of_file
     from textgen.analysis.inspection.inspection import inspect_run
     from textgen.system.progress import Reporter
@@ -93,8 +112,8 @@ def command(
     shown = inspection.units(units)
     if excerpt.is_cut:
         reporter.line(
-            f"{excerpt.name} goes on: read were its first {excerpt.num_characters:,} characters "
-            "(--characters)"
+            f"Read the first {excerpt.num_characters:,} characters of {excerpt.name}; "
+            "--characters reads more."
         )
     _write(inspection, shown, places)
     if as_json:
@@ -108,7 +127,7 @@ def command(
 
 
 def _places(run: Run, output: str | None, png: str | None, npz: str | None) -> dict[str, Path | None]:
-    """What is to be written where, checked before any work. Raises ConfigError."""
+    """The files and folders to write, checked before any work. Raises ConfigError."""
     if output is None and png is None and npz is None:
         output = f"inspect-{run.path.resolve().name}.html"
     if png is not None:
@@ -136,13 +155,13 @@ def _folder(name: str | None) -> Path | None:
         return None
     path = Path(name).resolve()
     if path.exists() and not path.is_dir():
-        raise ConfigError(f"--png {name}: not a folder; name one")
+        raise ConfigError(f"--png {name}: not a folder; name a folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--png {name}: {error.strerror}; name another place") from error
+        raise ConfigError(f"--png {name}: {error.strerror}; name another folder") from error
     if not os.access(path, os.W_OK):
-        raise ConfigError(f"--png {name}: cannot write into it; name another place")
+        raise ConfigError(f"--png {name}: cannot write into it; name another folder")
     return path
 
 
@@ -156,11 +175,11 @@ def _validation_text(run: Run, characters: int, cache_dir: str | None, reporter:
         corpus = run.open_corpus()
         store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
     except TextgenError as error:
-        raise RunError(f"{error} (Or name a TEXT to inspect: textgen inspect {run.path} TEXT)") from error
+        raise RunError(f"{error} (Or inspect another text: textgen inspect {run.path} TEXT)") from error
     part = run.require_part(store, "val")
     name = f"the validation text of {', '.join(Path(name).name for name in run.config.data.corpus)}"
 
-    def separators() -> Iterator[Separator]:  # the store has end-of-text alone; the text is read where one is
+    def separators() -> Iterator[Separator]:  # the store has only end-of-text tokens, not their text
         yield from (item for item in corpus.stream(part) if isinstance(item, Separator))
 
     return excerpt_of_tokens(run.tokenizer, store.tokens(part), characters, name, separators())
@@ -185,17 +204,17 @@ def _write(inspection: Inspection, units: list[Unit], places: dict[str, Path | N
 
 
 def _lines(inspection: Inspection, units: list[Unit]) -> list[str]:
-    """The figures for a person."""
+    """The summary on standard output."""
     excerpt = inspection.excerpt
     lines = [
         f"{excerpt.num_characters:,} characters, {len(excerpt.token_ids):,} tokens, "
         f"{inspection.bits_per_character:.4f} bits/character"
     ]
     if not inspection.features:
-        return [*lines, "the text is too short, or too much alike, to say what a unit follows"]
+        return [*lines, "the text is too short, or too uniform, to say what a unit tracks"]
     if inspection.is_short:
-        lines.append("so short a text says little of what a unit follows: much of it may be chance")
-    lines.append("units by the share of their variance that one feature of the text explains:")
+        lines.append("the text is short: what a unit seems to track may be chance")
+    lines.append("most selective units, with the share of variance that a feature of the text explains:")
     for layer, unit in units[:LISTED_UNITS]:
         share = inspection.selectivity.share[layer, unit]
         lines.append(f"  {f'{layer}:{unit}':>7} {share:6.1%}  {inspection.selectivity.name(layer, unit)}")
@@ -203,5 +222,5 @@ def _lines(inspection: Inspection, units: list[Unit]) -> list[str]:
 
 
 def _written(places: dict[str, Path | None]) -> list[str]:
-    texts = {"page": "open {} in a browser", "png": "pictures are in {}", "npz": "arrays are in {}"}
+    texts = {"page": "Open {} in a browser.", "png": "Pictures are in {}.", "npz": "Arrays are in {}."}
     return [texts[name].format(path) for name, path in places.items() if path is not None]

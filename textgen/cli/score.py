@@ -1,4 +1,4 @@
-"""`textgen score`: what a text costs under a run, in all, line by line or token by token."""
+"""`textgen score`: the bits that a run needs for a text, in all, by line or by token."""
 
 from __future__ import annotations
 
@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from textgen.cli.support.options import (
+    COMMON,
+    OUTPUT,
+    GroupedCommand,
+    device_option,
+    grouped_option,
+)
 from textgen.errors import ConfigError, CorpusError
-from textgen.settings.config import DEVICES
+from textgen.settings.config import DEVICE, TEXT
 from textgen.system.threads import multiply_on_few_threads, numpy_threads
 
 if TYPE_CHECKING:
@@ -24,34 +31,41 @@ if TYPE_CHECKING:
     from textgen.text.documents import Separator
     from textgen.text.lines import Line
 
-MANY_LINES = 10  # of fewer the hardest are found by eye
+EXAMPLES = (
+    "textgen score runs/corpus letter.txt                 the bits/character and the hardest lines",
+    "textgen score runs/corpus letter.txt --view          in colour, character by character",
+    "textgen score runs/corpus names.txt --lines          line by line",
+    "cat app.log | textgen score runs/log --lines --json  as a filter",
+)
+MANY_LINES = 10  # with fewer, the hardest lines are not listed
 CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 
 
-@click.command(name="score")
+@click.command(name="score", cls=GroupedCommand, examples=EXAMPLES, headings=(COMMON, TEXT, DEVICE, OUTPUT))
 @click.argument("run_directory", metavar="RUN")
 @click.argument("file", required=False, metavar="[FILE|-]")
-@click.option(
-    "--lines", "by_line", is_flag=True,
-    help="Print each line after its bits/character and a tab; each is read by itself, its line end included.",
+@grouped_option(
+    "--lines", "by_line", is_flag=True, group=COMMON,
+    help="Print the bits/character of each line, and the line.",
 )  # fmt: skip
-@click.option(
-    "--context", is_flag=True, help="With --lines, read each line as going on from those before it."
+@grouped_option(
+    "--context", is_flag=True, group=COMMON,
+    help="With --lines: read each line as a continuation of those before.",
+)  # fmt: skip
+@grouped_option(
+    "--tokens", "by_token", is_flag=True, group=COMMON,
+    help="Print the bits of each token, and the token as a JSON string.",
+)  # fmt: skip
+@grouped_option(
+    "--view", is_flag=True, group=COMMON,
+    help="Print the text in colour: the more bits, the stronger.",
+)  # fmt: skip
+@grouped_option(
+    "--encoding", metavar="TEXT", group=TEXT, help="Encoding of the text.  [default: as for the run's corpus]"
 )
-@click.option(
-    "--tokens", "by_token", is_flag=True, help="Print each token, as a JSON string, after its bits and a tab."
-)
-@click.option(
-    "--view",
-    is_flag=True,
-    help="Print the text coloured by surprise: the more bits, the stronger the colour.",
-)
-@click.option("--encoding", metavar="TEXT", help="The text's encoding.  [default: the corpus's]")
-@click.option(
-    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where the network runs."
-)
-@click.option(
-    "--json", "as_json", is_flag=True,
+@device_option("cpu")
+@grouped_option(
+    "--json", "as_json", is_flag=True, group=OUTPUT,
     help="Print one JSON object; with --lines or --tokens, one for each of them.",
 )  # fmt: skip
 def command(
@@ -65,10 +79,10 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Say how well RUN predicts a text: FILE, or standard input.
+    """Measure how surprising a text is to RUN, in bits.
 
-    A bit is one yes-or-no question: text that RUN predicts well takes few bits a character, odd text many.
-    FILE is read as plain text; what comes through a pipe is answered as it comes.
+    The text is FILE, which is read as plain text, or standard input, which is scored as it arrives. The
+    better RUN predicts a text, the fewer bits a character needs.
     """
     _refuse_contradictions(
         {"--lines": by_line, "--tokens": by_token, "--view": view, "--json": as_json}, context
@@ -102,7 +116,7 @@ def command(
     else:
         summary = summarize(pieces(unbuffered=False), _progress(file), blocks)
         if not summary.report.loss.tokens:
-            raise CorpusError(f"{file or 'standard input'}: there is no text in it; name another")
+            raise CorpusError(f"{file or 'standard input'}: there is no text in it; name another file")
         source = {"run": str(run.path), "text": file or "-"}
         if as_json:
             print(json.dumps(source | summary.as_dict(), allow_nan=False))
@@ -111,7 +125,7 @@ def command(
 
 
 def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
-    """Raises ConfigError when options were given of which one would do nothing."""
+    """Refuse options of which one would do nothing. Raises ConfigError."""
     if context and not given["--lines"]:
         raise ConfigError("--context does nothing without --lines: give that too, or leave it out")
     for options in CONTRADICTIONS:
@@ -120,7 +134,7 @@ def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
 
 
 def _blocks(file: str | None, encoding: str) -> Iterator[str]:
-    """The text, in blocks as they come. Raises CorpusError."""
+    """The blocks of the text as they arrive. Raises CorpusError."""
     from textgen.text.formats import TextFile, decode_stream, text_blocks
     from textgen.text.sources import print_typing_hint
 
@@ -132,13 +146,13 @@ def _blocks(file: str | None, encoding: str) -> Iterator[str]:
         raise CorpusError(f"{file}: a folder; name one file")
     if source.format != "text":
         raise CorpusError(
-            f"{file}: score reads plain text; pipe its field in, or use `textgen eval RUN FILE --field NAME`"
+            f"{file}: score reads plain text; pipe the text in, or use `textgen eval RUN FILE --field NAME`"
         )
     return text_blocks(source, encoding)
 
 
 def _progress(file: str | None) -> Callable[[int], None] | None:
-    """Shows how far a file is read, where its size is that of its text; None elsewhere."""
+    """A function that shows the progress through a file; None where the size of the text is not known."""
     from textgen.system.progress import Reporter
 
     path = Path(file or "-")
@@ -149,7 +163,7 @@ def _progress(file: str | None) -> Callable[[int], None] | None:
 
 
 def _print_lines(scored: Iterable[tuple[Line, Report]], as_json: bool) -> None:
-    """A line at a time, in pieces where it is too long for memory."""
+    """Print one line at a time, a line that is too long for memory in pieces."""
     for number, (line, report) in enumerate(scored, start=1):
         if as_json:
             figures = json.dumps({"line": number} | report.as_dict(), allow_nan=False)
@@ -180,7 +194,7 @@ def _print_view(pieces: Iterable[ScoredPiece]) -> None:
     from textgen.evaluation.score import Tally
 
     if os.environ.get("NO_COLOR"):
-        raise ConfigError("--view is nothing but colour, and NO_COLOR is set: unset it, or give --tokens")
+        raise ConfigError("--view shows colours, but NO_COLOR is set: unset it, or use --tokens instead")
     print(legend(), end="\n\n")
     tally, ended = Tally(), True
     for piece in pieces:
@@ -194,7 +208,7 @@ def _print_view(pieces: Iterable[ScoredPiece]) -> None:
 
 
 def _in_lines(summary: Summary) -> Iterator[str]:
-    """The figures for a person, and the lines that were hardest to predict."""
+    """The lines of the report, with those lines of the text that were hardest to predict."""
     from textgen.cli.support.terminal import escaped
 
     yield from summary.report.lines()

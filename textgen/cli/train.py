@@ -1,4 +1,4 @@
-"""`textgen train`: a text becomes a run."""
+"""`textgen train`: train a model on a text."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from textgen.settings.given import FOLLOWS_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import flag, options_of
 
 EXAMPLES = (
-    "textgen train corpus.txt                                two minutes, all settings chosen",
+    "textgen train corpus.txt                                for two minutes, with chosen settings",
     "textgen train books/*.txt --tokenizer bpe --minutes 30  longer, with subwords",
-    "textgen train names.txt --documents line --cell gru     each line a document",
-    "textgen train --resume runs/corpus                      go on after an interruption",
-    "textgen train more.txt --from runs/corpus               fine-tune on another text",
+    "textgen train names.txt --documents line --cell gru     every line is a document",
+    "textgen train --resume runs/corpus                      continue an interrupted run",
+    "textgen train more.txt --from runs/corpus               fine-tune a run on another text",
 )
-# Shown first, in this order, whatever section they are of.
+# Shown first, in this order, whatever their section.
 COMMON_OPTIONS = ("minutes", "tokenizer", "cell", "hidden_size", "num_layers")
-HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, BUDGET, DEVICE, OUTPUT, "")
+HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, BUDGET, DEVICE, OUTPUT)
 
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,20 +62,22 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     group=COMMON,
     help="Directory of the new run.  [default: runs/<name of the corpus>]",
 )
-@grouped_option("--resume", metavar="DIR", group=COMMON, help="Go on with an interrupted run, bit for bit.")
+@grouped_option(
+    "--resume", metavar="DIR", group=COMMON, help="Continue an interrupted run, with the same result."
+)
 @grouped_option(
     "--from",
     "from_run",
     metavar="DIR",
     group=COMMON,
-    help="Start from another run's weights; without CORPUS, on its text.",
+    help="Fine-tune this run; without CORPUS, on its own text.",
 )
 @grouped_option(
     "--config",
     "settings",
     metavar="FILE",
     group=COMMON,
-    help="Read options from a TOML file or a run's config.json.",
+    help="Read options from a TOML file or from a run.",
 )
 @training_options
 @cache_dir_option
@@ -83,9 +85,10 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def command(
     corpus: tuple[str, ...], resume: str | None, settings: str | None, as_json: bool, **options: Any
 ) -> None:
-    """Train a language model on CORPUS: text files, folders, globs, or - for standard input.
+    """Train a language model on text.
 
-    What you do not set is chosen from the text and the device, printed, and written to the run's config.json.
+    CORPUS is text files, folders, globs, or - for standard input. Settings that you leave out are chosen for
+    the text and the device, and saved in the run's config.json.
     """
     _load_torch()
     from textgen.system.interrupts import StopRequest
@@ -110,10 +113,7 @@ def command(
 
 
 def _load_torch() -> None:
-    """Import torch, and keep all that it brings out of every garbage collection, which would take 0.1 s each.
-
-    Modules stay as long as the process does.
-    """
+    """Import torch, and exempt its modules, which are never freed, from garbage collection."""
     if "torch" in sys.modules:
         return
     gc.disable()
@@ -129,4 +129,4 @@ def _refuse_beside_resume(given: UserOptions, settings: str | None) -> None:
     if extra:
         flags = {"corpus": "CORPUS", "from_run": "--from"}
         names = ", ".join(flags.get(name, flag(name)) for name in extra)
-        raise ConfigError(f"--resume goes on with a run as it was: leave out {names}")
+        raise ConfigError(f"--resume continues a run with its own settings: leave out {names}")

@@ -1,1 +1,1 @@
-"""What can be set: options, the sections that hold them, and what the user gave."""
+"""Settings: options, the config dataclasses that hold them, and the options that the user gave."""

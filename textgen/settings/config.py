@@ -1,13 +1,13 @@
-"""The settings: every option with its default and its help, declared once.
+"""The config dataclasses: every option with its default and help, declared once.
 
-    RunConfig      what a run was made with; complete, written to config.json before the first step
+    RunConfig      all settings of a run; written to config.json before the first step
         data: DataConfig          where the text is, what a document is, how it is tokenized
         model: ModelConfig        the network
         training: TrainingConfig  optimizer, batches, budget, device
-        measured: dict            sizes and figures found while resolving (for reading, not for choosing)
+        measured: dict            sizes and speeds found on the way: for information, never an input
     SampleConfig   how the next token is drawn
-    DynamicConfig  dynamic evaluation: how the weights follow a text
-    NoveltyConfig  the texts that are drawn to measure how much of them is copied
+    DynamicConfig  dynamic evaluation: how the weights adapt to a text
+    NoveltyConfig  how much of the generated text is copied: the texts that are sampled for it
 
 What the user gave, before anything is chosen, is UserOptions (given.py). Why the defaults are what they are:
 training/planning/RECIPE.md.
@@ -39,11 +39,11 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DYNAMIC_METHODS = ("sgd", "rms")
 
-# The headings of the command line.
+# The headings of the help.
 TEXT, NETWORK, REGULARISATION, OPTIMISATION = "Text", "Network", "Regularisation", "Optimisation"
 BUDGET, DEVICE = "Budget and validation", "Device"
 
-# Layer norm adds this to the variance, so that equal numbers are not divided by zero: torch's default.
+# Added to the variance in layer norm, against a division by zero; the default of torch.
 LAYER_NORM_EPSILON = 1e-5
 
 
@@ -52,10 +52,10 @@ class DataConfig:
     """Where the text is, what a document is, and how text becomes tokens."""
 
     corpus: tuple[str, ...]
-    tokenizer: str = option("char", "char, byte, bpe, word, or the path of a tokenizer.json.", group=TEXT)
+    tokenizer: str = option("char", "char, byte, bpe, word, or a tokenizer.json.", group=TEXT)
     vocab_size: int | None = option(
         None,
-        "Tokens to learn, for char, word and bpe.",
+        "Maximum number of tokens: char, word, bpe.",
         range=COUNT,
         auto=True,
         group=TEXT,
@@ -70,14 +70,14 @@ class DataConfig:
     end_of_text: str | None = option(None, "End-of-text token of a tokenizer.json, if unusual.", group=TEXT)
     documents: str = option(
         "file",
-        "What a document is; blank lines separate blocks.",
+        "What a document is; blank lines end blocks.",
         choices=DOCUMENT_KINDS,
         group=TEXT,
     )
     field: str | None = option(None, "Field of .jsonl or .csv records that holds the text.", group=TEXT)
     encoding: str = option("utf-8", "Encoding of the text files.", group=TEXT)
     val_fraction: float = option(
-        0.1, "Last fraction of each source, for validation.", range=FRACTION_BELOW_1, group=TEXT
+        0.1, "Fraction of the text, at its end, for validation.", range=FRACTION_BELOW_1, group=TEXT
     )
     val: str | None = option(None, "Validate on this file instead.", group=TEXT)
     test: str | None = option(None, "Keep this file for `textgen eval --part test`.", group=TEXT)
@@ -87,26 +87,27 @@ class DataConfig:
         try:
             "".encode(self.encoding)
         except (LookupError, UnicodeError):
-            raise ConfigError(f"encoding={self.encoding!r}: Python knows no such encoding") from None
+            raise ConfigError(f"encoding={self.encoding!r}: Python has no such encoding") from None
         if not self.uses_tokenizer_file and self.end_of_text is not None:
             raise ConfigError(
-                f"--end-of-text applies to the path of a tokenizer.json, not to --tokenizer {self.tokenizer}"
+                f"--end-of-text is for the path of a tokenizer.json, not for --tokenizer {self.tokenizer}: "
+                "leave it out"
             )
         fixed = self.tokenizer == "byte" or self.uses_tokenizer_file
         for name in ("vocab_size", "min_frequency"):
             if fixed and getattr(self, name) is not None:
                 raise ConfigError(
-                    f"{flag(name)} does not apply to --tokenizer {self.tokenizer}, which learns nothing: "
+                    f"{flag(name)} does not apply to --tokenizer {self.tokenizer}, whose tokens are fixed: "
                     "leave it out"
                 )
 
     @property
     def uses_tokenizer_file(self) -> bool:
-        """Whether `tokenizer` is the path of a file and not the name of a kind."""
+        """Whether `tokenizer` is the path of a tokenizer.json and not one of TOKENIZER_KINDS."""
         return self.tokenizer not in TOKENIZER_KINDS
 
     def for_text(self, path: str, *, field: str | None = None, encoding: str | None = None) -> DataConfig:
-        """These settings for another text; field and encoding, if None, stay as they are."""
+        """These settings for another text; None keeps the field or the encoding."""
         return replace(
             self,
             corpus=(path,),
@@ -117,9 +118,9 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The network.
+    """The sizes and the structure of the network.
 
-    model_vocab_size (V) is the number of tokens that training saw: the rows of embedding and head.
+    model_vocab_size (V) is the number of tokens in the training text: the rows of embedding and head.
     """
 
     model_vocab_size: int = option(
@@ -145,21 +146,21 @@ class ModelConfig:
     )
     input_dropout: float = option(
         0.0,
-        "On embeddings; for subwords of small texts.",
+        "Dropout on embeddings; for subwords.",
         range=FRACTION_BELOW_1,
         auto=True,
         group=REGULARISATION,
     )
     embedding_dropout: float = option(
         0.0,
-        "Of whole tokens in a batch; for subwords.",
+        "Dropout of whole tokens; for subwords.",
         range=FRACTION_BELOW_1,
         auto=True,
         group=REGULARISATION,
     )
     weight_drop: float = option(
         0.0,
-        "On recurrent weights; helps small texts.",
+        "Recurrent weight dropout; for small texts.",
         range=FRACTION_BELOW_1,
         auto=True,
         group=REGULARISATION,
@@ -168,24 +169,23 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_options(self)
         if self.residual and self.num_layers == 1:
-            raise ConfigError("--residual acts from the second layer on: it needs --num-layers of 2 or more")
+            raise ConfigError("--residual acts from the second layer on: give --num-layers 2 or more")
 
     @property
     def projects_to_tied_head(self) -> bool:
-        """Whether a projection H -> E lies between the stack and a head that is the embedding."""
+        """Whether a projection H -> E comes before a head that shares the embedding's weights."""
         return self.tie_weights and self.embedding_dim != self.hidden_size
 
 
-# The dropout rates act in training only and are no part of the network: a run that starts from another one's
-# weights may have others.
+# Dropout acts only in training: a run that starts from the weights of another one may have other rates.
 DROPOUTS = "dropout", "input_dropout", "embedding_dropout", "weight_drop"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Optimizer, batches, budget and device, all resolved.
+    """Optimizer, batches, budget and device.
 
-    One of minutes, epochs and steps is set, or minutes and epochs: then training ends with the first of them.
+    Either one of minutes, epochs and steps is set, or minutes and epochs: whichever ends first ends training.
     """
 
     weight_decay: float = option(
@@ -196,7 +196,7 @@ class TrainingConfig:
         group=REGULARISATION,
     )
     activation_penalty: float = option(
-        0.0, "L2 penalty on the outputs.", range=NOT_NEGATIVE, group=REGULARISATION
+        0.0, "L2 penalty on the last layer's outputs.", range=NOT_NEGATIVE, group=REGULARISATION
     )
     temporal_activation_penalty: float = option(
         0.0,
@@ -209,7 +209,7 @@ class TrainingConfig:
     seq_len: int = option(
         64, "Tokens per window: how far back gradients flow.", range=COUNT, group=OPTIMISATION
     )
-    vary_seq_len: bool = option(False, "Draw each window's length around seq_len.", group=OPTIMISATION)
+    vary_seq_len: bool = option(False, "Vary the length of each window around --seq-len.", group=OPTIMISATION)
     learning_rate: float = option(
         7e-3, "Peak learning rate of AdamW.", range=POSITIVE, auto=True, group=OPTIMISATION
     )
@@ -232,32 +232,32 @@ class TrainingConfig:
     clip_norm: float = option(1.0, "Clip gradients to this norm.", range=POSITIVE, group=OPTIMISATION)
     ema_decay: float = option(
         0.0,
-        "Average the weights; 0.999 is over about 1000 steps.",
+        "Average the weights; 0.999: over about 1000 steps.",
         range=FRACTION_BELOW_1,
         group=OPTIMISATION,
     )
     minutes: float | None = option(
-        None, "Budget in wall-clock minutes, evaluations included.", range=POSITIVE, auto=True, group=BUDGET
+        None, "Minutes of training, evaluations included.", range=POSITIVE, auto=True, group=BUDGET
     )
     epochs: int | None = option(
         None,
-        "Budget in passes over the text, also with --minutes.",
+        "Passes over the text; also as a limit with --minutes.",
         range=COUNT,
         auto=True,
         group=BUDGET,
     )
-    steps: int | None = option(None, "Budget in optimizer steps.", range=COUNT, group=BUDGET)
-    evaluations: int = option(12, "Validations, spread evenly over the budget.", range=COUNT, group=BUDGET)
+    steps: int | None = option(
+        None, "Optimizer steps, instead of --minutes and --epochs.", range=COUNT, group=BUDGET
+    )
+    evaluations: int = option(12, "Validations, spread evenly over training.", range=COUNT, group=BUDGET)
     eval_tokens: int | None = option(
-        None, "Validation tokens read at each evaluation.", range=COUNT, auto=True, group=BUDGET
+        None, "Validation tokens read each time.", range=COUNT, auto=True, group=BUDGET
     )
     early_stopping: bool = option(True, "Stop when validation no longer improves.", group=BUDGET)
-    patience: int = option(4, "Evaluations without improvement before stopping.", range=COUNT, group=BUDGET)
+    patience: int = option(4, "Validations without improvement before stopping.", range=COUNT, group=BUDGET)
     seed: int = option(1, "Seed of weights, batches and dropout.", range=SEED, group=OPTIMISATION)
-    device: str = option(
-        "auto", "Where to train; auto takes a GPU if there is one.", choices=DEVICES, group=DEVICE
-    )
-    precision: str = option("auto", "Arithmetic; auto picks the faster.", choices=PRECISIONS, group=DEVICE)
+    device: str = option("auto", "Where to train; auto takes a GPU.", choices=DEVICES, group=DEVICE)
+    precision: str = option("auto", "Arithmetic; auto takes the faster.", choices=PRECISIONS, group=DEVICE)
     threads: int | None = option(None, "CPU threads.", range=COUNT, auto=True, group=DEVICE)
     deterministic: bool = option(False, "Make CUDA repeat bit for bit; slower.", group=DEVICE)
 
@@ -266,16 +266,16 @@ class TrainingConfig:
         budgets = [name for name in ("minutes", "epochs", "steps") if getattr(self, name) is not None]
         if len(budgets) != 1 and budgets != ["minutes", "epochs"]:
             raise ConfigError(
-                "give one budget of minutes, epochs and steps, or minutes and epochs for whichever ends "
-                f"first, not {' and '.join(budgets) or 'none'}"
+                f"give one budget: minutes, epochs or steps, or minutes and epochs together, whichever ends "
+                f"first; not {' and '.join(budgets) or 'none'}"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """All that a run was made with; config.json in the run's directory.
+    """All settings of a run; config.json in its directory.
 
-    directory is where that was then, absolute; None in a run of an earlier version.
+    directory: the absolute path of the run when it was made; None in runs of an earlier version.
     """
 
     format: int
@@ -292,22 +292,20 @@ class RunConfig:
 class SampleConfig:
     """How the next token is drawn from the logits. None turns a filter off."""
 
-    max_new_tokens: int = option(500, "Tokens to draw at most.", range=COUNT)
+    max_new_tokens: int = option(500, "Write at most this many tokens.", range=COUNT)
     temperature: float = option(
         0.8,
-        "Below 1 is safer, above is wilder, 0 always takes the most likely token.",
+        "Below 1 is safer, above is wilder; 0 takes the most likely token.",
         range=NOT_NEGATIVE,
     )
-    top_k: int | None = option(None, "Draw among the k most likely tokens only.", range=COUNT)
+    top_k: int | None = option(None, "Draw only from the k most likely tokens.", range=COUNT)
     top_p: float | None = option(
-        None, "Draw among the fewest tokens that hold this much probability.", range=FRACTION
+        None, "Draw from the fewest tokens with this total probability.", range=FRACTION
     )
     min_p: float | None = option(
-        None, "Leave out tokens less likely than this fraction of the likeliest one.", range=FRACTION
+        None, "Drop tokens below this fraction of the highest probability.", range=FRACTION
     )
-    repetition_penalty: float = option(
-        1.0, "Above 1 makes tokens that already occurred less likely.", range=POSITIVE
-    )
+    repetition_penalty: float = option(1.0, "Above 1 makes repeated tokens less likely.", range=POSITIVE)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -315,29 +313,23 @@ class SampleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicConfig:
-    """How the weights follow a text that is read: dynamic evaluation (Krause et al. 2018)."""
+    """Dynamic evaluation: how the weights adapt to a text while it is read (Krause et al. 2018)."""
 
     # see RECIPE.md, "dynamic evaluation"
     method: str = option(
         "rms",
-        "sgd, or rms: each weight's step divided by the size of its gradients on the training text.",
+        "rms scales steps by the training text's gradients.",
         choices=DYNAMIC_METHODS,
     )
     rate: float = option(
         0.16,
-        "Learning rate; raise it for a text that changes, lower it for a uniform one.",
+        "Learning rate; raise it for a text that changes.",
         range=Range(0.0, 1e6, "0 or more and at most 1,000,000"),
     )
-    window: int = option(
-        20, "Tokens between updates; fewer follow the text more closely and take longer.", range=COUNT
-    )
-    decay: float = option(
-        0.0003, "Pull back to the trained weights at each update; raise it for a varied text.", range=FRACTION
-    )
+    window: int = option(20, "Tokens between updates; fewer take longer.", range=COUNT)
+    decay: float = option(0.0003, "Pull towards the trained weights at each update.", range=FRACTION)
     clip_norm: float = option(1.0, "Clip gradients to this norm.", range=POSITIVE)
-    mix: bool = option(
-        True, "Mix in the trained weights' predictions, weighted by how well each has done so far."
-    )
+    mix: bool = option(True, "Mix in the trained weights' predictions.")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -345,18 +337,16 @@ class DynamicConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NoveltyConfig:
-    """The texts that are drawn to measure how much of them stands word for word in the training text."""
+    """The texts that are sampled to measure how much of them is copied from the training text."""
 
     # see RECIPE.md, "novelty"
-    length: int = option(
-        40, "Count copies of at least N characters, word for word from the training text.", range=COUNT
-    )
-    samples: int = option(20, "Texts to draw.", range=COUNT)
-    tokens: int = option(500, "Tokens of each text at most.", range=COUNT)
+    length: int = option(40, "Count only copies of at least N characters.", range=COUNT)
+    samples: int = option(20, "Number of texts to sample.", range=COUNT)
+    tokens: int = option(500, "Maximum number of tokens per text.", range=COUNT)
     temperature: float = option(
-        SampleConfig.temperature, "Their temperature; lower copies more.", range=NOT_NEGATIVE
+        SampleConfig.temperature, "Temperature; lower copies more.", range=NOT_NEGATIVE
     )
-    seed: int = option(1, "Their seed; the same one gives the same figures.", range=SEED)
+    seed: int = option(1, "Seed; the same seed gives the same figures.", range=SEED)
 
     def __post_init__(self) -> None:
         check_options(self)

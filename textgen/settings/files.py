@@ -1,7 +1,7 @@
 """Options read from a file: settings in TOML, or another run's config.json.
 
-hidden_size = 512                     options by name,
-[training]                            or in the sections of config.json
+hidden_size = 512       options by name,
+[training]              or in the sections of config.json
 minutes = 5
 """
 
@@ -15,14 +15,14 @@ from typing import Any
 
 from textgen.errors import ConfigError
 from textgen.settings.given import FOLLOWS_FROM_TEXT, SECTIONS, UserOptions
-from textgen.settings.option import checked_values
+from textgen.settings.option import checked_values, unknown_name
 from textgen.system.relocate import relocate_path, relocated_data
 
 
 def read_options(path: Path) -> UserOptions:
-    """The options of a TOML file, or those that repeat a run, from its config.json or directory.
+    """The options of a TOML file, or of a run, given as its directory or config.json.
 
-    Raises ConfigError for what cannot be read or used, with the nearest known name for an unknown one.
+    Raises ConfigError when the file cannot be read, and for names and values that cannot be used.
     """
     if path.is_dir():
         path = path / "config.json"
@@ -42,18 +42,20 @@ def read_options(path: Path) -> UserOptions:
 
 
 def _of_settings(content: dict[str, Any]) -> dict[str, Any]:
-    """The options of a settings file by name."""
+    """The options of a settings file, by name."""
     names: dict[str, Any] = {}
     for name, value in content.items():
         inside = {name: value}
         if isinstance(value, dict):
             if name not in SECTIONS:
-                raise ConfigError(f"no section [{name}]; the sections are {', '.join(SECTIONS)}")
+                raise ConfigError(
+                    f"{unknown_name('section', name, SECTIONS)}; the sections are {', '.join(SECTIONS)}"
+                )
             inside = checked_values(SECTIONS[name], value)
         if repeated := names.keys() & inside.keys():
-            raise ConfigError(f"{min(repeated)} stands there twice; leave one out")
+            raise ConfigError(f"{min(repeated)} is given twice; leave one out")
         names |= inside
-    if "from" in names:  # as on the command line; no field can be named `from`
+    if "from" in names:  # as on the command line; a Python name cannot be `from`
         if "from_run" in names:
             raise ConfigError("from and from_run are the same; leave one out")
         names["from_run"] = names.pop("from")
@@ -63,23 +65,23 @@ def _of_settings(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_run(content: Any, path: Path) -> dict[str, Any]:
-    """The options that repeat the run of a config.json, its paths as they are now."""
+    """The options that repeat the run of a config.json, with its paths as they are now."""
     if not isinstance(content, dict) or not SECTIONS.keys() <= content.keys():
         raise ConfigError("not the config.json of a run; settings files are TOML")
     for name in SECTIONS:
         if not isinstance(content[name], dict):
-            raise ConfigError(f"{name} must hold names with their values")
-    begun = content.get("directory")
-    if isinstance(begun, str):
-        content["data"] = relocated_data(content["data"], begun, path.parent)
+            raise ConfigError(f"{name} must be an object of names and values")
+    directory = content.get("directory")
+    if isinstance(directory, str):
+        content["data"] = relocated_data(content["data"], directory, path.parent)
         if isinstance(content.get("from_run"), str):
-            content["from_run"] = relocate_path(content["from_run"], begun, path.parent)
-    # How many tokens the model knows follows from the text; format 1 called that vocab_size.
-    found = {FOLLOWS_FROM_TEXT, "vocab_size"}
-    model = {name: value for name, value in content["model"].items() if name not in found}
+            content["from_run"] = relocate_path(content["from_run"], directory, path.parent)
+    # The size of the model vocabulary follows from the text; format 1 called it vocab_size.
+    computed = {FOLLOWS_FROM_TEXT, "vocab_size"}
+    model = {name: value for name, value in content["model"].items() if name not in computed}
     names: Mapping[str, Any] = content["data"] | model | content["training"]
     names = dict(names) | {"from_run": content.get("from_run")}
-    # An option that another one makes void was never used, and giving both would be refused.
+    # Options that another one overrides were not used, and giving both would be refused.
     if names.get("val") is not None:
         names.pop("val_fraction", None)
     if not names.get("early_stopping", True):

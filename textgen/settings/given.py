@@ -17,7 +17,7 @@ from textgen.settings.option import checked_values, flag, from_mapping, options_
 Config = TypeVar("Config")
 
 SECTIONS: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
-FOLLOWS_FROM_TEXT = "model_vocab_size"  # the one field of a section that no user can choose
+FOLLOWS_FROM_TEXT = "model_vocab_size"  # the only field that the user cannot set
 PLACES = ("from_run", "run", "cache_dir")
 BUDGETS = ("minutes", "epochs", "steps")
 
@@ -36,7 +36,7 @@ class Section(Mapping[str, Any], Generic[Config]):
         checked = checked_values(self.config_class, self.given)
         for name, value in checked.items():
             if isinstance(value, str) and (value == "" or "\0" in value):
-                raise ConfigError(f"{flag(name)} {value!r}: not a usable name; give another, or leave it out")
+                raise ConfigError(f"{flag(name)} {value!r}: not a valid value; give another, or leave it out")
             if broken := options_of(self.config_class)[name].violation(value):
                 raise ConfigError(f"{name}={value!r}: {broken}")
         object.__setattr__(self, "given", checked)
@@ -51,27 +51,30 @@ class Section(Mapping[str, Any], Generic[Config]):
         return len(self.given)
 
     def value(self, name: str) -> Any:
-        """What the user gave, else the default of the config class."""
+        """The value that the user gave, or else the default of the config class."""
         return self.given.get(name, options_of(self.config_class)[name].default)
 
     def replaced(self, **values: Any) -> Section[Config]:
-        """The same section with some values more, or others."""
+        """The section with these values added or replaced."""
         return Section(self.config_class, {**self.given, **values})
 
     def without(self, names: Iterable[str]) -> Section[Config]:
-        """The same section as if the user had not given some of its options."""
+        """The section without these options."""
         dropped = set(names)
         kept = {name: value for name, value in self.given.items() if name not in dropped}
         return Section(self.config_class, kept)
 
     def complete(self, **chosen: Any) -> Config:
-        """The config: what the user gave, over what was chosen, over the defaults. Raises ConfigError."""
+        """The config: given values take precedence over chosen ones, and these over defaults.
+
+        Raises ConfigError.
+        """
         return from_mapping(self.config_class, {**chosen, **self.given})
 
 
 @dataclass(frozen=True, kw_only=True)
 class UserOptions:
-    """All that the user gave to `train`.
+    """All options that the user gave to `train`.
 
     from_run: the run whose weights and tokenizer to start from. run: the new run's directory. cache_dir:
     where encoded text is kept. None: not given. Raises ConfigError for options that exclude each other.
@@ -88,7 +91,7 @@ class UserOptions:
         for name in PLACES:
             value = getattr(self, name)
             if value is not None and (value == "" or "\0" in value):
-                raise ConfigError(f"{flag(name)} {value!r}: not a usable name; give another, or leave it out")
+                raise ConfigError(f"{flag(name)} {value!r}: not a valid value; give another, or leave it out")
         if {"val", "val_fraction"} <= self.data.keys():
             raise ConfigError("--val and --val-fraction do not go together: leave one out")
         if "patience" in self.training and not self.training.value("early_stopping"):
@@ -96,9 +99,9 @@ class UserOptions:
 
     @classmethod
     def from_names(cls, given: Mapping[str, Any]) -> UserOptions:
-        """Sort options into their sections by name; a value of None was not given.
+        """Sort options into their sections by name; None means not given.
 
-        Raises ConfigError for a name that does not exist, and what the sections raise.
+        Raises ConfigError for unknown names and for values that the sections refuse.
         """
         sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         places: dict[str, str] = {}
@@ -121,15 +124,15 @@ class UserOptions:
         )
 
     def names(self) -> dict[str, Any]:
-        """All options given, by name."""
+        """All options, by name."""
         places = {name: getattr(self, name) for name in PLACES if getattr(self, name) is not None}
         return {**self.data, **self.model, **self.training, **places}
 
     def overridden_by(self, given: UserOptions) -> UserOptions:
-        """These options, of a settings file, under those of the command line.
+        """These options, of a settings file, overridden by those of the command line.
 
-        One budget replaces another, a tokenizer replaces all settings of another, and an option replaces one
-        that it excludes.
+        A budget replaces any other budget, a tokenizer replaces the settings of another one, and an option
+        replaces those that it excludes.
         """
         groups = (
             (set(BUDGETS), set(BUDGETS)),
@@ -144,12 +147,12 @@ class UserOptions:
         return UserOptions.from_names(kept | new)
 
     def replaced(self, **sections: Any) -> UserOptions:
-        """The same options with some fields of this class replaced."""
+        """The options with some fields of this class replaced."""
         return dataclasses.replace(self, **sections)
 
 
 def option_names() -> list[str]:
-    """Every option of the three sections that a user can give; no name stands in two of them."""
+    """All options of the three sections that the user can give; every name is in one section only."""
     names = [name for config_class in SECTIONS.values() for name in options_of(config_class)]
     return [name for name in names if name != FOLLOWS_FROM_TEXT]
 

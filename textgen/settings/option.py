@@ -1,4 +1,4 @@
-"""One option: its default, help, range and choices, declared where the dataclass declares the field.
+"""Options: default, help, range and choices of a config dataclass's field, declared with the field.
 
 option(default, help, ...)   in a dataclass     ->  options_of(the class)  for the command line
 {name: value} of JSON, TOML  ->  from_mapping   ->  the dataclass          ->  check_options, in __post_init__
@@ -24,14 +24,14 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that an option may take, both ends included; `words` says so in a message."""
+    """The numbers that an option may take, both ends included; `words` describes them in messages."""
 
     low: float
     high: float
     words: str
 
     def violation(self, value: float) -> str | None:
-        """What the value must be, in words, when it is not in the range; None when it is. NaN never is."""
+        """What the value must be, in words, if it is out of range (as NaN is); else None."""
         return None if self.low <= value <= self.high else f"must be {self.words}"
 
 
@@ -48,9 +48,8 @@ class Option:
     """One option of a config class.
 
     annotation: the type of the field. help: one line, ending in a full stop. range: of a number; None: any.
-    choices: of a text; None: any. auto: chosen from corpus, budget and device when the user does not give it,
-    so that `default` is only what the library falls back on. group: the heading under which the command line
-    shows it.
+    choices: of a string; None: any. auto: chosen from corpus, budget and device when the user does not give
+    it; `default` is then only that of the dataclass. group: its heading in the help of the command line.
     """
 
     name: str
@@ -76,7 +75,10 @@ class Option:
         return self.default is dataclasses.MISSING
 
     def violation(self, value: Any) -> str | None:
-        """What a value must be, in words, when it is out of range or not a choice; None is always allowed."""
+        """What the value must be, in words, if it is out of range or not a choice; else None.
+
+        A value of None is always allowed.
+        """
         if value is None:
             return None
         if self.choices is not None and value not in self.choices:
@@ -93,17 +95,17 @@ def option(
     auto: bool = False,
     group: str = "",
 ) -> Any:
-    """A dataclass field that is an option; see Option for the arguments. `...` as default: it has none."""
+    """A dataclass field that is an option, with the arguments of Option; a default of `...` means none."""
     about = {"help": help, "range": range, "choices": choices, "auto": auto, "group": group}
     return field(metadata=about) if default is ... else field(default=default, metadata=about)
 
 
 def options_of(config_class: Any) -> dict[str, Option]:
-    """The options of a config class by name, in their order."""
+    """The options of a config class by name, in the order of its fields."""
     return _options_of(config_class)
 
 
-@functools.cache  # reading annotations takes a while, and every --help waits for it
+@functools.cache  # reading annotations is slow, and every --help would wait for it
 def _options_of(config_class: Any) -> dict[str, Option]:
     annotations = typing.get_type_hints(config_class)
     plain = {"help": "", "range": None, "choices": None, "auto": False, "group": ""}
@@ -127,21 +129,21 @@ def check_options(config: Any) -> None:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """The one-line message for a name that does not exist, with the nearest one that does."""
+    """A message about an unknown name, with the most similar known one."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"unknown {kind} {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
 def checked_values(config_class: type, values: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
-    """Names and values that fit a config class, lists as tuples; not all of its names need be there.
+    """Check names and types of some of a config class's values; lists become tuples.
 
-    `where` names the source in errors ("config.json", "settings.toml"); None: the caller knows.
+    `where` names the source in errors ("config.json", "settings.toml"); None: the caller adds it.
 
-    Raises ConfigError for a name that does not exist or a value of another type.
+    Raises ConfigError for an unknown name or a value of another type.
     """
     source = "" if where is None else f"{where}: "
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{source}must hold names with their values, not {values!r}")
+        raise ConfigError(f"{source}must be names with their values, not {values!r}")
     options = options_of(config_class)
     checked: dict[str, Any] = {}
     for name, value in values.items():
@@ -155,9 +157,9 @@ def checked_values(config_class: type, values: Mapping[str, Any], where: str | N
 
 
 def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str | None = None) -> Config:
-    """Build a config from names and values; arguments as of checked_values.
+    """Build a config from names and values, with the arguments of checked_values.
 
-    Raises ConfigError, also for what the class itself refuses.
+    Raises ConfigError, also for values that the class refuses.
     """
     checked = checked_values(config_class, values, where)
     try:
@@ -167,7 +169,7 @@ def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: s
 
 
 def _matches(value: object, annotation: object) -> bool:
-    """Whether a value fits an annotation made of scalars, None, tuples and dicts."""
+    """Whether a value has the type of an annotation made of scalars, None, tuples and dicts."""
     origin = typing.get_origin(annotation)
     if origin is types.UnionType:
         return any(_matches(value, each) for each in typing.get_args(annotation))
@@ -187,7 +189,7 @@ _IN_WORDS = {int: "a whole number", float: "a number", str: "text in quotes", bo
 
 
 def _readable(annotation: object) -> str:
-    """What a value must be, for someone who writes a settings file."""
+    """The type of a value, in words for the author of a settings file."""
     if isinstance(annotation, types.UnionType):
         return " or ".join(_readable(each) for each in typing.get_args(annotation) if each is not type(None))
     if typing.get_origin(annotation) is tuple:
@@ -196,12 +198,12 @@ def _readable(annotation: object) -> str:
 
 
 def flag(name: str) -> str:
-    """An option's name as it is typed on the command line: hidden_size -> --hidden-size."""
+    """The name of an option on the command line: hidden_size -> --hidden-size."""
     return "--" + name.replace("_", "-")
 
 
 def as_arguments(name: str, value: object) -> list[str]:
-    """An option with its value as arguments of the command line: --hidden-size 256, --no-tie-weights."""
+    """An option and its value as command-line arguments: --hidden-size 256, --no-tie-weights."""
     if isinstance(value, bool):
         return [flag(name if value else f"no_{name}")]
     return [flag(name), str(value)]

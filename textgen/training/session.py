@@ -1,4 +1,4 @@
-"""A run in training: put together the same way whether it is new or resumed, and completed.
+"""A run in training, new or resumed: its parts are put together here, and it is trained to the end.
 
 run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  the figures at the end
 """
@@ -35,7 +35,7 @@ FINAL_SAMPLE_TOKENS = 300
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """A run with all that it takes to complete it, from its first step or from its newest checkpoint."""
+    """A run with everything that is needed to complete it, from the first step or the newest checkpoint."""
 
     run: Run
     store: TokenStore
@@ -44,18 +44,18 @@ class Session:
     is_resumed: bool
 
     def complete(self, stop: StopRequest) -> dict[str, Any]:
-        """Train to the end, then measure the best weights once on all validation text; returns the result.
+        """Train to the end, then evaluate the best weights on all validation text; returns the result.
 
         Raises Interrupted when asked to stop, after saving; TrainingError.
         """
-        stop.hint = f"Go on with: textgen train --resume {self.run.path}"
+        stop.hint = f"Continue with: textgen train --resume {self.run.path}"
         with memory_errors(), only_one(self.run.training_directory) as alone:
             if not alone:
                 raise RunError(f"{self.run.path}: another process is training it")
             if self.is_resumed:
                 self._restore()
             self.trainer.train(stop)
-            stop.end_deferral()  # all is saved: from here a signal may end the work at once
+            stop.end_deferral()  # all is saved: a signal may end the process at once from here on
             report = evaluate_run(
                 self.run,
                 self.store,
@@ -73,43 +73,44 @@ class Session:
         )
         position = self.trainer.position
         self.reporter.line(
-            f"Best weights of step {position.best_step:,} of {position.step:,}, in {seconds:.0f} s, "
-            f"{self._reading()}"
+            f"Trained for {position.step:,} steps in {seconds:.0f} s, {describe_reading(self._epochs)}. "
+            f"The best weights, of step {position.best_step:,}, were kept.{self._advice()}"
         )
         self._show_sample()
-        self.reporter.line(f"The run is in {self.run.path}. Write text with: textgen sample {self.run.path}")
+        self.reporter.line(f"Saved in {self.run.path}. Write more with: textgen sample {self.run.path}")
         return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
                 "seconds": round(seconds, 1)} | report.as_dict()  # fmt: skip
 
     def _restore(self) -> None:
-        """Go to the newest checkpoint, if there is one, while no other process writes there."""
+        """Restore the newest checkpoint, if there is one; no other process may be training the run."""
         found = self.trainer.restore()
         self.reporter.line(
-            f"Going on with {self.run.path} at step {self.trainer.position.step:,}."
+            f"Resuming {self.run.path} at step {self.trainer.position.step:,}."
             if found
-            else f"Starting {self.run.path} again: nothing was saved yet."
+            else f"Restarting {self.run.path}: no checkpoint was saved yet."
         )
 
-    def _reading(self) -> str:
-        """How often the text was read, and whether the clock alone ended that too early."""
+    @property
+    def _epochs(self) -> float:
+        """How many times the training text was read."""
+        return self.trainer.position.tokens / self.run.measured("train_tokens")
+
+    def _advice(self) -> str:
+        """A hint if only the clock ended training, well before the epochs that would help; else nothing."""
         training, position = self.run.config.training, self.trainer.position
-        times = position.tokens / self.run.measured("train_tokens")
         has_stalled = training.early_stopping and position.stale_evaluations >= training.patience
-        if (
-            training.minutes is None
-            or training.epochs is None
-            or has_stalled
-            or times >= 0.9 * training.epochs
-        ):
-            return f"{describe_reading(times)}."
-        return f"{describe_reading(times)}; up to {training.epochs} times pay: more --minutes would help."
+        if training.minutes is None or training.epochs is None or has_stalled:
+            return ""
+        if self._epochs >= 0.9 * training.epochs:
+            return ""
+        return f" More --minutes would help: up to {training.epochs} times through the text."
 
     def _show_sample(self) -> None:
-        """Show what the kept weights write."""
+        """Print a text written with the best weights."""
         if self.reporter.is_silent:
             return
         config = SampleConfig(max_new_tokens=FINAL_SAMPLE_TOKENS)
-        # Not the seed of the samples on the way: the last of those may be of the same weights.
+        # Another seed than for the samples during training, the last of which may be of the same weights.
         pieces = Generator.from_run(self.run).stream(seed=self.run.config.training.seed + 1, config=config)
         self.reporter.line("\nA sample:\n")
         for line in sample_lines("".join(pieces)):
@@ -132,7 +133,7 @@ def assemble(
     *,
     is_resumed: bool,
 ) -> Session:
-    """Batches, budget and trainer of a run; every run goes this way, new or resumed."""
+    """Build batches, budget and trainer of a run, new or resumed."""
     training = run.config.training
     batches = StreamBatches(
         store.tokens("train"),
@@ -161,7 +162,7 @@ def assemble(
 def _budget(training: TrainingConfig, batches: StreamBatches) -> Budget:
     return Budget(
         steps=training.steps,
-        # Epochs may differ by a window, with the place where each wraps round, but never in their tokens.
+        # Epochs may differ by one window, depending on where each wraps around, but never in tokens.
         tokens=None if training.epochs is None else training.epochs * batches.tokens_per_epoch,
         seconds=None if training.minutes is None else training.minutes * 60,
     )

@@ -78,20 +78,14 @@ class ComparisonPlan:
 
     corpus: tuple[str, ...]
     fingerprint: str  # of the text
-    cells: tuple[str, ...] = option(
-        ("lstm", "gru"), "Cells to compare, of lstm, gru and rnn; the others are matched to the first."
-    )
-    seeds: int = option(
-        3, "Runs of each cell, with seeds 1, 2, ...; figures have an interval from 3 on.", range=COUNT
-    )
+    cells: tuple[str, ...] = option(("lstm", "gru"), "Cells to compare: lstm, gru, rnn.")
+    seeds: int = option(3, "Runs per cell; 3 or more give an interval.", range=COUNT)
     match: str = option(
         "parameters",
-        "Give all cells equal parameters, equal layer sizes, or only equal minutes.",
+        "What to match to the first cell.",
         choices=MATCHES,
     )
-    minutes: float = option(
-        12.0, "Training time of the whole comparison, split evenly over cells and seeds.", range=POSITIVE
-    )
+    minutes: float = option(12.0, "Minutes in all, split evenly over the runs.", range=POSITIVE)
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The options of dynamic evaluation, which `eval --dynamic` and `sample --adapt` have in common."""
+"""The options of dynamic evaluation, for `eval --dynamic` and `sample --adapt`."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ if TYPE_CHECKING:
     from textgen.run import Run
     from textgen.text.store import Progress, TokenStore
 
-
-# Of a text that only moves the weights nothing is predicted, so nothing can be mixed.
+# `sample --adapt` predicts nothing while it reads, so it has no predictions to mix.
 FIELDS = {
     "dynamic": [entry.name for entry in dataclasses.fields(DynamicConfig)],
     "adapt": [entry.name for entry in dataclasses.fields(DynamicConfig) if entry.name != "mix"],
 }
 
 
-def dynamic_options(switch: str) -> Decorator:
-    """One option for the fields of DynamicConfig: --dynamic-rate and so on for the switch `dynamic`."""
+def dynamic_options(switch: str, group: str = "") -> Decorator:
+    """One option for each field of DynamicConfig: --dynamic-rate and so on for the switch `dynamic`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(FIELDS[switch]):
-            command = config_option(DynamicConfig, name, unset=True, prefix=f"{switch}_")(command)
+            command = config_option(DynamicConfig, name, unset=True, prefix=f"{switch}_", group=group)(
+                command
+            )
         return command
 
     return decorate
 
 
 def take_dynamic_config(switch: str, is_given: bool, settings: dict[str, Any]) -> DynamicConfig | None:
-    """Take the options of `switch` out of what the command was called with; None without the switch.
+    """Remove the options of `switch` from a command's parameters; returns None without the switch.
 
-    Raises ConfigError for a setting out of range, or one given without the switch.
+    Raises ConfigError for a value out of range, or one given without the switch.
     """
     given = take_given(switch, FIELDS[switch], is_given, settings)
     if not is_given:
@@ -48,12 +49,12 @@ def take_dynamic_config(switch: str, is_given: bool, settings: dict[str, Any]) -
 
 
 def training_store(run: Run, switch: str, cache_dir: Path, progress: Progress) -> TokenStore:
-    """The text that a run was trained on, for the method `rms`. Raises RunError when it is gone."""
+    """The text that a run was trained on, for the method `rms`. Raises RunError when it cannot be read."""
     try:
         return run.open_store(cache_dir, progress)
     except TextgenError as error:
         raise RunError(
-            f"{error} The method rms reads the training text; --{switch}-method sgd does without it."
+            f"{error} The method rms needs the training text; --{switch}-method sgd does not."
         ) from error
 
 
@@ -67,10 +68,10 @@ def adapted_model(
     device: str,
     cache_dir: str | None,
 ) -> LanguageModel:
-    """The network of a run, its weights having followed a file; one line on standard error says what of it.
+    """The model of a run with its weights adapted to a file; reports on standard error.
 
-    The state that the file leaves is not kept: a text begins as it always does, and only the weights know.
-    Prompt and file then have nothing to do with each other, and the same seed may be drawn with and without.
+    Only the weights change: the recurrent state after the file is dropped, so that prompts are read as
+    without adaptation, and texts of the same seed can be compared.
     """
     from textgen.evaluation.adaptation import adapt
     from textgen.system.device import resolve_device
@@ -95,5 +96,5 @@ def adapted_model(
             training_store=lambda: training_store(run, "adapt", cache, reporter.work),
             progress=reporter.work,
         )
-    reporter.line(f"adapted to {file}: {adaptation.summary()}")
+    reporter.line(f"Adapted to {file}: {adaptation.summary()}")
     return adaptation.model

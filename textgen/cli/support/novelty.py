@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 ALL_FIELDS = tuple(entry.name for entry in dataclasses.fields(NoveltyConfig))
 
 
-def novelty_options(names: Iterable[str]) -> Decorator:
+def novelty_options(names: Iterable[str], group: str = "") -> Decorator:
     """One option for each of these fields of NoveltyConfig: --novelty-length and so on."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(tuple(names)):
-            command = config_option(NoveltyConfig, name, unset=True, prefix="novelty_")(command)
+            command = config_option(NoveltyConfig, name, unset=True, prefix="novelty_", group=group)(command)
         return command
 
     return decorate

@@ -1,4 +1,4 @@
-"""Command-line options made from the config dataclasses: names, defaults and help are written once."""
+"""Help with examples and headings, and options made from the config dataclasses, which declare them once."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import Any, TypeVar
 import click
 
 from textgen.errors import ConfigError
-from textgen.settings.option import Option, flag, options_of
+from textgen.settings.config import DEVICE, DEVICES, TEXT
+from textgen.settings.option import Option, Range, flag, options_of
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-COMMON, OUTPUT = "Common options", "Output"  # headings beside those of settings/config.py
+COMMON, OUTPUT = "Common options", "Output"  # besides the headings of settings/config.py
 LONGEST_OPTION = 36  # characters; the help of a longer one begins on the next line
+FILES = ("val", "test")  # options of `train` that name a file
 
 
 class GroupedOption(click.Option):
-    """An option that stands under a heading of the help; without one, under "Options"."""
+    """An option with the heading of the help that it is listed under; "" is the command's last one."""
 
     def __init__(self, *arguments: Any, group: str = "", **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -33,13 +35,18 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose help shows examples, then the options under their headings.
+    """A command whose help shows examples, then its options under headings.
 
-    examples: command lines. headings: the order of the headings; "" is the one for options without.
+    examples: command lines, each followed by two or more spaces and what it does. headings: all headings in
+    their order; the last one also takes the options that name none, such as --help.
     """
 
     def __init__(
-        self, *arguments: Any, examples: Iterable[str] = (), headings: Iterable[str] = (), **settings: Any
+        self,
+        *arguments: Any,
+        examples: Iterable[str] = (),
+        headings: Iterable[str] = ("Options",),
+        **settings: Any,
     ) -> None:
         super().__init__(*arguments, **settings)
         self.examples = tuple(examples)
@@ -47,19 +54,22 @@ class GroupedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples and the options."""
-        if self.examples:
-            with formatter.section("Examples"):
-                formatter.write(
-                    "".join(f"{' ' * formatter.current_indent}{line}\n" for line in self.examples)
-                )
+        write_examples(self.examples, formatter)
         groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in self.headings}
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
-                groups.setdefault(getattr(param, "group", ""), []).append(record)
+                groups[getattr(param, "group", "") or self.headings[-1]].append(record)
         for heading, records in groups.items():
             if records:
-                with formatter.section(heading or "Options"):
+                with formatter.section(heading):
                     formatter.write_dl(records, col_max=LONGEST_OPTION)
+
+
+def write_examples(examples: Iterable[str], formatter: click.HelpFormatter) -> None:
+    """Write a section of examples, each line as it is."""
+    with formatter.section("Examples"):
+        indent = " " * formatter.current_indent
+        formatter.write("".join(f"{indent}{line}\n" for line in examples))
 
 
 def grouped_option(*declarations: str, group: str = "", **settings: Any) -> Decorator:
@@ -70,51 +80,57 @@ def grouped_option(*declarations: str, group: str = "", **settings: Any) -> Deco
 def cache_dir_option(command: Command) -> Command:
     """--cache-dir of every command that encodes text."""
     help = "Where encoded text is kept.  [default: the user's cache]"
-    return click.option("--cache-dir", cls=GroupedOption, group=OUTPUT, metavar="DIR", help=help)(command)
+    return grouped_option("--cache-dir", group=OUTPUT, metavar="DIR", help=help)(command)
 
 
-def json_option(what: str) -> Callable[[Command], Command]:
+def json_option(what: str) -> Decorator:
     """--json of a command that otherwise prints `what` for a person."""
     help = f"Print {what} as one JSON object on standard output."
-    return click.option("--json", "as_json", cls=GroupedOption, group=OUTPUT, is_flag=True, help=help)
+    return grouped_option("--json", "as_json", group=OUTPUT, is_flag=True, help=help)
 
 
-def reading_options(text: str) -> Callable[[Command], Command]:
-    """--field and --encoding of a text that is read with a run; `text` is what the help calls it."""
+def device_option(default: str, group: str = DEVICE) -> Decorator:
+    """--device of a command that runs a model."""
+    help = f"Where to compute; auto takes a GPU.  [default: {default}]"
+    return grouped_option("--device", group=group, type=click.Choice(DEVICES), default=default, help=help)
 
-    def decorate(command: Command) -> Command:
-        of_run = "  [default: as of the run's own text]"
-        command = click.option("--encoding", metavar="TEXT", help=f"{text}'s encoding.{of_run}")(command)
-        help = f"The field of {text}'s records, if it is a .jsonl or .csv file.{of_run}"
-        return click.option("--field", metavar="TEXT", help=help)(command)
+
+def reading_options(text: str, group: str = TEXT) -> Decorator:
+    """--field and --encoding of a text that a run reads; `text` is what the help calls it."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        help = f"Encoding of {text}.  [default: as for the run's corpus]"
+        command = grouped_option("--encoding", group=group, metavar="TEXT", help=help)(command)
+        help = "Field of .jsonl or .csv records to read.  [default: as for the run's corpus]"
+        return grouped_option("--field", group=group, metavar="TEXT", help=help)(command)
 
     return decorate
 
 
 def refuse_reading(text: str, field: str | None, encoding: str | None) -> None:
-    """Refuse options for a text that was not named. Raises ConfigError."""
+    """Refuse --field and --encoding when their text was not given. Raises ConfigError."""
     for name, value in {"--field": field, "--encoding": encoding}.items():
         if value is not None:
-            raise ConfigError(f"{name} is for {text}: name one, or leave it out")
+            raise ConfigError(f"{name} does nothing without {text}: give that too, or leave it out")
 
 
 def cell_names(given: str) -> tuple[str, ...]:
-    """The cells of --cells lstm,gru, in lower case."""
+    """The cells that --cells lists with commas between them, in lower case."""
     return tuple(name.strip().lower() for name in given.split(","))
 
 
-class _Number(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click alone
-    """A whole number or any, in an option's own range."""
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click alone
+    """A whole or real number within a range; None: any."""
 
-    def __init__(self, about: Option) -> None:
-        self._number = click.types.convert_type(about.kind)
+    def __init__(self, kind: type, range: Range | None) -> None:
+        self._number = click.types.convert_type(kind)
         self.name = self._number.name
-        self._about = about
+        self._range = range
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number; click reports one out of range as it does a wrong type, with the option as typed."""
+        """Parse the number. Raises click.BadParameter, which names the option; also when out of range."""
         number = self._number.convert(value, param, ctx)
-        if broken := self._about.violation(number):
+        if self._range is not None and (broken := self._range.violation(number)):
             self.fail(f"{number!r} {broken}", param, ctx)
         return number
 
@@ -130,10 +146,10 @@ def config_option(
 ) -> Decorator:
     """A click option for one field of a config dataclass.
 
-    unset: None when the user did not give it, so that a settings file or the recipe decides; the help still
-    shows the dataclass's default, or "chosen". A bool becomes a pair --name/--no-name. prefix: before the
-    names of option and parameter; "adapt_" makes --adapt-rate and adapt_rate. group, help: None takes the
-    option's own.
+    unset: the parameter is None when the user does not give the option, so that a settings file or the recipe
+    decides; the help still shows the dataclass's default, or "chosen". prefix: put before the names of option
+    and parameter; "adapt_" makes --adapt-rate and adapt_rate. group, help: None takes those of the
+    dataclass. A bool becomes a pair --name/--no-name.
     """
     about = options_of(config_class)[name]
     typed = flag(prefix + name)
@@ -145,14 +161,14 @@ def config_option(
     if about.choices:
         settings["type"] = click.Choice(about.choices)
     elif not is_flag:
-        settings["type"] = _Number(about) if about.kind in (int, float) else about.kind
-        settings["metavar"] = {int: "N", float: "X"}.get(about.kind, "TEXT")
+        settings["type"] = Number(about.kind, about.range) if about.kind in (int, float) else about.kind
+        settings["metavar"] = "FILE" if name in FILES else {int: "N", float: "X"}.get(about.kind, "TEXT")
     declaration = f"{typed}/--no-{typed[2:]}" if is_flag else typed
     return grouped_option(declaration, prefix + name, **settings)
 
 
 def _shown_default(about: Option) -> Any:
-    """The default as the help shows it; None: nothing is shown."""
+    """The default as the help shows it; None: the help shows none."""
     if about.auto:
         return "chosen"
     if about.kind is bool:
@@ -161,9 +177,9 @@ def _shown_default(about: Option) -> Any:
 
 
 def take_given(switch: str, names: Iterable[str], is_given: bool, settings: dict[str, Any]) -> dict[str, Any]:
-    """Take the options --switch-name out of what a command was called with; those that the user gave.
+    """Remove the options --switch-name from a command's parameters; returns those that the user gave.
 
-    Raises ConfigError for one given without the switch.
+    Raises ConfigError for one that was given without the switch.
     """
     values = {name: settings.pop(f"{switch}_{name}") for name in names}
     given = {name: value for name, value in values.items() if value is not None}

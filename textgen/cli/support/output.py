@@ -1,4 +1,4 @@
-"""Where written text goes: standard output, as it is drawn, or a file, whole or not at all."""
+"""Writes generated text to standard output, as it is generated, or to a file, atomically."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from textgen.generation.sample import Sample
 
 RULE = "-" * 12
-SECONDS_BETWEEN_FLUSHES = 1 / 30  # to a terminal: as often as an eye can tell
+SECONDS_BETWEEN_FLUSHES = 1 / 30  # to a terminal: often enough to look continuous
 
 
 def writable(path: Path, option: str = "--output") -> Path:
-    """Where to write, checked before any work; option is what named it. Raises ConfigError."""
+    """The resolved path, checked before any work; `option` named it. Raises ConfigError."""
     try:
-        path = path.resolve()  # a link stays one: what it points to is written
-    except (OSError, RuntimeError) as error:  # Python 3.11's own for links in a circle
-        raise ConfigError(f"{option} {path}: a link that leads nowhere; name another place") from error
+        path = path.resolve()  # a link is kept, and its target written
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, in Python 3.11
+        raise ConfigError(f"{option} {path}: a broken link; name another file") from error
     if path.exists() and not path.is_file():
-        raise ConfigError(f"{option} {path}: not a file; name a file to write")
+        raise ConfigError(f"{option} {path}: not a file; name a file")
     if path.exists() and not os.access(path, os.W_OK):
-        raise ConfigError(f"{option} {path}: may not be written; name another place")
+        raise ConfigError(f"{option} {path}: not writable; name another file")
     if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{option} {path}: cannot write into {path.parent}; name another place")
+        raise ConfigError(f"{option} {path}: cannot write into {path.parent}; name another folder")
     return path
 
 
 def as_text(samples: list[Sample], *, with_prompt: bool) -> str:
-    """All samples, each ending with a newline, and between them a line that says which comes."""
+    """All samples, each ending with a newline, with a numbered heading before each but the first."""
     texts = [_whole_lines((sample.prompt if with_prompt else "") + sample.text) for sample in samples]
     headings = [f"{RULE} sample {number} of {len(texts)} {RULE}\n" for number in range(2, len(texts) + 1)]
     return "".join(itertools.chain([texts[0]], *zip(headings, texts[1:], strict=True)))
@@ -48,7 +48,7 @@ def _whole_lines(text: str) -> str:
 
 
 def put(content: str, target: Path | None) -> None:
-    """Write to the file, whole or not at all, or to standard output."""
+    """Write to the file, atomically, or to standard output. Raises TextgenError."""
     if target is None:
         show([content])
         return
@@ -59,13 +59,13 @@ def put(content: str, target: Path | None) -> None:
 
 
 def show(pieces: Iterable[str]) -> None:
-    """Write to standard output, to a terminal as pieces come, to a pipe in blocks; ends with a newline."""
+    """Write to standard output, to a terminal piece by piece, to a pipe in blocks; ends with a newline."""
     out = sys.stdout
-    # Whoever sets PYTHONUNBUFFERED wants to see text as it comes, but not to pay a system call a character.
+    # With PYTHONUNBUFFERED text is shown at once, but not with one system call per character.
     unbuffered = isinstance(out, io.TextIOWrapper) and out.write_through
     at_once = unbuffered or out.isatty()
     if isinstance(out, io.TextIOWrapper):
-        # Text is written as drawn, "\r\n" too; what the encoding has no character for becomes "?".
+        # No newline translation; characters that the encoding does not have become "?".
         out.reconfigure(errors="replace", newline="", line_buffering=False, write_through=False)
     flushed, last = 0.0, ""
     try:
@@ -76,7 +76,7 @@ def show(pieces: Iterable[str]) -> None:
                 out.flush()
                 flushed = time.monotonic()
     finally:
-        # After Ctrl-C too: what was drawn stays, on lines of its own.
+        # After Ctrl-C too, so that what follows begins on a new line.
         if not last.endswith("\n"):
             out.write("\n")
         out.flush()

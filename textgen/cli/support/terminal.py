@@ -1,4 +1,4 @@
-"""Text on a terminal: coloured by its cost, and nothing of it acts on the terminal."""
+"""Text for a terminal: coloured by its bits, and with control characters made visible."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-# Each step from so many bits on, doubling: characters cost a few bits, subwords many. The colours, numbers
-# of the 256, are given with that of the writing, so that they read alike on dark and light, and darken with
-# the bits, so that they can be told without seeing their hue. What costs less is not coloured.
+# The least bits of each colour, doubling: a character needs a few bits, a subword many. Text below the first
+# is not coloured. A colour is a pair of foreground and background of the 256, so that it is readable on dark
+# and light terminals, and gets darker with the bits, so that the order shows without telling hues apart.
 BITS = (1, 2, 4, 8, 16)
 PAINTS = tuple(
-    f"\x1b[38;5;{writing};48;5;{ground}m"
-    for writing, ground in ((16, 229), (16, 221), (16, 208), (231, 160), (231, 53))
+    f"\x1b[38;5;{foreground};48;5;{background}m"
+    for foreground, background in ((16, 229), (16, 221), (16, 208), (231, 160), (231, 53))
 )
 RESET = "\x1b[0m"
 TAB, NEWLINE = "→   ", "↵"
-CONTROL_PICTURES = 0x2400  # the Unicode sign for the control character 0; those for 1..31 follow
+CONTROL_PICTURES = 0x2400  # the Unicode symbol for control character 0, followed by those for 1..31
 
 
 def escaped(text: str) -> str:
-    """A text as a JSON string in which whatever does not show, or would act on a terminal, is an escape.
+    """A text as a JSON string in which every character that is not printable is an escape.
 
     >>> print(escaped("naïve" + chr(27) + chr(0x9B)))
     "naïve\\u001b\\u009b"
@@ -42,7 +42,7 @@ def legend() -> str:
 
 
 def coloured(segments: Iterable[tuple[str, float]]) -> Iterator[str]:
-    """Segments of text with their bits, as what a terminal shows in colour; neighbours share their codes."""
+    """Segments of text with their bits, as coloured text; neighbours of one colour share the escape codes."""
     gathered, current = "", 0
     for text, bits in segments:
         step = bisect_right(BITS, bits)
@@ -58,14 +58,14 @@ def _painted(text: str, step: int) -> str:
     shown = "".join(map(_shown, text))
     if not step:
         return shown
-    # A colour that goes on over a line's end would paint the rest of the row.
+    # A background colour that is still on at the end of a line would fill the rest of the row.
     rows = [f"{row}{NEWLINE}" for row in shown.split("\n")]
     rows[-1] = rows[-1].removesuffix(NEWLINE)
     return "\n".join(f"{PAINTS[step - 1]}{row}{RESET}" if row else "" for row in rows)
 
 
 def _shown(character: str) -> str:
-    """The character, or where it would act or not show, a sign for it; a newline stays."""
+    """The character, or a symbol if it is not printable; a newline stays."""
     if character.isprintable() or character == "\n":
         return character
     code = ord(character)

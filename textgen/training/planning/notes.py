@@ -1,4 +1,4 @@
-"""What the user reads before the first step: the text, the model, and what was chosen, a line each."""
+"""The lines printed before the first step: the text, the model, and what was chosen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textgen.training.planning.configs import BatchShape, requested_batches
 from textgen.training.planning.data import PreparedText
 from textgen.training.schedule import describe_reading
 
-# From this fraction of unknown tokens on, new weights would probably do better than another run's.
+# From this fraction of new tokens on, training from scratch would probably do better than fine-tuning.
 MOSTLY_NEW = 0.5
 
 
@@ -32,13 +32,13 @@ def start_notes(
     if config.training.minutes is not None:
         notes.append(_plan_note(config.training, config.measured, training))
     if source is not None:
-        # The ids of tokens that came later follow those that the other run knew.
+        # The model vocabulary begins with that of the other run; new tokens follow.
         known = text.vocab.token_ids[: source.config.model.model_vocab_size]
         notes += _new_token_notes(source, known, text.store.counts)
     if _has_windows_line_ends(text):
         notes.append(
-            r"The text has Windows line ends (\r\n), which are learnt as they are: write them so in "
-            "--prompt and --stop, or convert the text first."
+            r"The text has Windows line ends (\r\n), and the model learns them: use \r\n in --prompt and "
+            "--stop, or convert the text first."
         )
     return tuple(notes)
 
@@ -46,8 +46,8 @@ def start_notes(
 def _corpus_note(text: PreparedText, config: RunConfig) -> str:
     train, val = text.store.size("train"), text.store.size("val")
     return (
-        f"Corpus: {train.characters:,} characters to train on, {val.characters:,} to validate on; "
-        f"{config.data.tokenizer} tokens, {config.model.model_vocab_size:,} distinct."
+        f"Corpus: {train.characters:,} characters for training, {val.characters:,} for validation; "
+        f"tokenizer {config.data.tokenizer}, {config.model.model_vocab_size:,} distinct tokens."
     )
 
 
@@ -59,7 +59,7 @@ def _batch_notes(requested: BatchShape, fitted: BatchShape, train_tokens: int) -
     if fitted == requested:
         return []
     return [
-        f"The corpus is small ({train_tokens:,} tokens), so a batch shrinks from "
+        f"The corpus is small ({train_tokens:,} tokens), so batches shrink from "
         f"{requested.batch_size} x {requested.seq_len} to {fitted.batch_size} x {fitted.seq_len} tokens."
     ]
 
@@ -68,10 +68,8 @@ def _precision_notes(training: TrainingConfig) -> list[str]:
     if (training.device, training.precision) != ("cpu", "bfloat16") or cpu_gains_by_bfloat16():
         return []
     if cpu_multiplies_bfloat16():
-        return ["This processor multiplies bfloat16 slower than float32: --precision float32 is faster."]
-    return [
-        "This processor has no bfloat16 instructions and emulates them: --precision float32 is much faster."
-    ]
+        return ["bfloat16 is slower than float32 on this processor: --precision float32 is faster."]
+    return ["bfloat16 is emulated on this processor: --precision float32 is much faster."]
 
 
 def _plan_note(training: TrainingConfig, measured: dict[str, Any], given: Section[TrainingConfig]) -> str:
@@ -79,29 +77,32 @@ def _plan_note(training: TrainingConfig, measured: dict[str, Any], given: Sectio
     assert training.minutes is not None
     speed, tokens = measured["probed_tokens_per_second"], measured["train_tokens"]
     times = speed * 60 * training.minutes / tokens
-    unnamed = "" if "minutes" in given else "no budget given (--minutes), so "
+    default = "" if "minutes" in given else " (the default; change it with --minutes)"
     # The probe takes no optimizer steps and does not validate, and other programs may slow the machine later.
-    plan = f"Plan: {unnamed}about {training.minutes:g} minutes on this machine, at up to {speed:,} tokens/s, "
+    plan = f"Plan: {training.minutes:g} minute{'s' * (training.minutes != 1)}{default}, at up to {speed:,} tokens/s"
     if training.epochs is None or times <= training.epochs:
-        return f"{plan}at most {describe_reading(times)}."
+        return f"{plan}: at most {describe_reading(times)}."
     seconds = training.epochs * tokens / speed
     because = "" if "epochs" in given else "; more would overfit (--epochs)"
     return (
-        f"{plan}but no more than {training.epochs} times through the text, "
+        f"{plan}, but no more than {training.epochs} times through the text, "
         f"which takes {seconds:.0f} s or more{because}."
     )
 
 
 def _new_token_notes(source: Run, known: np.ndarray, counts: np.ndarray) -> list[str]:
-    """How much of the text another run's network has never seen: its token ids, and the counts of all."""
+    """The share of the text that is new to another run.
+
+    known: the token ids of its model vocabulary. counts: of every token id in the text.
+    """
     new = counts.sum() - counts[known].sum()
     if not new:
         return []
     share = new / counts.sum()
-    advice = "; a new run would probably do better" if share > MOSTLY_NEW else ""
-    return [f"{share:.1%} of its tokens are new to {source.path}, which learns them here{advice}."]
+    advice = "; training from scratch would probably do better" if share > MOSTLY_NEW else ""
+    return [f"{share:.1%} of the tokens are new to {source.path} and have no trained weights yet{advice}."]
 
 
 def _has_windows_line_ends(text: PreparedText) -> bool:
-    """Whether the first piece of the training text has them."""
+    """Whether the first piece of the training text has Windows line ends."""
     return "\r\n" in next((piece for piece in text.corpus.stream("train") if isinstance(piece, str)), "")
