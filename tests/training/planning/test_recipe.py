@@ -8,15 +8,15 @@ import pytest
 
 from textgen.models.recurrent import Recurrent
 from textgen.training.planning.recipe import (
-    CHARACTERS,
-    LADDER,
-    LEAST_CHARACTERS,
-    MOST_EPOCHS,
-    MOST_PARAMETERS_PER_TOKEN,
+    MAX_EPOCHS,
+    MAX_PARAMETERS_PER_TOKEN,
+    MIN_CHARACTERS_READ,
+    NETWORKS,
+    TYPICAL_CHARACTERS,
     Network,
     choose_recipe,
     embedding_dim,
-    most_epochs,
+    max_epochs,
 )
 
 MEGABYTE = 1_003_854  # tokens of the training part of tiny Shakespeare
@@ -69,7 +69,7 @@ def test_a_budget_in_steps_presses_each_network_by_what_it_reads() -> None:
         assert by_steps == choose_recipe(MEGABYTE, TWO_MINUTES * cost, **said)
 
 
-@pytest.mark.parametrize("network", LADDER, ids=str)
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_the_cost_of_a_size_is_near_the_measured_one(network: Network) -> None:
     assert Network.of_size(network.num_layers, network.hidden_size).cost == pytest.approx(
         network.cost, rel=0.17
@@ -107,13 +107,13 @@ def test_the_decay_falls_with_the_reading_at_the_low_rate_alone() -> None:
 
 
 def test_a_small_text_is_read_so_often_and_no_more() -> None:
-    epochs = [most_epochs(characters) for characters in (0, 1_000, 10**5)]
-    assert epochs == [LEAST_CHARACTERS, LEAST_CHARACTERS / 1_000, LEAST_CHARACTERS / 10**5]
-    assert most_epochs(10**6) == most_epochs(10**9) == MOST_EPOCHS
+    epochs = [max_epochs(characters) for characters in (0, 1_000, 10**5)]
+    assert epochs == [MIN_CHARACTERS_READ, MIN_CHARACTERS_READ / 1_000, MIN_CHARACTERS_READ / 10**5]
+    assert max_epochs(10**6) == max_epochs(10**9) == MAX_EPOCHS
     # Beyond that, more time changes the size alone: the pressure on a network of one size stays.
     minutes = choose_recipe(10**5, 1e8, characters=10**5)
     assert minutes == choose_recipe(10**5, 1e10, characters=10**5)
-    assert minutes.epochs == most_epochs(10**5)
+    assert minutes.epochs == max_epochs(10**5)
     # What the user said counts; a budget in steps is what it is.
     assert choose_recipe(10**5, 1e8, epochs=7, characters=10**5).epochs == 7
     assert choose_recipe(10**5, 1e8).epochs is None
@@ -142,7 +142,7 @@ def test_subwords_are_held_by_more_parts_and_read_more_often() -> None:
     held = [(r.input_dropout, r.embedding_dropout, r.weight_drop) for r in (characters, subwords)]
     assert all(more > less for less, more in zip(*held, strict=True))
     assert (characters.tie_weights, subwords.tie_weights) == (False, True)
-    assert most_epochs(size, is_subwords=True) > most_epochs(size)
+    assert max_epochs(size, is_subwords=True) > max_epochs(size)
     # A plain RNN's first logits would be far too large.
     assert not choose_recipe(size, TWO_MINUTES, model_vocab_size=800, cell="rnn").tie_weights
     # A text that is read once is not learnt by heart, whatever its tokens are.
@@ -171,8 +171,8 @@ def test_only_an_lstm_is_penalised_for_outputs_that_change() -> None:
 
 
 def test_the_parameters_of_a_network_are_those_of_its_layers_that_read_characters() -> None:
-    for network in LADDER:
-        layers = Recurrent("lstm", CHARACTERS, network.hidden_size, network.num_layers)
+    for network in NETWORKS:
+        layers = Recurrent("lstm", TYPICAL_CHARACTERS, network.hidden_size, network.num_layers)
         matrices = sum(weight.numel() for weight in layers.parameters() if weight.ndim == 2)
         assert network.parameters == matrices
 
@@ -182,11 +182,11 @@ def test_a_text_is_never_far_smaller_than_its_network() -> None:
         recipe = choose_recipe(tokens, 1e15)
         (network,) = (
             each
-            for each in LADDER
+            for each in NETWORKS
             if (each.num_layers, each.hidden_size) == (recipe.num_layers, recipe.hidden_size)
         )
-        assert network.parameters <= MOST_PARAMETERS_PER_TOKEN * tokens
-        assert network.suits(tokens)
+        assert network.parameters <= MAX_PARAMETERS_PER_TOKEN * tokens
+        assert network.fits(tokens)
 
 
 def test_two_layers_need_more_text_than_one() -> None:
