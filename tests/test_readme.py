@@ -65,8 +65,12 @@ def smaller(arguments: list[str]) -> list[str]:
         return [*kept, "--epochs", "1", "--repeats", "3"]
     if program == "scripts/benchmark.py":
         return [*arguments, "--rounds", "3", "--only", "textgen --help"]
-    if "--dynamic" in rest or "--adapt" in rest:
-        return [*arguments, "--dynamic-window" if program == "eval" else "--adapt-window", "500"]
+    if "--dynamic" in rest:
+        return [*arguments, "--dynamic-method", "sgd", "--dynamic-window", "500"]
+    if "--adapt" in rest:
+        return [*arguments, "--adapt-method", "sgd"]
+    if program == "gradients" and rest[0].startswith("runs/"):
+        return [*arguments, "--steps", "5", "--tokens", "2000"]
     if program not in ("compare", "gradients", "train") or rest[0].startswith("runs/") or "--resume" in rest:
         return arguments
     if "--minutes" in arguments:
