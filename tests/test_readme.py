@@ -81,7 +81,7 @@ def smaller(arguments: list[str]) -> list[str]:
     if program == "gradients":
         return [*arguments, "--train-steps", "3", "--hidden-size", "8", "--steps", "5", "--tokens", "2000"]
     if "runs/long" in arguments:  # to be interrupted
-        return [*arguments, "--steps", "400", *SMALL[2:]]
+        return [*arguments, "--steps", "400", "--evaluations", "2", *SMALL[2:]]
     has_network = "--from" in arguments or "--config" in arguments
     return arguments + (SMALL[:2] if has_network else SMALL)
 
