@@ -211,8 +211,8 @@ def products(model: LanguageModel) -> list[Writer]:
         if set_threads is not None:
             set_threads(threads)
         for _ in range(count):
-            for memory in engine._memories:
-                np.dot(memory.padded, memory.matrix, out=memory.product)
+            for layer_state in engine._states:
+                np.dot(layer_state.padded, layer_state.matrix, out=layer_state.product)
 
     return [partial(write, threads) for threads in ((1, 2) if isinstance(engine, TunedEngine) else (1,))]
 

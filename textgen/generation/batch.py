@@ -1,0 +1,187 @@
+"""The texts that are written side by side: their engine, their logits, and the draw of their next tokens.
+
+Shapes: B places of the batch, V model vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from textgen.generation.engine import Engine, State
+from textgen.generation.sample import SampleState
+from textgen.generation.sampling import choose, log_probabilities
+from textgen.settings.config import SampleConfig
+
+
+class _Group(NamedTuple):
+    """Texts whose tokens are drawn in one call."""
+
+    config: SampleConfig  # of the first; the others draw alike
+    texts: list[SampleState]
+    places: np.ndarray | None  # in the batch, (N,); None: all
+
+
+class Batch:
+    """Texts that advance together, each at a place of its own.
+
+    compact: whether the place of a text that has ended is given up at the next step. Otherwise it stays until
+    no text is left, so that the products for the others keep their shape and rounding.
+
+    texts: by place; None where the text has ended.
+    dead_ends: finish reasons by place, of the texts for which the last draw found no possible token.
+    num_running: how many texts have not ended.
+    """
+
+    def __init__(self, *, compact: bool) -> None:
+        self._compact = compact
+        self._clear()
+
+    def _clear(self) -> None:
+        self.texts: list[SampleState | None] = []
+        self.dead_ends: dict[int, str] = {}
+        self._engine: Engine | None = None
+        self._logits = np.zeros((0, 0))  # (B, V): of each text's next token
+        self._ids = np.zeros(0, np.int64)  # (B,): drawn, and not read by the engine yet
+        self.num_running = 0
+        # Made anew by the draw after a text has come or gone:
+        self._groups: list[_Group] | None = None
+        self._scored: list[int] = []  # places of texts that want log-probabilities
+
+    def join(self, texts: Sequence[SampleState], engine: Engine, logits: np.ndarray) -> None:
+        """Add texts that share all that was read so far: by that engine, whose next logits are (1, V).
+
+        The engine is the batch's from now on.
+        """
+        engine.select([0] * len(texts))
+        logits = logits.repeat(len(texts), axis=0)
+        if self._engine is None:
+            self._engine, self._logits = engine, logits
+        else:
+            self._engine.join(engine)
+            self._logits = np.concatenate([self._logits, logits])
+        self.texts += texts
+        self.num_running += len(texts)
+        self._groups = None
+
+    def leave(self, place: int) -> None:
+        """Take a text that has ended out of the batch."""
+        self.texts[place] = None
+        self.num_running -= 1
+        self._groups = None
+        if not self.num_running:
+            self._clear()
+
+    def advance(self) -> None:
+        """Read the tokens that were drawn last."""
+        assert self._engine is not None
+        if self._compact and self.num_running < len(self.texts):
+            places = [place for place, text in enumerate(self.texts) if text is not None]
+            self._engine.select(places)
+            self._ids = self._ids[places]
+            self.texts = [self.texts[place] for place in places]
+            self._groups = None
+        self._logits = self._engine.step(self._ids)
+
+    def draw(self) -> list[int]:
+        """The next model id of each place; it means nothing where the text has ended or has a dead end.
+
+        Raises RunError for damaged weights.
+        """
+        self.dead_ends.clear()
+        if self._groups is None:
+            self._groups = self._regroup()
+        ids = self._ids
+        for group in self._groups:
+            if group.places is None:
+                ids = self._draw_group(group, self._logits)
+            else:
+                if group is self._groups[0]:
+                    ids = np.zeros(len(self.texts), np.int64)
+                ids[group.places] = self._draw_group(group, self._logits[group.places])
+        self._ids = ids
+        model_ids: list[int] = ids.tolist()
+        return model_ids
+
+    def scores(self) -> list[float] | None:
+        """The log-probability of the token drawn last at each place; None where no text wants it.
+
+        NaN for a text that does not want it.
+        """
+        if not self._scored:
+            return None
+        logits, ids = self._logits, self._ids
+        every = np.arange(len(self._scored))
+        if len(self._scored) == len(self.texts):
+            scores = log_probabilities(logits)[every, ids]
+        else:
+            scores = np.full(len(self.texts), np.nan)
+            scores[self._scored] = log_probabilities(logits[self._scored])[every, ids[self._scored]]
+        listed: list[float] = scores.tolist()
+        return listed
+
+    def state_of(self, place: int) -> State:
+        """The recurrent state of one text, which has read all but the token drawn last."""
+        assert self._engine is not None
+        engine = copy.copy(self._engine)
+        engine.select([place])
+        return engine.state
+
+    def _regroup(self) -> list[_Group]:
+        """Find which texts can be drawn together: those of the same temperature and filters."""
+        places_of: dict[object, list[int]] = {}
+        self._scored = []
+        for place, text in enumerate(self.texts):
+            if text is None:
+                continue
+            config = text.request.config
+            filters = (config.temperature, config.top_k, config.top_p, config.min_p)
+            places_of.setdefault((*filters, text.processors is None), []).append(place)
+            if text.request.log_probabilities:
+                self._scored.append(place)
+        groups = []
+        for places in places_of.values():
+            texts = [text for place in places if (text := self.texts[place]) is not None]
+            everywhere = len(places) == len(self.texts)
+            groups.append(_Group(texts[0].request.config, texts, None if everywhere else np.array(places)))
+        return groups
+
+    def _draw_group(self, group: _Group, logits: np.ndarray) -> np.ndarray:
+        """The next model ids (N,) of a group's texts, from their logits (N, V)."""
+        texts = group.texts
+        uniforms = texts[0].uniform() if len(texts) == 1 else np.concatenate([t.uniform() for t in texts])
+        if texts[0].processors is None:
+            return choose(logits, group.config, uniforms)
+        with np.errstate(over="ignore"):  # a processor may make numbers that nothing can be added to
+            return self._draw_processed(group, logits, uniforms)
+
+    def _draw_processed(self, group: _Group, logits: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        """As _draw_group, of texts that have processors. Fills dead_ends."""
+        lists = [text.processors for text in group.texts if text.processors is not None]
+        rows = np.concatenate(
+            [processors.process(logits[n : n + 1]) for n, processors in enumerate(lists)]
+        )  # (N, V), not the network's own
+        possible = rows.max(axis=1) > -np.inf
+        possible |= np.isnan(rows).any(axis=1)  # which the draw is to complain of
+        rows[~possible] = 0  # for a draw that does not count
+        ids = choose(rows, group.config, uniforms)
+        for n, (text, processors) in enumerate(zip(group.texts, lists, strict=True)):
+            place = n if group.places is None else int(group.places[n])
+            if not possible[n]:
+                self.dead_ends[place] = processors.exhausted_by(logits[n : n + 1]).finish_reason
+                continue
+            model_id = int(ids[n])
+            while (refusing := processors.refusing(model_id)) is not None:
+                mask = refusing.mask()
+                if mask is not None:
+                    rows[n, ~mask] = -np.inf
+                rows[n, model_id] = -np.inf
+                if rows[n].max() == -np.inf:
+                    self.dead_ends[place] = refusing.finish_reason
+                    break
+                model_id = choose(rows[n : n + 1], group.config, text.another_uniform()).item()
+            ids[n] = model_id
+        return ids
