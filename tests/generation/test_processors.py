@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from textgen.errors import ConfigError
 from textgen.generation.generator import Generator
-from textgen.generation.processors import CopyGuard, CopyLimit
+from textgen.generation.processors import CopyChecker, CopyLimit
 from textgen.settings.config import DataConfig, SampleConfig
 from textgen.text import copies as copies_module
 from textgen.text.copies import Copies
@@ -40,7 +41,7 @@ def copies(tmp_path: Path) -> Copies:
 
 
 class ParrotEngine:
-    """An Engine that wants to write the training text by heart, as often as it takes."""
+    """An Engine that most likely writes the training text, over and over."""
 
     def __init__(self, tokenizer: Tokenizer, text: str) -> None:
         ids = tokenizer.encode(text)
@@ -57,6 +58,15 @@ class ParrotEngine:
 
     def read(self, ids: np.ndarray) -> np.ndarray:
         return np.stack([self.step(column) for column in ids.T], axis=1)
+
+    def advance(self, ids: np.ndarray) -> np.ndarray:
+        return self.read(ids)[:, -1]
+
+    def select(self, places: Sequence[int]) -> None:
+        self.state = (self.state[0][:, places],)
+
+    def join(self, other: ParrotEngine) -> None:
+        self.state = (np.concatenate([self.state[0], other.state[0]], axis=1),)
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         self.state = (self.state[0] + 1,)
@@ -98,12 +108,12 @@ SETTINGS = [
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 @pytest.mark.parametrize(("prompt", "longest"), [("", 7), ("The quick", 5), ("", 30)])
-def test_no_stretch_that_ends_in_new_text_is_copied_beyond_the_limit(
+def test_no_segment_that_ends_in_new_text_is_copied_beyond_the_limit(
     copies: Copies, kind: str, setting: dict[str, float], prompt: str, longest: int
 ) -> None:
     generator = parrot(kind)
     config = SampleConfig(max_new_tokens=50, **setting)  # type: ignore[arg-type]
-    drawing = {"seed": 1, "config": config, "copy_limit": CopyLimit(copies, longest)}
+    drawing = {"seed": 1, "config": config, "processors": [CopyLimit(copies, longest)]}
     samples = generator.generate(prompt, num_samples=3, **drawing)
     for sample in samples:
         assert longest_new_copy(prompt, sample.text, TEXT) <= longest
@@ -125,7 +135,7 @@ def test_a_text_within_the_limit_is_the_same_without_it_and_one_beyond_is_not(
         reached = max(longest_new_copy("The ", sample.text, TEXT) for sample in plain)
         limits = {n: CopyLimit(copies, n) for n in (reached - 1, reached, reached + 9)}
         found = {
-            n: generator.generate("The ", num_samples=2, seed=seed, config=config, copy_limit=limit)
+            n: generator.generate("The ", num_samples=2, seed=seed, config=config, processors=[limit])
             for n, limit in limits.items()
         }
         assert found[reached] == found[reached + 9] == plain
@@ -137,8 +147,8 @@ def test_the_prompts_end_counts_and_at_temperature_0_the_next_most_likely_token_
 ) -> None:
     generator = parrot("char")
     config = SampleConfig(temperature=0, max_new_tokens=1)
-    [free] = generator.generate("The quick", config=config, copy_limit=CopyLimit(copies, 10))
-    [kept] = generator.generate("The quick", config=config, copy_limit=CopyLimit(copies, 9))
+    [free] = generator.generate("The quick", config=config, processors=[CopyLimit(copies, 10)])
+    [kept] = generator.generate("The quick", config=config, processors=[CopyLimit(copies, 9)])
     assert free.text == " "
     engine = generator.engine
     logits = engine.start(generator.vocab.to_model_ids(generator.tokenizer.encode("The quick"))[None])[0]
@@ -162,7 +172,7 @@ def test_another_token_comes_with_the_probability_that_it_has_among_those_left(t
     generator = constant("xa" + "a" * 49 + "b" * 30 + "c" * 15 + "d" * 5)
     limit = CopyLimit(index("xa, xa", tmp_path), 1)
     config = SampleConfig(temperature=1, max_new_tokens=1)
-    samples = generator.generate("x", num_samples=4000, seed=1, config=config, copy_limit=limit)
+    samples = generator.generate("x", num_samples=4000, seed=1, config=config, processors=[limit])
     shares = Counter(sample.text for sample in samples)
     assert shares["a"] == 0
     for letter, share in {"b": 30 / 51, "c": 15 / 51, "d": 5 / 51}.items():
@@ -172,23 +182,23 @@ def test_another_token_comes_with_the_probability_that_it_has_among_those_left(t
 def test_where_nothing_is_left_the_text_ends_and_says_so(tmp_path: Path) -> None:
     generator = constant("a" * 10)
     limit = CopyLimit(index("a" * 10, tmp_path), 3)
-    for sample in generator.generate(num_samples=2, seed=1, copy_limit=limit):
+    for sample in generator.generate(num_samples=2, seed=1, processors=[limit]):
         assert (sample.text, sample.finish_reason) == ("aaa", "copy")
         assert len(sample.token_ids) == len(sample.log_probabilities) == 3
-    assert list(generator.stream(copy_limit=limit)) == ["a", "a", "a"]
-    assert "".join(generator.stream(stop=["aaaa"], copy_limit=limit)) == "aaa"  # held back, then let out
+    assert list(generator.stream(processors=[limit])) == ["a", "a", "a"]
+    assert "".join(generator.stream(stop=["aaaa"], processors=[limit])) == "aaa"  # held back, then let out
 
 
 def test_texts_of_a_batch_end_each_for_its_own_reason_and_are_those_drawn_alone(tmp_path: Path) -> None:
     generator = constant("ab" * 5)
     limit = CopyLimit(index("aaaaabaab", tmp_path), 2)  # after aa comes neither
     config = SampleConfig(temperature=1, max_new_tokens=6)
-    samples = generator.generate(num_samples=8, seed=1, config=config, copy_limit=limit)
+    samples = generator.generate(num_samples=8, seed=1, config=config, processors=[limit])
     assert {sample.finish_reason for sample in samples} == {"copy", "length"}
     for sample in samples:
         assert (sample.finish_reason == "copy") == sample.text.endswith("aa")
         assert (sample.finish_reason == "length") == (len(sample.text) == 6)
-    assert "".join(generator.stream(seed=1, config=config, copy_limit=limit)) == samples[0].text
+    assert "".join(generator.stream(seed=1, config=config, processors=[limit])) == samples[0].text
 
 
 @settings(max_examples=60)
@@ -198,15 +208,15 @@ def test_texts_of_a_batch_end_each_for_its_own_reason_and_are_those_drawn_alone(
     pieces=st.lists(st.text("aab", max_size=4), max_size=12),
     longest=st.integers(1, 6),
 )
-def test_a_guard_allows_what_holds_no_copy_too_long(tmp_path_factory, trained_on, prompt, pieces, longest):
-    limit = CopyLimit(index(trained_on, tmp_path_factory.mktemp("guard")), longest)
-    guard = CopyGuard(limit, prompt)
+def test_a_checker_allows_what_holds_no_copy_too_long(tmp_path_factory, trained_on, prompt, pieces, longest):
+    limit = CopyLimit(index(trained_on, tmp_path_factory.mktemp("checker")), longest)
+    checker = CopyChecker(limit, prompt)
     text = prompt
     for piece in pieces:
         expected = longest_new_copy(text, piece, trained_on) <= longest if piece else True
-        assert guard.allows(piece) == expected
+        assert checker.allows(piece) == expected
         if expected:
-            guard.read(piece)
+            checker.append(piece)
             text += piece
 
 
@@ -214,11 +224,11 @@ def test_most_characters_need_no_look_up(copies: Copies, monkeypatch: pytest.Mon
     looked_up: list[str] = []
     contains = Copies.contains
     monkeypatch.setattr(Copies, "contains", lambda self, s: looked_up.append(s) or contains(self, s))
-    guard = CopyGuard(CopyLimit(copies, 40), "")
+    checker = CopyChecker(CopyLimit(copies, 40), "")
     new = "".join(a + b for a, b in pairwise("none of this stands there " * 20))
     for character in new:
-        assert guard.allows(character)
-        guard.read(character)
+        assert checker.allows(character)
+        checker.append(character)
     assert len(looked_up) <= len(new) / 20
 
 

@@ -6,23 +6,35 @@ Shapes: B places of the batch, V model vocabulary.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from textgen.generation.engine import Engine, State
 from textgen.generation.sample import SampleState
 from textgen.generation.sampling import choose, log_probabilities
-from textgen.settings.config import SampleConfig
 
 
-class _Group(NamedTuple):
-    """Texts whose tokens are drawn in one call."""
+class _Group:
+    """Texts whose tokens are drawn in one call: of the same temperature and filters.
 
-    config: SampleConfig  # of the first; the others draw alike
-    texts: list[SampleState]
-    places: np.ndarray | None  # in the batch, (N,); None: all
+    places: in the batch, (N,); None: all.
+    uniforms: without end, one number for the next token of each text, (N,).
+    """
+
+    def __init__(self, texts: list[SampleState], places: np.ndarray | None) -> None:
+        self.texts = texts
+        self.places = places
+        self.config = texts[0].request.config
+        self.has_processors = texts[0].processors is not None
+        self.uniforms = self._numbers()
+
+    def _numbers(self) -> Iterator[np.ndarray]:
+        """Without end, one number for the next token of each text: (N,)."""
+        while True:
+            ahead = [text.uniforms() for text in self.texts]
+            num_ahead = min(map(len, ahead))
+            yield from np.stack([uniforms[:num_ahead] for uniforms in ahead], axis=1)
 
 
 class Batch:
@@ -33,6 +45,7 @@ class Batch:
 
     texts: by place; None where the text has ended.
     dead_ends: finish reasons by place, of the texts for which the last draw found no possible token.
+    single: the only text, if it wants neither processors nor log-probabilities and has been drawn from.
     num_running: how many texts have not ended.
     """
 
@@ -48,8 +61,9 @@ class Batch:
         self._ids = np.zeros(0, np.int64)  # (B,): drawn, and not read by the engine yet
         self.num_running = 0
         # Made anew by the draw after a text has come or gone:
-        self._groups: list[_Group] | None = None
+        self._groups: list[_Group] = []
         self._scored: list[int] = []  # places of texts that want log-probabilities
+        self.single: SampleState | None = None
 
     def join(self, texts: Sequence[SampleState], engine: Engine, logits: np.ndarray) -> None:
         """Add texts that share all that was read so far: by that engine, whose next logits are (1, V).
@@ -65,15 +79,18 @@ class Batch:
             self._logits = np.concatenate([self._logits, logits])
         self.texts += texts
         self.num_running += len(texts)
-        self._groups = None
+        self._changed()
 
     def leave(self, place: int) -> None:
         """Take a text that has ended out of the batch."""
         self.texts[place] = None
         self.num_running -= 1
-        self._groups = None
+        self._changed()
         if not self.num_running:
             self._clear()
+
+    def _changed(self) -> None:
+        self._groups, self.single = [], None
 
     def advance(self) -> None:
         """Read the tokens that were drawn last."""
@@ -83,8 +100,17 @@ class Batch:
             self._engine.select(places)
             self._ids = self._ids[places]
             self.texts = [self.texts[place] for place in places]
-            self._groups = None
+            self._changed()
         self._logits = self._engine.step(self._ids)
+
+    def step_single(self) -> int:
+        """`advance` and `draw` for `single`, with nothing that only several texts need."""
+        assert self._engine is not None
+        (group,) = self._groups
+        self._logits = self._engine.step(self._ids)
+        self._ids = choose(self._logits, group.config, next(group.uniforms))
+        model_id: int = self._ids.item()
+        return model_id
 
     def draw(self) -> list[int]:
         """The next model id of each place; it means nothing where the text has ended or has a dead end.
@@ -92,15 +118,12 @@ class Batch:
         Raises RunError for damaged weights.
         """
         self.dead_ends.clear()
-        if self._groups is None:
-            self._groups = self._regroup()
-        ids = self._ids
-        for group in self._groups:
-            if group.places is None:
-                ids = self._draw_group(group, self._logits)
-            else:
-                if group is self._groups[0]:
-                    ids = np.zeros(len(self.texts), np.int64)
+        groups = self._groups = self._groups or self._regroup()
+        if groups[0].places is None:
+            ids = self._draw_group(groups[0], self._logits)
+        else:
+            ids = np.zeros(len(self.texts), np.int64)
+            for group in groups:
                 ids[group.places] = self._draw_group(group, self._logits[group.places])
         self._ids = ids
         model_ids: list[int] = ids.tolist()
@@ -146,14 +169,15 @@ class Batch:
         for places in places_of.values():
             texts = [text for place in places if (text := self.texts[place]) is not None]
             everywhere = len(places) == len(self.texts)
-            groups.append(_Group(texts[0].request.config, texts, None if everywhere else np.array(places)))
+            groups.append(_Group(texts, None if everywhere else np.array(places)))
+        if len(self.texts) == 1 and not self._scored and not groups[0].has_processors:
+            self.single = self.texts[0]
         return groups
 
     def _draw_group(self, group: _Group, logits: np.ndarray) -> np.ndarray:
         """The next model ids (N,) of a group's texts, from their logits (N, V)."""
-        texts = group.texts
-        uniforms = texts[0].uniform() if len(texts) == 1 else np.concatenate([t.uniform() for t in texts])
-        if texts[0].processors is None:
+        uniforms = next(group.uniforms)
+        if not group.has_processors:
             return choose(logits, group.config, uniforms)
         with np.errstate(over="ignore"):  # a processor may make numbers that nothing can be added to
             return self._draw_processed(group, logits, uniforms)

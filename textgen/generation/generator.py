@@ -19,7 +19,7 @@ from textgen.generation.numpy_engine.thread_tuner import fast_engine
 from textgen.generation.processors import ProcessorFactory
 from textgen.generation.prompt import Prompt
 from textgen.generation.request import DEFAULTS, Request
-from textgen.generation.sample import Sample
+from textgen.generation.sample import Sample, SampleState
 from textgen.run import Run
 from textgen.settings.config import ModelConfig, SampleConfig
 from textgen.text.tokenizer import Tokenizer
@@ -85,8 +85,8 @@ class Generator:
         Raises ConfigError, TokenizerError, RunError.
         """
         loop = GenerationLoop(self.engine, self.tokenizer)
-        loop.submit(Request(prompt=prompt, config=config, stop=stop, seed=seed, processors=processors))
-        return _pieces(loop)
+        text = loop.submit(Request(prompt=prompt, config=config, stop=stop, seed=seed, processors=processors))
+        return _pieces(loop, text)
 
     def count_unseen(self, prompt: str) -> tuple[int, int]:
         """How many tokens of a prompt training never saw, and how many it has. Raises TokenizerError."""
@@ -133,9 +133,9 @@ class Generator:
         return [text.sample() for text in texts]
 
 
-def _pieces(loop: GenerationLoop) -> Iterator[str]:
-    """The text of a loop that writes one."""
-    while loop.busy:
+def _pieces(loop: GenerationLoop, text: SampleState) -> Iterator[str]:
+    """The pieces of the only text of a loop."""
+    while text.finish_reason is None:
         for _, piece in loop.step():
             if piece:
                 yield piece

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from typing import NamedTuple
 
 import numpy as np
 
@@ -31,11 +30,8 @@ PROMPT_PIECE, PROMPT_PIECE_BETWEEN_STEPS = 512, 64
 MOST_PROMPT_LOGITS = 2**22
 
 
-class Progress(NamedTuple):
-    """What a step did for one text: the new piece, which may be empty. At its end finish_reason is set."""
-
-    state: SampleState
-    text: str
+Progress = tuple[SampleState, str]
+"""What a step did for one text: its new piece, which may be empty. At the end finish_reason is set."""
 
 
 class GenerationLoop:
@@ -113,12 +109,14 @@ class GenerationLoop:
     def step(self) -> list[Progress]:
         """Advance every text of the batch by one token, and read on in prompts that wait.
 
-        Returns one Progress for each text that got a token or ended; none while only prompts are read. A text
-        that is new gets its first token in the step that has read the last of its prompt.
+        Returns each text that got a token or ended, with its new piece; none while only prompts are read. A
+        text that is new gets its first token in the step that has read the last of its prompt.
 
         Raises RunError for damaged weights; the loop is of no use after an error.
         """
         batch = self._batch
+        if batch.single is not None and not self._waiting and not self._readings:
+            return [self._step_single(batch.single)]
         if batch.texts:
             batch.advance()
         if self._waiting or self._readings:
@@ -127,23 +125,31 @@ class GenerationLoop:
             return []
         model_ids = batch.draw()
         scores = batch.scores()
+        token_ids, dead_ends = self._token_ids, batch.dead_ends
         progress, ended = [], []
-        for place, text in enumerate(batch.texts):
+        for place, (text, model_id) in enumerate(zip(batch.texts, model_ids, strict=True)):
             if text is None:
                 continue
-            if place in batch.dead_ends:
-                piece = text.finish(batch.dead_ends[place])
+            if place in dead_ends:
+                piece = text.finish(dead_ends[place])
             else:
-                model_id = model_ids[place]
-                piece = text.push(self._token_ids[model_id], model_id)
+                piece = text.push(token_ids[model_id], model_id)
                 if scores is not None and text.request.log_probabilities:
                     text.log_probabilities.append(scores[place])
             if text.finish_reason is not None:
                 ended.append(place)
-            progress.append(Progress(text, piece))
+            progress.append((text, piece))
         for place in ended:
             self._leave(place)
         return progress
+
+    def _step_single(self, text: SampleState) -> Progress:
+        """The fast path of `step`, for one text with nothing besides."""
+        model_id = self._batch.step_single()
+        piece = text.push(self._token_ids[model_id], model_id)
+        if text.finish_reason is not None:
+            self._leave(0)
+        return text, piece
 
     def _leave(self, place: int) -> None:
         text = self._batch.texts[place]

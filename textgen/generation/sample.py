@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,14 +66,16 @@ class SampleState:
         self._decoder = prompt.decoder()
         self._text: list[str] = []
         self._rng = np.random.default_rng(_seed_sequence(request.seed))
-        self._uniforms: Iterator[np.ndarray] = iter(())
+        self._uniforms = np.zeros(0)
+        self._num_blocks = 0  # of uniforms, so far
 
-    def uniform(self) -> np.ndarray:
-        """The number that decides over the next token, evenly spread over [0, 1): (1,)."""
-        for uniform in self._uniforms:
-            return uniform
-        self._uniforms = iter(self._rng.random((UNIFORMS_AT_ONCE, 1)))
-        return next(self._uniforms)
+    def uniforms(self) -> np.ndarray:
+        """The numbers that decide over the next tokens, one each, evenly spread over [0, 1): (N,), N >= 1."""
+        block, used = divmod(len(self.token_ids), UNIFORMS_AT_ONCE)
+        if block == self._num_blocks:
+            self._uniforms = self._rng.random(UNIFORMS_AT_ONCE)
+            self._num_blocks += 1
+        return self._uniforms[used:]
 
     def another_uniform(self) -> np.ndarray:
         """A number for drawing once more in place of a refused token: (1,)."""
