@@ -1,9 +1,10 @@
-"""No copy goes further than the limit; a text that stays within it does not change."""
+"""Processors of one text: the interface, the repetition penalty, and the limit on copies."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textgen.errors import ConfigError
+from textgen.errors import ConfigError, RunError
 from textgen.generation.generator import Generator
-from textgen.generation.processors import CopyChecker, CopyLimit
+from textgen.generation.processors import CopyChecker, CopyLimit, LogitsProcessor
+from textgen.generation.prompt import Prompt
+from textgen.generation.sampling import sample_token
 from textgen.settings.config import DataConfig, SampleConfig
 from textgen.text import copies as copies_module
 from textgen.text.copies import Copies
@@ -199,6 +202,195 @@ def test_texts_of_a_batch_end_each_for_its_own_reason_and_are_those_drawn_alone(
         assert (sample.finish_reason == "copy") == sample.text.endswith("aa")
         assert (sample.finish_reason == "length") == (len(sample.text) == 6)
     assert "".join(generator.stream(seed=1, config=config, processors=[limit])) == samples[0].text
+
+
+# ---- the interface
+
+
+class Forbids(LogitsProcessor):
+    """Forbids a letter, in one of the three ways; counts what it is asked."""
+
+    def __init__(self, prompt: Prompt, letter: str, way: str) -> None:
+        self.allowed = np.ones(prompt.vocab.size, dtype=bool)
+        ids = prompt.vocab.to_model_ids(prompt.tokenizer.encode(letter))
+        self.allowed[ids[ids < prompt.vocab.size]] = False
+        self.way = way
+        self.num_refused = self.num_masks = 0
+
+    def process(self, logits: np.ndarray) -> np.ndarray:
+        return np.where(self.allowed, logits, -np.inf) if self.way == "process" else logits
+
+    def allows(self, model_id: int) -> bool:
+        allowed = self.way == "process" or bool(self.allowed[model_id])
+        self.num_refused += not allowed
+        return allowed
+
+    def mask(self) -> np.ndarray | None:
+        self.num_masks += 1
+        return self.allowed if self.way == "mask" else None
+
+
+@pytest.mark.parametrize("way", ["process", "allows", "mask"])
+def test_whichever_way_a_token_is_forbidden_the_others_keep_their_shares(way: str) -> None:
+    generator = constant("a" * 50 + "b" * 30 + "c" * 15 + "d" * 5)
+    config = SampleConfig(temperature=1, max_new_tokens=4000)
+    (sample,) = generator.generate(seed=1, config=config, processors=[partial(Forbids, letter="a", way=way)])
+    shares = Counter(sample.text)
+    assert shares["a"] == 0
+    for letter, share in {"b": 30 / 50, "c": 15 / 50, "d": 5 / 50}.items():
+        assert shares[letter] / 4000 == pytest.approx(share, abs=4 * (share * (1 - share) / 4000) ** 0.5)
+
+
+def test_a_mask_is_asked_for_after_a_refusal_only_and_spares_more_of_them() -> None:
+    made: list[Forbids] = []
+
+    def make(prompt: Prompt, letter: str) -> Forbids:
+        made.append(Forbids(prompt, letter, "mask"))
+        return made[-1]
+
+    generator = constant("a" * 90 + "b" * 5 + "c" * 5)
+    config = SampleConfig(temperature=1, max_new_tokens=50)
+    generator.generate(seed=1, config=config, processors=[partial(make, letter=letter) for letter in "ac"])
+    for forbids in made:
+        assert 0 < forbids.num_masks == forbids.num_refused <= 50
+    generator.generate(seed=1, config=config, processors=[partial(make, letter="z")])
+    assert made[-1].num_masks == 0
+
+
+def test_processors_run_in_their_order_after_the_repetition_penalty_and_leave_their_argument() -> None:
+    generator = constant("aabbc")
+    found: list[tuple[str, np.ndarray, np.ndarray]] = []
+
+    class Shifts(LogitsProcessor):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def process(self, logits: np.ndarray) -> np.ndarray:
+            found.append((self.name, logits, logits.copy()))
+            return logits + 1
+
+        def accept(self, model_id: int) -> None:
+            found.append((f"{self.name} accepts {model_id}", np.zeros(1), np.zeros(1)))
+
+    config = SampleConfig(temperature=0, max_new_tokens=1, repetition_penalty=2)
+    (sample,) = generator.generate(
+        "a", config=config, processors=[lambda prompt, name=name: Shifts(name) for name in ("one", "two")]
+    )
+    assert [name for name, *_ in found] == ["one", "two", "one accepts 1", "two accepts 1"]
+    own = np.log(generator.vocab.frequencies)  # the network's logits of a, b and c
+    np.testing.assert_allclose(found[0][2], [[own[0] * 2, own[1], own[2]]], rtol=1e-6)
+    np.testing.assert_allclose(found[1][2], found[0][2] + 1)
+    for _, argument, before in found:
+        np.testing.assert_array_equal(argument, before)
+    assert sample.text == "b"
+    assert sample.log_probabilities == pytest.approx([own[1]])
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 4)])
+def test_a_processor_that_overrides_nothing_changes_nothing(shape: tuple[int, ...]) -> None:
+    class Nothing(LogitsProcessor):
+        pass
+
+    processor, logits = Nothing(), np.arange(4.0).reshape(shape)
+    np.testing.assert_array_equal(processor.process(logits), logits)
+    assert processor.allows(0)
+    assert processor.mask() is None
+    assert processor.accept(0) is None
+    generator = parrot("char")
+    config = SampleConfig(max_new_tokens=50)
+    plain, processed = (
+        generator.generate("The", seed=1, num_samples=2, config=config, processors=processors)
+        for processors in ([], [lambda prompt: Nothing()])
+    )
+    assert plain == processed
+
+
+class EndsAtSecond(LogitsProcessor):
+    """Ends a text at the second token of a kind."""
+
+    def __init__(self, prompt: Prompt, letter: str) -> None:
+        (self.model_id,) = prompt.vocab.to_model_ids(prompt.tokenizer.encode(letter))
+        self.count = 0
+
+    def accept(self, model_id: int) -> str | None:
+        self.count += model_id == self.model_id
+        return "second" if self.count == 2 else None
+
+
+def test_a_processor_ends_its_own_text_with_the_token_that_it_accepted_last() -> None:
+    generator = constant("ab" * 5)
+    config = SampleConfig(temperature=1, max_new_tokens=6)
+    processors = [partial(EndsAtSecond, letter="b")]
+    samples = generator.generate(num_samples=20, seed=1, config=config, processors=processors)
+    assert {sample.finish_reason for sample in samples} == {"second", "length"}
+    assert any(sample.text.endswith("b") and len(sample.text) == 6 for sample in samples)
+    for sample in samples:
+        is_second = sample.text.count("b") == 2 and sample.text.endswith("b")
+        assert sample.finish_reason == ("second" if is_second else "length")
+        assert len(sample.token_ids) == len(sample.text)
+    pieces = generator.stream(seed=1, config=config, processors=processors)
+    assert "".join(pieces) == samples[0].text
+
+
+def test_a_stop_string_that_is_complete_at_the_same_token_comes_first() -> None:
+    generator = constant("ab" * 5)
+    config = SampleConfig(temperature=1, max_new_tokens=100)
+    processors = [partial(EndsAtSecond, letter="b")]
+    (sample,) = generator.generate(seed=1, config=config, processors=processors, stop=["b"])
+    assert sample.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("way", ["process", "allows", "mask"])
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_where_a_processor_leaves_no_token_the_text_ends_for_its_reason(way: str, num_samples: int) -> None:
+    class ForbidsAll(Forbids):
+        finish_reason = "all forbidden"
+
+        def accept(self, model_id: int) -> None:
+            self.allowed[:] = False
+
+    samples = constant("ab" * 5).generate(
+        "a", num_samples=num_samples, seed=1, processors=[partial(ForbidsAll, letter="b", way=way)]
+    )
+    for sample in samples:
+        assert (sample.text, sample.finish_reason) == ("a", "all forbidden")
+        assert len(sample.token_ids) == len(sample.log_probabilities) == 1
+
+
+def test_damaged_weights_are_refused_also_where_there_are_processors() -> None:
+    class Damaged(ParrotEngine):
+        def _logits(self) -> np.ndarray:
+            return np.full((self.state[0].shape[1], self.vocab.size), np.nan, np.float32)
+
+    tokenizer = Tokenizer.train("char", [TEXT])
+    generator = Generator(Damaged(tokenizer, TEXT), tokenizer)
+    with pytest.raises(RunError, match="damaged"):
+        generator.generate("a", processors=[partial(Forbids, letter="b", way="process")])
+
+
+# ---- the repetition penalty
+
+
+def test_the_repetition_penalty_is_that_of_its_definition() -> None:
+    generator = parrot("char")
+    config = SampleConfig(temperature=0.9, repetition_penalty=1.7, max_new_tokens=80)
+    samples = generator.generate("The 🙂", num_samples=3, seed=2, config=config)
+    prompt = generator.vocab.to_model_ids(generator.tokenizer.encode("The 🙂"))
+    for sample, seed in zip(samples, np.random.SeedSequence(2).spawn(3), strict=True):
+        rng, logits = np.random.default_rng(seed), generator.engine.start(prompt[None])
+        occurred = {int(model_id) for model_id in prompt if model_id < generator.vocab.size}
+        for token_id in sample.token_ids:
+            penalized = logits.astype(np.float64)
+            for model_id in occurred:
+                value = penalized[0, model_id]
+                penalized[0, model_id] = value / 1.7 if value > 0 else value * 1.7
+            model_id = sample_token(penalized, config, rng).item()
+            assert generator.vocab.token_ids[model_id] == token_id
+            occurred.add(model_id)
+            logits = generator.engine.step(np.array([model_id]))
+
+
+# ---- the checker of copies
 
 
 @settings(max_examples=60)
