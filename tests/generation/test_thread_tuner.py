@@ -102,13 +102,14 @@ def test_the_logits_of_a_step_are_the_same_to_the_last_bit_on_one_thread_and_on_
 
 
 class Threads:
-    """What stands in for the library's threads: how many are set."""
+    """What stands in for the library's threads: how many are set. Setting them lets other threads run."""
 
     def __init__(self) -> None:
         self.number = 0
         self.history: list[int] = []
 
     def set(self, number: int) -> None:
+        time.sleep(1e-4)
         self.number = number
         self.history.append(number)
 
@@ -164,13 +165,13 @@ def test_two_threads_may_use_generators_on_one_tuned_engine_at_once() -> None:
     torch.manual_seed(0)
     model = LanguageModel(config, vocab)
     generator = Generator(TunedEngine(model.config, model.weights(), Threads().set), tokenizer)
-    settings = SampleConfig(max_new_tokens=1500)
+    settings = SampleConfig(max_new_tokens=600)
 
     def stream(seed: int) -> str:
         return "".join(generator.stream("a", seed=seed, config=settings))
 
     def generate() -> list[Sample]:
-        return generator.generate("b", num_samples=3, seed=5, config=SampleConfig(max_new_tokens=300))
+        return generator.generate("b", num_samples=3, seed=5, config=SampleConfig(max_new_tokens=150))
 
     expected = [stream(1), stream(2), generate()]
     assert in_threads(lambda: stream(1), lambda: stream(2), generate) == expected
@@ -197,13 +198,24 @@ def test_while_several_texts_are_read_in_one_thread_no_other_thread_sets_two(
     # Tuners of several engines share the process, and so its threads.
     engines = [TunedEngine(config, weights, threads.set) for _ in range(2)]
 
-    def write(engine: TunedEngine, batch_size: int) -> None:
-        engine = copy.copy(engine)
-        engine.reset_state(batch_size)
-        for _ in range(800):
-            engine.step(np.zeros(batch_size, np.int64))
+    done = threading.Event()
 
-    in_threads(*(partial(write, engines[n % 2], size) for n, size in enumerate((1, 1, 2, 3))))
+    def write_one(engine: TunedEngine) -> None:
+        engine = copy.copy(engine)
+        while not done.is_set():
+            engine.step(np.zeros(1, np.int64))
+
+    def write_several(engine: TunedEngine) -> None:
+        engine = copy.copy(engine)
+        engine.reset_state(3)
+        for number in range(10_000):
+            engine.step(np.zeros(3, np.int64))
+            time.sleep(1e-4)  # now single texts may try two threads
+            if number > 150 and 2 in threads.history:
+                break
+        done.set()
+
+    in_threads(*(partial(write_one, engine) for engine in engines), partial(write_several, engines[0]))
     assert found == {1}
     assert 2 in threads.history
 
