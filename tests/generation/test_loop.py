@@ -131,7 +131,7 @@ def alone(request: Request, engine: Engine | None = None) -> Sample:
     loop = new_loop(engine)
     text = loop.submit(request)
     finish(loop)
-    return text.sample()
+    return text.result()
 
 
 # ---- a text depends on its own request only
@@ -188,7 +188,7 @@ def test_a_text_alone_is_the_same_among_others_that_join_and_leave_at_any_time(
         if step > 80 and not loop.busy:
             break
     for number, (request, _, _) in enumerate(arrivals):
-        found, expected = texts[number].sample(), alone(request, HashEngine(ENDING))
+        found, expected = texts[number].result(), alone(request, HashEngine(ENDING))
         if found.finish_reason == "cancelled":
             assert expected.token_ids[: len(found.token_ids)] == found.token_ids
         else:
@@ -277,8 +277,8 @@ def test_requests_that_share_a_prompt_read_it_once():
     texts = [loop.submit(Request(prompt=shared, seed=seed)) for seed in range(3)]
     finish(loop)
     assert sum(shape[1] for call, shape in engine.log if call == "advance") == 900
-    assert len({text.sample().text for text in texts}) == 3
-    assert texts[1].sample().text == alone(Request(prompt="abc" * 300, seed=1)).text
+    assert len({text.result().text for text in texts}) == 3
+    assert texts[1].result().text == alone(Request(prompt="abc" * 300, seed=1)).text
 
 
 def test_a_long_prompt_does_not_stall_the_texts_of_the_batch():
@@ -323,10 +323,10 @@ def test_a_text_that_is_cancelled_gets_no_more_tokens_and_frees_its_place_at_onc
     assert [text for text, _ in loop.step()] == [second, last]
     loop.cancel(first)  # again changes nothing
     finish(loop)
-    assert first.sample().text == TOKENIZER.decode(first.token_ids)
-    assert (waiting.sample().text, waiting.finish_reason) == ("", "cancelled")
+    assert first.result().text == TOKENIZER.decode(first.token_ids)
+    assert (waiting.result().text, waiting.finish_reason) == ("", "cancelled")
     for text, prompt in ((second, "c"), (last, "e")):
-        assert text.sample() == alone(Request(prompt=prompt, config=config))
+        assert text.result() == alone(Request(prompt=prompt, config=config))
 
 
 def test_a_text_may_be_cancelled_while_its_prompt_is_read():
@@ -337,7 +337,7 @@ def test_a_text_may_be_cancelled_while_its_prompt_is_read():
     loop.cancel(one)
     finish(loop)
     assert (one.token_ids, one.finish_reason) == ([], "cancelled")
-    assert other.sample().text == alone(Request(prompt="abc" * 400, seed=2)).text
+    assert other.result().text == alone(Request(prompt="abc" * 400, seed=2)).text
     loop.submit(Request(prompt="abc" * 400))
     gone = loop.submit(Request(prompt="abc" * 400))
     loop.step()
@@ -452,8 +452,8 @@ def test_no_log_probabilities_are_kept_where_they_are_not_wanted():
     wanted = loop.submit(Request(prompt="b", config=config, log_probabilities=True))
     finish(loop)
     assert without.token_ids == wanted.token_ids
-    assert without.sample().log_probabilities == ()
-    assert len(wanted.sample().log_probabilities) == 5
+    assert without.result().log_probabilities == ()
+    assert len(wanted.result().log_probabilities) == 5
 
 
 # ---- refusals
@@ -481,7 +481,7 @@ def test_a_request_with_a_mistake_is_refused_and_the_others_go_on(request_, erro
     with pytest.raises(error, match=message):
         loop.submit(request_)
     finish(loop)
-    assert good.sample() == alone(Request(prompt="a", seed=1))
+    assert good.result() == alone(Request(prompt="a", seed=1))
 
 
 def test_a_batch_size_below_1_is_refused():

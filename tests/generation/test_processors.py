@@ -88,7 +88,7 @@ def parrot(kind: str) -> Generator:
 
 
 def longest_new_copy(prompt: str, new: str, trained_on: str) -> int:
-    """The slow definition: the longest segment that ends in new text and stands in the training text."""
+    """The slow definition: the longest segment that ends in new text and occurs in the training text."""
     text = prompt + new
     return max(
         (
@@ -208,11 +208,11 @@ def test_texts_of_a_batch_end_each_for_its_own_reason_and_are_those_drawn_alone(
 
 
 class Forbids(LogitsProcessor):
-    """Forbids a letter, in one of the three ways; counts what it is asked."""
+    """Forbids letters, in one of the three ways; counts what it is asked."""
 
-    def __init__(self, prompt: Prompt, letter: str, way: str) -> None:
+    def __init__(self, prompt: Prompt, letters: str, way: str) -> None:
         self.allowed = np.ones(prompt.vocab.size, dtype=bool)
-        ids = prompt.vocab.to_model_ids(prompt.tokenizer.encode(letter))
+        ids = prompt.vocab.to_model_ids(prompt.tokenizer.encode(letters))
         self.allowed[ids[ids < prompt.vocab.size]] = False
         self.way = way
         self.num_refused = self.num_masks = 0
@@ -234,7 +234,7 @@ class Forbids(LogitsProcessor):
 def test_whichever_way_a_token_is_forbidden_the_others_keep_their_shares(way: str) -> None:
     generator = constant("a" * 50 + "b" * 30 + "c" * 15 + "d" * 5)
     config = SampleConfig(temperature=1, max_new_tokens=4000)
-    (sample,) = generator.generate(seed=1, config=config, processors=[partial(Forbids, letter="a", way=way)])
+    (sample,) = generator.generate(seed=1, config=config, processors=[partial(Forbids, letters="a", way=way)])
     shares = Counter(sample.text)
     assert shares["a"] == 0
     for letter, share in {"b": 30 / 50, "c": 15 / 50, "d": 5 / 50}.items():
@@ -244,16 +244,17 @@ def test_whichever_way_a_token_is_forbidden_the_others_keep_their_shares(way: st
 def test_a_mask_is_asked_for_after_a_refusal_only_and_spares_more_of_them() -> None:
     made: list[Forbids] = []
 
-    def make(prompt: Prompt, letter: str) -> Forbids:
-        made.append(Forbids(prompt, letter, "mask"))
+    def make(prompt: Prompt, letters: str) -> Forbids:
+        made.append(Forbids(prompt, letters, "mask"))
         return made[-1]
 
-    generator = constant("a" * 90 + "b" * 5 + "c" * 5)
+    generator = constant("abcd" * 20 + "efgh" * 5 + "i")
     config = SampleConfig(temperature=1, max_new_tokens=50)
-    generator.generate(seed=1, config=config, processors=[partial(make, letter=letter) for letter in "ac"])
+    processors = [partial(make, letters=letters) for letters in ("abcd", "efgh")]
+    generator.generate(seed=1, config=config, processors=processors)
     for forbids in made:
-        assert 0 < forbids.num_masks == forbids.num_refused <= 50
-    generator.generate(seed=1, config=config, processors=[partial(make, letter="z")])
+        assert 0 < forbids.num_masks == forbids.num_refused <= 50  # though each forbids four tokens
+    generator.generate(seed=1, config=config, processors=[partial(make, letters="z")])
     assert made[-1].num_masks == 0
 
 
@@ -350,7 +351,7 @@ def test_where_a_processor_leaves_no_token_the_text_ends_for_its_reason(way: str
             self.allowed[:] = False
 
     samples = constant("ab" * 5).generate(
-        "a", num_samples=num_samples, seed=1, processors=[partial(ForbidsAll, letter="b", way=way)]
+        "a", num_samples=num_samples, seed=1, processors=[partial(ForbidsAll, letters="b", way=way)]
     )
     for sample in samples:
         assert (sample.text, sample.finish_reason) == ("a", "all forbidden")
@@ -365,7 +366,7 @@ def test_damaged_weights_are_refused_also_where_there_are_processors() -> None:
     tokenizer = Tokenizer.train("char", [TEXT])
     generator = Generator(Damaged(tokenizer, TEXT), tokenizer)
     with pytest.raises(RunError, match="damaged"):
-        generator.generate("a", processors=[partial(Forbids, letter="b", way="process")])
+        generator.generate("a", processors=[partial(Forbids, letters="b", way="process")])
 
 
 # ---- the repetition penalty

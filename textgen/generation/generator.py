@@ -130,7 +130,7 @@ class Generator:
         ]
         while loop.busy:
             loop.step()
-        return [text.sample() for text in texts]
+        return [text.result() for text in texts]
 
 
 def _pieces(loop: GenerationLoop, text: SampleState) -> Iterator[str]:

@@ -24,14 +24,13 @@ from textgen.generation.sampling import log_probabilities
 from textgen.text.model_vocab import start_id
 from textgen.text.tokenizer import Tokenizer
 
-# Tokens of prompts that are read between two steps: few where texts of the batch wait for it.
+# Tokens of prompts that are read in a step: few where texts of the batch wait for it.
 PROMPT_PIECE, PROMPT_PIECE_BETWEEN_STEPS = 512, 64
-# Numbers in the logits of a prompt (T, V) that are in memory at once.
+# Largest number of logits of a prompt (T, V) in memory at once.
 MOST_PROMPT_LOGITS = 2**22
 
-
 Progress = tuple[SampleState, str]
-"""What a step did for one text: its new piece, which may be empty. At the end finish_reason is set."""
+"""A text and what a step added to it, which may be empty; finish_reason is set if it has ended."""
 
 
 class GenerationLoop:
@@ -41,8 +40,8 @@ class GenerationLoop:
     for rounding: products of another batch size may differ in their last bits).
 
     max_batch_size: how many texts are read or written at once; others wait. None is no limit.
-    compact: whether a text that ends leaves the batch at once. Otherwise it is computed on, unheard, until
-        all have ended, so that the products of the others keep their shape and rounding.
+    compact: whether a text that ends leaves the batch at once. Otherwise its place is computed until all
+        have ended, so that the products of the others keep their shape and rounding.
 
     One thread at a time may use a loop; several loops may run on one engine, each in its thread.
 
@@ -71,11 +70,11 @@ class GenerationLoop:
 
     @property
     def busy(self) -> bool:
-        """Whether a step has anything to do."""
-        return bool(self._batch.texts or self._readings or self._waiting)
+        """Whether a text has not ended yet."""
+        return bool(self._batch.samples or self._readings or self._waiting)
 
     def submit(self, request: Request) -> SampleState:
-        """Take one more text; the steps to come write it.
+        """Add a text; the next steps write it.
 
         Raises ConfigError, TokenizerError.
         """
@@ -86,113 +85,113 @@ class GenerationLoop:
             prompt = Prompt.from_token_ids(prompt, self.tokenizer, self.vocab)
         if request.state is not None and not len(prompt.token_ids):
             raise ConfigError("a request with a state needs a prompt of at least one token")
-        text = SampleState(request, prompt)
-        self._waiting.append(text)
-        return text
+        sample = SampleState(request, prompt)
+        self._waiting.append(sample)
+        return sample
 
-    def cancel(self, text: SampleState) -> None:
+    def cancel(self, sample: SampleState) -> None:
         """End a text of this loop with finish reason "cancelled"; its place is free at once.
 
-        A text that has ended stays as it is.
+        No step reports it. A text that has ended stays as it is.
         """
-        if text.finish_reason is not None:
+        if sample.finish_reason is not None:
             return
-        text.finish("cancelled")
-        if text in self._batch.texts:
-            self._leave(self._batch.texts.index(text))
+        sample.finish("cancelled")
+        if sample in self._batch.samples:
+            self._leave(self._batch.samples.index(sample))
             return
-        self._waiting = deque(other for other in self._waiting if other is not text)
+        self._waiting = deque(other for other in self._waiting if other is not sample)
         for reading in self._readings:
-            reading.texts = [other for other in reading.texts if other is not text]
-        self._readings = deque(reading for reading in self._readings if reading.texts)
+            reading.samples = [other for other in reading.samples if other is not sample]
+        self._readings = deque(reading for reading in self._readings if reading.samples)
 
     def step(self) -> list[Progress]:
         """Advance every text of the batch by one token, and read on in prompts that wait.
 
-        Returns each text that got a token or ended, with its new piece; none while only prompts are read. A
-        text that is new gets its first token in the step that has read the last of its prompt.
+        Returns every text that got a token or ended; none while only prompts are read. A new text gets its
+        first token in the step that reads the end of its prompt.
 
         Raises RunError for damaged weights; the loop is of no use after an error.
         """
         batch = self._batch
         if batch.single is not None and not self._waiting and not self._readings:
             return [self._step_single(batch.single)]
-        if batch.texts:
+        if batch.samples:
             batch.advance()
         if self._waiting or self._readings:
             self._read_prompts()
-        if not batch.texts:
+        if not batch.samples:
             return []
         model_ids = batch.draw()
         scores = batch.scores()
         token_ids, dead_ends = self._token_ids, batch.dead_ends
         progress, ended = [], []
-        for place, (text, model_id) in enumerate(zip(batch.texts, model_ids, strict=True)):
-            if text is None:
+        for place, (sample, model_id) in enumerate(zip(batch.samples, model_ids, strict=True)):
+            if sample is None:
                 continue
             if place in dead_ends:
-                piece = text.finish(dead_ends[place])
+                piece = sample.finish(dead_ends[place])
             else:
-                piece = text.push(token_ids[model_id], model_id)
-                if scores is not None and text.request.log_probabilities:
-                    text.log_probabilities.append(scores[place])
-            if text.finish_reason is not None:
+                piece = sample.push(token_ids[model_id], model_id)
+                if scores is not None and sample.request.log_probabilities:
+                    sample.log_probabilities.append(scores[place])
+            if sample.finish_reason is not None:
                 ended.append(place)
-            progress.append((text, piece))
+            progress.append((sample, piece))
         for place in ended:
             self._leave(place)
         return progress
 
-    def _step_single(self, text: SampleState) -> Progress:
-        """The fast path of `step`, for one text with nothing besides."""
+    def _step_single(self, sample: SampleState) -> Progress:
+        """The fast path of `step` for Batch.single."""
         model_id = self._batch.step_single()
-        piece = text.push(self._token_ids[model_id], model_id)
-        if text.finish_reason is not None:
+        piece = sample.push(self._token_ids[model_id], model_id)
+        if sample.finish_reason is not None:
             self._leave(0)
-        return text, piece
+        return sample, piece
 
     def _leave(self, place: int) -> None:
-        text = self._batch.texts[place]
-        assert text is not None
-        if text.request.keep_state and place not in self._batch.dead_ends:
-            text.state = self._batch.state_of(place)
+        sample = self._batch.samples[place]
+        assert sample is not None
+        if sample.request.keep_state and place not in self._batch.dead_ends:
+            sample.state = self._batch.state_of(place)
         self._batch.leave(place)
 
     def _read_prompts(self) -> None:
-        """Read on in prompts, in turn; texts whose prompt is read whole join the batch."""
+        """Read the next pieces of prompts, in turn; a text whose prompt has been read joins the batch."""
         self._admit()
-        piece = PROMPT_PIECE_BETWEEN_STEPS if self._batch.texts else PROMPT_PIECE
+        piece = PROMPT_PIECE_BETWEEN_STEPS if self._batch.samples else PROMPT_PIECE
         budget = piece
         while self._readings and budget > 0:
             reading = self._readings.popleft()
             budget -= reading.advance(piece)
             if reading.is_done:
                 assert reading.logits is not None  # of the prompt, or by frequency where there is none
-                self._batch.join(reading.texts, reading.engine, reading.logits)
+                self._batch.join(reading.samples, reading.engine, reading.logits)
             else:
                 self._readings.append(reading)
 
     def _admit(self) -> None:
-        """Begin to read the prompts of texts that wait, as far as there are places."""
-        num_admitted = self._batch.num_running + sum(len(reading.texts) for reading in self._readings)
+        """Start on the prompts of waiting texts while there are places."""
+        num_admitted = self._batch.num_running + sum(len(reading.samples) for reading in self._readings)
         while self._waiting and (self._max_batch_size is None or num_admitted < self._max_batch_size):
-            text = self._waiting.popleft()
+            sample = self._waiting.popleft()
             num_admitted += 1
-            if self._readings and self._readings[-1].suits(text):
-                self._readings[-1].texts.append(text)
+            if self._readings and self._readings[-1].suits(sample):
+                self._readings[-1].samples.append(sample)
             else:
-                self._readings.append(_Reading(text, copy.copy(self._weights), self._start_id))
+                self._readings.append(_Reading(sample, copy.copy(self._weights), self._start_id))
 
 
 class _Reading:
-    """A prompt that is read for one text, or for several that share it.
+    """A prompt that is being read, for one text or for several that share it.
 
     logits: of the token after what was read, (1, V); None where nothing was.
     """
 
-    def __init__(self, text: SampleState, engine: Engine, start_id: int | None) -> None:
-        request, prompt = text.request, text.prompt
-        self.texts = [text]
+    def __init__(self, sample: SampleState, engine: Engine, start_id: int | None) -> None:
+        request, prompt = sample.request, sample.prompt
+        self.samples = [sample]
         self.engine = engine
         self.logits: np.ndarray | None = None
         self._scored = request.prompt_log_probabilities
@@ -214,18 +213,18 @@ class _Reading:
         """Whether the whole prompt is read."""
         return self._position == len(self._ids)
 
-    def suits(self, text: SampleState) -> bool:
-        """Whether a text goes on from the very same, none of which has been read yet."""
-        other = text.request
+    def suits(self, sample: SampleState) -> bool:
+        """Whether a text may share this prompt: the same one, of which nothing has been read yet."""
+        other = sample.request
         return (
             not self._position
-            and text.prompt is self.texts[0].prompt
+            and sample.prompt is self.samples[0].prompt
             and other.state is self._state
             and other.prompt_log_probabilities == self._scored
         )
 
     def advance(self, num_tokens: int) -> int:
-        """Read at most so many tokens more. Returns how many were read."""
+        """Read at most num_tokens more. Returns how many were read."""
         ids = self._ids[self._position : self._position + num_tokens]
         if len(ids) and self._scored:
             ids = ids[: max(1, MOST_PROMPT_LOGITS // self.engine.vocab.size)]
@@ -238,9 +237,9 @@ class _Reading:
         return len(ids)
 
     def _score(self, ids: np.ndarray, logits: np.ndarray) -> None:
-        """Note the log-probabilities of tokens (T,), the logits after each of which are (T, V)."""
+        """Record the log-probabilities of model ids (T,), given the logits after each of them (T, V)."""
         if self.logits is None:
-            scores: list[float | None] = [None] if len(self.texts[0].prompt.token_ids) else []
+            scores: list[float | None] = [None] if len(self.samples[0].prompt.token_ids) else []
             logits = logits[:-1]
             ids = ids[1:]
         else:
@@ -253,5 +252,5 @@ class _Reading:
                 score if is_seen else None
                 for score, is_seen in zip(found.tolist(), seen.tolist(), strict=True)
             ]
-        for text in self.texts:
-            text.prompt_log_probabilities += scores
+        for sample in self.samples:
+            sample.prompt_log_probabilities += scores

@@ -23,10 +23,10 @@ from textgen.text.copies import Copies
 
 
 class LogitsProcessor(Protocol):
-    """Decides with the network over the tokens of one text; a new object for each text.
+    """Changes or forbids the next tokens of one text; each text has an object of its own.
 
-    A subclass overrides what it needs: as they stand here the methods change and forbid nothing.
-    `finish_reason` is that of a text which ends because this processor leaves no token.
+    A subclass overrides what it needs: the methods here change and forbid nothing. `finish_reason` is that of
+    a text that ends because this processor leaves no token.
     """
 
     finish_reason: str = "no-token"
@@ -53,9 +53,9 @@ class LogitsProcessor(Protocol):
         return None
 
     def accept(self, model_id: int) -> str | None:
-        """Take note that the text goes on with this token; returns a finish reason to end it there.
+        """Record the next token of the text. Returns a finish reason to end the text with it, or None.
 
-        Each token that the text gets is accepted, one that ends it included.
+        Called for every token of the text, one that ends it included.
         """
         return None
 
@@ -95,7 +95,7 @@ class ProcessorList:
         return None
 
     def accept(self, model_id: int) -> str | None:
-        """Let all take note of a token; returns the first finish reason among theirs."""
+        """Pass the next token to all of them. Returns the first finish reason."""
         reasons = [processor.accept(model_id) for processor in self._processors]
         return next(filter(None, reasons), None)
 
@@ -119,10 +119,10 @@ class RepetitionPenalty(LogitsProcessor):
 
 @dataclass(frozen=True)
 class CopyLimit:
-    """A ProcessorFactory: no copy of the training text may be longer than `longest` characters.
+    """A ProcessorFactory that allows no copy of the training text longer than `longest` characters.
 
-    What the prompt began counts, and so does a stop string that is not part of the text. A text that stays
-    within the limit is the same without it. Raises ConfigError.
+    The prompt counts, and so does a stop string that is not part of the text. A text that stays within the
+    limit is the same without it. Raises ConfigError.
     """
 
     copies: Copies
@@ -161,7 +161,7 @@ class CopyLimitProcessor(LogitsProcessor):
 
 
 class CopyChecker:
-    """Says of one text that grows whether an addition makes a copy too long.
+    """Checks whether additions to one text make a copy too long.
 
     Most of the time there is nothing to look up. Where the last few characters, half of a copy too long,
     do not occur in the training text, nothing that contains them does: the next ones are free.
@@ -171,8 +171,8 @@ class CopyChecker:
         self._copies = limit.copies
         self._too_long = limit.longest + 1
         self._half = (self._too_long + 1) // 2
-        self._end = prompt[-limit.longest :]  # of the text so far: what a copy too long would begin with
-        self._free = limit.longest - len(self._end)  # so many more characters can end no copy too long
+        self._end = prompt[-limit.longest :]  # the end of the text: a copy too long would begin in it
+        self._free = limit.longest - len(self._end)  # number of characters that need no look-up
 
     def allows(self, added: str) -> bool:
         """Whether none of the characters added would end a copy longer than the limit.

@@ -36,7 +36,7 @@ class Sample:
 
 
 class SampleState:
-    """One text while it is being written: what a GenerationLoop keeps of it, for others to read.
+    """One text while it is being written. A GenerationLoop makes and changes it; others read it.
 
     token_ids: the tokens drawn so far.
     log_probabilities: one for each of them, as in Sample, if the request wants them.
@@ -82,7 +82,7 @@ class SampleState:
         return self._rng.random(1)
 
     def push(self, token_id: int, model_id: int) -> str:
-        """Take the next token, which has both ids; returns the text that is now certain."""
+        """Append the next token, given by both its ids. Returns the text that is now certain."""
         self.token_ids.append(token_id)
         reason = None if self.processors is None else self.processors.accept(model_id)
         if token_id == self._end_of_text_id:
@@ -96,15 +96,15 @@ class SampleState:
         return text
 
     def finish(self, reason: str) -> str:
-        """End the text for that reason; returns what was still held back."""
-        # A character that is incomplete now, U+FFFD at the end, was begun and not written: it is left out.
+        """End the text for that reason. Returns what was still held back."""
+        # A character that is incomplete at the end (U+FFFD) is left out.
         text = self._stops.push(self._decoder.flush().rstrip("\ufffd"))
         self.finish_reason = "stop" if self._stops.stopped else reason
         text += self._stops.flush()
         self._text.append(text)
         return text
 
-    def sample(self) -> Sample:
+    def result(self) -> Sample:
         """The finished text as a value."""
         assert self.finish_reason is not None
         return Sample(
