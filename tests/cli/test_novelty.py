@@ -70,33 +70,33 @@ def longest_copy(new: str, trained_on: str) -> int:
     return max(j - i for j in range(len(new) + 1) for i in range(j + 1) if new[i:j] in trained_on)
 
 
-def test_of_a_text_that_was_moved_with_its_run_the_lines_are_told(
+def test_lines_are_reported_of_a_text_that_was_moved_with_its_run(
     trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     moved = trained.rename(tmp_path / "moved")
     try:
-        told = invoke(sampling.command, moved / "run", *SHORT, "--novelty").stderr
+        reported = invoke(sampling.command, moved / "run", *SHORT, "--novelty").stderr
     finally:
         moved.rename(trained)
-    assert "of corpus.txt)" in told.splitlines()[0]
+    assert "of corpus.txt)" in reported.splitlines()[0]
 
 
 @pytest.mark.usefixtures("text")
 @pytest.mark.parametrize("more", [(), ("--num-samples", 3), ("--output", "out.txt")], ids=str)
-def test_novelty_leaves_the_text_as_it_is_and_speaks_on_standard_error(more: tuple[object, ...]) -> None:
+def test_novelty_leaves_the_text_as_it_is_and_reports_on_standard_error(more: tuple[object, ...]) -> None:
     plain = invoke(sampling.command, "run", *SHORT, *more)
-    told = invoke(sampling.command, "run", *SHORT, *more, "--novelty")
-    assert told.stdout == plain.stdout
+    reported = invoke(sampling.command, "run", *SHORT, *more, "--novelty")
+    assert reported.stdout == plain.stdout
     assert plain.stderr == ""
-    lines = told.stderr.splitlines()
+    lines = reported.stderr.splitlines()
     assert len(lines) == 1 + 2 * (3 if "--num-samples" in more else 1)
     assert "longest copy: " in lines[0]
     assert "of corpus.txt)" in lines[0]
     assert lines[-1].startswith("real text (val), 60 characters at a time: ")
 
 
-def test_in_json_each_sample_has_its_figures_and_all_have_the_yardstick(text: str) -> None:
+def test_in_json_each_sample_has_its_figures_and_all_have_the_reference(text: str) -> None:
     found = as_json(sampling.command, *SHORT, "--num-samples", 2, "--novelty", "--novelty-length", 3)
     assert found["novelty"]["length"] == 3
     assert found["novelty"]["real_text"]["name"] == "val"
@@ -136,12 +136,12 @@ def test_avoid_copy_holds_for_one_text_and_for_several_and_the_prompt_counts(tex
 
 @pytest.mark.usefixtures("text")
 def test_every_prompt_typed_is_reported_on() -> None:
-    told = invoke(sampling.command, "run", *SHORT, "--interactive", "--novelty", input="the\ncat\n")
-    assert told.stderr.count(" of corpus.txt)") == told.stderr.count("real text (val)") == 2
+    reported = invoke(sampling.command, "run", *SHORT, "--interactive", "--novelty", input="the\ncat\n")
+    assert reported.stderr.count(" of corpus.txt)") == reported.stderr.count("real text (val)") == 2
 
 
 @pytest.mark.usefixtures("text")
-def test_eval_sets_what_it_draws_beside_the_text_that_it_reads() -> None:
+def test_eval_compares_what_it_draws_with_the_text_that_it_reads() -> None:
     plain = as_json(evaluation.command)
     found = as_json(evaluation.command, "--novelty", "--novelty-length", 4, "--novelty-samples", 3)
     novelty = found.pop("novelty")
@@ -253,7 +253,9 @@ def test_where_only_a_part_is_indexed_the_output_says_so(
     assert as_json(sampling.command, *SHORT, *cache, "--novelty")["novelty"]["indexed_share"] == 0.5
 
 
-def test_what_a_run_learnt_from_before_is_said_not_to_be_looked_at(text: str, tmp_path: Path) -> None:
+def test_a_text_that_an_earlier_run_was_trained_on_is_said_not_to_be_searched(
+    text: str, tmp_path: Path
+) -> None:
     (tmp_path / "other.txt").write_text(text[::-1])
     cache = ("--cache-dir", tmp_path / "cache")
     same, other, third = (tmp_path / name for name in ("same", "other", "third"))
@@ -262,11 +264,14 @@ def test_what_a_run_learnt_from_before_is_said_not_to_be_looked_at(text: str, tm
     invoke(training.command, tmp_path / "other.txt", "--from", same, "--run", other, *budget)
     invoke(training.command, "--from", other, "--run", third, *budget)
     for run, before in ((same, None), (other, same), (third, same)):
-        said = invoke(sampling.command, run, *SHORT, *cache, "--avoid-copy", 9).stderr
-        assert ("learnt from before" in said) == (before is not None)
-        assert before is None or f"What {before} learnt from before is not looked at" in said
+        output = invoke(sampling.command, run, *SHORT, *cache, "--avoid-copy", 9).stderr
+        assert ("is not searched" in output) == (before is not None)
+        assert before is None or f"The training text of {before} is not searched" in output
     shutil.rmtree(other)
-    assert f"What {other} learnt" in invoke(evaluation.command, third, *cache, "--novelty").stderr
+    assert (
+        f"The training text of {other} is not searched"
+        in invoke(evaluation.command, third, *cache, "--novelty").stderr
+    )
 
 
 @pytest.mark.usefixtures("text")

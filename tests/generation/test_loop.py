@@ -487,3 +487,8 @@ def test_a_request_with_a_mistake_is_refused_and_the_others_go_on(request_, erro
 def test_a_batch_size_below_1_is_refused():
     with pytest.raises(ConfigError, match="max_batch_size"):
         new_loop(max_batch_size=0)
+
+
+def test_the_uniforms_of_a_token_are_the_same_however_often_they_are_asked_for():
+    sample = SampleState(Request(seed=1), Prompt.from_text("a", TOKENIZER, VOCAB))
+    np.testing.assert_array_equal(sample.uniforms(), sample.uniforms())

@@ -365,8 +365,11 @@ def test_damaged_weights_are_refused_also_where_there_are_processors() -> None:
 
     tokenizer = Tokenizer.train("char", [TEXT])
     generator = Generator(Damaged(tokenizer, TEXT), tokenizer)
+    processors = [partial(Forbids, letters="b", way="process")]
     with pytest.raises(RunError, match="damaged"):
-        generator.generate("a", processors=[partial(Forbids, letters="b", way="process")])
+        generator.generate("a", processors=processors)
+    with pytest.raises(RunError, match="damaged"):
+        list(generator.stream("a", processors=processors))
 
 
 # ---- the repetition penalty

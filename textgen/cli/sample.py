@@ -315,7 +315,7 @@ def _as_json(
     content = {"run": str(run.path), "seed": seed, "settings": settings, "samples": found}
     if meter is not None:
         report = meter.report([sample.text for sample in samples])
-        content["novelty"] = report.yardstick()
+        content["novelty"] = report.reference()
         for sample, novelty in zip(found, report.samples, strict=True):
             sample["novelty"] = novelty.as_dict()
     return json.dumps(content, allow_nan=False)
