@@ -6,12 +6,12 @@ G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from textgen.errors import RunError
-from textgen.generation.engine import State
+from textgen.generation.engine import Engine, State
 from textgen.generation.numpy_engine.layers import LAYER_STATES
 from textgen.generation.numpy_engine.stack import (
     LAYER_WEIGHTS,
@@ -60,6 +60,10 @@ class NumpyEngine:
             stream = self._advance(prompt_ids[:, begin : begin + READ_STEPS])
         return self._stack.logits(stream[-1])
 
+    def advance(self, ids: np.ndarray) -> np.ndarray:
+        """Read on in each text (B, T), T >= 1. Returns the next logits (B, V)."""
+        return self._stack.logits(self._advance(ids)[-1])
+
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each text (B,). Returns the next logits (B, V)."""
         return self._stack.step(self._first_input(ids), self._states).copy()
@@ -84,6 +88,15 @@ class NumpyEngine:
     @state.setter
     def state(self, state: State) -> None:
         self._states = self._stack.init_state(state)
+
+    def select(self, places: Sequence[int]) -> None:
+        """Keep the texts at these places of the batch, in this order; one may be kept several times."""
+        self.state = tuple(part[:, places] for part in self.state)
+
+    def join(self, other: Engine) -> None:
+        """Add the texts of a copy of this engine to the batch, behind those that are there."""
+        pairs = zip(self.state, other.state, strict=True)
+        self.state = tuple(np.concatenate(pair, axis=1) for pair in pairs)
 
     def reset_state(self, batch_size: int) -> None:
         """Stand where a text begins, in so many texts side by side."""
