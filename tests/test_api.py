@@ -195,7 +195,8 @@ def test_writing_leaves_numpys_threads_as_they_were(model: TextModel) -> None:
     code = (
         "import textgen\n"
         "from threadpoolctl import threadpool_info\n"
-        "threads = lambda: [each['num_threads'] for each in threadpool_info() if each['user_api'] == 'blas']\n"
+        "blas = lambda each: each['user_api'] == 'blas'\n"
+        "threads = lambda: [each['num_threads'] for each in filter(blas, threadpool_info())]\n"
         f"import numpy; before = threads(); model = textgen.load({str(model.path)!r})\n"
         "model.encode('Line'); model.score('Line 1'); model.generate(max_new_tokens=3)\n"
         "first, second = model.stream(max_new_tokens=5), model.stream(max_new_tokens=9)\n"
