@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from textgen.errors import ConfigError
+from textgen.settings.cells import CELL_SPECS
 from textgen.settings.option import check_choice, check_ranges, flag, option
 
-CELLS = ("lstm", "gru", "rnn")
+CELLS = tuple(CELL_SPECS)
 TOKENIZER_KINDS = ("char", "byte", "bpe", "word")
 DOCUMENT_KINDS = ("file", "line", "block")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -142,7 +143,7 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choice("cell", self.cell, CELLS)
+        check_choice("cell", self.cell, tuple(CELL_SPECS))
         check_ranges(self)
         if self.residual and self.num_layers == 1:
             raise ConfigError("--residual acts from the second layer on: it needs --num-layers of 2 or more")

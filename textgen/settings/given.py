@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from textgen.errors import ConfigError
-from textgen.settings.config import CELLS, DEVICES, DOCUMENT_KINDS, PRECISIONS
+from textgen.settings.cells import CELL_SPECS
+from textgen.settings.config import DEVICES, DOCUMENT_KINDS, PRECISIONS
 from textgen.settings.option import check_choice, check_ranges, flag, from_mapping, option
 from textgen.system.relocate import data_now, path_now
 
@@ -75,7 +76,7 @@ class TrainOptions:
     cache_dir: str | None = option(None, "Where encoded text is kept.")
 
     def __post_init__(self) -> None:
-        check_choice("cell", self.cell, CELLS)
+        check_choice("cell", self.cell, tuple(CELL_SPECS))
         check_choice("documents", self.documents, DOCUMENT_KINDS)
         check_choice("device", self.device, DEVICES)
         check_choice("precision", self.precision, PRECISIONS)

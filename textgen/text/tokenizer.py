@@ -139,11 +139,11 @@ class Tokenizer:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, (N,) int64.
+        """The token ids of a text, (N,) uint32. A model reads other ids: see ModelVocab.to_model_ids.
 
         Raises TokenizerError for a text that is no Unicode, or that would produce end-of-text.
         """
-        return self._encode_batch([text])
+        return self._encode_batch([text]).astype(np.uint32)
 
     def encode_stream(self, stream: Iterable[str | Separator]) -> Iterator[np.ndarray]:
         """The ids of a stream, in arrays (N,) int64: those of each document in one call, end-of-text between.
@@ -161,7 +161,7 @@ class Tokenizer:
         return chunks(stream, self._cut, at_once=at_once)
 
     def encode_with_starts(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of a text, (N,) int64, and at which of its characters each token begins, (N,) int64.
+        """The token ids of a text, (N,) uint32, and at which of its characters each token begins, (N,) int64.
 
         Tokens that only together make a character all begin there. Raises TokenizerError as `encode` does.
         """
