@@ -42,7 +42,7 @@ from benchmarks.results import OutputFile, append_line, json_lines, text_digest
 from benchmarks.runs import end_together, train
 
 from textgen.settings.config import ModelConfig, TrainingConfig
-from textgen.settings.option import flag, typed
+from textgen.settings.option import as_arguments, flag
 
 ROOT = Path(__file__).parents[1]
 SOURCE_CHARACTERS = 1_000_000  # of Python's standard library
@@ -62,7 +62,7 @@ def _share(option: str, value: float) -> Part:
 
 
 def _switch(option: str) -> Part:
-    return Part(option, *typed(option, True), *typed(option, False))
+    return Part(option, *as_arguments(option, True), *as_arguments(option, False))
 
 
 # The strengths are the usual ones of the papers, for networks and texts of this size.
@@ -236,7 +236,7 @@ def _recipe(known: Iterable[dict[str, Any]], job: Job) -> dict[str, Any] | None:
 
 def _kept(recipe: dict[str, Any]) -> list[str]:
     """Options of `train` for all that the recipe chose."""
-    return [word for name in CHOSEN if recipe[name] is not None for word in typed(name, recipe[name])]
+    return [word for name in CHOSEN if recipe[name] is not None for word in as_arguments(name, recipe[name])]
 
 
 def _options(variant: str, recipe: dict[str, Any] | None) -> str | None:

@@ -22,7 +22,7 @@ import click
 from benchmarks.measure import Comparison, machine, table
 from benchmarks.results import OutputFile
 
-from textgen.system.device import available_processors
+from textgen.system.threads import available_processors
 
 # Before NumPy is imported: as in `textgen sample` it may multiply on two threads. torch keeps its own
 # default.

@@ -32,7 +32,7 @@ import torch
 from benchmarks.results import OutputFile
 
 from textgen.models.regressor import SequenceRegressor
-from textgen.system.device import resolve_threads
+from textgen.system.threads import resolve_threads
 
 CELLS = ("lstm", "gru")
 NUM_SEQUENCES, NUM_STEPS, HIDDEN_SIZE, BATCH_SIZE = 1000, 10, 50, 32

@@ -1,4 +1,6 @@
-"""The rules of the architecture: imports go one way, never in a circle, and load torch only for networks."""
+"""The rules of the architecture: imports go one way, never in a circle, and load torch only for networks; and
+every module has its tests where one looks for them.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import textgen
+from textgen.cli import COMMANDS
 
 PACKAGE = Path(textgen.__file__).parent
+TESTS = Path(__file__).parent
 # In the order in which data walks through them; see textgen/README.md.
 WITHOUT_TORCH = ("errors", "version", "system", "settings", "plots", "text", "run")
 # What a CPU samples and scores with reads them.
@@ -106,3 +110,104 @@ def test_loading_it_loads_no_torch_by_any_way(name: str) -> None:
 def test_nothing_is_called_utils() -> None:
     banned = {"utils", "common", "base", "misc", "helpers"}
     assert not [path for path in PACKAGE.rglob("*") if path.stem in banned]
+
+
+# The tests of textgen/PACKAGE/MODULE.py are tests/PACKAGE/test_MODULE.py. Listed here are the modules that
+# are tested together with another one, or through a command.
+TESTED_ELSEWHERE = {
+    "textgen.__main__": "test_start.py",
+    "textgen.analysis.comparison.runs": "analysis/comparison/test_files.py",
+    "textgen.analysis.comparison.table": "analysis/comparison/test_figures.py",
+    "textgen.analysis.comparison.throughput": "analysis/comparison/test_files.py",
+    "textgen.analysis.memory.cell_runs": "cli/test_gradients.py",
+    "textgen.analysis.real_text": "analysis/test_novelty.py",
+    "textgen.cli": "test_start.py",
+    "textgen.cli.support.dynamic": "cli/test_dynamic.py",
+    "textgen.cli.support.novelty": "cli/test_novelty.py",
+    "textgen.cli.support.options": "cli/test_train_options.py",
+    "textgen.cli.support.output": "cli/test_sample.py",
+    "textgen.cli.support.terminal": "cli/test_score.py",
+    "textgen.errors": "cli/test_errors.py",
+    "textgen.evaluation.adaptation": "cli/test_dynamic.py",
+    "textgen.evaluation.cross_entropy": "evaluation/test_report.py",
+    "textgen.evaluation.summary": "evaluation/test_score.py",
+    "textgen.generation.engine": "generation/test_engines.py",
+    "textgen.generation.numpy_engine.engine": "generation/test_engines.py",
+    "textgen.generation.numpy_engine.layers": "generation/test_engines.py",
+    "textgen.generation.numpy_engine.stack": "generation/test_engines.py",
+    "textgen.generation.numpy_engine.thread_tuner": "generation/test_thread_tuner.py",
+    "textgen.generation.sample": "generation/test_generator.py",
+    "textgen.generation.torch_engine": "generation/test_engines.py",
+    "textgen.plots.curves": "analysis/memory/test_report.py",
+    "textgen.plots.style": "analysis/inspection/test_pictures.py",
+    "textgen.plots.text_maps": "analysis/inspection/test_pictures.py",
+    "textgen.settings.given": "settings/test_config.py",
+    "textgen.settings.option": "settings/test_config.py",
+    "textgen.system.interrupts": "test_resume.py",
+    "textgen.text.chunks": "text/test_tokenizer.py",
+    "textgen.text.round_trip": "text/test_external.py",
+    "textgen.text.sources": "text/test_corpus.py",
+    "textgen.text.vocabulary": "text/test_tokenizer.py",
+    "textgen.training.metrics": "training/test_checkpoint.py",
+    "textgen.training.new_run": "cli/test_train.py",
+    "textgen.training.planning.resolve": "cli/test_train_plan.py",
+    "textgen.training.position": "test_resume.py",
+    "textgen.training.resume": "cli/test_train_resume.py",
+    "textgen.training.safety": "training/test_rollback.py",
+    "textgen.training.session": "test_resume.py",
+    "textgen.training.state": "test_resume.py",
+    "textgen.training.trainer": "cli/test_train_divergence.py",
+    "textgen.training.validation": "cli/test_train.py",
+    "textgen.version": "test_start.py",
+}
+
+
+def twin(name: str) -> str:
+    """Where the tests of a module are to be found, in tests/."""
+    *packages, module = name.split(".")[1:]
+    return "/".join([*packages, f"test_{module}.py"])
+
+
+def defines_something(path: Path) -> bool:
+    """False of the __init__.py of most packages, which is a docstring."""
+    return path.name != "__init__.py" or len(ast.parse(path.read_text(encoding="utf-8")).body) > 1
+
+
+def used_by_test(path: Path) -> set[str]:
+    """The modules that a test reaches: those that it imports, its commands, and all that these import."""
+    reached = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            reached |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            reached |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Constant) and node.value in COMMANDS:
+            reached.add(f"textgen.cli.{node.value}")
+        elif isinstance(node, ast.Constant) and node.value == "textgen":  # python -m textgen
+            reached.add("textgen.__main__")
+    waiting = reached = reached & NAMES.keys()
+    while waiting:
+        waiting = {module for name in waiting for module in imports(NAMES[name])} - reached
+        reached = reached | waiting
+    return reached
+
+
+@pytest.mark.parametrize("name", [name for name, path in NAMES.items() if defines_something(path)])
+def test_every_module_has_its_own_tests_or_is_listed_with_those_that_test_it(name: str) -> None:
+    here = f'"{name}" of TESTED_ELSEWHERE in tests/test_architecture.py'
+    if (TESTS / twin(name)).is_file():
+        assert name not in TESTED_ELSEWHERE, f"there is tests/{twin(name)}: remove {here}"
+        return
+    assert name in TESTED_ELSEWHERE, (
+        f"{name} has no tests/{twin(name)}: write it, or name the file of its tests as {here}"
+    )
+    elsewhere = TESTS / TESTED_ELSEWHERE[name]
+    assert elsewhere.is_file(), f"there is no tests/{TESTED_ELSEWHERE[name]}: correct {here}"
+    assert name in used_by_test(elsewhere), (
+        f"tests/{TESTED_ELSEWHERE[name]} neither imports {name} nor runs a command that does: correct {here}"
+    )
+
+
+def test_the_list_of_tests_names_no_module_that_is_gone() -> None:
+    gone = TESTED_ELSEWHERE.keys() - NAMES.keys()
+    assert not gone, f"no such modules: remove {sorted(gone)} from TESTED_ELSEWHERE"

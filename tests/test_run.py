@@ -1,4 +1,4 @@
-"""A run's own measurements, when training went back on the way."""
+"""The records of a run in which training was rolled back, and its description in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def line(kind: str, step: int, **figures: Any) -> dict[str, Any]:
     return {"kind": kind, "step": step} | figures
 
 
-def test_measurements_of_steps_that_were_taken_back_do_not_stand() -> None:
+def test_active_records_leave_out_steps_that_were_rolled_back() -> None:
     first = [line("val", 0), line("train", 5), line("val", 10)]
     failed = [line("train", 12), line("val", 20)]
     back = line("rollback", 23, back_to=10)
@@ -20,13 +20,13 @@ def test_measurements_of_steps_that_were_taken_back_do_not_stand() -> None:
     assert active_records([*first, *failed, back, *again]) == [*first, back, *again]
 
 
-def test_going_back_twice_leaves_one_line_a_step() -> None:
+def test_two_rollbacks_leave_one_record_for_each_step() -> None:
     records = [line("train", 1), line("train", 2), line("rollback", 3, back_to=1)]
     records += [line("train", 2), line("rollback", 3, back_to=0), line("train", 1), line("train", 2)]
     assert [record["step"] for record in active_records(records) if record["kind"] == "train"] == [1, 2]
 
 
-def test_a_description_names_what_is_dropped_and_leaves_out_what_is_not() -> None:
+def test_a_description_lists_the_dropouts_that_are_not_0() -> None:
     def described(**network: Any) -> str:
         model = ModelConfig(model_vocab_size=65, **network)
         training = TrainingConfig(steps=7, device="cpu", threads=1)

@@ -1,4 +1,4 @@
-"""Starting is quick: no help loads torch, and the two ways to call textgen are one."""
+"""Starting is quick: no help loads torch, and `textgen` and `python -m textgen` are the same."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_training_loads_no_compiler_of_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("closed", "exit_code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0)])
-def test_closed_output_is_no_reason_to_fail(closed: str, exit_code: int) -> None:
+def test_a_closed_output_is_not_an_error(closed: str, exit_code: int) -> None:
     command = f"{sys.executable} -m textgen --version {closed}"
     assert subprocess.run(command, shell=True, check=False).returncode == exit_code
 

@@ -1,6 +1,9 @@
 """textgen: train recurrent text generators and write new text with them.
 
-    from textgen import LanguageModel, ModelConfig, SequenceRegressor, Generator, Tokenizer
+    import textgen
+
+    model = textgen.train("poems.txt", minutes=2)     # or textgen.load("runs/poems")
+    print(model.generate("Shall I", temperature=0.8, seed=1).text)
 
 Names load when they are first used, so that importing textgen is quick and loads no torch.
 """
@@ -11,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from textgen.api import TextModel, load, resume, train
     from textgen.errors import TextgenError
     from textgen.generation.generator import Generator
     from textgen.models.language_model import LanguageModel
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "TextModel": "textgen.api",
+    "load": "textgen.api",
+    "resume": "textgen.api",
+    "train": "textgen.api",
     "ModelConfig": "textgen.settings.config",
     "SampleConfig": "textgen.settings.config",
     "TextgenError": "textgen.errors",
@@ -42,8 +50,12 @@ __all__ = [
     "Run",
     "SampleConfig",
     "SequenceRegressor",
+    "TextModel",
     "TextgenError",
     "Tokenizer",
+    "load",
+    "resume",
+    "train",
 ]
 
 
@@ -53,3 +65,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'textgen' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

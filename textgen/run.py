@@ -30,7 +30,7 @@ from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.option import from_mapping
 from textgen.system.atomic import write_file
-from textgen.system.relocate import data_now
+from textgen.system.relocate import relocated_data
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.store import TokenStore
@@ -200,7 +200,7 @@ class Run:
         config = self.config
         if config.directory is None:
             return config.data
-        return DataConfig(**data_now(vars(config.data), config.directory, self.path))
+        return DataConfig(**relocated_data(vars(config.data), config.directory, self.path))
 
     def open_corpus(self) -> Corpus:
         """The text that the run was trained on.

@@ -40,7 +40,7 @@ from textgen.generation.sampling import choose
 from textgen.models.language_model import LanguageModel
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, config_json, save_weights
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, SampleConfig, TrainingConfig
-from textgen.system.device import numpy_threads
+from textgen.system.threads import numpy_threads
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 from textgen.version import VERSION

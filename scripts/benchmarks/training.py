@@ -25,16 +25,12 @@ from textgen.models.language_model import LanguageModel
 from textgen.models.products import linear, step_product, weight_gradient
 from textgen.models.recurrent import Recurrent
 from textgen.settings.config import ModelConfig
-from textgen.settings.given import TrainOptions
-from textgen.system.device import (
-    available_processors,
-    cpu_gains_by_bfloat16,
-    keep_memory,
-    resolve_threads,
-    torch_dtype,
-)
+from textgen.settings.given import UserOptions
+from textgen.system.device import cpu_gains_by_bfloat16, torch_dtype
+from textgen.system.memory import keep_memory
 from textgen.system.progress import Reporter
-from textgen.training.new_run import new_training
+from textgen.system.threads import available_processors, resolve_threads
+from textgen.training.new_run import new_run
 from textgen.training.planning.probe import fastest_threads
 from textgen.training.trainer import Trainer
 
@@ -101,7 +97,7 @@ def _trainer(folder: str, **settings: object) -> Trainer:
         "device": DEVICE,
     }
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-        trainer = new_training(TrainOptions(**options | settings), Reporter(nowhere)).trainer  # type: ignore[arg-type]
+        trainer = new_run(UserOptions.from_names(options | settings), Reporter(nowhere)).trainer
     trainer.state.metrics.start()
     trainer.model.train()
     return trainer

@@ -1,4 +1,4 @@
-"""`textgen compare` with real runs: stopped and killed in the middle, taken up again, and shown again."""
+"""`textgen compare` with real runs: stopped and killed in the middle, resumed, and shown again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 import textgen
 from textgen.cli.compare import SHARED
-from textgen.settings.given import TrainOptions
+from textgen.settings.given import PLACES, option_names
 
 ROOT = Path(textgen.__file__).parents[1]
 TEXT = "".join(f"The {n} birds of line {n * n % 97} sing of {n % 7} things, and rest.\n" for n in range(300))
@@ -82,7 +82,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"folder": folder, "first": first, "stopped": stopped, "kept": kept, "done": done}
 
 
-def test_ctrl_c_ends_the_run_in_hand_saved_and_says_how_to_go_on(story: dict[str, Any]) -> None:
+def test_ctrl_c_saves_the_current_run_and_says_how_to_continue(story: dict[str, Any]) -> None:
     stopped = story["stopped"]
     assert stopped["code"] == 130
     assert stopped["out"] == ""
@@ -91,7 +91,7 @@ def test_ctrl_c_ends_the_run_in_hand_saved_and_says_how_to_go_on(story: dict[str
     assert stopped["step"] > 0
 
 
-def test_taken_up_again_a_run_goes_on_where_it_was_and_a_complete_one_is_kept(story: dict[str, Any]) -> None:
+def test_the_same_command_resumes_the_interrupted_run_and_keeps_complete_ones(story: dict[str, Any]) -> None:
     done = story["done"]
     assert done["code"] == 0, done["err"]
     log = (story["folder"] / "c" / "lstm-seed1.log").read_text()
@@ -104,7 +104,7 @@ def test_taken_up_again_a_run_goes_on_where_it_was_and_a_complete_one_is_kept(st
     assert finals == [1, 1]
 
 
-def test_the_runs_differ_in_what_is_compared_alone(story: dict[str, Any]) -> None:
+def test_the_runs_differ_only_in_what_is_compared(story: dict[str, Any]) -> None:
     configs = [
         json.loads((story["folder"] / "c" / name / "config.json").read_text())
         for name in ("lstm-seed1", "gru-seed1")
@@ -121,7 +121,7 @@ def test_the_runs_differ_in_what_is_compared_alone(story: dict[str, Any]) -> Non
     }
 
 
-def test_table_and_files_hold_what_was_measured(story: dict[str, Any]) -> None:
+def test_the_table_and_the_files_hold_the_measurements(story: dict[str, Any]) -> None:
     folder, out = story["folder"] / "c", story["done"]["out"]
     figures = json.loads((folder / "comparison.json").read_text())
     lstm, gru = figures["cells"]
@@ -138,7 +138,7 @@ def test_table_and_files_hold_what_was_measured(story: dict[str, Any]) -> None:
     assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_finished_it_shows_the_same_again_without_training_or_measuring(story: dict[str, Any]) -> None:
+def test_a_finished_comparison_is_shown_again_without_training_or_measuring(story: dict[str, Any]) -> None:
     folder = story["folder"]
     before = {path: path.stat().st_mtime_ns for path in (folder / "c").glob("*-seed1/*")}
     speeds = (folder / "c" / "speeds.json").stat().st_mtime_ns
@@ -159,7 +159,7 @@ def test_other_options_for_the_same_directory_are_refused_in_one_line(story: dic
     assert err == "textgen: c: holds a comparison with other options (seeds was 1). Name another --output\n"
 
 
-def test_a_run_that_fails_says_so_in_one_line_and_where_to_read_more(tmp_path: Path) -> None:
+def test_a_failed_run_is_reported_in_one_line_that_names_its_log(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text(TEXT)
     process = compare(tmp_path, "--tokenizer", "chars")
     out, err = process.communicate(timeout=60)
@@ -169,7 +169,7 @@ def test_a_run_that_fails_says_so_in_one_line_and_where_to_read_more(tmp_path: P
     assert "Traceback" not in err
 
 
-def test_every_shared_option_is_one_of_train() -> None:
+def test_every_shared_option_is_an_option_of_train() -> None:
     names = {name for _, group in SHARED for name in group}
-    assert names <= TrainOptions.__dataclass_fields__.keys()
+    assert names <= {*option_names(), *PLACES}
     assert not names & {"cell", "seed", "minutes", "epochs", "steps", "run", "corpus"}

@@ -1,35 +1,29 @@
-"""`eval --dynamic` and `sample --adapt` as the user meets them."""
+"""`textgen eval --dynamic` and `textgen sample --adapt`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
-from textgen.cli import eval as evaluation
-from textgen.cli import sample as sampling
-from textgen.cli import train as training
 from textgen.errors import ConfigError, CorpusError, RunError, TrainingError
 from textgen.settings.config import DYNAMIC_METHODS, DynamicConfig
+
+if TYPE_CHECKING:
+    from tests.conftest import Invoke
+
+    Figures = Callable[..., dict[str, Any]]
 
 TINY = (
     "--steps 250 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16 "
     "--learning-rate 0.007 --beta1 0.9"
 ).split()
-
-
-def invoke(command: click.Command, *arguments: object, input: str | None = None) -> Result:
-    """Run a command in this process; a refusal is raised."""
-    result = CliRunner().invoke(command, [*map(str, arguments)], input=input, standalone_mode=False)
-    if result.exception is not None:
-        raise result.exception
-    return result
 
 
 def words(names: str, length: int) -> str:
@@ -38,24 +32,32 @@ def words(names: str, length: int) -> str:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that saw two kinds of text; both lie beside it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Path("corpus.txt").write_text("".join(words(kind, 40) for kind in ("the dog sat", "una gatta va") * 5))
     Path("dogs.txt").write_text(words("the dog sat", 500))
-    invoke(training.command, "corpus.txt", "--run", "run", *TINY)
+    invoke("train", "corpus.txt", "--run", "run", *TINY)
     return tmp_path / "run"
 
 
-def figures(*arguments: object) -> dict[str, Any]:
-    found = json.loads(invoke(evaluation.command, "run", *arguments, "--json").stdout)
-    assert isinstance(found, dict)
-    return found
+@pytest.fixture
+def figures(invoke: Invoke) -> Figures:
+    """What `textgen eval run ... --json` prints."""
+
+    def run(*arguments: object) -> dict[str, Any]:
+        found = json.loads(invoke("eval", "run", *arguments, "--json").stdout)
+        assert isinstance(found, dict)
+        return found
+
+    return run
 
 
 @pytest.mark.usefixtures("run")
-def test_the_static_figures_stand_beside_the_dynamic_ones_with_their_settings() -> None:
+def test_static_and_dynamic_figures_are_printed_together_with_the_settings(
+    invoke: Invoke, figures: Figures
+) -> None:
     static = figures("dogs.txt")
     both = figures("dogs.txt", "--dynamic")
     dynamic = both.pop("dynamic")
@@ -64,7 +66,7 @@ def test_the_static_figures_stand_beside_the_dynamic_ones_with_their_settings() 
     assert dynamic["tokens"] == static["tokens"]
     assert dynamic.pop("settings") == vars(DynamicConfig())
     assert dynamic.keys() < static.keys()
-    shown = invoke(evaluation.command, "run", "dogs.txt", "--dynamic").stdout.splitlines()
+    shown = invoke("eval", "run", "dogs.txt", "--dynamic").stdout.splitlines()
     assert shown[0].split() == ["static", "dynamic"]
     for line, unit in zip(shown[1:3], ("nats_per_token", "bits_per_character"), strict=True):
         assert [float(word) for word in line.split()[:2]] == pytest.approx(
@@ -77,7 +79,7 @@ def test_the_static_figures_stand_beside_the_dynamic_ones_with_their_settings() 
 @pytest.mark.parametrize(
     "setting", ["method=sgd", "rate=0.01", "window=3", "decay=0.3", "clip-norm=0.01"], ids=str
 )
-def test_every_setting_changes_the_figure(setting: str) -> None:
+def test_every_setting_changes_the_figure(figures: Figures, setting: str) -> None:
     name, value = setting.split("=")
     plain = figures("dogs.txt", "--dynamic")["dynamic"]
     changed = figures("dogs.txt", "--dynamic", f"--dynamic-{name}", value)["dynamic"]
@@ -86,61 +88,65 @@ def test_every_setting_changes_the_figure(setting: str) -> None:
 
 
 @pytest.mark.usefixtures("run")
-def test_its_own_validation_text_can_be_followed_too() -> None:
+def test_dynamic_evaluation_works_on_the_runs_own_validation_text(figures: Figures) -> None:
     assert figures("--dynamic")["dynamic"]["tokens"] == figures()["tokens"]
 
 
 @pytest.mark.parametrize(
     ("command", "arguments", "named"),
     [
-        (evaluation, ["--dynamic-rate", "1"], "--dynamic-rate does nothing without --dynamic"),
-        (evaluation, ["--dynamic", "--window", "8"], "--window does not go with --dynamic"),
-        (sampling, ["--adapt-clip-norm", "1"], "--adapt-clip-norm does nothing without --adapt"),
-        (sampling, ["--cache-dir", "x"], "--cache-dir does nothing without --adapt"),
-        (sampling, ["--encoding", "latin-1"], "--encoding is of --adapt FILE"),
-        (sampling, ["--adapt", "-", "--prompt-file", "-"], "--adapt - does not go with --prompt-file -"),
-        (sampling, ["--adapt", "-", "--interactive"], "--adapt - does not go with --interactive"),
+        ("eval", ["--dynamic-rate", "1"], "--dynamic-rate does nothing without --dynamic"),
+        ("eval", ["--dynamic", "--window", "8"], "--window does not go with --dynamic"),
+        ("sample", ["--adapt-clip-norm", "1"], "--adapt-clip-norm does nothing without --adapt"),
+        ("sample", ["--cache-dir", "x"], "--cache-dir does nothing without --adapt"),
+        ("sample", ["--encoding", "latin-1"], "--encoding is of --adapt FILE"),
+        ("sample", ["--adapt", "-", "--prompt-file", "-"], "--adapt - does not go with --prompt-file -"),
+        ("sample", ["--adapt", "-", "--interactive"], "--adapt - does not go with --interactive"),
     ],
 )
-def test_what_makes_no_sense_is_refused(command: Any, arguments: list[str], named: str) -> None:
+def test_options_that_contradict_or_do_nothing_are_refused(
+    invoke: Invoke, command: str, arguments: list[str], named: str
+) -> None:
     with pytest.raises(ConfigError, match=named):
-        invoke(command.command, "no-run", *arguments)
+        invoke(command, "no-run", *arguments)
 
 
 @pytest.mark.parametrize(
     ("command", "option", "value"),
     [
-        (evaluation, "--dynamic-rate", "-1"),
-        (sampling, "--adapt-rate", "1e+300"),
-        (evaluation, "--dynamic-decay", "2"),
-        (sampling, "--adapt-window", "0"),
+        ("eval", "--dynamic-rate", "-1"),
+        ("sample", "--adapt-rate", "1e+300"),
+        ("eval", "--dynamic-decay", "2"),
+        ("sample", "--adapt-window", "0"),
     ],
 )
-def test_what_is_out_of_range_is_refused(command: Any, option: str, value: str) -> None:
+def test_a_value_out_of_range_is_refused(invoke: Invoke, command: str, option: str, value: str) -> None:
     with pytest.raises(click.BadParameter) as refused:
-        invoke(command.command, "no-run", option, value)
+        invoke(command, "no-run", option, value)
     assert f"'{option}': {value}" in refused.value.format_message()
 
 
-def test_rms_without_the_training_text_says_what_does_without_it(run: Path) -> None:
+def test_rms_without_the_training_text_suggests_a_method_that_works_without_it(
+    invoke: Invoke, figures: Figures, run: Path
+) -> None:
     Path("corpus.txt").write_text("something else, " * 50)
     sample = ["run", "--seed", 1, "--max-new-tokens", 5, "--adapt", "dogs.txt"]
     with pytest.raises(RunError, match=r"has changed .*--dynamic-method sgd"):
-        invoke(evaluation.command, "run", "dogs.txt", "--dynamic", "--dynamic-method", "rms")
+        invoke("eval", "run", "dogs.txt", "--dynamic", "--dynamic-method", "rms")
     with pytest.raises(RunError, match=r"has changed .*--adapt-method sgd"):
-        invoke(sampling.command, *sample, "--adapt-method", "rms")
+        invoke("sample", *sample, "--adapt-method", "rms")
     assert figures("dogs.txt", "--dynamic", "--dynamic-method", "sgd")["dynamic"]
-    assert invoke(sampling.command, *sample, "--adapt-method", "sgd").stdout
+    assert invoke("sample", *sample, "--adapt-method", "sgd").stdout
 
 
 # ---- sample --adapt
 
 
-def test_sampling_leans_towards_the_file_and_the_run_stays_as_it_was(run: Path) -> None:
+def test_sampling_adapts_to_the_file_and_leaves_the_run_unchanged(invoke: Invoke, run: Path) -> None:
     def letters(*arguments: object) -> float:
         """The share of letters that only the file's kind of text has, in texts that begin as either kind."""
         drawn = ["--seed", 1, "--num-samples", 8, "--max-new-tokens", 150, "--temperature", 1, *arguments]
-        found = json.loads(invoke(sampling.command, "run", *drawn, "--json").stdout)
+        found = json.loads(invoke("sample", "run", *drawn, "--json").stdout)
         text = "".join(sample["text"] for sample in found["samples"])
         return sum(text.count(letter) for letter in "hedos") / len(text)
 
@@ -154,9 +160,9 @@ def test_sampling_leans_towards_the_file_and_the_run_stays_as_it_was(run: Path) 
 
 
 @pytest.mark.usefixtures("run")
-def test_adapting_says_in_one_line_what_it_did() -> None:
+def test_adaptation_is_reported_in_one_line(invoke: Invoke, figures: Figures) -> None:
     draw = ["run", "--seed", 1, "--max-new-tokens", 5]
-    result = invoke(sampling.command, *draw, "--adapt", "dogs.txt")
+    result = invoke("sample", *draw, "--adapt", "dogs.txt")
     (line,) = result.stderr.splitlines()
     both = figures("dogs.txt", "--dynamic", "--no-dynamic-mix")
     assert line == (
@@ -164,15 +170,15 @@ def test_adapting_says_in_one_line_what_it_did() -> None:
         f"{both['nats_per_token']:.4f} nats/token as trained, "
         f"{both['dynamic']['nats_per_token']:.4f} while following them"
     )
-    piped = invoke(sampling.command, *draw, "--adapt", "-", input=Path("dogs.txt").read_text())
+    piped = invoke("sample", *draw, "--adapt", "-", input=Path("dogs.txt").read_text())
     assert piped.stdout == result.stdout
 
 
 @pytest.mark.usefixtures("run")
-def test_json_says_what_the_weights_followed_and_how() -> None:
+def test_json_has_the_adaptation_file_and_its_settings(invoke: Invoke) -> None:
     draw = ["run", "--seed", 1, "--max-new-tokens", 5, "--json"]
-    settings = json.loads(invoke(sampling.command, *draw, "--adapt", "dogs.txt").stdout)["settings"]
-    plain = json.loads(invoke(sampling.command, *draw).stdout)["settings"]
+    settings = json.loads(invoke("sample", *draw, "--adapt", "dogs.txt").stdout)["settings"]
+    plain = json.loads(invoke("sample", *draw).stdout)["settings"]
     assert settings["adapt"] == "dogs.txt"
     assert {
         f"adapt_{name}": value for name, value in vars(DynamicConfig(mix=False)).items()
@@ -181,17 +187,17 @@ def test_json_says_what_the_weights_followed_and_how() -> None:
 
 
 @pytest.mark.usefixtures("run")
-def test_the_prompt_is_read_from_the_state_that_every_text_begins_with() -> None:
+def test_after_adaptation_the_prompt_starts_from_the_initial_state(invoke: Invoke) -> None:
     draw = ["run", "--seed", 1, "--max-new-tokens", 30, "--prompt", "the "]
-    plain = invoke(sampling.command, *draw).stdout
-    assert invoke(sampling.command, *draw, "--adapt", "dogs.txt", "--adapt-rate", 0).stdout == plain
+    plain = invoke("sample", *draw).stdout
+    assert invoke("sample", *draw, "--adapt", "dogs.txt", "--adapt-rate", 0).stdout == plain
 
 
 @pytest.mark.usefixtures("run")
-def test_records_and_encodings_of_the_file_are_read() -> None:
+def test_records_and_encodings_of_the_file_are_read(invoke: Invoke) -> None:
     def draw(file: str, *arguments: object) -> str:
         adapted = ["run", "--seed", 1, "--max-new-tokens", 5, "--adapt", file, *arguments]
-        return invoke(sampling.command, *adapted).stderr.partition(":")[2]
+        return invoke("sample", *adapted).stderr.partition(":")[2]
 
     plain = Path("dogs.txt").read_text().rstrip("\n")
     Path("plain.txt").write_text(plain)
@@ -206,7 +212,7 @@ def test_records_and_encodings_of_the_file_are_read() -> None:
 
 @pytest.mark.usefixtures("run")
 @pytest.mark.parametrize("method", DYNAMIC_METHODS)
-def test_a_rate_beyond_all_bounds_is_one_line(method: str) -> None:
+def test_a_rate_that_is_far_too_high_is_a_one_line_error(invoke: Invoke, method: str) -> None:
     sample = ["run", "--seed", 1, "--adapt", "dogs.txt", "--adapt-method", method, "--adapt-rate"]
     with pytest.raises(TrainingError, match="rate 1e\\+06"):
-        invoke(sampling.command, *sample, "1e6")
+        invoke("sample", *sample, "1e6")

@@ -1,53 +1,54 @@
-"""`textgen inspect` as the user meets it."""
+"""`textgen inspect`: the page, the pictures, the arrays and the figures."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import click
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from textgen.cli import eval as evaluation
-from textgen.cli import inspect as inspection
-from textgen.cli import train as training
 from textgen.errors import ConfigError, CorpusError, RunError, TextgenError
 from textgen.plots import style
 from textgen.run import WEIGHTS, load_weights, save_weights
+
+if TYPE_CHECKING:
+    from tests.conftest import Invoke
+
+    Figures = Callable[..., dict[str, Any]]
 
 TINY = "--steps 5 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
 LINE = 'Here is "a line" of text, and (perhaps) another one.\n'
 
 
-def invoke(command: click.Command, *arguments: object, input: str | None = None) -> Result:
-    """Run a command in this process; a refusal is raised."""
-    result = CliRunner().invoke(command, [*map(str, arguments)], input=input, standalone_mode=False)
-    if result.exception is not None:
-        raise result.exception
-    return result
-
-
-def inspect(*arguments: object, input: str | None = None) -> Result:
-    return invoke(inspection.command, "runs/mine", *arguments, input=input)
-
-
-def figures(*arguments: object, **options: Any) -> dict[str, Any]:
-    found = json.loads(inspect(*arguments, "--json", **options).stdout)
-    assert isinstance(found, dict)
-    return found
+@pytest.fixture
+def inspect(invoke: Invoke) -> Invoke:
+    """Run `textgen inspect runs/mine`; its errors are raised."""
+    return lambda *arguments, **options: invoke("inspect", "runs/mine", *arguments, **options)
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def figures(inspect: Invoke) -> Figures:
+    """What `textgen inspect runs/mine ... --json` prints."""
+
+    def run(*arguments: object, **options: Any) -> dict[str, Any]:
+        found = json.loads(inspect(*arguments, "--json", **options).stdout)
+        assert isinstance(found, dict)
+        return found
+
+    return run
+
+
+@pytest.fixture
+def here(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a run, its corpus and another text, of 1,060 characters."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Path("corpus.txt").write_text(LINE * 200)
     Path("other.txt").write_text(LINE * 20)
-    invoke(training.command, "corpus.txt", "--run", "runs/mine", *TINY)
+    invoke("train", "corpus.txt", "--run", "runs/mine", *TINY)
     return tmp_path
 
 
@@ -55,7 +56,9 @@ def written(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {"corpus.txt", "other.txt", "runs", "cache"}
 
 
-def test_without_a_text_it_reads_the_beginning_of_the_validation_text(here: Path) -> None:
+def test_without_a_text_it_reads_the_beginning_of_the_validation_text(
+    inspect: Invoke, figures: Figures, here: Path
+) -> None:
     result = inspect("--characters", 700)
     assert written(here) == {"inspect-mine.html"}
     assert "the validation text of corpus.txt goes on: read were its first 700 characters" in result.stderr
@@ -66,8 +69,10 @@ def test_without_a_text_it_reads_the_beginning_of_the_validation_text(here: Path
     assert figures("--characters", 10)["characters"] == 10
 
 
-def test_its_bits_are_those_that_eval_counts(here: Path) -> None:
-    evaluated = json.loads(invoke(evaluation.command, "runs/mine", "other.txt", "--json").stdout)
+def test_bits_per_character_equal_those_of_eval(
+    invoke: Invoke, inspect: Invoke, figures: Figures, here: Path
+) -> None:
+    evaluated = json.loads(invoke("eval", "runs/mine", "other.txt", "--json").stdout)
     found = figures("other.txt")
     assert found["bits_per_character"] == pytest.approx(evaluated["bits_per_character"], rel=1e-6)
     assert (found["tokens"], found["cut"]) == (evaluated["tokens"], False)
@@ -76,25 +81,25 @@ def test_its_bits_are_those_that_eval_counts(here: Path) -> None:
 
 
 @pytest.mark.parametrize("documents", ["line", "block"])
-def test_what_stands_between_documents_counts_as_in_eval(here: Path, documents: str) -> None:
+def test_text_between_documents_counts_as_in_eval(invoke: Invoke, here: Path, documents: str) -> None:
     Path("corpus.txt").write_text((LINE + "\n\n") * 200)
     Path("other.txt").write_text((LINE + " \n\n") * 20)
-    invoke(training.command, "corpus.txt", "--run", "runs/other", "--documents", documents, *TINY)
+    invoke("train", "corpus.txt", "--run", "runs/other", "--documents", documents, *TINY)
     for text in ([], ["other.txt"]):
-        evaluated = json.loads(invoke(evaluation.command, "runs/other", *text, "--json").stdout)
-        arguments = ["runs/other", *text, "--characters", 10_000, "--json"]
-        found = json.loads(invoke(inspection.command, *arguments).stdout)
+        evaluated = json.loads(invoke("eval", "runs/other", *text, "--json").stdout)
+        read = invoke("inspect", "runs/other", *text, "--characters", 10_000, "--json")
+        found = json.loads(read.stdout)
         assert found["bits_per_character"] == pytest.approx(evaluated["bits_per_character"], rel=1e-6)
         assert (found["characters"], found["tokens"]) == (evaluated["characters"], evaluated["tokens"])
 
 
-def test_standard_input_is_a_text_too(here: Path) -> None:
+def test_standard_input_can_be_inspected(figures: Figures, here: Path) -> None:
     piped = figures("-", "--output", here / "a.html", input=LINE * 20)
     assert piped["bits_per_character"] == figures("other.txt")["bits_per_character"]
     assert piped["text"] == "standard input"
 
 
-def test_pictures_and_arrays_need_no_page(here: Path) -> None:
+def test_pictures_and_arrays_need_no_page(inspect: Invoke, here: Path) -> None:
     inspect("other.txt", "--png", "pictures", "--npz", "all.npz")
     assert written(here) == {"pictures", "all.npz"}
     assert {path.name for path in (here / "pictures").iterdir()} == {
@@ -108,7 +113,7 @@ def test_pictures_and_arrays_need_no_page(here: Path) -> None:
     assert written(here) == {"pictures", "all.npz", "a.html"}
 
 
-def test_units_that_are_named_are_those_shown(here: Path) -> None:
+def test_the_units_asked_for_are_those_shown(inspect: Invoke, figures: Figures, here: Path) -> None:
     found = figures("other.txt", "--units", "0:3,0:11")
     assert {(unit["layer"], unit["unit"]) for unit in found["units"]} == {(0, 3), (0, 11)}
     shown = inspect("other.txt", "--units", "0:7").stdout.splitlines()[2].split()
@@ -118,7 +123,7 @@ def test_units_that_are_named_are_those_shown(here: Path) -> None:
     assert " ".join(shown[2:]) == unit["feature"]
 
 
-def test_records_and_encodings_of_the_text_are_read(here: Path) -> None:
+def test_records_and_encodings_of_the_text_are_read(inspect: Invoke, figures: Figures, here: Path) -> None:
     Path("a.jsonl").write_text(json.dumps({"text": "one"}) + "\n" + json.dumps({"text": "two"}) + "\n")
     assert figures("a.jsonl", "--field", "text")["characters"] == len("one\ntwo")
     Path("latin.txt").write_bytes("café".encode("latin-1"))
@@ -129,7 +134,7 @@ def test_records_and_encodings_of_the_text_are_read(here: Path) -> None:
     assert figures("latin.txt", "--encoding", "latin-1")["characters"] == 4
 
 
-def test_a_short_text_is_said_to_be_one(here: Path) -> None:
+def test_a_text_that_is_too_short_is_reported(inspect: Invoke, here: Path) -> None:
     Path("one.txt").write_text("x")
     assert "too short" in inspect("one.txt").stdout
     Path("short.txt").write_text(LINE)
@@ -137,7 +142,7 @@ def test_a_short_text_is_said_to_be_one(here: Path) -> None:
     assert "chance" not in inspect("other.txt").stdout
 
 
-def test_without_its_corpus_a_run_can_read_another_text(here: Path) -> None:
+def test_without_its_corpus_a_run_can_read_another_text(inspect: Invoke, here: Path) -> None:
     Path("corpus.txt").unlink()
     with pytest.raises(RunError, match=r"corpus.txt.*textgen inspect runs/mine TEXT"):
         inspect()
@@ -159,21 +164,23 @@ def test_without_its_corpus_a_run_can_read_another_text(here: Path) -> None:
         (["other.txt", "--png", "other.txt"], "not a folder"),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_nothing_is_written(arguments: list[str], named: str) -> None:
+def test_invalid_options_are_refused_and_nothing_is_written(
+    inspect: Invoke, arguments: list[str], named: str
+) -> None:
     with pytest.raises(ConfigError, match=named):
         inspect(*arguments)
     assert written(Path()) == set()
 
 
 @pytest.mark.usefixtures("here")
-def test_a_text_that_is_empty_or_missing_is_refused() -> None:
+def test_a_text_that_is_empty_or_missing_is_refused(inspect: Invoke) -> None:
     Path("empty.txt").touch()
     for name in ("empty.txt", "missing.txt"):
         with pytest.raises(CorpusError, match=name):
             inspect(name)
 
 
-def test_weights_that_are_no_numbers_are_one_line_for_the_user(here: Path) -> None:
+def test_nan_weights_are_a_one_line_error(inspect: Invoke, here: Path) -> None:
     path = here / "runs" / "mine" / WEIGHTS
     weights = load_weights(path)
     save_weights(path, weights | {"head.bias": np.full_like(weights["head.bias"], np.nan)})
@@ -183,7 +190,7 @@ def test_weights_that_are_no_numbers_are_one_line_for_the_user(here: Path) -> No
 
 
 @pytest.mark.usefixtures("here")
-def test_pictures_without_matplotlib_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_without_matplotlib_name_the_extra(inspect: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "can_draw", lambda: False)
     with pytest.raises(ConfigError, match=r"textgen\[plot\]"):
         inspect("other.txt", "--png", "pictures")
@@ -191,7 +198,7 @@ def test_pictures_without_matplotlib_name_the_extra(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("here")
-def test_a_disk_that_is_full_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_error_is_reported_in_one_line(inspect: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, content: object) -> None:
         raise OSError(5, "Input/output error")
 

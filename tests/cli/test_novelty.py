@@ -8,36 +8,29 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
-from textgen.cli import eval as evaluation
-from textgen.cli import sample as sampling
-from textgen.cli import train as training
 from textgen.errors import ConfigError, RunError, TextgenError
 from textgen.settings.config import NoveltyConfig
 from textgen.text import copies as copies_module
+
+if TYPE_CHECKING:
+    from tests.conftest import Invoke
+
+    Figures = Callable[..., dict[str, Any]]
 
 TINY = "--steps 60 --evaluations 1 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
 SHORT = ("--seed", 1, "--max-new-tokens", 60)
 SEEN = 1800  # characters of the corpus that training reads
 
 
-def invoke(command: click.Command, *arguments: object, input: str | None = None) -> Result:
-    """Run a command in this process; a refusal is raised."""
-    result = CliRunner().invoke(command, [*map(str, arguments)], input=input, standalone_mode=False)
-    if result.exception is not None:
-        raise result.exception
-    return result
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus and a run that read it."""
     folder = tmp_path_factory.mktemp("novelty")
     rng = random.Random(1)
@@ -45,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "corpus.txt").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        invoke(training.command, "corpus.txt", "--run", "run", "--cache-dir", "cache", *TINY)
+        invoke("train", "corpus.txt", "--run", "run", "--cache-dir", "cache", *TINY)
     return folder
 
 
@@ -59,10 +52,16 @@ def text(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     Path("corpus.txt").write_text(text)
 
 
-def as_json(command: click.Command, *arguments: object) -> dict[str, Any]:
-    found = json.loads(invoke(command, "run", *arguments, "--json").stdout)
-    assert isinstance(found, dict)
-    return found
+@pytest.fixture
+def as_json(invoke: Invoke) -> Figures:
+    """What `textgen COMMAND run ... --json` prints."""
+
+    def run(command: str, *arguments: object) -> dict[str, Any]:
+        found = json.loads(invoke(command, "run", *arguments, "--json").stdout)
+        assert isinstance(found, dict)
+        return found
+
+    return run
 
 
 def longest_copy(new: str, trained_on: str) -> int:
@@ -71,12 +70,12 @@ def longest_copy(new: str, trained_on: str) -> int:
 
 
 def test_of_a_text_that_was_moved_with_its_run_the_lines_are_told(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    invoke: Invoke, trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     moved = trained.rename(tmp_path / "moved")
     try:
-        told = invoke(sampling.command, moved / "run", *SHORT, "--novelty").stderr
+        told = invoke("sample", moved / "run", *SHORT, "--novelty").stderr
     finally:
         moved.rename(trained)
     assert "of corpus.txt)" in told.splitlines()[0]
@@ -84,9 +83,11 @@ def test_of_a_text_that_was_moved_with_its_run_the_lines_are_told(
 
 @pytest.mark.usefixtures("text")
 @pytest.mark.parametrize("more", [(), ("--num-samples", 3), ("--output", "out.txt")], ids=str)
-def test_novelty_leaves_the_text_as_it_is_and_speaks_on_standard_error(more: tuple[object, ...]) -> None:
-    plain = invoke(sampling.command, "run", *SHORT, *more)
-    told = invoke(sampling.command, "run", *SHORT, *more, "--novelty")
+def test_novelty_leaves_the_text_as_it_is_and_speaks_on_standard_error(
+    invoke: Invoke, more: tuple[object, ...]
+) -> None:
+    plain = invoke("sample", "run", *SHORT, *more)
+    told = invoke("sample", "run", *SHORT, *more, "--novelty")
     assert told.stdout == plain.stdout
     assert plain.stderr == ""
     lines = told.stderr.splitlines()
@@ -96,8 +97,8 @@ def test_novelty_leaves_the_text_as_it_is_and_speaks_on_standard_error(more: tup
     assert lines[-1].startswith("real text (val), 60 characters at a time: ")
 
 
-def test_in_json_each_sample_has_its_figures_and_all_have_the_yardstick(text: str) -> None:
-    found = as_json(sampling.command, *SHORT, "--num-samples", 2, "--novelty", "--novelty-length", 3)
+def test_in_json_each_sample_has_its_figures_and_all_have_the_yardstick(as_json: Figures, text: str) -> None:
+    found = as_json("sample", *SHORT, "--num-samples", 2, "--novelty", "--novelty-length", 3)
     assert found["novelty"]["length"] == 3
     assert found["novelty"]["real_text"]["name"] == "val"
     assert found["novelty"]["real_text"]["copied_share"] > 0
@@ -112,22 +113,22 @@ def test_in_json_each_sample_has_its_figures_and_all_have_the_yardstick(text: st
 
 
 @pytest.mark.usefixtures("text")
-def test_the_length_changes_the_share() -> None:
+def test_the_length_changes_the_share(as_json: Figures) -> None:
     shares = [
-        as_json(sampling.command, *SHORT, "--novelty", *length)["samples"][0]["novelty"]["copied_share"]
+        as_json("sample", *SHORT, "--novelty", *length)["samples"][0]["novelty"]["copied_share"]
         for length in ([], ["--novelty-length", 2])
     ]
     assert shares[0] < shares[1]
 
 
-def test_avoid_copy_holds_for_one_text_and_for_several_and_the_prompt_counts(text: str) -> None:
+def test_avoid_copy_holds_for_one_text_and_for_several_and_the_prompt_counts(
+    invoke: Invoke, as_json: Figures, text: str
+) -> None:
     prompt = text[100:140]
-    plain = invoke(sampling.command, "run", *SHORT, "--no-prompt", "--prompt", prompt).stdout
-    kept = [
-        invoke(sampling.command, "run", *SHORT, "--no-prompt", "--prompt", prompt, "--avoid-copy", 3).stdout
-    ]
+    plain = invoke("sample", "run", *SHORT, "--no-prompt", "--prompt", prompt).stdout
+    kept = [invoke("sample", "run", *SHORT, "--no-prompt", "--prompt", prompt, "--avoid-copy", 3).stdout]
     assert kept[0] != plain
-    found = as_json(sampling.command, *SHORT, "--prompt", prompt, "--avoid-copy", 3, "--num-samples", 3)
+    found = as_json("sample", *SHORT, "--prompt", prompt, "--avoid-copy", 3, "--num-samples", 3)
     assert found["settings"]["avoid_copy"] == 3
     assert found["samples"][0]["text"] == kept[0].removesuffix("\n")
     for sample in found["samples"]:
@@ -135,34 +136,34 @@ def test_avoid_copy_holds_for_one_text_and_for_several_and_the_prompt_counts(tex
 
 
 @pytest.mark.usefixtures("text")
-def test_every_prompt_typed_is_reported_on() -> None:
-    told = invoke(sampling.command, "run", *SHORT, "--interactive", "--novelty", input="the\ncat\n")
+def test_every_prompt_typed_is_reported_on(invoke: Invoke) -> None:
+    told = invoke("sample", "run", *SHORT, "--interactive", "--novelty", input="the\ncat\n")
     assert told.stderr.count(" of corpus.txt)") == told.stderr.count("real text (val)") == 2
 
 
 @pytest.mark.usefixtures("text")
-def test_eval_sets_what_it_draws_beside_the_text_that_it_reads() -> None:
-    plain = as_json(evaluation.command)
-    found = as_json(evaluation.command, "--novelty", "--novelty-length", 4, "--novelty-samples", 3)
+def test_eval_sets_what_it_draws_beside_the_text_that_it_reads(invoke: Invoke, as_json: Figures) -> None:
+    plain = as_json("eval")
+    found = as_json("eval", "--novelty", "--novelty-length", 4, "--novelty-samples", 3)
     novelty = found.pop("novelty")
     assert found == plain
     assert novelty["settings"] == vars(NoveltyConfig(length=4, samples=3))
     assert novelty["samples"]["texts"] == len(novelty["samples"]["each"]) == 3
     assert novelty["real_text"]["name"] == "val"
-    lines = invoke(evaluation.command, "run", "--novelty").stdout.splitlines()
+    lines = invoke("eval", "run", "--novelty").stdout.splitlines()
     table = lines[lines.index("") + 1 :]
     assert table[0].split()[:2] == ["samples", "val"]
     assert table[1].split() == ["20", "1", "texts"]
     assert table[-1].startswith("longest copy of all: ")
 
 
-def test_eval_of_the_training_part_finds_all_of_it_copied(text: str) -> None:
-    found = as_json(evaluation.command, "--part", "train", "--novelty", "--novelty-tokens", 50)
+def test_eval_of_the_training_part_finds_all_of_it_copied(
+    invoke: Invoke, as_json: Figures, text: str
+) -> None:
+    found = as_json("eval", "--part", "train", "--novelty", "--novelty-tokens", 50)
     assert found["novelty"]["real_text"]["copied_share"] == 1
     Path("other.txt").write_text("zyx" * 100 + text[:100] + "zyx" * 100)
-    result = CliRunner().invoke(
-        evaluation.command, ["run", "-", "--novelty", "--json"], input=Path("other.txt").read_bytes()
-    )
+    result = invoke("eval", "run", "-", "--novelty", "--json", input=Path("other.txt").read_bytes())
     real = json.loads(result.stdout)["novelty"]["real_text"]
     assert real["name"] == "-"
     assert real["most_longest_characters"] == 100
@@ -170,12 +171,11 @@ def test_eval_of_the_training_part_finds_all_of_it_copied(text: str) -> None:
 
 @pytest.mark.usefixtures("text")
 @pytest.mark.parametrize("option", ["samples=2", "tokens=9", "temperature=0", "seed=2", "length=2"])
-def test_every_setting_of_eval_changes_the_figures(option: str) -> None:
+def test_every_setting_of_eval_changes_the_figures(as_json: Figures, option: str) -> None:
     name, value = option.split("=")
     few = ("--novelty-samples", 4, "--novelty-tokens", 30) if name not in ("samples", "tokens") else ()
     plain, changed = (
-        as_json(evaluation.command, "--novelty", *few, *more)["novelty"]
-        for more in ((), (f"--novelty-{name}", value))
+        as_json("eval", "--novelty", *few, *more)["novelty"] for more in ((), (f"--novelty-{name}", value))
     )
     assert changed["samples"] != plain["samples"]
 
@@ -186,20 +186,20 @@ def test_every_setting_of_eval_changes_the_figures(option: str) -> None:
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        (sampling.command, ["--novelty-length", "3"], "--novelty-length does nothing without --novelty"),
-        (evaluation.command, ["--novelty-samples", "3"], "--novelty-samples does nothing without --novelty"),
-        (sampling.command, ["--cache-dir", "x"], "--cache-dir does nothing without --adapt, --avoid-copy or"),
+        ("sample", ["--novelty-length", "3"], "--novelty-length does nothing without --novelty"),
+        ("eval", ["--novelty-samples", "3"], "--novelty-samples does nothing without --novelty"),
+        ("sample", ["--cache-dir", "x"], "--cache-dir does nothing without --adapt, --avoid-copy or"),
         (
-            sampling.command,
+            "sample",
             ["--novelty", "--novelty-length", "0"],
             "'--novelty-length': 0 must be",
         ),
-        (evaluation.command, ["--novelty", "--novelty-temperature", "-1"], "'--novelty-temperature': -1.0"),
+        ("eval", ["--novelty", "--novelty-temperature", "-1"], "'--novelty-temperature': -1.0"),
     ],
 )
 @pytest.mark.usefixtures("text")
 def test_what_does_nothing_or_is_out_of_range_is_refused(
-    command: click.Command, arguments: list[str], message: str
+    invoke: Invoke, command: str, arguments: list[str], message: str
 ) -> None:
     with pytest.raises((ConfigError, click.ClickException)) as refused:
         invoke(command, "run", *arguments)
@@ -210,15 +210,15 @@ def test_what_does_nothing_or_is_out_of_range_is_refused(
 @pytest.mark.parametrize(
     ("command", "option"),
     [
-        (sampling.command, ("--novelty",)),
-        (sampling.command, ("--avoid-copy", 9)),
-        (evaluation.command, ("x.txt", "--novelty")),
+        ("sample", ("--novelty",)),
+        ("sample", ("--avoid-copy", 9)),
+        ("eval", ("x.txt", "--novelty")),
     ],
     ids=str,
 )
 @pytest.mark.parametrize("what", ["gone", "changed"])
 def test_a_corpus_that_is_gone_or_changed_is_one_line_that_names_the_option(
-    text: str, command: click.Command, option: tuple[object, ...], what: str
+    invoke: Invoke, text: str, command: str, option: tuple[object, ...], what: str
 ) -> None:
     Path("x.txt").write_text(text)
     if what == "gone":
@@ -232,41 +232,43 @@ def test_a_corpus_that_is_gone_or_changed_is_one_line_that_names_the_option(
 
 @pytest.mark.parametrize("option", [("--novelty",), ("--avoid-copy", "9")], ids=str)
 def test_without_the_package_one_line_names_the_extra(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
+    invoke: Invoke, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, ...]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pydivsufsort", None)
     with pytest.raises(TextgenError, match=r"pip install 'textgen\[novelty\]'") as caught:
-        invoke(sampling.command, "run", *SHORT, *option, "--cache-dir", tmp_path)
+        invoke("sample", "run", *SHORT, *option, "--cache-dir", tmp_path)
     assert "\n" not in str(caught.value)
     assert text
 
 
 @pytest.mark.usefixtures("text")
 def test_where_only_a_part_is_indexed_the_output_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, as_json: Figures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copies_module, "LARGEST_TEXT", 900)
     cache = ("--cache-dir", tmp_path)
     for option in (("--novelty",), ("--avoid-copy", 9), ("--novelty", "--avoid-copy", 9)):
-        assert invoke(sampling.command, "run", *SHORT, *cache, *option).stderr.count("Only 50.0%") == 1
-    assert "Only 50.0%" in invoke(evaluation.command, "run", "--novelty", *cache).stdout
-    assert as_json(sampling.command, *SHORT, *cache, "--novelty")["novelty"]["indexed_share"] == 0.5
+        assert invoke("sample", "run", *SHORT, *cache, *option).stderr.count("Only 50.0%") == 1
+    assert "Only 50.0%" in invoke("eval", "run", "--novelty", *cache).stdout
+    assert as_json("sample", *SHORT, *cache, "--novelty")["novelty"]["indexed_share"] == 0.5
 
 
-def test_what_a_run_learnt_from_before_is_said_not_to_be_looked_at(text: str, tmp_path: Path) -> None:
+def test_what_a_run_learnt_from_before_is_said_not_to_be_looked_at(
+    invoke: Invoke, text: str, tmp_path: Path
+) -> None:
     (tmp_path / "other.txt").write_text(text[::-1])
     cache = ("--cache-dir", tmp_path / "cache")
     same, other, third = (tmp_path / name for name in ("same", "other", "third"))
     budget = ("--steps", 2, "--evaluations", 1, *cache)
-    invoke(training.command, "--from", "run", "--run", same, *budget)
-    invoke(training.command, tmp_path / "other.txt", "--from", same, "--run", other, *budget)
-    invoke(training.command, "--from", other, "--run", third, *budget)
+    invoke("train", "--from", "run", "--run", same, *budget)
+    invoke("train", tmp_path / "other.txt", "--from", same, "--run", other, *budget)
+    invoke("train", "--from", other, "--run", third, *budget)
     for run, before in ((same, None), (other, same), (third, same)):
-        said = invoke(sampling.command, run, *SHORT, *cache, "--avoid-copy", 9).stderr
+        said = invoke("sample", run, *SHORT, *cache, "--avoid-copy", 9).stderr
         assert ("learnt from before" in said) == (before is not None)
         assert before is None or f"What {before} learnt from before is not looked at" in said
     shutil.rmtree(other)
-    assert f"What {other} learnt" in invoke(evaluation.command, third, *cache, "--novelty").stderr
+    assert f"What {other} learnt" in invoke("eval", third, *cache, "--novelty").stderr
 
 
 @pytest.mark.usefixtures("text")

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from textgen.cli.sample import command, read_escapes
 from textgen.cli.support.output import show
 from textgen.errors import ConfigError, TextgenError
 from textgen.generation.generator import Generator
 from textgen.settings.config import SampleConfig
-from textgen.system.device import available_processors
+from textgen.system.threads import available_processors
 
 SHORT = ("--max-new-tokens", "30", "--seed", "1")
 
@@ -50,12 +49,10 @@ def started(*arguments, **streams):
     )
 
 
-def sample(*arguments, input=None):
-    """Run the command in this process: its standard output. A refusal is raised."""
-    result = CliRunner().invoke(command, [*map(str, arguments)], input=input, standalone_mode=False)
-    if result.exception is not None:
-        raise result.exception
-    return result.stdout_bytes.decode()  # as written: result.stdout would turn \r\n into \n
+@pytest.fixture
+def sample(invoke):
+    """Run `textgen sample` in this process: its standard output. A refusal is raised."""
+    return lambda *arguments, input=None: invoke("sample", *arguments, input=input).stdout
 
 
 @pytest.fixture
@@ -74,12 +71,12 @@ def test_the_output_is_prompt_text_and_a_newline(run):
     assert process.stderr == b""
 
 
-def test_no_prompt_leaves_the_prompt_out(run):
+def test_no_prompt_leaves_the_prompt_out(sample, run):
     with_prompt = sample(run.path, "--prompt", "The ", *SHORT)
     assert "The " + sample(run.path, "--prompt", "The ", "--no-prompt", *SHORT) == with_prompt
 
 
-def test_a_text_that_ends_with_a_newline_gets_no_second_one(run):
+def test_a_text_that_ends_with_a_newline_gets_no_second_one(sample, run):
     generator = Generator.from_run(run)
     text = "".join(generator.stream("The ", seed=1, config=SampleConfig(max_new_tokens=500)))
     newline = text.index("\n") + 1
@@ -89,7 +86,7 @@ def test_a_text_that_ends_with_a_newline_gets_no_second_one(run):
     )
 
 
-def test_the_same_seed_gives_the_same_text_and_without_one_it_differs(run):
+def test_the_same_seed_gives_the_same_text_and_without_one_it_differs(sample, run):
     texts = [sample(run.path, *seed) for seed in (["--seed", 3], ["--seed", 3], ["--seed", 4], [], [])]
     assert texts[0] == texts[1]
     assert len(set(texts)) == 4
@@ -110,11 +107,11 @@ def test_the_same_seed_gives_the_same_text_and_without_one_it_differs(run):
     ],
     ids=str,
 )
-def test_every_option_changes_the_output(run, option):
+def test_every_option_changes_the_output(sample, run, option):
     assert sample(run.path, "--seed", 1, *option) != sample(run.path, "--seed", 1)
 
 
-def test_several_samples_are_set_apart_by_a_line(run):
+def test_several_samples_are_set_apart_by_a_line(sample, run):
     output = sample(run.path, "--prompt", "The ", "--num-samples", 3, *SHORT)
     config = SampleConfig(max_new_tokens=30)
     texts = [s.text for s in Generator.from_run(run).generate("The ", num_samples=3, seed=1, config=config)]
@@ -126,7 +123,7 @@ def test_several_samples_are_set_apart_by_a_line(run):
     )
 
 
-def test_no_prompt_holds_for_several_samples_and_for_files_too(run, tmp_path):
+def test_no_prompt_holds_for_several_samples_and_for_files_too(sample, run, tmp_path):
     for more in (("--num-samples", 2), ("--output", tmp_path / "text.txt")):
         shown = sample(run.path, "--prompt", "<<", "--no-prompt", *SHORT, *more)
         assert "<<" not in shown
@@ -140,7 +137,7 @@ def test_text_is_written_as_drawn_where_newlines_would_be_translated(run, monkey
     assert written.getvalue().startswith(b"a\r\nb\n")
 
 
-def test_stop_strings_end_the_text_and_are_not_printed(run):
+def test_stop_strings_end_the_text_and_are_not_printed(sample, run):
     text = sample(run.path, "--no-prompt", "--seed", 1, "--max-new-tokens", 500)
     first_line = text[: text.index("\n")]
     stopped = sample(run.path, "--no-prompt", "--seed", 1, "--stop", "never drawn", "--stop", r"\n")
@@ -151,7 +148,7 @@ def test_prompt_and_stop_read_three_escapes_and_no_other():
     assert read_escapes(r"a\nb\tc\\n\d\x41\\") == "a\nb\tc\\n\\d\\x41\\"
 
 
-def test_a_prompt_with_escapes_is_read_so(run):
+def test_a_prompt_with_escapes_is_read_so(sample, run):
     assert sample(run.path, "--prompt", r"The\n\tdog", *SHORT).startswith("The\n\tdog")
 
 
@@ -163,7 +160,7 @@ def test_a_prompt_file_is_read_as_it_is(run, tmp_path):
     assert textgen(run.path, "--prompt-file", "-", *SHORT, input=file.read_bytes()).stdout == content
 
 
-def test_a_byte_order_mark_is_not_part_of_a_prompt_file(run, tmp_path):
+def test_a_byte_order_mark_is_not_part_of_a_prompt_file(sample, run, tmp_path):
     plain, marked = tmp_path / "plain.txt", tmp_path / "marked.txt"
     plain.write_bytes(b"The ")
     marked.write_bytes(b"\xef\xbb\xbfThe ")
@@ -187,7 +184,7 @@ def test_text_that_the_outputs_encoding_has_no_character_for_becomes_a_question_
 # ---- which run
 
 
-def test_without_a_run_the_newest_one_that_has_weights_is_taken(make_run, tmp_path):
+def test_without_a_run_the_newest_one_that_has_weights_is_taken(sample, make_run, tmp_path):
     make_run("old")
     newer = make_run("newer", seed=9)
     unfinished = make_run("unfinished")
@@ -212,7 +209,7 @@ def test_without_any_run_one_line_says_what_to_do(tmp_path):
 # ---- files and JSON
 
 
-def test_output_is_written_to_a_file_and_nothing_to_standard_output(run, tmp_path):
+def test_output_is_written_to_a_file_and_nothing_to_standard_output(sample, run, tmp_path):
     file = tmp_path / "text.txt"
     file.write_text("old")
     assert sample(run.path, "--prompt", "é\r\n", "--output", file, *SHORT) == ""
@@ -221,7 +218,7 @@ def test_output_is_written_to_a_file_and_nothing_to_standard_output(run, tmp_pat
 
 
 @posix
-def test_an_output_keeps_to_those_who_may_read_it(run, tmp_path):
+def test_an_output_keeps_to_those_who_may_read_it(sample, run, tmp_path):
     path = tmp_path / "out.txt"
     path.write_text("old")
     path.chmod(0o600)
@@ -230,13 +227,13 @@ def test_an_output_keeps_to_those_who_may_read_it(run, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_json_may_go_to_the_file_too(run, tmp_path):
+def test_json_may_go_to_the_file_too(sample, run, tmp_path):
     file = tmp_path / "text.json"
     sample(run.path, "--json", "--output", file, *SHORT)
     assert json.loads(file.read_text()) == json.loads(sample(run.path, "--json", *SHORT))
 
 
-def test_a_link_stays_one_and_what_it_points_to_is_written(run, tmp_path):
+def test_a_link_stays_one_and_what_it_points_to_is_written(sample, run, tmp_path):
     file, link = tmp_path / "text.txt", tmp_path / "link.txt"
     file.write_text("old")
     link.symlink_to(file)
@@ -246,13 +243,13 @@ def test_a_link_stays_one_and_what_it_points_to_is_written(run, tmp_path):
 
 
 @pytest.mark.parametrize("place", [".", "missing/text.txt"])
-def test_an_output_that_cannot_be_a_file_is_refused_before_anything_is_drawn(run, tmp_path, place):
+def test_an_output_that_cannot_be_a_file_is_refused_before_anything_is_drawn(sample, run, tmp_path, place):
     with pytest.raises(ConfigError, match="--output"):
         sample(run.path, "--output", tmp_path / place)
 
 
 @posix
-def test_links_in_a_circle_are_refused(run, tmp_path):
+def test_links_in_a_circle_are_refused(sample, run, tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(ConfigError, match="--output"):
@@ -260,7 +257,7 @@ def test_links_in_a_circle_are_refused(run, tmp_path):
 
 
 @posix
-def test_what_is_no_file_is_never_replaced_by_one(run, tmp_path):
+def test_what_is_no_file_is_never_replaced_by_one(sample, run, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(ConfigError, match="not a file"):
@@ -268,7 +265,7 @@ def test_what_is_no_file_is_never_replaced_by_one(run, tmp_path):
     assert pipe.is_fifo()
 
 
-def test_a_write_that_fails_leaves_the_old_file(run, tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_the_old_file(sample, run, tmp_path, monkeypatch):
     file = tmp_path / "text.txt"
     file.write_text("old")
 
@@ -281,7 +278,7 @@ def test_a_write_that_fails_leaves_the_old_file(run, tmp_path, monkeypatch):
     assert file.read_text() == "old"
 
 
-def test_json_tells_run_seed_settings_and_samples(run):
+def test_json_tells_run_seed_settings_and_samples(sample, run):
     arguments = ("--prompt", "Ü\\n", "--num-samples", 2, "--top-k", 5, "--stop", "!", *SHORT)
     report = json.loads(sample(run.path, "--json", *arguments))
     assert report.keys() == {"run", "seed", "settings", "samples"}
@@ -296,7 +293,7 @@ def test_json_tells_run_seed_settings_and_samples(run):
         assert found.keys() == {"prompt", "text", "tokens", "token_ids", "log_probabilities", "finish_reason"}
 
 
-def test_the_seed_that_json_reports_gives_the_text_again(run):
+def test_the_seed_that_json_reports_gives_the_text_again(sample, run):
     report = json.loads(sample(run.path, "--json"))
     again = json.loads(sample(run.path, "--json", "--seed", report["seed"]))
     assert again["samples"] == report["samples"]
@@ -313,7 +310,7 @@ def test_json_is_one_object_and_all_else_goes_to_standard_error(make_run, tmp_pa
 # ---- interactive
 
 
-def test_interactively_every_line_is_a_prompt_until_end_of_file(run):
+def test_interactively_every_line_is_a_prompt_until_end_of_file(sample, run):
     output = textgen(run.path, "--interactive", *SHORT, input=b"The \nWhy\\n\n")
     assert output.returncode == 0, output.stderr
     first = sample(run.path, "--prompt", "The ", "--max-new-tokens", 30, "--seed", 1)
@@ -322,7 +319,7 @@ def test_interactively_every_line_is_a_prompt_until_end_of_file(run):
     assert b">" not in output.stderr  # no one is there to be asked
 
 
-def test_a_list_of_prompts_from_windows_is_read_without_its_line_ends_and_its_mark(run):
+def test_a_list_of_prompts_from_windows_is_read_without_its_line_ends_and_its_mark(sample, run):
     expected = sample(run.path, "--interactive", *SHORT, input="The \nWhy\n")
     assert sample(run.path, "--interactive", *SHORT, input="\ufeffThe \r\nWhy\r\n") == expected
 
@@ -334,7 +331,7 @@ def test_closed_standard_input_is_an_empty_one(run):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_the_same_prompt_again_gives_another_text_and_the_same_session_the_same(run):
+def test_the_same_prompt_again_gives_another_text_and_the_same_session_the_same(sample, run):
     session = sample(run.path, "--interactive", *SHORT, input="The \nThe \n")
     first, second = session.split("The ")[1:]
     assert first != second
@@ -375,7 +372,7 @@ def test_each_answer_is_there_before_the_next_prompt_is_read(run):
     ],
     ids=" ".join,
 )
-def test_what_contradicts_itself_or_is_out_of_range_is_refused(run, arguments, said):
+def test_what_contradicts_itself_or_is_out_of_range_is_refused(sample, run, arguments, said):
     with pytest.raises((ConfigError, click.ClickException)) as refused:
         sample(run.path, *arguments)
     error = refused.value
@@ -383,7 +380,7 @@ def test_what_contradicts_itself_or_is_out_of_range_is_refused(run, arguments, s
     assert error.exit_code == 2
 
 
-def test_a_device_that_is_not_there_is_refused(run, monkeypatch):
+def test_a_device_that_is_not_there_is_refused(sample, run, monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -400,7 +397,9 @@ def test_a_device_that_is_not_there_is_refused(run, monkeypatch):
     ],
     ids=str,
 )
-def test_more_texts_than_memory_holds_are_one_line_that_names_the_option(run, monkeypatch, device, error):
+def test_more_texts_than_memory_holds_are_one_line_that_names_the_option(
+    sample, run, monkeypatch, device, error
+):
     def refuse(*_, **__):
         raise error
 
@@ -413,7 +412,7 @@ def test_more_texts_than_memory_holds_are_one_line_that_names_the_option(run, mo
 
 
 @pytest.mark.parametrize("where", ["from_run", "stream"])
-def test_a_gpu_without_room_for_the_network_or_one_text_is_one_line(run, monkeypatch, where):
+def test_a_gpu_without_room_for_the_network_or_one_text_is_one_line(sample, run, monkeypatch, where):
     import torch
 
     def refuse(*_, **__):
@@ -427,7 +426,7 @@ def test_a_gpu_without_room_for_the_network_or_one_text_is_one_line(run, monkeyp
         sample(run.path, "--device", "auto")
 
 
-def test_a_prompt_file_that_is_not_utf_8_names_the_byte(run, tmp_path):
+def test_a_prompt_file_that_is_not_utf_8_names_the_byte(sample, run, tmp_path):
     file = tmp_path / "prompt.txt"
     file.write_bytes(b"abc\xff")
     with pytest.raises(ConfigError, match="byte 3"):
@@ -568,3 +567,19 @@ def test_to_a_terminal_text_comes_as_it_is_drawn(run):
         assert process.wait(20) == 130
     os.close(controller)
     assert 0 < len(pieces[0]) < 2000  # not a block of kilobytes, also when the reader was slow
+
+
+# ---- remarks
+
+
+def test_prompt_tokens_that_training_never_saw_are_reported(cli):
+    sizes = "--hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+    cli("train", "corpus.txt", "--steps", 12, "--evaluations", 3, *sizes)
+    known = cli("sample", "runs/corpus", "--prompt", "Line 7", "--max-new-tokens", 3)
+    assert (known.exit_code, known.stderr) == (0, "")
+    strange = cli("sample", "runs/corpus", "--prompt", "Line \u03a9!", "--max-new-tokens", 3)
+    assert strange.exit_code == 0
+    assert strange.stderr == "3 of the prompt's 8 tokens were never seen in training\n", (
+        "two bytes and a mark"
+    )
+    assert strange.stdout.startswith("Line \u03a9!")

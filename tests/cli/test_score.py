@@ -13,9 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 
-from textgen.cli.score import command
 from textgen.cli.support.terminal import BITS, PAINTS, RESET, coloured, escaped, legend
 from textgen.errors import ConfigError, CorpusError
 from textgen.evaluation.score import Scorer
@@ -39,13 +37,14 @@ def process_of(*arguments, **streams):
     )
 
 
-def score(*arguments, input=None, **environment):
-    """Run the command in this process: its standard output. A refusal is raised."""
-    runner = CliRunner(env={"NO_COLOR": None} | environment)
-    result = runner.invoke(command, [*map(str, arguments)], input=input, standalone_mode=False)
-    if result.exception is not None:
-        raise result.exception
-    return result.stdout_bytes.decode()
+@pytest.fixture
+def score(invoke):
+    """Run `textgen score` in this process: its standard output. A refusal is raised."""
+
+    def run(*arguments, input=None, **environment):
+        return invoke("score", *arguments, input=input, env={"NO_COLOR": None} | environment).stdout
+
+    return run
 
 
 @pytest.fixture
@@ -75,17 +74,17 @@ def report(run):
 # ---- what is printed
 
 
-def test_the_figures_are_printed_with_their_units(run, file, report):
+def test_the_figures_are_printed_with_their_units(score, run, file, report):
     assert score(run.path, file) == "\n".join(report.lines()) + "\n"
 
 
-def test_file_pipe_and_dash_are_the_same(run, file):
+def test_file_pipe_and_dash_are_the_same(score, run, file):
     from_file = score(run.path, file)
     assert score(run.path, input=TEXT.encode()) == from_file
     assert score(run.path, "-", input=TEXT.encode()) == from_file
 
 
-def test_of_a_longer_text_the_hardest_lines_are_shown_and_nothing_of_them_acts_on_the_terminal(run):
+def test_the_hardest_lines_of_a_longer_text_are_shown_without_control_characters(score, run):
     text = "The lazy dog jumps.\n" * 10 + "The \x1b[31m日本 dog jumps.\n"
     *_, heading, first, second = score(run.path, input=text.encode()).splitlines()
     assert heading == "hardest of 11 lines, in bits/character:"
@@ -94,14 +93,14 @@ def test_of_a_longer_text_the_hardest_lines_are_shown_and_nothing_of_them_acts_o
     assert "hardest" not in score(run.path, input=text[20:].encode())
 
 
-def test_a_narrow_terminal_cuts_lines_and_not_figures(run):
+def test_a_narrow_terminal_cuts_the_text_and_not_the_figures(score, run):
     text = "The lazy dog jumps over it.\n" * 11
     last = score(run.path, input=text.encode(), COLUMNS="40").splitlines()[-1]
     assert len(last) <= 40
     assert last.endswith("The lazy dog…") or re.search(r"The lazy.*…$", last)
 
 
-def test_json_has_the_figures_under_names_with_units(run, file, report):
+def test_names_in_json_carry_units(score, run, file, report):
     found = json.loads(score(run.path, file, "--json"))
     assert found["run"] == str(run.path)
     assert found["text"] == str(file)
@@ -116,7 +115,7 @@ def test_json_has_the_figures_under_names_with_units(run, file, report):
     }
 
 
-def test_lines_come_back_as_they_were_behind_their_figures(run):
+def test_each_line_is_printed_unchanged_after_its_figure(score, run):
     pairs = [line.split("\t", 1) for line in score(run.path, "--lines", input=TEXT.encode()).split("\n")[:-1]]
     assert [text for _, text in pairs] == TEXT.split("\n")[:-1]
     figures = [
@@ -125,18 +124,18 @@ def test_lines_come_back_as_they_were_behind_their_figures(run):
     assert [float(figure) for figure, _ in pairs] == pytest.approx(figures, abs=5e-4)
 
 
-def test_a_last_line_without_an_end_gets_one(run):
+def test_a_last_line_without_a_newline_gets_one(score, run):
     assert score(run.path, "--lines", input=b"The").endswith("\tThe\n")
 
 
-def test_context_carries_the_state_over_the_lines(run):
+def test_context_carries_the_state_across_lines(score, run):
     alone = score(run.path, "--lines", input=b"The dog\nThe dog\n").split("\n")
     context = score(run.path, "--lines", "--context", input=b"The dog\nThe dog\n").split("\n")
     assert alone[0] == alone[1] == context[0]
     assert context[1] != alone[1]
 
 
-def test_lines_as_json_are_one_object_each(run):
+def test_lines_as_json_are_one_object_each(score, run):
     found = [
         json.loads(line) for line in score(run.path, "--lines", "--json", input=TEXT.encode()).splitlines()
     ]
@@ -148,7 +147,7 @@ def test_lines_as_json_are_one_object_each(run):
 
 
 @pytest.mark.parametrize("kind", ["char", "bpe"])
-def test_tokens_are_json_strings_behind_their_bits_and_sum_to_the_text(make_run, kind):
+def test_tokens_are_printed_as_json_strings_and_their_bits_sum_to_those_of_the_text(score, make_run, kind):
     run = made_sure(make_run(kind=kind))
     lines = score(run.path, "--tokens", input=TEXT.encode()).split("\n")[:-1]
     bits, tokens = zip(*(line.split("\t") for line in lines), strict=True)
@@ -164,7 +163,7 @@ def test_tokens_are_json_strings_behind_their_bits_and_sum_to_the_text(make_run,
     assert sum(not each["seen"] for each in objects) == total.loss.unseen_tokens > 0
 
 
-def test_the_encoding_is_the_corpuss_or_the_one_named(run, tmp_path):
+def test_the_encoding_is_that_of_the_corpus_unless_one_is_named(score, run, tmp_path):
     (tmp_path / "latin.txt").write_bytes("The naïve dog\n".encode("latin-1"))
     found = score(run.path, tmp_path / "latin.txt", "--encoding", "latin-1")
     assert found == score(run.path, input="The naïve dog\n".encode())
@@ -177,7 +176,7 @@ def test_the_encoding_is_the_corpuss_or_the_one_named(run, tmp_path):
 
 
 @pytest.mark.parametrize("documents", ["file", "line", "block"])
-def test_lines_have_the_numbers_of_the_file_whatever_a_document_is(make_run, documents):
+def test_line_numbers_are_those_of_the_file_whatever_a_document_is(score, make_run, documents):
     run = made_sure(make_run(end_of_text=True))
     data = dataclasses.replace(run.config.data, documents=documents)
     write_file(run.path / CONFIG, config_json(dataclasses.replace(run.config, data=data)))
@@ -201,7 +200,7 @@ def test_lines_have_the_numbers_of_the_file_whatever_a_document_is(make_run, doc
 # ---- in colour
 
 
-def test_the_view_shows_the_whole_text_a_legend_and_the_figures(run, report):
+def test_the_view_shows_the_whole_text_a_legend_and_the_figures(score, run, report):
     shown = score(run.path, "--view", input=TEXT.encode())
     assert shown.startswith(legend())
     assert shown.endswith("\n".join(report.lines()) + "\n")
@@ -210,7 +209,7 @@ def test_the_view_shows_the_whole_text_a_legend_and_the_figures(run, report):
     assert shown.count("\x1b") == len(re.findall(r"\x1b\[(?:0|38;5;\d+;48;5;\d+)m", shown))
 
 
-def test_more_bits_are_a_stronger_colour_and_few_are_none():
+def test_more_bits_have_a_stronger_colour_and_few_have_none():
     assert "".join(coloured([("a", 0.5), ("b", 0.9)])) == "ab"
     for step, paint in enumerate(PAINTS):
         assert "".join(coloured([("a", BITS[step])])) == f"{paint}a{RESET}"
@@ -218,13 +217,13 @@ def test_more_bits_are_a_stronger_colour_and_few_are_none():
     assert len(set(PAINTS)) == len(BITS)
 
 
-def test_no_colour_goes_on_over_a_lines_end():
+def test_no_colour_continues_past_the_end_of_a_line():
     assert "".join(coloured([("a\n\nb", 3)])) == "\n".join(
         [f"{PAINTS[1]}a↵{RESET}", f"{PAINTS[1]}↵{RESET}", f"{PAINTS[1]}b{RESET}"]
     )
 
 
-def test_what_would_act_on_a_terminal_is_an_escape_or_a_sign():
+def test_control_characters_are_escaped_or_shown_as_symbols():
     acting = "\x00\x07\x1b\x7f\x85\x9b\u202e\u2028\xa0\u200b"
     assert json.loads(escaped(acting)) == acting
     assert escaped(acting).isprintable()
@@ -232,19 +231,19 @@ def test_what_would_act_on_a_terminal_is_an_escape_or_a_sign():
     assert escaped('naïve "日本"') == r'"naïve \"日本\""'
 
 
-def test_no_color_refuses_the_view(run):
+def test_no_color_refuses_the_view(score, run):
     with pytest.raises(ConfigError, match="NO_COLOR"):
         score(run.path, "--view", input=b"The", NO_COLOR="1")
 
 
-# ---- as it comes
+# ---- pipes and terminals
 
 
 @posix
 @pytest.mark.parametrize(
     "options", [("--lines",), ("--lines", "--context"), ("--tokens",), ("--view",)], ids=str
 )
-def test_what_comes_through_a_pipe_is_answered_at_once(run, options):
+def test_each_line_from_a_pipe_is_scored_at_once(run, options):
     process = process_of(run.path, *options)
     for word in (b"The\n", b"dog\n"):
         process.stdin.write(word)
@@ -259,7 +258,7 @@ def test_what_comes_through_a_pipe_is_answered_at_once(run, options):
 
 
 @posix
-def test_a_closed_pipe_is_quiet(run):
+def test_a_closed_pipe_ends_the_command_silently(run):
     process = process_of(run.path, "--lines")
     process.stdin.write(b"The dog\n" * 5)
     process.stdin.flush()
@@ -273,7 +272,7 @@ def test_a_closed_pipe_is_quiet(run):
 
 
 @posix
-def test_at_a_terminal_it_says_what_to_type(run):
+def test_a_terminal_shows_what_to_type(run):
     master, slave = os.openpty()
     process = process_of(run.path, "--lines", stdin=slave)
     os.write(master, b"The dog\n\x04")
@@ -284,7 +283,7 @@ def test_at_a_terminal_it_says_what_to_type(run):
     os.close(slave)
 
 
-def test_lines_before_an_invalid_byte_are_answered(run):
+def test_lines_before_an_invalid_byte_are_scored(run):
     process = process_of(run.path, "--lines")
     out, err = process.communicate(b"The dog\n" * 10_000 + b"\xff\n")
     assert process.returncode == 1
@@ -295,7 +294,7 @@ def test_lines_before_an_invalid_byte_are_answered(run):
     assert out.count(b"\tThe dog\n") == 10_000
 
 
-# ---- what is refused
+# ---- errors
 
 
 @pytest.mark.parametrize(
@@ -308,32 +307,32 @@ def test_lines_before_an_invalid_byte_are_answered(run):
         (["--encoding", "klingon"], "Python knows no such encoding"),
     ],
 )
-def test_options_that_contradict_or_do_nothing_are_refused(run, file, options, words):
+def test_options_that_contradict_or_do_nothing_are_refused(score, run, file, options, words):
     with pytest.raises(ConfigError, match=words):
         score(run.path, file, *options)
 
 
 @pytest.mark.parametrize("content", ["", "\ufeff"])
-def test_an_empty_text_is_refused(run, content):
+def test_an_empty_text_is_refused(score, run, content):
     with pytest.raises(CorpusError, match="there is no text in it"):
         score(run.path, input=content.encode())
 
 
-def test_one_character_is_enough(run):
+def test_a_text_of_one_character_can_be_scored(score, run):
     assert "1 tokens, 1 characters, 1 bytes" in score(run.path, input=b"T")
 
 
 @pytest.mark.parametrize(
     ("name", "words"), [("none.txt", "No such file"), (".", "a folder"), ("a.jsonl", "eval RUN FILE --field")]
 )
-def test_what_is_no_text_file_is_refused(run, tmp_path, monkeypatch, name, words):
+def test_a_path_that_is_not_a_text_file_is_refused(score, run, tmp_path, monkeypatch, name, words):
     monkeypatch.chdir(tmp_path)
     Path("a.jsonl").write_text('{"text": "The"}\n')
     with pytest.raises(CorpusError, match=words):
         score(run.path, name)
 
 
-def test_the_device_is_a_choice(run):
+def test_the_device_is_a_choice(score, run):
     with pytest.raises(click.BadParameter):
         score(run.path, "--device", "abacus", input=b"T")
 

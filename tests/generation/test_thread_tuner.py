@@ -121,7 +121,7 @@ def test_only_a_wide_network_is_paced() -> None:
 def test_numpy_threads_are_set_at_any_time_and_what_the_user_set_stays(tmp_path: Path) -> None:
     script = tmp_path / "threads.py"
     script.write_text(
-        "from textgen.system.device import multiply_on_few_threads, numpy_threads\n"
+        "from textgen.system.threads import multiply_on_few_threads, numpy_threads\n"
         "chosen = multiply_on_few_threads()\n"
         "from threadpoolctl import threadpool_info\n"
         "set_threads = numpy_threads()\n"

@@ -73,11 +73,3 @@ def test_what_does_not_fit_is_named_in_one_line_that_stays_short() -> None:
     )
     with pytest.raises(RunError, match=r"^not the weights of this model: .* is missing; and 8 more$"):
         check_weights(network, {})
-
-
-@pytest.mark.parametrize(
-    ("cell", "summary"),
-    [("lstm", "input, forget, output + cell candidate"), ("gru", "reset, update + new"), ("rnn", "none")],
-)
-def test_a_cells_gates_are_summed_up_in_a_few_words(cell: str, summary: str) -> None:
-    assert CELL_SPECS[cell].summary == summary

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from textgen.errors import ConfigError
-from textgen.settings.config import DataConfig, ModelConfig, SampleConfig, TrainingConfig
-from textgen.settings.given import TrainOptions, read_options
-from textgen.settings.option import from_mapping, option_help
+from textgen.settings.config import (
+    DataConfig,
+    DynamicConfig,
+    ModelConfig,
+    NoveltyConfig,
+    SampleConfig,
+    TrainingConfig,
+)
+from textgen.settings.given import SECTIONS
+from textgen.settings.option import from_mapping, options_of
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
@@ -28,8 +33,8 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
         (ModelConfig, {"model_vocab_size": 3, "hidden_size": 2.5}),
         (ModelConfig, {"model_vocab_size": 3, "hidden_size": None}),
         (TrainingConfig, {"steps": 1, "learning_rate": "high"}),
-        (TrainOptions, {"corpus": "not a list"}),
-        (TrainOptions, {"early_stopping": 1}),
+        (DataConfig, {"corpus": "not a list"}),
+        (TrainingConfig, {"steps": 1, "early_stopping": 1}),
     ],
 )
 def test_a_value_of_another_type_is_refused(config_class: type, values: dict[str, Any]) -> None:
@@ -65,7 +70,6 @@ def test_a_missing_value_is_refused() -> None:
         (SampleConfig, {"temperature": -1.0}),
         (SampleConfig, {"top_k": 0}),
         (SampleConfig, {"top_p": 1.5}),
-        (TrainOptions, {"hidden_size": -5}),
     ],
 )
 def test_a_value_out_of_range_is_refused(config_class: type, values: dict[str, Any]) -> None:
@@ -91,73 +95,21 @@ def test_configs_are_frozen() -> None:
         SampleConfig().temperature = 2.0  # type: ignore[misc]
 
 
-def test_what_can_be_said_is_what_can_be_resolved() -> None:
-    said = {entry.name for entry in dataclasses.fields(TrainOptions)}
-    resolved = {
-        entry.name
-        for section in (DataConfig, ModelConfig, TrainingConfig)
-        for entry in dataclasses.fields(section)
-    }
-    assert said - {"from_run", "run", "cache_dir"} == resolved
+def test_no_name_stands_in_two_sections() -> None:
+    names = [name for config_class in SECTIONS.values() for name in options_of(config_class)]
+    assert len(set(names)) == len(names)
 
 
-def test_every_option_has_a_help_text() -> None:
-    for section in (DataConfig, ModelConfig, TrainingConfig, SampleConfig):
-        for entry in dataclasses.fields(section):
-            if entry.name != "corpus" and (section, entry.name) != (ModelConfig, "model_vocab_size"):
-                assert option_help(section, entry.name).endswith("."), entry.name
+def test_every_option_has_a_help_text_without_figures_and_every_training_option_a_heading() -> None:
+    for section in (*SECTIONS.values(), SampleConfig):
+        for name, about in options_of(section).items():
+            if name != "corpus":
+                assert about.help.endswith("."), name
+                assert "%" not in about.help, name
+                assert about.group or section is SampleConfig or name == "model_vocab_size", name
 
 
-def test_a_settings_file_gives_options(tmp_path: Path) -> None:
-    path = tmp_path / "settings.toml"
-    path.write_text('corpus = ["a.txt", "b"]\nhidden_size = 32\nlearning_rate = 1\nearly_stopping = false\n')
-    expected = {"corpus": ("a.txt", "b"), "hidden_size": 32, "learning_rate": 1, "early_stopping": False}
-    assert read_options(path) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("hiden_size = 3", "did you mean 'hidden_size'"),
-        ("hidden_size = ", "not valid TOML"),
-        ("hidden_size = 'wide'", "hidden_size must be"),
-        ("hidden_size = 0", "hidden_size=0: must be at least 1"),
-        ("run = ''", "--run '': is no name"),
-        ('encoding = "a\\u0000"', "--encoding .*: is no name"),
-        ("from = 'a'\nfrom_run = 'b'", "from and from_run are the same"),
-    ],
-)
-def test_a_settings_file_with_a_mistake_is_refused_in_one_line(
-    tmp_path: Path, text: str, message: str
-) -> None:
-    path = tmp_path / "settings.toml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=message) as error:
-        read_options(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("sections", "message"),
-    [
-        ({"data": []}, "data must hold names"),
-        ({"data": {"val": "a.txt"}}, None),
-        ({"training": {"early_stopping": False}}, None),
-    ],
-)
-def test_a_runs_config_that_was_written_by_hand_is_read_or_refused(
-    tmp_path: Path, sections: dict[str, object], message: str | None
-) -> None:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({"data": {}, "model": {}, "training": {}} | sections))
-    if message is None:
-        assert read_options(path) == next(iter(sections.values()))
-        return
-    with pytest.raises(ConfigError, match=message):
-        read_options(path)
-
-
-def test_a_settings_file_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.toml"):
-        read_options(tmp_path / "none.toml")
+def test_every_number_has_a_range() -> None:
+    for section in (*SECTIONS.values(), SampleConfig, DynamicConfig, NoveltyConfig):
+        for name, about in options_of(section).items():
+            assert about.range is not None or about.kind not in (int, float), name

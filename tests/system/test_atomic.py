@@ -1,4 +1,4 @@
-"""A write is whole or absent, also for a process that is killed in the middle of it."""
+"""A write is whole or absent, even if the process is killed in the middle of it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_a_file_is_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root alone gives files away")
-def test_a_file_stays_its_owners(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may change owners")
+def test_a_replaced_file_keeps_its_owner_and_permissions(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_file(path, "old")
     os.chown(path, 1234, 4321)
@@ -55,7 +55,7 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_that_cannot_be_opened_is_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that may be written and not listed, and every one on Windows."""
+    """As one that may be written to but not listed, and any folder on Windows."""
     opened = os.open
 
     def refuse(path: str | Path, flags: int, *more: int) -> int:
@@ -80,8 +80,8 @@ def test_a_directory_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     assert names(path.parent) == ["folder"]
 
 
-def test_a_directory_whose_building_fails_never_appears(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="broken"):  # noqa: PT012, for the block is what is tested
+def test_a_directory_that_is_not_completed_never_appears(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken"):  # noqa: PT012 (the block is what is tested)
         with new_directory(tmp_path / "folder") as building:
             (building / "file").write_text("content")
             raise ValueError("broken")
@@ -90,7 +90,7 @@ def test_a_directory_whose_building_fails_never_appears(tmp_path: Path) -> None:
 
 def test_a_directory_that_another_process_made_first_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "folder"
-    with pytest.raises(FileExistsError):  # noqa: PT012, for the block is what is tested
+    with pytest.raises(FileExistsError):  # noqa: PT012 (the block is what is tested)
         with new_directory(path) as building:
             (building / "file").write_text("late")
             path.mkdir()
@@ -120,7 +120,7 @@ def test_a_reader_never_sees_half_a_file_of_a_killed_writer(tmp_path: Path) -> N
     assert text == text[0] * 200_000
 
 
-def test_only_one_process_is_let_in_and_a_file_system_without_locks_lets_in_all(
+def test_only_one_process_gets_the_lock_but_all_do_where_the_file_system_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with only_one(tmp_path) as first, only_one(tmp_path) as second:

@@ -1,13 +1,18 @@
-"""Memory does not grow with the corpus: anonymous pages of a real training process, read from /proc."""
+"""Memory: errors in one line, freed memory kept, and no growth with the size of the corpus."""
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from textgen.errors import TrainingError
+from textgen.system.memory import memory_errors
 
 STATUS = Path("/proc/self/status")
 LINE = "The memory of a run is that of its network, whatever the length of the text that it reads.\n"
@@ -15,7 +20,7 @@ MEGABYTE = 2**20
 
 
 def peak_anonymous_bytes(corpus: Path, folder: Path) -> int:
-    """The highest RssAnon of `textgen train`, looked at every few milliseconds from its start to its end."""
+    """The highest RssAnon of `textgen train`, read every few milliseconds."""
     places = ["--val", folder / "val.txt", "--run", folder / corpus.stem, "--cache-dir", folder / "cache"]
     sizes = ["--steps", "20", "--hidden-size", "16"]
     command = [sys.executable, "-m", "textgen", "train", corpus, *places, *sizes]
@@ -44,3 +49,44 @@ def test_a_corpus_of_thirty_megabytes_takes_no_more_memory_than_one_of_two(tmp_p
         corpus.write_text(LINE * (megabytes * MEGABYTE // len(LINE)))
         peaks.append(peak_anonymous_bytes(corpus, tmp_path))
     assert peaks[1] - peaks[0] < 12 * MEGABYTE
+
+
+def test_running_out_of_memory_is_a_one_line_error_that_names_the_batch_size() -> None:
+    with pytest.raises(TrainingError, match="--batch-size") as error, memory_errors():
+        torch.empty(2**46)  # 256 TB, to raise what a failed allocation raises
+    assert "\n" not in str(error.value)
+
+
+def test_other_errors_are_not_taken_for_running_out_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="shape"), memory_errors():
+        torch.ones(2, 3) @ torch.ones(2, 3)
+
+
+FAULTS = """
+import resource, sys
+import numpy
+from textgen.system.memory import keep_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+def use():
+    block = numpy.empty(2**26, numpy.uint8)  # more than glibc keeps by default
+    block[::4096] = 1
+for _ in range(3):
+    use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+def test_kept_memory_causes_no_new_page_faults() -> None:
+    faults = {
+        mode: int(
+            subprocess.run([sys.executable, "-c", FAULTS, mode], check=True, capture_output=True).stdout
+        )
+        for mode in ("keep", "return")
+    }
+    # 49,152 small pages, or 96 huge ones where the system has them.
+    assert faults["return"] > 90 > 45 > faults["keep"]

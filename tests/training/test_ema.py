@@ -1,4 +1,4 @@
-"""The average is the exponential one, right from the first steps, and lends itself without a trace."""
+"""The exponential moving average of weights, and using it in place of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def set_all(model: nn.Module, value: float) -> None:
             parameter.fill_(value)
 
 
-def test_once_the_decay_is_reached_each_step_takes_one_part_in_so_many() -> None:
+def test_late_steps_use_the_full_decay() -> None:
     model = nn.Linear(2, 3)
     set_all(model, 1.0)
     average = WeightAverage(model, decay=0.9)
@@ -26,7 +26,7 @@ def test_once_the_decay_is_reached_each_step_takes_one_part_in_so_many() -> None
         assert torch.allclose(tensor, torch.full_like(tensor, 0.9**5))
 
 
-def test_from_the_first_steps_the_average_follows_the_weights_and_not_where_they_began() -> None:
+def test_early_averages_do_not_keep_the_initial_weights() -> None:
     model = nn.Linear(1, 1)
     set_all(model, 1000.0)
     average = WeightAverage(model, decay=0.9999)
@@ -36,7 +36,7 @@ def test_from_the_first_steps_the_average_follows_the_weights_and_not_where_they
     assert average.tensors()["weight"].item() == pytest.approx(1.0, abs=0.05)
 
 
-def test_inside_the_model_is_the_average_and_afterwards_what_it_was() -> None:
+def test_in_place_the_model_has_the_average_and_afterwards_its_own_weights() -> None:
     model = nn.Linear(2, 2)
     set_all(model, 1.0)
     average = WeightAverage(model, decay=0.5)
@@ -48,7 +48,7 @@ def test_inside_the_model_is_the_average_and_afterwards_what_it_was() -> None:
     assert (average.tensors()["weight"] == 2.0).all()
 
 
-def test_what_tensors_gave_is_put_back() -> None:
+def test_load_restores_what_tensors_returned() -> None:
     model = nn.Linear(2, 2)
     average, again = (WeightAverage(model, decay=0.5) for _ in range(2))
     set_all(model, 3.0)

@@ -1,4 +1,4 @@
-"""Parts of a step that can be seen alone; the whole of it is tested by training runs."""
+"""Parts of a training step; the whole of it is tested by training runs."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from textgen.text.batches import Batch
 from textgen.training.step import TrainStep, drop_state
 
 
-def test_forgetting_zeroes_whole_lanes_in_every_part_and_layer_and_leaves_the_others() -> None:
+def test_drop_state_resets_whole_sequences_in_every_part_and_layer_and_leaves_the_others() -> None:
     torch.manual_seed(0)
     state = tuple(torch.rand(2, 1000, 3) + 1 for _ in range(2))
     before = [part.clone() for part in state]
-    forgotten = drop_state(state, 0.1)
-    zero = (forgotten[0][0, :, 0] == 0).nonzero().flatten()
+    dropped = drop_state(state, 0.1)
+    zero = (dropped[0][0, :, 0] == 0).nonzero().flatten()
     assert 60 < len(zero) < 140
-    for part, old in zip(forgotten, before, strict=True):
+    for part, old in zip(dropped, before, strict=True):
         assert (part[:, zero] == 0).all()
         old[:, zero] = 0
         assert torch.equal(part, old)
-    assert all((part > 0).all() for part in state), "the state that was given is not changed"
+    assert all((part > 0).all() for part in state), "the state passed in is not changed"
 
 
-def test_a_share_of_nothing_forgets_nothing_and_of_all_everything() -> None:
+def test_drop_state_with_probability_0_drops_nothing_and_with_1_everything() -> None:
     state = (torch.ones(1, 5, 2),)
     assert torch.equal(drop_state(state, 0.0)[0], state[0])
     assert not drop_state(state, 1.0)[0].any()
 
 
-def test_the_same_seed_forgets_the_same_lanes() -> None:
+def test_the_same_seed_drops_the_same_states() -> None:
     state = (torch.ones(1, 50, 2),)
     draws = []
     for seed in (1, 1, 2):
@@ -41,7 +41,7 @@ def test_the_same_seed_forgets_the_same_lanes() -> None:
     assert not torch.equal(draws[0], draws[2])
 
 
-def learner_of(**options: float) -> TrainStep:
+def train_step_of(**options: float) -> TrainStep:
     torch.manual_seed(0)
     config = ModelConfig(model_vocab_size=5, embedding_dim=4, hidden_size=6, dropout=0.2)
     return TrainStep(LanguageModel(config), TrainingConfig(steps=1, **options))  # type: ignore[arg-type]
@@ -52,42 +52,42 @@ def batch() -> Batch:
     return Batch(tokens[:, :-1], tokens[:, 1:], starts_epoch=False)
 
 
-def test_what_a_learner_gave_makes_another_go_on_exactly() -> None:
-    one, other = (learner_of(ema_decay=0.9) for _ in range(2))
-    for number in range(1, 4):
-        one.step(batch(), learning_rate=0.1, number=number)
+def test_another_one_continues_exactly_from_the_tensors_of_the_first() -> None:
+    one, other = (train_step_of(ema_decay=0.9) for _ in range(2))
+    for step in range(1, 4):
+        one(batch(), learning_rate=0.1, step=step)
     given = one.weights(), one.optimizer_tensors(), one.carried()
     weights, optimizer, carried = ({k: v.detach().clone() for k, v in part.items()} for part in given)
-    expected = one.step(batch(), learning_rate=0.1, number=4)
+    expected = one(batch(), learning_rate=0.1, step=4)
     other.load(weights=weights, optimizer=optimizer, carried=carried, loss_count=36)
-    assert other.step(batch(), learning_rate=0.1, number=4) == expected
+    assert other(batch(), learning_rate=0.1, step=4) == expected
     assert other.nats_per_token == one.nats_per_token
     for name, tensor in one.carried().items():
         assert torch.equal(other.carried()[name], tensor), name
 
 
-def test_the_average_is_what_is_judged_and_the_weights_are_what_is_trained() -> None:
-    learner = learner_of(ema_decay=0.9)
-    for number in range(1, 4):
-        learner.step(batch(), learning_rate=0.1, number=number)
-    raw = learner.model.head.weight.detach().clone()
-    average = learner.carried()["average/head.weight"].clone()
-    with learner.eval_weights():
-        assert torch.equal(learner.model.head.weight, average)
+def test_the_averaged_weights_are_evaluated_and_the_others_trained() -> None:
+    train_step = train_step_of(ema_decay=0.9)
+    for step in range(1, 4):
+        train_step(batch(), learning_rate=0.1, step=step)
+    raw = train_step.model.head.weight.detach().clone()
+    average = train_step.carried()["average/head.weight"].clone()
+    with train_step.eval_weights():
+        assert torch.equal(train_step.model.head.weight, average)
     assert not torch.equal(raw, average)
-    assert torch.equal(learner.model.head.weight, raw)
+    assert torch.equal(train_step.model.head.weight, raw)
 
 
-def test_a_gradient_that_is_no_number_changes_no_weight_and_is_counted() -> None:
-    learner = learner_of()
-    learner.step(batch(), learning_rate=0.1, number=1)
-    before = {name: tensor.detach().clone() for name, tensor in learner.weights().items()}
-    handle = learner.model.head.bias.register_hook(lambda gradient: gradient * torch.nan)
-    learner.step(batch(), learning_rate=0.1, number=2)
+def test_a_gradient_that_is_not_finite_changes_no_weight_and_is_counted() -> None:
+    train_step = train_step_of()
+    train_step(batch(), learning_rate=0.1, step=1)
+    before = {name: tensor.detach().clone() for name, tensor in train_step.weights().items()}
+    handle = train_step.model.head.bias.register_hook(lambda gradient: gradient * torch.nan)
+    train_step(batch(), learning_rate=0.1, step=2)
     handle.remove()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in learner.weights().items())
-    assert learner.failed_steps == 1
-    learner.step(batch(), learning_rate=0.1, number=3)
-    assert not torch.equal(learner.model.head.bias, before["head.bias"])
-    learner.reset_loss()
-    assert (learner.failed_steps, learner.loss_count) == (0, 0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in train_step.weights().items())
+    assert train_step.failed_steps == 1
+    train_step(batch(), learning_rate=0.1, step=3)
+    assert not torch.equal(train_step.model.head.bias, before["head.bias"])
+    train_step.reset_loss()
+    assert (train_step.failed_steps, train_step.loss_count) == (0, 0)

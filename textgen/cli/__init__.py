@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from textgen.errors import ConfigError, Interrupted, TextgenError
-from textgen.system.device import wait_briefly
+from textgen.system.threads import wait_briefly
 from textgen.version import VERSION
 
 COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")

@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from textgen.analysis.comparison.plan import MATCHES, ComparisonPlan
-from textgen.cli.support.options import cache_dir_option, cell_names, config_option, default_of, json_option
-from textgen.settings.config import (
-    DEVICES,
-    DOCUMENT_KINDS,
-    PRECISIONS,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
-)
-from textgen.settings.option import option_help
+from textgen.analysis.comparison.plan import ComparisonPlan
+from textgen.cli.support.options import cache_dir_option, cell_names, config_option, json_option
+from textgen.settings.config import DataConfig, ModelConfig, TrainingConfig
+from textgen.settings.option import options_of
 
 if TYPE_CHECKING:
     from textgen.analysis.comparison.runs import ComparedRuns
@@ -36,24 +29,19 @@ SHARED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (ModelConfig, ("hidden_size", "num_layers", "dropout")),
     (TrainingConfig, ("learning_rate", "device", "precision", "threads")),
 )
-CHOICES = {"documents": DOCUMENT_KINDS, "device": DEVICES, "precision": PRECISIONS}
 MOST_COLUMNS = 100  # longer lines of words are hard to read
-CHOSEN = {"vocab_size", "min_frequency", "hidden_size", "num_layers", "dropout", "learning_rate", "threads"}
 
 
 def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each field of the plan, then one for each that all runs share, as `train` has it."""
     options = [
         config_option(ComparisonPlan, "seeds"),
-        config_option(ComparisonPlan, "match", choices=MATCHES),
+        config_option(ComparisonPlan, "match"),
         config_option(ComparisonPlan, "minutes"),
     ]
     for config_class, names in SHARED:
         for name in names:
-            shown = "chosen" if name in CHOSEN else None
-            options.append(
-                config_option(config_class, name, choices=CHOICES.get(name), shown_default=shown, unset=True)
-            )
+            options.append(config_option(config_class, name, unset=True))
     for add in reversed(options):
         command = add(command)
     return command
@@ -62,8 +50,8 @@ def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(name="compare")
 @click.argument("corpus", nargs=-1, required=True)
 @click.option(
-    "--cells", metavar="NAMES", default=",".join(default_of(ComparisonPlan, "cells")), show_default=True,
-    help=option_help(ComparisonPlan, "cells"),
+    "--cells", metavar="NAMES", default=",".join(options_of(ComparisonPlan)["cells"].default),
+    show_default=True, help=options_of(ComparisonPlan)["cells"].help,
 )  # fmt: skip
 @comparison_options
 @click.option(

@@ -79,7 +79,8 @@ def command(
     from textgen.evaluation.evaluate import evaluate_run
     from textgen.generation.generator import Generator
     from textgen.run import Run
-    from textgen.system.device import memory_errors, resolve_device
+    from textgen.system.device import resolve_device
+    from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
     from textgen.text.corpus import Corpus
     from textgen.text.sources import standard_input

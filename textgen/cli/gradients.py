@@ -14,7 +14,7 @@ from textgen.cli.support.options import cache_dir_option, cell_names, config_opt
 from textgen.cli.support.output import writable
 from textgen.errors import ConfigError, Interrupted, TextgenError
 from textgen.settings.config import CELLS, DEVICES, DROPOUTS, DataConfig, TrainingConfig
-from textgen.settings.given import TrainOptions
+from textgen.settings.given import UserOptions
 from textgen.settings.option import flag
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def command(
     from textgen.analysis.memory.report import measure_gradients, report_lines
     from textgen.plots.curves import draw_gradients
     from textgen.run import Run
-    from textgen.system.device import memory_errors, resolve_device
+    from textgen.system.device import resolve_device
+    from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
     from textgen.text.store import default_cache_dir
 
@@ -180,47 +181,39 @@ def _picture(output: str | None) -> Path | None:
 
 def _options(
     sources: tuple[str, ...], said: dict[str, Any], cells: tuple[str, ...], device: str, cache_dir: str | None
-) -> list[TrainOptions]:
+) -> list[UserOptions]:
     """The training of each cell: one layer, alike but for the cell."""
     from textgen.text.sources import corpus_name
     from textgen.training.planning.recipe import EMBEDDING_OF_CHARACTERS
 
     root = Path(said["runs"] if said["runs"] is not None else f"gradients/{corpus_name(sources)}")
-    settings: dict[str, Any] = dict.fromkeys(DROPOUTS, 0.0)
+    # What the recipe would choose differently for each cell is the same for all, to be comparable.
+    settings: dict[str, Any] = dict.fromkeys(DROPOUTS, 0.0) | {
+        "corpus": sources,
+        "field": said["field"],
+        "encoding": said["encoding"],
+        "hidden_size": said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
+        "num_layers": 1,
+        "batch_size": TrainingConfig.batch_size,
+        "embedding_dim": EMBEDDING_OF_CHARACTERS,
+        "tie_weights": False,
+        "learning_rate": TrainingConfig.learning_rate,
+        "beta1": TrainingConfig.beta1,
+        "weight_decay": TrainingConfig.weight_decay,
+        "temporal_activation_penalty": 0.0,
+        "seed": TrainingConfig.seed if said["seed"] is None else said["seed"],
+        "device": device,
+        "precision": "float32",
+        "cache_dir": cache_dir,
+    }
     if said["train_steps"] is not None:
         settings["steps"] = said["train_steps"]
     else:
         settings["minutes"] = (said["minutes"] or DEFAULT_MINUTES) / len(cells)
-    return [
-        TrainOptions(
-            corpus=sources,
-            field=said["field"],
-            encoding=said["encoding"],
-            cell=cell,
-            hidden_size=said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
-            num_layers=1,
-            # By itself the recipe gives an LSTM alone a wide embedding, a higher rate, another decay and the
-            # penalty, which slows down what is measured here; what is dropped, and the batch, would differ
-            # with each cell's speed, and the precision with what is faster for each.
-            batch_size=TrainingConfig.batch_size,
-            embedding_dim=EMBEDDING_OF_CHARACTERS,
-            tie_weights=False,
-            learning_rate=TrainingConfig.learning_rate,
-            beta1=TrainingConfig.beta1,
-            weight_decay=TrainingConfig.weight_decay,
-            temporal_activation_penalty=0.0,
-            seed=TrainingConfig.seed if said["seed"] is None else said["seed"],
-            device=device,
-            precision="float32",
-            run=str(root / cell),
-            cache_dir=cache_dir,
-            **settings,
-        )
-        for cell in cells
-    ]
+    return [UserOptions.from_names(settings | {"cell": cell, "run": str(root / cell)}) for cell in cells]
 
 
-def _train(each_options: list[TrainOptions], steps: int, reporter: Reporter) -> list[Run]:
+def _train(each_options: list[UserOptions], steps: int, reporter: Reporter) -> list[Run]:
     """A complete run for each. Raises Interrupted, after saving, and what training raises.
 
     Also CorpusError, before anything is trained, for a text too short to look so many steps back.

@@ -21,7 +21,7 @@ from textgen.cli.support.options import config_option, reading_options, refuse_r
 from textgen.cli.support.output import as_text, put, show, writable
 from textgen.errors import ConfigError, TextgenError, TrainingError
 from textgen.settings.config import DEVICES, NoveltyConfig, SampleConfig
-from textgen.system.device import multiply_on_few_threads, numpy_threads
+from textgen.system.threads import multiply_on_few_threads, numpy_threads
 
 if TYPE_CHECKING:
     from textgen.analysis.novelty import NoveltyMeter
@@ -184,7 +184,7 @@ def command(
 @contextmanager
 def _memory_errors(num_samples: int, device: str) -> Iterator[None]:
     """Turn running out of memory, for the network or its texts, into one line. Raises TextgenError."""
-    from textgen.system.device import memory_errors
+    from textgen.system.memory import memory_errors
 
     try:
         with nullcontext() if device == "cpu" else memory_errors():  # which loads torch

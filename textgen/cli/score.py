@@ -15,7 +15,7 @@ import click
 
 from textgen.errors import ConfigError, CorpusError
 from textgen.settings.config import DEVICES
-from textgen.system.device import multiply_on_few_threads, numpy_threads
+from textgen.system.threads import multiply_on_few_threads, numpy_threads
 
 if TYPE_CHECKING:
     from textgen.evaluation.report import Report

@@ -11,103 +11,106 @@ from typing import Any
 
 import click
 
-from textgen.cli.support.options import cache_dir_option, config_option, json_option
-from textgen.errors import ConfigError
-from textgen.settings.config import (
-    CELLS,
-    DEVICES,
-    DOCUMENT_KINDS,
-    DROPOUTS,
-    PRECISIONS,
-    DataConfig,
-    ModelConfig,
-    TrainingConfig,
+from textgen.cli.support.options import (
+    COMMON,
+    OUTPUT,
+    GroupedCommand,
+    cache_dir_option,
+    config_option,
+    grouped_option,
+    json_option,
 )
-from textgen.settings.given import TrainOptions, read_options
-from textgen.settings.option import flag, from_mapping
+from textgen.errors import ConfigError
+from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGULARISATION, TEXT
+from textgen.settings.files import read_options
+from textgen.settings.given import FOLLOWS_FROM_TEXT, SECTIONS, UserOptions
+from textgen.settings.option import flag, options_of
 
-CHOICES = {"documents": DOCUMENT_KINDS, "cell": CELLS, "device": DEVICES, "precision": PRECISIONS}
-# What is chosen from corpus, budget and device when the user says nothing.
-CHOSEN = {
-    "vocab_size", "min_frequency", "embedding_dim", "hidden_size", "num_layers", *DROPOUTS, "tie_weights",
-    "batch_size", "learning_rate", "beta1", "weight_decay", "temporal_activation_penalty", "minutes",
-    "epochs", "eval_tokens", "threads",
-}  # fmt: skip
+EXAMPLES = (
+    "textgen train corpus.txt                                two minutes, all settings chosen",
+    "textgen train books/*.txt --tokenizer bpe --minutes 30  longer, with subwords",
+    "textgen train names.txt --documents line --cell gru     each line a document",
+    "textgen train --resume runs/corpus                      go on after an interruption",
+    "textgen train more.txt --from runs/corpus               fine-tune on another text",
+)
+# Shown first, in this order, whatever section they are of.
+COMMON_OPTIONS = ("minutes", "tokenizer", "cell", "hidden_size", "num_layers")
+HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, BUDGET, DEVICE, OUTPUT, "")
 
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for every field of the three config classes, in their order."""
-    fields = [
-        (config_class, name)
-        for config_class in (DataConfig, ModelConfig, TrainingConfig)
-        for name in config_class.__dataclass_fields__
-        if name != "corpus" and (config_class, name) != (ModelConfig, "model_vocab_size")
+    """One option for every field of the three sections that a user can give."""
+    sections = [
+        (config_class, name) for config_class in SECTIONS.values() for name in options_of(config_class)
     ]
-    for config_class, name in reversed(fields):
-        decorate = config_option(
-            config_class,
-            name,
-            choices=CHOICES.get(name),
-            shown_default="chosen" if name in CHOSEN else None,
-            unset=True,
-        )
-        command = decorate(command)
+    given = [
+        (config_class, name) for config_class, name in sections if name not in ("corpus", FOLLOWS_FROM_TEXT)
+    ]
+    common = [pair for name in COMMON_OPTIONS for pair in given if pair[1] == name]
+    rest = [pair for pair in given if pair not in common]
+    for config_class, name in reversed([*common, *rest]):
+        group = COMMON if name in COMMON_OPTIONS else None
+        command = config_option(config_class, name, unset=True, group=group)(command)
     return command
 
 
-@click.command(name="train")
+@click.command(name="train", cls=GroupedCommand, examples=EXAMPLES, headings=HEADINGS)
 @click.argument("corpus", nargs=-1)
-@click.option("--run", metavar="DIR", help="The run's directory, new.  [default: runs/<name of the corpus>]")
-@click.option(
-    "--resume", metavar="DIR", help="Go on with an interrupted run, exactly as if it had never stopped."
+@grouped_option(
+    "--run",
+    metavar="DIR",
+    group=COMMON,
+    help="Directory of the new run.  [default: runs/<name of the corpus>]",
 )
-@click.option(
+@grouped_option("--resume", metavar="DIR", group=COMMON, help="Go on with an interrupted run, bit for bit.")
+@grouped_option(
     "--from",
     "from_run",
     metavar="DIR",
-    help="Start from another run's weights and tokenizer, without a CORPUS on its text.",
+    group=COMMON,
+    help="Start from another run's weights; without CORPUS, on its text.",
 )
-@click.option(
+@grouped_option(
     "--config",
     "settings",
     metavar="FILE",
-    help="Read options from a TOML file or a run's config.json; what is given here wins.",
+    group=COMMON,
+    help="Read options from a TOML file or a run's config.json.",
 )
 @training_options
 @cache_dir_option
 @json_option("the result")
 def command(
-    corpus: tuple[str, ...], resume: str | None, settings: str | None, as_json: bool, **said: Any
+    corpus: tuple[str, ...], resume: str | None, settings: str | None, as_json: bool, **options: Any
 ) -> None:
     """Train a language model on CORPUS: text files, folders, globs, or - for standard input.
 
-    With no option at all, sizes and settings are chosen from the corpus and the device, printed and kept in
-    the run's config.json. Each can be set here.
+    What you do not set is chosen from the text and the device, printed, and written to the run's config.json.
     """
     _load_torch()
     from textgen.system.interrupts import StopRequest
     from textgen.system.progress import Reporter
-    from textgen.training.new_run import new_training
-    from textgen.training.resume import resumed_training
+    from textgen.training.new_run import new_run
+    from textgen.training.resume import resume_run
 
-    given = {name: value for name, value in said.items() if value is not None}
-    if corpus:
-        given["corpus"] = corpus
+    given = UserOptions.from_names(options | {"corpus": corpus or None})
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     with StopRequest() as stop:
         if resume is not None:
             _refuse_beside_resume(given, settings)
-            training = resumed_training(Path(resume), _cache_dir(given), reporter)
+            cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
+            session = resume_run(Path(resume), cache_dir, reporter)
         else:
-            options = read_options(Path(settings)) if settings else {}
-            training = new_training(merge(options, given), reporter)
-        result = training.complete(stop)
+            if settings is not None:
+                given = read_options(Path(settings)).overridden_by(given)
+            session = new_run(given, reporter)
+        result = session.complete(stop)
     if as_json:
         print(json.dumps(result))
 
 
 def _load_torch() -> None:
-    """Import torch, and keep all that it brings out of every search for garbage, which would take 0.1 s each.
+    """Import torch, and keep all that it brings out of every garbage collection, which would take 0.1 s each.
 
     Modules stay as long as the process does.
     """
@@ -121,31 +124,9 @@ def _load_torch() -> None:
         gc.enable()
 
 
-def merge(settings: dict[str, Any], given: dict[str, Any]) -> TrainOptions:
-    """The options of a settings file under those of the command line.
-
-    One budget replaces another, a tokenizer replaces all that was said of another, and an option replaces one
-    that it does not go with.
-    """
-    groups = (
-        ({"minutes", "epochs", "steps"}, {"minutes", "epochs", "steps"}),
-        ({"tokenizer"}, {"tokenizer", "vocab_size", "min_frequency", "end_of_text"}),
-        ({"val", "val_fraction"}, {"val", "val_fraction"}),
-        ({"early_stopping", "patience"}, {"early_stopping", "patience"}),
-    )
-    for replacing, replaced in groups:
-        if given.keys() & replacing:
-            settings = {name: value for name, value in settings.items() if name not in replaced}
-    return from_mapping(TrainOptions, settings | given)
-
-
-def _refuse_beside_resume(given: dict[str, Any], settings: str | None) -> None:
-    extra = sorted(given.keys() - {"cache_dir"}) + (["config"] if settings else [])
+def _refuse_beside_resume(given: UserOptions, settings: str | None) -> None:
+    extra = sorted(given.names().keys() - {"cache_dir"}) + (["config"] if settings is not None else [])
     if extra:
         flags = {"corpus": "CORPUS", "from_run": "--from"}
         names = ", ".join(flags.get(name, flag(name)) for name in extra)
         raise ConfigError(f"--resume goes on with a run as it was: leave out {names}")
-
-
-def _cache_dir(given: dict[str, Any]) -> Path | None:
-    return Path(given["cache_dir"]) if "cache_dir" in given else None

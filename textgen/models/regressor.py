@@ -17,7 +17,7 @@ from torch.nn.functional import mse_loss
 
 from textgen.errors import ConfigError, TrainingError
 from textgen.models.recurrent import Recurrent
-from textgen.settings.option import range_broken
+from textgen.settings.option import COUNT, POSITIVE, SEED
 
 Progress = Callable[[int, float], None]
 """Called after each epoch with its number, from 1, and its training loss."""
@@ -194,7 +194,10 @@ def _numbers(name: str, array: ArrayLike) -> np.ndarray:
     return numbers
 
 
+_RANGES = {"epochs": COUNT, "batch_size": COUNT, "learning_rate": POSITIVE, "seed": SEED}
+
+
 def _check_options(**options: float) -> None:
     for name, value in options.items():
-        if broken := range_broken(name, value):
+        if broken := _RANGES[name].violation(value):
             raise ConfigError(f"{name}={value!r}: {broken}")

@@ -1,153 +1,158 @@
-"""What the user said to `train`: on the command line, in a settings file, or in another run's config.json."""
+"""What the user gave to `train`, by section: on the command line, in a settings file, or from Python.
+
+names and values  ->  UserOptions(data, model, training: a Section each)  ->  a stage takes its section
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from textgen.errors import ConfigError
-from textgen.settings.cells import CELL_SPECS
-from textgen.settings.config import DEVICES, DOCUMENT_KINDS, PRECISIONS
-from textgen.settings.option import check_choice, check_ranges, flag, from_mapping, option
-from textgen.system.relocate import data_now, path_now
+from textgen.settings.config import DataConfig, ModelConfig, TrainingConfig
+from textgen.settings.option import checked_values, flag, from_mapping, options_of, unknown_name
+
+Config = TypeVar("Config")
+
+SECTIONS: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
+FOLLOWS_FROM_TEXT = "model_vocab_size"  # the one field of a section that no user can choose
+PLACES = ("from_run", "run", "cache_dir")
+BUDGETS = ("minutes", "epochs", "steps")
+
+
+@dataclass(frozen=True)
+class Section(Mapping[str, Any], Generic[Config]):
+    """The options of one config class that the user gave; an option that is absent was not given.
+
+    Names, types, ranges and choices are those of the config class. Raises ConfigError.
+    """
+
+    config_class: type[Config]
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checked = checked_values(self.config_class, self.given)
+        for name, value in checked.items():
+            if isinstance(value, str) and (value == "" or "\0" in value):
+                raise ConfigError(f"{flag(name)} {value!r}: not a usable name; give another, or leave it out")
+            if broken := options_of(self.config_class)[name].violation(value):
+                raise ConfigError(f"{name}={value!r}: {broken}")
+        object.__setattr__(self, "given", checked)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.given[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.given)
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def value(self, name: str) -> Any:
+        """What the user gave, else the default of the config class."""
+        return self.given.get(name, options_of(self.config_class)[name].default)
+
+    def replaced(self, **values: Any) -> Section[Config]:
+        """The same section with some values more, or others."""
+        return Section(self.config_class, {**self.given, **values})
+
+    def without(self, names: Iterable[str]) -> Section[Config]:
+        """The same section as if the user had not given some of its options."""
+        dropped = set(names)
+        kept = {name: value for name, value in self.given.items() if name not in dropped}
+        return Section(self.config_class, kept)
+
+    def complete(self, **chosen: Any) -> Config:
+        """The config: what the user gave, over what was chosen, over the defaults. Raises ConfigError."""
+        return from_mapping(self.config_class, {**chosen, **self.given})
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
-    """What the user said to `train`, on the command line or in a settings file; None means: nothing.
+class UserOptions:
+    """All that the user gave to `train`.
 
-    Every name is one of DataConfig, ModelConfig and TrainingConfig, which document it and hold its default,
-    but for the last three. What stays None is chosen once, when the run begins.
+    from_run: the run whose weights and tokenizer to start from. run: the new run's directory. cache_dir:
+    where encoded text is kept. None: not given. Raises ConfigError for options that exclude each other.
     """
 
-    corpus: tuple[str, ...] | None = None
-    documents: str | None = None
-    field: str | None = None
-    encoding: str | None = None
-    val_fraction: float | None = None
-    val: str | None = None
-    test: str | None = None
-    tokenizer: str | None = None
-    vocab_size: int | None = None
-    min_frequency: int | None = None
-    end_of_text: str | None = None
-    cell: str | None = None
-    embedding_dim: int | None = None
-    hidden_size: int | None = None
-    num_layers: int | None = None
-    dropout: float | None = None
-    input_dropout: float | None = None
-    embedding_dropout: float | None = None
-    weight_drop: float | None = None
-    residual: bool | None = None
-    layer_norm: bool | None = None
-    tie_weights: bool | None = None
-    batch_size: int | None = None
-    seq_len: int | None = None
-    vary_seq_len: bool | None = None
-    learning_rate: float | None = None
-    warmup_fraction: float | None = None
-    final_lr_fraction: float | None = None
-    beta1: float | None = None
-    weight_decay: float | None = None
-    clip_norm: float | None = None
-    ema_decay: float | None = None
-    activation_penalty: float | None = None
-    temporal_activation_penalty: float | None = None
-    minutes: float | None = None
-    epochs: int | None = None
-    steps: int | None = None
-    evaluations: int | None = None
-    eval_tokens: int | None = None
-    early_stopping: bool | None = None
-    patience: int | None = None
-    seed: int | None = None
-    device: str | None = None
-    precision: str | None = None
-    threads: int | None = None
-    deterministic: bool | None = None
-    from_run: str | None = option(None, "Start from another run's weights and tokenizer.")
-    run: str | None = option(None, "The run's directory, new.")
-    cache_dir: str | None = option(None, "Where encoded text is kept.")
+    data: Section[DataConfig] = Section(DataConfig)
+    model: Section[ModelConfig] = Section(ModelConfig)
+    training: Section[TrainingConfig] = Section(TrainingConfig)
+    from_run: str | None = None
+    run: str | None = None
+    cache_dir: str | None = None
 
     def __post_init__(self) -> None:
-        check_choice("cell", self.cell, tuple(CELL_SPECS))
-        check_choice("documents", self.documents, DOCUMENT_KINDS)
-        check_choice("device", self.device, DEVICES)
-        check_choice("precision", self.precision, PRECISIONS)
-        check_ranges(self)
-        for name, value in vars(self).items():
-            if value == "" or (isinstance(value, str) and "\0" in value):
-                raise ConfigError(f"{flag(name)} {value!r}: is no name; say one, or leave it out")
-        if self.val is not None and self.val_fraction is not None:
+        for name in PLACES:
+            value = getattr(self, name)
+            if value is not None and (value == "" or "\0" in value):
+                raise ConfigError(f"{flag(name)} {value!r}: not a usable name; give another, or leave it out")
+        if {"val", "val_fraction"} <= self.data.keys():
             raise ConfigError("--val and --val-fraction do not go together: leave one out")
-        if self.early_stopping is False and self.patience is not None:
+        if "patience" in self.training and not self.training.value("early_stopping"):
             raise ConfigError("--patience does nothing without early stopping: leave it out")
 
-    def said(self, config_class: type) -> dict[str, Any]:
-        """What the user said of the options that a config class holds."""
-        names = {entry.name for entry in dataclasses.fields(config_class)}
-        return {name: value for name, value in vars(self).items() if name in names and value is not None}
+    @classmethod
+    def from_names(cls, given: Mapping[str, Any]) -> UserOptions:
+        """Sort options into their sections by name; a value of None was not given.
+
+        Raises ConfigError for a name that does not exist, and what the sections raise.
+        """
+        sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        places: dict[str, str] = {}
+        for name, value in given.items():
+            if value is None:
+                continue
+            if name in PLACES:
+                if not isinstance(value, str):
+                    raise ConfigError(f"{name} must be text in quotes, not {value!r}")
+                places[name] = value
+            elif name in option_names():
+                sections[_section_of(name)][name] = value
+            else:
+                raise ConfigError(unknown_name("option", name, [*option_names(), *PLACES]))
+        return cls(
+            data=Section(DataConfig, sections["data"]),
+            model=Section(ModelConfig, sections["model"]),
+            training=Section(TrainingConfig, sections["training"]),
+            **places,
+        )
+
+    def names(self) -> dict[str, Any]:
+        """All options given, by name."""
+        places = {name: getattr(self, name) for name in PLACES if getattr(self, name) is not None}
+        return {**self.data, **self.model, **self.training, **places}
+
+    def overridden_by(self, given: UserOptions) -> UserOptions:
+        """These options, of a settings file, under those of the command line.
+
+        One budget replaces another, a tokenizer replaces all settings of another, and an option replaces one
+        that it excludes.
+        """
+        groups = (
+            (set(BUDGETS), set(BUDGETS)),
+            ({"tokenizer"}, {"tokenizer", "vocab_size", "min_frequency", "end_of_text"}),
+            ({"val", "val_fraction"}, {"val", "val_fraction"}),
+            ({"early_stopping", "patience"}, {"early_stopping", "patience"}),
+        )
+        kept, new = self.names(), given.names()
+        for replacing, replaced in groups:
+            if new.keys() & replacing:
+                kept = {name: value for name, value in kept.items() if name not in replaced}
+        return UserOptions.from_names(kept | new)
+
+    def replaced(self, **sections: Any) -> UserOptions:
+        """The same options with some fields of this class replaced."""
+        return dataclasses.replace(self, **sections)
 
 
-def options_from_run_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a run's config.json as the options that would repeat it."""
-    sections = [config.get(name, {}) for name in ("data", "model", "training")]
-    options = {name: value for section in sections[::2] for name, value in section.items()}
-    # How many tokens the model knows follows from the text; vocab_size is what format 1 called it.
-    found = {"model_vocab_size", "vocab_size"}
-    options |= {name: value for name, value in sections[1].items() if name not in found}
-    options["from_run"] = config.get("from_run")
-    # What another option makes void was never used, and saying both would be refused.
-    if options.get("val") is not None:
-        options.pop("val_fraction", None)
-    if not options.get("early_stopping", True):
-        options.pop("patience", None)
-    return {name: value for name, value in options.items() if value is not None}
+def option_names() -> list[str]:
+    """Every option of the three sections that a user can give; no name stands in two of them."""
+    names = [name for config_class in SECTIONS.values() for name in options_of(config_class)]
+    return [name for name in names if name != FOLLOWS_FROM_TEXT]
 
 
-def read_options(path: Path) -> dict[str, Any]:
-    """Options from a TOML file, or from a run's config.json or directory; names and types are checked.
-
-    Raises ConfigError, with the nearest known name for an unknown one.
-    """
-    if path.is_dir():
-        path = path / "config.json"
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ConfigError(
-            f"{path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'} ({error})"
-        ) from error
-    if path.suffix == ".json":
-        if not isinstance(content, dict) or not {"data", "model", "training"} <= content.keys():
-            raise ConfigError(f"{path}: not the config.json of a run; settings files are TOML")
-        for name in ("data", "model", "training"):
-            if not isinstance(content[name], dict):
-                raise ConfigError(f"{path}: {name} must hold names with their values")
-        begun = content.get("directory")
-        if isinstance(begun, str):
-            content["data"] = data_now(content["data"], begun, path.parent)
-            if isinstance(content.get("from_run"), str):
-                content["from_run"] = path_now(content["from_run"], begun, path.parent)
-        content = options_from_run_config(content)
-    else:
-        if "from" in content:  # as on the command line; no field can be named `from`
-            if "from_run" in content:
-                raise ConfigError(f"{path}: from and from_run are the same; leave one out")
-            content["from_run"] = content.pop("from")
-        if isinstance(content.get("corpus"), str):
-            content["corpus"] = [content["corpus"]]
-        for name, value in content.items():
-            if isinstance(value, dict):
-                raise ConfigError(f"{path}: [{name}] is a section; write the options without any")
-    options = vars(from_mapping(TrainOptions, content, str(path)))
-    return {name: value for name, value in options.items() if value is not None}
+def _section_of(name: str) -> str:
+    return next(section for section, config_class in SECTIONS.items() if name in options_of(config_class))

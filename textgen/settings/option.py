@@ -1,24 +1,129 @@
-"""What one option is: its default, its help text, its range, and how a value read from a file is checked.
+"""One option: its default, help, range and choices, declared where the dataclass declares the field.
 
-option(default, help)        in a dataclass   ->   option_help      for the command line and the README
-{name: value} of JSON, TOML  ->  from_mapping  ->   the dataclass   ->   check_ranges, when it is born
+option(default, help, ...)   in a dataclass     ->  options_of(the class)  for the command line
+{name: value} of JSON, TOML  ->  from_mapping   ->  the dataclass          ->  check_options, in __post_init__
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from textgen.errors import ConfigError
 
 Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option may take, both ends included; `words` says so in a message."""
+
+    low: float
+    high: float
+    words: str
+
+    def violation(self, value: float) -> str | None:
+        """What the value must be, in words, when it is not in the range; None when it is. NaN never is."""
+        return None if self.low <= value <= self.high else f"must be {self.words}"
+
+
+COUNT = Range(1, 2**63 - 1, "at least 1 and below 2**63")
+SEED = Range(0, 2**63 - 1, "0 or more and below 2**63")
+POSITIVE = Range(math.ulp(0.0), sys.float_info.max, "above 0 and finite")
+NOT_NEGATIVE = Range(0, sys.float_info.max, "0 or more and finite")
+FRACTION = Range(0, 1, "between 0 and 1")
+FRACTION_BELOW_1 = Range(0, math.nextafter(1, 0), "at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a config class.
+
+    annotation: the type of the field. help: one line, ending in a full stop. range: of a number; None: any.
+    choices: of a text; None: any. auto: chosen from corpus, budget and device when the user does not give it,
+    so that `default` is only what the library falls back on. group: the heading under which the command line
+    shows it.
+    """
+
+    name: str
+    default: Any
+    annotation: Any
+    help: str
+    range: Range | None
+    choices: Collection[str] | None
+    auto: bool
+    group: str
+
+    @property
+    def kind(self) -> type:
+        """The type of a value that is not None: bool, int, float, str, tuple or dict."""
+        annotation = self.annotation
+        if isinstance(annotation, types.UnionType):
+            annotation = next(each for each in typing.get_args(annotation) if each is not type(None))
+        return typing.cast(type, typing.get_origin(annotation) or annotation)
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the dataclass gives no default."""
+        return self.default is dataclasses.MISSING
+
+    def violation(self, value: Any) -> str | None:
+        """What a value must be, in words, when it is out of range or not a choice; None is always allowed."""
+        if value is None:
+            return None
+        if self.choices is not None and value not in self.choices:
+            return f"must be one of {', '.join(self.choices)}"
+        return None if self.range is None else self.range.violation(value)
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    range: Range | None = None,
+    choices: Collection[str] | None = None,
+    auto: bool = False,
+    group: str = "",
+) -> Any:
+    """A dataclass field that is an option; see Option for the arguments. `...` as default: it has none."""
+    about = {"help": help, "range": range, "choices": choices, "auto": auto, "group": group}
+    return field(metadata=about) if default is ... else field(default=default, metadata=about)
+
+
+def options_of(config_class: Any) -> dict[str, Option]:
+    """The options of a config class by name, in their order."""
+    return _options_of(config_class)
+
+
+@functools.cache  # reading annotations takes a while, and every --help waits for it
+def _options_of(config_class: Any) -> dict[str, Option]:
+    annotations = typing.get_type_hints(config_class)
+    plain = {"help": "", "range": None, "choices": None, "auto": False, "group": ""}
+    return {
+        entry.name: Option(
+            name=entry.name,
+            default=entry.default,
+            annotation=annotations[entry.name],
+            **{**plain, **entry.metadata},
+        )
+        for entry in dataclasses.fields(config_class)
+    }
+
+
+def check_options(config: Any) -> None:
+    """Check every option of a config against its range and choices. Raises ConfigError."""
+    for name, about in options_of(type(config)).items():
+        value = getattr(config, name)
+        if broken := about.violation(value):
+            raise ConfigError(f"{name}={value!r}: {broken}")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
@@ -27,11 +132,45 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
+def checked_values(config_class: type, values: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
+    """Names and values that fit a config class, lists as tuples; not all of its names need be there.
+
+    `where` names the source in errors ("config.json", "settings.toml"); None: the caller knows.
+
+    Raises ConfigError for a name that does not exist or a value of another type.
+    """
+    source = "" if where is None else f"{where}: "
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}must hold names with their values, not {values!r}")
+    options = options_of(config_class)
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in options:
+            raise ConfigError(f"{source}{unknown_name('option', name, options)}")
+        value = tuple(value) if isinstance(value, list) else value
+        if not _matches(value, options[name].annotation):
+            raise ConfigError(f"{source}{name} must be {_readable(options[name].annotation)}, not {value!r}")
+        checked[name] = value
+    return checked
+
+
+def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str | None = None) -> Config:
+    """Build a config from names and values; arguments as of checked_values.
+
+    Raises ConfigError, also for what the class itself refuses.
+    """
+    checked = checked_values(config_class, values, where)
+    try:
+        return config_class(**checked)
+    except (TypeError, ConfigError) as error:
+        raise ConfigError(f"{'' if where is None else f'{where}: '}{error}") from error
+
+
 def _matches(value: object, annotation: object) -> bool:
-    """Whether a value read from JSON or TOML fits an annotation made of scalars, None, tuples and dicts."""
+    """Whether a value fits an annotation made of scalars, None, tuples and dicts."""
     origin = typing.get_origin(annotation)
     if origin is types.UnionType:
-        return any(_matches(value, option) for option in typing.get_args(annotation))
+        return any(_matches(value, each) for each in typing.get_args(annotation))
     if origin is tuple:
         item = typing.get_args(annotation)[0]
         return isinstance(value, tuple) and all(_matches(element, item) for element in value)
@@ -56,123 +195,13 @@ def _readable(annotation: object) -> str:
     return _IN_WORDS.get(typing.cast(type, annotation), getattr(annotation, "__name__", str(annotation)))
 
 
-def from_mapping(config_class: type[Config], values: Mapping[str, Any], where: str | None = None) -> Config:
-    """Build a config from names and values, refusing names that do not exist and values of another type.
-
-    Lists become tuples. `where` names the source in errors ("config.json", "settings.toml"); None is a caller
-    whose user knows.
-
-    Raises ConfigError, also for what the class itself refuses.
-    """
-    source = "" if where is None else f"{where}: "
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{source}must hold names with their values, not {values!r}")
-    annotations = typing.get_type_hints(config_class)
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in annotations:
-            raise ConfigError(f"{source}{unknown_name('option', name, annotations)}")
-        value = tuple(value) if isinstance(value, list) else value
-        if not _matches(value, annotations[name]):
-            raise ConfigError(f"{source}{name} must be {_readable(annotations[name])}, not {value!r}")
-        checked[name] = value
-    try:
-        return config_class(**checked)
-    except (TypeError, ConfigError) as error:
-        raise ConfigError(f"{source}{error}") from error
-
-
 def flag(name: str) -> str:
-    """An option's name as it is typed on the command line."""
+    """An option's name as it is typed on the command line: hidden_size -> --hidden-size."""
     return "--" + name.replace("_", "-")
 
 
-def typed(name: str, value: object) -> list[str]:
+def as_arguments(name: str, value: object) -> list[str]:
     """An option with its value as arguments of the command line: --hidden-size 256, --no-tie-weights."""
     if isinstance(value, bool):
         return [flag(name if value else f"no_{name}")]
     return [flag(name), str(value)]
-
-
-def check_choice(name: str, value: str | None, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is not among the choices; None is always allowed. Raises ConfigError."""
-    if value is not None and value not in choices:
-        raise ConfigError(f"{name}={value!r}: must be one of {', '.join(choices)}")
-
-
-_COUNT = (1, 2**63 - 1, "at least 1 and below 2**63")
-_POSITIVE = (math.ulp(0.0), sys.float_info.max, "above 0 and finite")
-_NOT_NEGATIVE = (0, sys.float_info.max, "0 or more and finite")
-_SHARE = (0, 1, "between 0 and 1")
-_SHARE_BELOW_1 = (0, math.nextafter(1, 0), "at least 0 and below 1")
-
-# The range of every numeric option, by name, wherever it appears: lowest, highest, in words.
-_RANGES: dict[str, tuple[float, float, str]] = {
-    "vocab_size": _COUNT,
-    "min_frequency": _COUNT,
-    "val_fraction": _SHARE_BELOW_1,
-    "embedding_dim": _COUNT,
-    "hidden_size": _COUNT,
-    "num_layers": _COUNT,
-    "dropout": _SHARE_BELOW_1,
-    "input_dropout": _SHARE_BELOW_1,
-    "embedding_dropout": _SHARE_BELOW_1,
-    "weight_drop": _SHARE_BELOW_1,
-    "batch_size": _COUNT,
-    "seq_len": _COUNT,
-    "learning_rate": _POSITIVE,
-    "warmup_fraction": _SHARE_BELOW_1,
-    "final_lr_fraction": _SHARE,
-    "beta1": _SHARE_BELOW_1,
-    "weight_decay": _NOT_NEGATIVE,
-    "clip_norm": _POSITIVE,
-    "ema_decay": _SHARE_BELOW_1,
-    "activation_penalty": _NOT_NEGATIVE,
-    "temporal_activation_penalty": _NOT_NEGATIVE,
-    "minutes": _POSITIVE,
-    "epochs": _COUNT,
-    "steps": _COUNT,
-    "evaluations": _COUNT,
-    "eval_tokens": _COUNT,
-    "patience": _COUNT,
-    "seed": (0, 2**63 - 1, "0 or more and below 2**63"),
-    "threads": _COUNT,
-    "max_new_tokens": _COUNT,
-    "temperature": _NOT_NEGATIVE,
-    "top_k": _COUNT,
-    "top_p": _SHARE,
-    "min_p": _SHARE,
-    "repetition_penalty": _POSITIVE,
-    "rate": (0.0, 1e6, "0 or more and at most 1,000,000"),
-    "window": _COUNT,
-    "decay": _SHARE,
-    "length": _COUNT,
-    "samples": _COUNT,
-    "tokens": _COUNT,
-}
-
-
-def range_broken(name: str, value: float) -> str | None:
-    """What an option must be, in words, where a value is not that; None where it is, or anything may be."""
-    if name not in _RANGES:
-        return None
-    low, high, expected = _RANGES[name]
-    return None if low <= value <= high else f"must be {expected}"
-
-
-def check_ranges(config: object) -> None:
-    """Check every numeric option against its range; None is always allowed. Raises ConfigError."""
-    for name, value in vars(config).items():
-        if value is not None and (broken := range_broken(name, value)):
-            raise ConfigError(f"{name}={value!r}: {broken}")
-
-
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with its default and the help text that the command line shows."""
-    return field(default=default, metadata={"help": help})
-
-
-def option_help(config_class: type, name: str) -> str:
-    """The help text of an option, for the command line and the README."""
-    fields = {entry.name: entry for entry in dataclasses.fields(config_class)}
-    return str(fields[name].metadata["help"])

@@ -1,6 +1,6 @@
-"""A write is whole or absent: under a temporary name first, flushed to the disk, then renamed into place.
+"""Atomic writes: to a temporary name first, flushed to disk, then renamed into place.
 
-A reader, or a process killed at any moment, sees the old content or the new one, never a part.
+A reader sees the old content or the new one, never a part, even if the writer is killed at any moment.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ except ImportError:  # Windows
 
 
 def _flush(path: Path) -> None:
-    """Ask the system to put a file, or a folder's list of names, on the disk."""
+    """Flush a file, or a folder's list of names, to disk."""
     is_folder = path.is_dir()
-    # Some file systems cannot flush a folder, Windows opens none, and of one that may be written but not
-    # listed neither can be asked; the rename is atomic all the same.
+    # Errors of a folder are ignored: some file systems cannot flush one, and Windows, or a folder that may be
+    # written to but not listed, does not even let us open it. The rename is atomic all the same.
     with suppress(OSError) if is_folder else nullcontext():
         descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
         try:
@@ -32,9 +32,9 @@ def _flush(path: Path) -> None:
 
 
 def write_file(path: Path, content: bytes | str) -> None:
-    """Put content at path, replacing what was there, or leave everything as it was and raise OSError.
+    """Write content to path, replacing what was there, or change nothing and raise OSError.
 
-    Who may read and write a file that was there stays so, as far as this process may say it.
+    An existing file keeps its permissions, and its owner as far as this process may set it.
     """
     data = content.encode() if isinstance(content, str) else content
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -43,12 +43,12 @@ def write_file(path: Path, content: bytes | str) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes the file private; a run is the user's to share.
+        # mkstemp makes the file readable by its owner only, but a run may be shared.
         mode = 0o666 & ~_umask()
         if path.exists():
             status = path.stat()
             mode = status.st_mode & 0o777
-            with suppress(OSError, AttributeError):  # another's file; Windows
+            with suppress(OSError, AttributeError):  # somebody else's file; Windows
                 os.chown(name, status.st_uid, status.st_gid)
         Path(name).chmod(mode)
         Path(name).replace(path)
@@ -66,10 +66,10 @@ def _umask() -> int:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[bool]:
-    """Whether this process is the only one in the block for this folder; the system frees it when one dies.
+    """Lock a folder during the block; yields whether this process got the lock, or another one holds it.
 
-    Where the system, or the file system, has no such lock, it is always True. Raises OSError when the folder
-    cannot be written to.
+    The lock ends with the process, even if it is killed. Always True where the system or the file system has
+    no locks. Raises OSError when the folder cannot be written to.
     """
     if fcntl is None:
         yield True
@@ -81,16 +81,16 @@ def only_one(folder: Path) -> Iterator[bool]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             alone = False
-        except OSError:  # some network file systems have none
+        except OSError:  # some network file systems have no locks
             pass
         yield alone
 
 
 @contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A folder to fill: it appears at path, whole, when the block ends without an error, else not at all.
+    """Yield an empty folder to fill; it is moved to path when the block ends, or removed if the block fails.
 
-    Raises FileExistsError when path holds something by then.
+    Raises FileExistsError when path exists by then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request: the step in hand is finished, saved, and then training ends."""
+"""Ctrl-C and SIGTERM during training: the current step is finished and saved before the process ends."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """A context in which the two signals are noted instead of ending the process.
+    """A context in which Ctrl-C and SIGTERM are recorded instead of ending the process.
 
         with StopRequest() as stop:
+            stop.deferred = True
             while not stop.signal_number: ...
 
-    Before `deferred` is set there is nothing to save, so a signal ends the work at once with Interrupted. A
-    second signal does so too. Outside the main thread, where Python allows no handlers, nothing is changed.
+    While `deferred` is False there is nothing to save, and a signal raises Interrupted at once. So does a
+    second signal. Outside the main thread, where Python allows no signal handlers, nothing is changed.
     """
 
     def __init__(self) -> None:
-        self.signal_number: int | None = None
+        self.signal_number: int | None = None  # the signal that was received
         self.deferred = False
-        self.hint = ""  # how to go on, once there is something to go on with
+        self.hint = ""  # how to resume, added to the error message once there is something to resume
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -45,10 +46,10 @@ class StopRequest:
         self.signal_number = number
 
     def end_deferral(self) -> None:
-        """From here on there is nothing more to save. Raises Interrupted for a signal that was noted."""
+        """Stop deferring, as everything is saved. Raises Interrupted if a signal was received before."""
         self.deferred = False
         if self.signal_number is not None:
             self._end(self.signal_number)
 
     def _end(self, number: int) -> NoReturn:
-        raise Interrupted(f"interrupted; what was not saved yet is lost. {self.hint}".rstrip(), number)
+        raise Interrupted(f"interrupted; unsaved work is lost. {self.hint}".rstrip(), number)

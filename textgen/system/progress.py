@@ -1,32 +1,35 @@
-"""What a person sees while a run trains: a bar in a terminal, plain lines in a pipe."""
+"""Progress of a training run: lines of text, and a progress bar in a terminal or a notebook."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 class Reporter:
-    """Writes lines to `stream`, and keeps a bar on standard error when a person looks at it.
+    """Writes lines to a stream, and shows a bar on standard error in a terminal, or in a notebook's cell.
 
-    When nobody reads the stream any more (`textgen train ... | head`) the work goes on in silence.
+    stream None is silent: no lines and no bars. When nobody reads the stream any more (`textgen train ... |
+    head`), lines are dropped and the work goes on.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream
-        self.shows_bars = sys.stderr.isatty()
+        self.shows_bars = stream is not None and (_is_terminal(sys.stderr) or _in_notebook())
         self._bar: tqdm[Any] | None = None
-        self._closed = False
+        self._bar_name = ""
 
     def line(self, text: str = "") -> None:
         """Write one line, above the bar if there is one."""
-        if self._closed:
+        if self.stream is None:
             return
         try:
             if self._bar is not None:
@@ -35,60 +38,86 @@ class Reporter:
             if self._bar is not None:
                 self._bar.refresh()
         except BrokenPipeError:
-            self._closed = True
-            # What Python still holds for the stream must go somewhere when it exits.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+            # What Python has buffered for the stream is written when it exits, and must not fail then.
+            with suppress(OSError, AttributeError):  # a stream of a notebook or a test has no descriptor
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+            self.stream = None
 
     def work(self, what: str, done: int, total: int) -> None:
-        """Show how far a piece of work is (in bytes, or tokens); done = total ends its bar."""
+        """Show a bar for a piece of work, in bytes or tokens; it disappears when done reaches total."""
         if not self.shows_bars:
             return
         if done >= total:
             self.close()
             return
-        if self._bar is None or self._bar.desc != f"{what}: ":
-            self.close()
-            self._bar = tqdm(total=total, desc=f"{what}: ", unit="", unit_scale=True, leave=False)
-        self._bar.update(done - self._bar.n)
+        bar = self._show(what, total=total, desc=f"{what}: ", unit="", unit_scale=True)
+        bar.update(done - bar.n)
 
     def training(self, progress: float, figures: str) -> None:
-        """Show the training bar at a progress from 0 to 1, with figures behind it."""
+        """Show the training bar at a progress from 0 to 1, followed by figures."""
         if not self.shows_bars:
             return
-        if self._bar is None:
-            layout = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
-            self._bar = tqdm(total=1.0, initial=progress, bar_format=layout, leave=False, dynamic_ncols=True)
-        self._bar.set_postfix_str(figures, refresh=False)
-        self._bar.n = min(progress, 1.0)
-        self._bar.refresh()
+        layout = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
+        bar = self._show("training", total=1.0, initial=progress, bar_format=layout, dynamic_ncols=True)
+        bar.set_postfix_str(figures, refresh=False)
+        bar.n = min(progress, 1.0)
+        bar.refresh()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
+    def _show(self, name: str, **options: Any) -> tqdm[Any]:
+        """The bar of this name, made with these options of tqdm if it is not the one on show."""
+        if self._bar is None or self._bar_name != name:
+            self.close()
+            self._bar, self._bar_name = _new_bar(leave=False, **options), name
+        return self._bar
+
+
+def _new_bar(**options: Any) -> tqdm[Any]:
+    # Imported when a bar is shown: tqdm.auto takes a while, for it loads asyncio.
+    with warnings.catch_warnings():
+        # In a notebook without ipywidgets tqdm warns and shows a text bar, which does as well.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from tqdm.auto import tqdm
+    return tqdm(**options)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    # Python sets sys.stderr to None where standard error is closed.
+    return stream is not None and stream.isatty()
+
+
+def _in_notebook() -> bool:
+    return "ipykernel.zmqshell" in sys.modules
+
 
 class Speedometer:
-    """Tokens per second since it was made or last read, without the time in which it was stopped."""
+    """Training speed in tokens per second since the last reading, or since it was made.
+
+    Time spent inside `stopped` does not count.
+    """
 
     def __init__(self) -> None:
         self._tokens = 0
-        self._since = time.monotonic()
+        self._since = time.monotonic()  # seconds
 
     def count(self, tokens: int) -> None:
-        """Note that so many tokens were trained on."""
+        """Add tokens that were trained on."""
         self._tokens += tokens
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Leave out the time that the block takes."""
+        """Stop the clock during the block."""
         started = time.monotonic()
         yield
         self._since += time.monotonic() - started
 
     def read(self) -> float:
-        """Tokens per second since the last reading; starts anew."""
+        """Tokens per second since the last reading; starts again from zero."""
         now = time.monotonic()
         speed = self._tokens / max(now - self._since, 1e-9)
         self._tokens, self._since = 0, now

@@ -1,17 +1,16 @@
-"""A checkpoint: one directory, whole or absent, from which training goes on bit for bit.
+"""Checkpoints: a directory, whole or absent, from which training continues bit for bit.
 
     training/step-<n>/
-        weights.safetensors     the network at step n
+        weights.safetensors     the network's parameters at step n
         optimizer.safetensors   AdamW's moments, by parameter
         carried.safetensors     state carried between windows, running sums, random generators
-        best.safetensors        the best weights so far: what model.safetensors will be
+        best.safetensors        the best weights so far, which model.safetensors gets
         progress.json           step, seconds used, place in the data, best loss, length of metrics.jsonl
 
-The order makes a kill at any moment harmless: metrics.jsonl is flushed, then the checkpoint appears under its
-name, then model.safetensors is replaced by its best weights, then older checkpoints go, but for that of the
-last evaluation, which training goes back to when it fails (rollback.py). Whoever resumes
-takes the newest checkpoint, cuts metrics.jsonl back to the length that it names, and replaces
-model.safetensors.
+The order of writing makes a kill at any moment harmless: metrics.jsonl is flushed, the checkpoint appears
+under its name, model.safetensors is replaced by the best weights, and older checkpoints are removed, except
+for those that training may go back to when it diverges (rollback.py). Resuming takes the newest checkpoint,
+cuts metrics.jsonl back to the length that it stores, and replaces model.safetensors.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ from textgen.system.atomic import new_directory
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """All that training is at one step."""
+    """The complete training state at one step."""
 
-    progress: dict[str, Any]  # numbers, strings, lists and dicts only: it becomes JSON
+    progress: dict[str, Any]  # only what JSON can hold
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     carried: dict[str, Tensor]
@@ -47,11 +46,11 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """The optimizer steps taken."""
+        """The number of optimizer steps taken."""
         return int(self.progress["step"])
 
     def copied(self) -> Checkpoint:
-        """The same on the CPU, in memory of its own."""
+        """A copy, with all tensors on the CPU."""
 
         def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             return {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
@@ -65,20 +64,20 @@ class Checkpoint:
 
 
 _NAME = re.compile(r"step-\d+")
-# What a kill leaves half made or half removed has a dot in front and more behind.
+# Checkpoints that a kill left half written or half removed have a dot in front and a suffix.
 _OURS = re.compile(rf"{_NAME.pattern}|\.{_NAME.pattern}\..*")
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
-    """Write training/step-<n>/, whole or not at all. Raises RunError when the disk does not take it."""
+    """Write training/step-<n>/, whole or not at all. Raises RunError when it cannot be written."""
     path = checkpoint_path(directory, checkpoint.step)
-    if path.exists():  # the same step again (a stop right after an evaluation): nothing has changed since
+    if path.exists():  # an interruption right after an evaluation: nothing has changed since
         return path
     try:
         with new_directory(path) as building:
             _write(building, checkpoint)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: cannot be written ({error}); the checkpoint before it is kept") from error
+        raise RunError(f"{path}: cannot be written ({error}); the previous checkpoint is kept") from error
     return path
 
 
@@ -91,19 +90,19 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def remove_others(directory: Path, keep: Collection[int | None]) -> None:
-    """Remove all checkpoints but those of some steps (None: of no step), and what a kill left half done."""
+    """Remove all checkpoints except those of the steps in keep (None is ignored), and unfinished ones."""
     names = {_name(step) for step in keep if step is not None}
     for path in directory.iterdir() if directory.is_dir() else ():
         if path.name in names or _OURS.fullmatch(path.name) is None:
             continue
         if not path.name.startswith("."):
-            # First out of sight: a kill half way must not leave a damaged one to be the newest.
+            # Rename it first: a kill while it is removed must not leave a damaged one as the newest.
             path = path.rename(path.with_name(f".{path.name}.removed"))
         shutil.rmtree(path, ignore_errors=True)
 
 
 def checkpoint_path(directory: Path, step: int) -> Path:
-    """Where the checkpoint of a step is, whether it is there or not."""
+    """The path of a step's checkpoint, whether or not it exists."""
     return directory / _name(step)
 
 
@@ -112,7 +111,7 @@ def _name(step: int) -> str:
 
 
 def newest_checkpoint(directory: Path) -> Path | None:
-    """The checkpoint with the highest step; None when there is none yet."""
+    """The checkpoint with the highest step; None if there is none."""
     return max(_checkpoints(directory), key=_step, default=None)
 
 
@@ -125,7 +124,7 @@ def _step(path: Path) -> int:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; all tensors on the CPU. Raises RunError when a file is missing or damaged."""
+    """Read a checkpoint, with all tensors on the CPU. Raises RunError if a file is missing or damaged."""
     try:
         return Checkpoint(
             progress=dict(json.loads((path / "progress.json").read_text(encoding="utf-8"))),
@@ -135,12 +134,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
             best=safetensors.numpy.load_file(path / "best.safetensors"),
         )
     except (OSError, TypeError, ValueError, SafetensorError) as error:
-        raise damaged(path, error) from error
+        raise damaged_checkpoint(path, error) from error
 
 
-def damaged(path: Path, error: Exception) -> RunError:
-    """The one-line error for a checkpoint that cannot be gone on from."""
+def damaged_checkpoint(path: Path, error: Exception) -> RunError:
+    """The error to raise for a checkpoint that cannot be resumed from; it says what to do."""
     others = [each for each in _checkpoints(path.parent) if each != path]
-    then = f"--resume goes on from {max(others, key=_step).name}" if others else "start the run again"
+    then = f"--resume continues from {max(others, key=_step).name}" if others else "start the run again"
     what = f"no {error}" if isinstance(error, KeyError) else error
     return RunError(f"{path}: damaged checkpoint ({what}). Remove it, then {then}.")

@@ -1,4 +1,4 @@
-"""An average of the weights over the last steps: nearer to a minimum than any of them."""
+"""Exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The exponential moving average of a model's parameters, beside the parameters themselves.
-
-    At a high learning rate the weights circle round a minimum and their average lies inside the circle:
-    Polyak & Juditsky, "Acceleration of stochastic approximation by averaging", 1992, there the plain mean of
-    all steps. The mean that forgets is that of Kingma & Ba, "Adam: a method for stochastic optimization",
-    2015, section 7.2:
+    """The exponential moving average of a model's parameters, kept beside them.
 
         average <- decay * average + (1 - decay) * weights
 
-    Their correction for the start divides by 1 - decay^t, which makes of the first 1 / (1 - decay) steps a
-    plain mean, weights of the very beginning included. Here the decay itself rises, as (1 + t) / (10 + t),
-    until it is the one asked for: the average begins at the first weights, has all but forgotten them after
-    a few steps, and reaches back over about a ninth of the steps taken.
+    At a high learning rate the weights oscillate around a minimum, and their average is nearer to it (Polyak
+    & Juditsky, "Acceleration of stochastic approximation by averaging", 1992, with the plain mean of all
+    steps; Kingma & Ba, "Adam: a method for stochastic optimization", 2015, section 7.2, with this one).
+
+    At step t the decay is min(decay, (1 + t) / (10 + t)), so that early averages do not keep the initial
+    weights: they cover about the last ninth of the steps taken. Adam's bias correction, division by
+    1 - decay^t, would give every early step the same weight instead, the first ones included.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -33,13 +31,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after this step, counted from 1."""
+        """Update the average with the current weights, those after this step, counted from 1."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averages, self._parameters, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside, the model's weights are the average; afterwards they are what they were."""
+        """In the block, the model's weights are the average; afterwards they are what they were before."""
         self._swap()
         try:
             yield
@@ -55,6 +53,6 @@ class WeightAverage:
         return dict(zip(self._names, self._averages, strict=True))
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Restore what `tensors` returned."""
         for name, average in zip(self._names, self._averages, strict=True):
             average.copy_(tensors[name])

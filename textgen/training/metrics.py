@@ -1,15 +1,15 @@
-"""metrics.jsonl: one line a measurement, appended, and cut back to a checkpoint's length when a run is
-resumed.
+"""metrics.jsonl: one measurement per line, appended; resuming cuts it back to the checkpoint's length.
 
-    kind      beside step, epoch and seconds
-    train     nats_per_token, tokens_per_second: means since the line before, the time of evaluations and of
-              saving left out; gradient_norm, learning_rate: of the last step
-    val       nats_per_token, tokens, best
-    rollback  back_to, reason, nats_per_token (null: no number), lowest, halvings: training failed at `step`;
-              the lines after it are of steps from `back_to` on, at the peak rate halved so often
+    kind      fields beside step, epoch and seconds
+    train     nats_per_token, tokens_per_second: means since the last such line, without the time of
+              evaluating and saving; gradient_norm, learning_rate: of the last step
+    val       nats_per_token, tokens, best: whether it is the lowest loss so far
+    rollback  training diverged at `step` and went back to the step `back_to`; reason, nats_per_token (null:
+              not finite), lowest: the lowest training loss before, halvings: how many times the peak
+              learning rate is halved from here on
     final     the best weights on all validation text, once, at the end
 
-tokens_per_second and seconds are times; everything else repeats exactly with the same seed.
+Times (tokens_per_second, seconds) differ between runs; everything else repeats exactly with the same seed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from textgen.errors import RunError
 
 
 class MetricsLog:
-    """Appends to one metrics.jsonl and knows its length, so that a checkpoint can name the place."""
+    """Appends to a metrics.jsonl and keeps track of its length, which each checkpoint stores."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0  # bytes that belong to this run so far
 
     def start(self) -> None:
-        """Forget what was written after `size`: those lines will come again.
+        """Remove the lines after `size`, which training will write again.
 
-        Raises RunError when lines are missing.
+        Raises RunError when the file is shorter than `size`.
         """
         with self.path.open("a", encoding="utf-8") as file:
             if file.tell() < self.size:
@@ -40,13 +40,13 @@ class MetricsLog:
             file.truncate(self.size)
 
     def append(self, kind: str, *, step: int, epoch: float, **figures: Any) -> None:
-        """Add a line."""
+        """Append a line. Raises ValueError for a figure that is not finite."""
         record = {"kind": kind, "step": step, "epoch": round(epoch, 6)} | figures
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
             self.size = file.tell()
 
     def flush(self) -> None:
-        """Put the lines on the disk."""
+        """Flush the lines to disk."""
         with self.path.open("a", encoding="utf-8") as file:
             os.fsync(file.fileno())

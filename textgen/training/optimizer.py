@@ -1,4 +1,4 @@
-"""AdamW over the model's parameters, and its state as plain tensors by name."""
+"""AdamW for the model's parameters, and its state as tensors by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim.adamw import adamw
 
 
 class Group(TypedDict):
-    """Parameters that are treated alike."""
+    """Parameters with the same learning rate and weight decay."""
 
     params: list[nn.Parameter]
     lr: float
@@ -22,11 +22,11 @@ class Group(TypedDict):
 class AdamW:
     """AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization"), fused where torch has it.
 
-    `asynchronous`, which needs fused, leaves clipping and skipping to the kernel, so that nobody waits for
-    a GPU to tell the gradient's norm; on a CPU it is quicker to look at it.
+    `asynchronous`, which needs fused, leaves clipping, and skipping of failed steps, to the kernel, so that
+    the CPU does not wait for the gradient norm of a GPU. On a CPU it is faster to read the norm.
 
-    The arithmetic is torch's. Its class `torch.optim.AdamW` does the same, but to make one imports torch's
-    compiler, which takes as long as importing torch itself; nothing here is compiled.
+    The arithmetic is torch's own. torch.optim.AdamW is not used because making one imports torch's compiler,
+    which is slow to load and not needed here.
     """
 
     def __init__(
@@ -39,16 +39,17 @@ class AdamW:
         self._asynchronous = asynchronous
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Remove all gradients."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
 
     @torch.no_grad()
     def step(self, clip_norm: float) -> Tensor:
-        """Change every parameter that has a gradient, all gradients scaled down to this norm if it is larger.
+        """Update every parameter that has a gradient, with all gradients clipped to a norm of clip_norm.
 
-        Returns the norm before, a scalar where the parameters are. Nothing changes when it is no number.
+        Returns the norm before clipping, a scalar on the parameters' device. Nothing changes if that is not
+        finite.
         """
         norm = self._norm()
         scale = failed = None
@@ -67,13 +68,13 @@ class AdamW:
         return [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
 
     def _norm(self) -> Tensor:
-        """That of all gradients as one vector."""
+        """The norm of all gradients as one vector."""
         norms: tuple[Tensor, ...] = torch._foreach_norm(self._gradients())
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return norm
 
     def _step_group(self, group: Group, scale: Tensor | None, failed: Tensor | None) -> None:
-        """AdamW's step with gradients divided by scale; none where failed is 1."""
+        """One AdamW step with the gradients divided by scale; no step if failed is 1. None: 1 and 0."""
         pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
         states = [self._state_of(parameter) for parameter, _ in pairs]
         adamw(
@@ -96,7 +97,7 @@ class AdamW:
         )
 
     def _state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """The count of steps and the running means of a parameter's gradient and of its square."""
+        """A parameter's step count, and the running means of its gradient and of its square."""
         if parameter not in self.state:
             self.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
@@ -109,7 +110,7 @@ class AdamW:
 def build_optimizer(model: nn.Module, *, learning_rate: float, beta1: float, weight_decay: float) -> AdamW:
     """AdamW for a model's parameters.
 
-    Only matrices decay: pulling a bias towards zero takes away an offset, not capacity.
+    Weight decay applies to matrices only: decaying a bias does not reduce the capacity of the network.
     """
     matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
@@ -118,8 +119,8 @@ def build_optimizer(model: nn.Module, *, learning_rate: float, beta1: float, wei
         {"params": vectors, "lr": learning_rate, "weight_decay": 0.0},
     ]
     device = next(model.parameters()).device.type
-    # The second moment forgets in about 100 steps instead of torch's 1000: runs here are thousands of steps
-    # long, not millions, and the scale of the gradient falls quickly at their start.
+    # beta2 0.99, not torch's 0.999, averages over about 100 steps instead of 1000: runs here have thousands
+    # of steps, not millions, and the scale of the gradient falls quickly at their start.
     return AdamW(groups, betas=(beta1, 0.99), fused=device in ("cpu", "cuda"), asynchronous=device == "cuda")
 
 
@@ -130,7 +131,7 @@ def set_learning_rate(optimizer: AdamW, learning_rate: float) -> None:
 
 
 def optimizer_tensors(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
-    """The optimizer's state as "<parameter name>/<what>"; empty before the first step."""
+    """The optimizer's state under the names "<parameter>/<kind>"; empty before the first step."""
     return {
         f"{name}/{what}": value
         for name, parameter in model.named_parameters()
@@ -139,10 +140,10 @@ def optimizer_tensors(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(model: nn.Module, optimizer: AdamW, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Restore what `optimizer_tensors` returned."""
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
         name, what = key.rsplit("/", 1)
         parameter = parameters[name]
-        # The count of steps stays where the fused optimizer keeps it: on the parameter's device, float32.
+        # The step count too is float32 on the parameter's device, as the fused kernel needs it.
         optimizer.state.setdefault(parameter, {})[what] = value.to(parameter.device).clone()

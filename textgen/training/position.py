@@ -1,4 +1,4 @@
-"""How far training is."""
+"""How far a run has trained, as plain numbers."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 @dataclass
 class Position:
-    """How far training is: plain numbers, saved in progress.json as they are."""
+    """How far a run has trained. Saved as JSON in a checkpoint's progress.json, under these names."""
 
-    step: int = 0
-    seconds: float = 0.0  # used by earlier processes of this run
-    tokens: int = 0
-    records: int = 0
-    evaluations: int = 0
-    best_loss: float | None = None
-    best_step: int = 0
-    stale_evaluations: int = 0
-    finished: bool = False
-    first_loss: float | None = None  # nats/token, of the first step; None: not taken, or no number
-    lowest_loss: float | None = None  # nats/token, of the lines of training loss
-    good_step: int | None = None  # whose checkpoint to go back to; None: the first weights
-    halvings: int = 0  # of the learning rate
-    candidate_step: int | None = None  # of the last evaluation, good when the steps after it are
-    rollbacks_in_a_row: int = 0  # since there was a new good step
+    step: int = 0  # optimizer steps taken
+    seconds: float = 0.0  # wall-clock time used by earlier processes of this run
+    tokens: int = 0  # targets trained on
+    records: int = 0  # training-loss records that are done or skipped
+    evaluations: int = 0  # evaluations that are done or skipped
+    best_loss: float | None = None  # nats/token on validation text; None before the first evaluation
+    best_step: int = 0  # the step of best_loss
+    stale_evaluations: int = 0  # evaluations in a row that did not improve on best_loss
+    finished: bool = False  # the budget is spent, or training stopped early
+    first_loss: float | None = None  # nats/token, training loss of step 1; None: not taken, or not finite
+    lowest_loss: float | None = None  # nats/token, lowest of the training-loss records; None: no record yet
+    good_step: int | None = None  # step whose checkpoint a rollback goes to; None: the initial weights
+    halvings: int = 0  # how many times rollbacks have halved the learning rate
+    candidate_step: int | None = None  # step of the last evaluation; becomes good_step if training goes well
+    rollbacks_in_a_row: int = 0  # since there was a new good_step

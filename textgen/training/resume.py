@@ -18,11 +18,12 @@ from textgen.system.progress import Reporter
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.store import default_cache_dir
 from textgen.training.checkpoint import newest_checkpoint
-from textgen.training.session import Training, assemble, initial_weights, set_up_training
+from textgen.training.session import Session, assemble
+from textgen.training.setup import initial_weights, set_up_training
 from textgen.training.trainer import training_model
 
 
-def resumed_training(path: Path, cache_dir: Path | None, reporter: Reporter) -> Training:
+def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter) -> Session:
     """An interrupted run, to be completed from its newest checkpoint, or from its start when there is none.
 
     Raises RunError when the run is complete, is no run, or its corpus has changed.

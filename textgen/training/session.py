@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
 import torch
 
 from textgen.errors import RunError
@@ -16,11 +15,11 @@ from textgen.evaluation.evaluate import evaluate_run
 from textgen.models.language_model import LanguageModel
 from textgen.plots.curves import draw_loss
 from textgen.plots.style import can_draw
-from textgen.run import Run, active_records, load_weights
+from textgen.run import Run, active_records
 from textgen.settings.config import TrainingConfig
 from textgen.system.atomic import only_one
-from textgen.system.device import memory_errors, resolve_device, set_up
 from textgen.system.interrupts import StopRequest
+from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
 from textgen.text.batches import StreamBatches
 from textgen.text.model_vocab import start_id
@@ -29,11 +28,9 @@ from textgen.text.tokenizer import Tokenizer
 from textgen.training.schedule import Budget, describe_reading
 from textgen.training.trainer import Trainer
 
-INITIAL = "initial.safetensors"  # in training/, of a run that started from another: its first weights
-
 
 @dataclasses.dataclass(frozen=True)
-class Training:
+class Session:
     """A run with all that it takes to complete it, from its first step or from its newest checkpoint."""
 
     run: Run
@@ -109,29 +106,6 @@ class Training:
             draw_loss(active_records(self.run.metrics()), title, self.run.path / "loss.png")
 
 
-def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
-    """The weights that a run began with when it started from another one; None of one whose seed draws them.
-
-    Raises RunError when they are gone, with the order of their rows.
-    """
-    path = run.training_directory / INITIAL
-    if path.is_file():
-        return load_weights(path)
-    if run.config.from_run is None:
-        return None
-    raise RunError(
-        f"{path}: no such file; what {run.path} began with is gone. "
-        f"Train on from what it has with: textgen train --from {run.path}"
-    )
-
-
-def set_up_training(training: TrainingConfig) -> None:
-    """Prepare torch as a resolved config says. Raises ConfigError when its device is not there."""
-    assert training.threads is not None  # resolved
-    device = resolve_device(training.device)
-    set_up(device, threads=training.threads, seed=training.seed, deterministic=training.deterministic)
-
-
 def assemble(
     run: Run,
     store: TokenStore,
@@ -140,7 +114,7 @@ def assemble(
     reporter: Reporter,
     *,
     is_resumed: bool,
-) -> Training:
+) -> Session:
     """Batches, budget and trainer of a run; every run goes this way, new or resumed."""
     training = run.config.training
     batches = StreamBatches(
@@ -164,7 +138,7 @@ def assemble(
         budget=_budget(training, batches),
         reporter=reporter,
     )
-    return Training(run, store, trainer, reporter, is_resumed)
+    return Session(run, store, trainer, reporter, is_resumed)
 
 
 def _budget(training: TrainingConfig, batches: StreamBatches) -> Budget:

@@ -1,9 +1,8 @@
-"""All that training is at a moment: saved as a checkpoint, put back from one.
+"""The complete state of a run in training: saved as a checkpoint, and restored from one.
 
-    step k ...  save -> training/step-k/  -> restore, go_to -> ... step k, the same from here on
+    step k ...  save -> training/step-k/  -> restore, go_to -> ... step k, continuing exactly as before
 
-Here are the facts and how they reach the disk; the loop decides when (trainer.py), and what follows when
-training failed (rollback.py).
+trainer.py decides when to save, and rollback.py when to go back.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from textgen.text.batches import StreamBatches
 from textgen.training.checkpoint import (
     Checkpoint,
     checkpoint_path,
-    damaged,
+    damaged_checkpoint,
     load_checkpoint,
     newest_checkpoint,
     remove_others,
@@ -31,71 +30,69 @@ from textgen.training.step import TrainStep
 
 
 class TrainingState:
-    """What a run in training is now: the learner, the place in the data, the position, the best weights."""
+    """Everything that changes while a run trains: weights, optimizer, place in the data, position, clock."""
 
-    def __init__(self, run: Run, learner: TrainStep, batches: StreamBatches, budget: Budget) -> None:
+    def __init__(self, run: Run, train_step: TrainStep, batches: StreamBatches, budget: Budget) -> None:
         self.run = run
-        self.learner = learner
+        self.train_step = train_step
         self.batches = batches
         self.budget = budget
         self.position = Position()
-        self.best_weights: dict[str, np.ndarray] = {}
+        self.best_weights: dict[str, np.ndarray] = {}  # empty before the first evaluation
         self._written: dict[str, np.ndarray] = {}  # the best weights that model.safetensors holds
         self.metrics = MetricsLog(run.metrics_path)
         self.start_clock()
 
     def start_clock(self) -> None:
-        """From here on time is spent."""
+        """Count wall-clock time from now on."""
         self._started = self.saved_at = time.monotonic()
 
     def seconds(self) -> float:
-        """Wall-clock seconds used by this run, those of earlier processes included."""
+        """Wall-clock seconds used by this run, including earlier processes."""
         return self.position.seconds + time.monotonic() - self._started
 
     def progress(self) -> float:
-        """The share of the budget that is used."""
+        """The fraction of the budget that is used: 0 at the start, 1 or more when it is spent."""
         return self.budget.progress(self.position.step, self.position.tokens, self.seconds())
 
     def record(self, kind: str, **figures: Any) -> None:
-        """Append a line to metrics.jsonl: where training is, the figures, and the time."""
+        """Append a line to metrics.jsonl: its kind, step and epoch, the figures, and the seconds used."""
         epoch = self.position.tokens / self.run.measured("train_tokens")
         self.metrics.append(
             kind, step=self.position.step, epoch=epoch, **figures, seconds=round(self.seconds(), 3)
         )
 
     def save(self) -> None:
-        """Write a checkpoint, then the best weights, then remove the older checkpoints but what may be gone
-        back to.
-        """
+        """Write a checkpoint and the best weights, then remove checkpoints that are no longer needed."""
         self.metrics.flush()
         save_checkpoint(self.run.training_directory, self.checkpoint())
         self._replace_best()
         position = self.position
-        # A run that is finished goes back to nothing.
-        may_return = () if position.finished else (position.good_step, position.candidate_step)
-        remove_others(self.run.training_directory, keep={position.step, *may_return})
+        # A finished run has no rollbacks any more.
+        rollback_steps = () if position.finished else (position.good_step, position.candidate_step)
+        remove_others(self.run.training_directory, keep={position.step, *rollback_steps})
         self.saved_at = time.monotonic()
 
     def checkpoint(self) -> Checkpoint:
-        """All that training is now; the tensors are those in use, not copies."""
+        """The current state; its tensors are those in use, not copies."""
         progress = vars(self.position) | {
             "seconds": self.seconds(),
-            "loss_count": self.learner.loss_count,
+            "loss_count": self.train_step.loss_count,
             "place": self.batches.place,
             "metrics_size": self.metrics.size,
         }
         return Checkpoint(
             progress=progress,
-            weights=self.learner.weights(),
-            optimizer=self.learner.optimizer_tensors(),
-            carried=self.learner.carried(),
+            weights=self.train_step.weights(),
+            optimizer=self.train_step.optimizer_tensors(),
+            carried=self.train_step.carried(),
             best=self.best_weights,
         )
 
     def restore(self) -> bool:
-        """Go back to the newest checkpoint; False when there is none and training starts at the beginning.
+        """Restore the newest checkpoint; returns False, and changes nothing, if there is none.
 
-        Raises RunError for one that is damaged, or does not fit config.json.
+        Raises RunError for a checkpoint that is damaged or does not fit config.json.
         """
         path = newest_checkpoint(self.run.training_directory)
         if path is None:
@@ -104,37 +101,38 @@ class TrainingState:
         try:
             self.go_to(checkpoint)
         except (KeyError, TypeError, ValueError) as error:
-            raise damaged(path, error) from error
+            raise damaged_checkpoint(path, error) from error
         self.best_weights = checkpoint.best
         good = self.position.good_step
         if good is not None and not checkpoint_path(self.run.training_directory, good).exists():
-            # Gone back to this one, and killed before the next was written: the good one before it went.
+            # A rollback went to this checkpoint and removed the others, and the process was killed before
+            # the next one was written; this checkpoint still names the good step before it.
             self.position.good_step = self.position.step
         self._replace_best()
         return True
 
     def go_to(self, checkpoint: Checkpoint) -> None:
-        """Be what training was at a checkpoint, but for the best weights."""
+        """Set everything to a checkpoint, except the best weights."""
         progress = dict(checkpoint.progress)
         self.batches.restore(progress.pop("place"))
         loss_count = progress.pop("loss_count")
         self.metrics.size = progress.pop("metrics_size")
         self.position = Position(**progress)
-        self.learner.load(
+        self.train_step.load(
             weights=checkpoint.weights,
             optimizer=checkpoint.optimizer,
             carried=checkpoint.carried,
             loss_count=loss_count,
         )
 
-    def keep_unjudged(self) -> None:
-        """Before the first evaluation, write the weights as they are: something to sample from."""
+    def save_weights_to_sample_from(self) -> None:
+        """Write the current weights if none were evaluated yet, so that the run can be sampled."""
         if not self.best_weights:
-            with self.learner.eval_weights():
-                save_weights(self.run.path / WEIGHTS, self.learner.model.weights())
+            with self.train_step.eval_weights():
+                save_weights(self.run.path / WEIGHTS, self.train_step.model.weights())
 
     def _replace_best(self) -> None:
-        # Once: the run whose weights were written last is the one that `sample` takes by itself.
+        # Only when they changed: `sample` without a run takes the one whose weights were written last.
         if self.best_weights and self.best_weights is not self._written:
             save_weights(self.run.path / WEIGHTS, self.best_weights)
             self._written = self.best_weights

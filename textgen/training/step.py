@@ -1,12 +1,12 @@
-"""What a step reads and changes: the network, the optimizer, the state that is carried, sums of the loss.
+"""One training step: forward, loss, backward, clipping, AdamW; and the state carried between windows.
 
     window k      inputs, state  ->  logits, state'  ->  loss  ->  gradients, clipped  ->  AdamW
     window k+1    inputs, state' (detached)  ->  ...
 
-That is truncated backpropagation through time: the state that left one window enters the next (but for a few
-lanes, see drop_state), the gradient does not.
+This is truncated backpropagation through time: the state after one window is the initial state of the next
+(except for a few sequences, see drop_state), but the gradient stops at the window's start.
 
-Shapes: B batch_size, T window, L num_layers, H hidden_size, V rows.
+Shapes: B batch_size, T window length, L num_layers, H hidden_size, V model_vocab_size.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from textgen.training.optimizer import (
     set_learning_rate,
 )
 
-DROP_STATE_PROBABILITY = 0.05  # of the lanes, on average, start a window from the zero state
+DROP_STATE_PROBABILITY = 0.05  # that a sequence starts a window from the zero state; see RECIPE.md
 
 
 class TrainStep:
-    """Takes steps, and gives all that they depend on as tensors: weights, optimizer's and carried ones.
+    """A model with its optimizer and carried state; calling it takes one training step.
 
-    It knows no time, no files and no budget; those are the trainer's.
+    Everything that the next step depends on can be read and restored as tensors: `weights`,
+    `optimizer_tensors` and `carried`.
     """
 
     def __init__(self, model: LanguageModel, config: TrainingConfig) -> None:
@@ -51,15 +52,16 @@ class TrainStep:
         )
         self.average = WeightAverage(model, config.ema_decay) if config.ema_decay else None
         self._state: tuple[Tensor, ...] = ()
-        # Since they were last forgotten, summed on the device: nothing waits for it between two looks.
+        # Sums since reset_loss. They are kept on the device, so that a step does not wait for it.
         self._loss_sum = torch.zeros((), dtype=widest_float(self.device), device=self.device)
         self._failed_steps = torch.zeros((), device=self.device)
         self.loss_count = 0  # tokens
 
-    def step(self, batch: Batch, *, learning_rate: float, number: int) -> tuple[Tensor, Tensor]:
-        """One optimizer step on a window, the run's `number`-th, counted from 1.
+    def __call__(self, batch: Batch, *, learning_rate: float, step: int) -> tuple[Tensor, Tensor]:
+        """Take one optimizer step on a window; `step` is its number in the run, counted from 1.
 
-        Returns its loss and gradient norm as scalars on the device. A norm that is no number changes nothing.
+        Returns the loss (nats per token) and the gradient norm, scalars on the device. The weights do not
+        change if the norm is not finite.
         """
         set_learning_rate(self.optimizer, learning_rate)
         if batch.starts_epoch or not self._state:
@@ -69,12 +71,12 @@ class TrainStep:
         inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)  # (B, T)
         targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)  # (B, T)
         outputs, state = self.model.read(inputs, self._state)  # (B, T, H)
-        loss = mean_loss(self.model.logits(self._penalised(outputs)), targets)
+        loss = mean_loss(self.model.logits(self._regularized(outputs)), targets)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = self.optimizer.step(self.config.clip_norm)
         if self.average is not None:
-            self.average.update(number)
+            self.average.update(step)
         # Detach here, not in the model: evaluation carries state across windows without a graph.
         self._state = tuple(part.detach() for part in state)
         self._failed_steps += ~norm.isfinite()
@@ -82,8 +84,8 @@ class TrainStep:
         self.loss_count += targets.numel()
         return loss.detach(), norm.detach()
 
-    def _penalised(self, outputs: Tensor) -> Tensor:
-        """What the head reads (B, T, H), with dropout; the penalties that are on come in on the way back."""
+    def _regularized(self, outputs: Tensor) -> Tensor:
+        """The outputs (B, T, H) with dropout; penalties in use add their gradients in the backward pass."""
         if self.config.temporal_activation_penalty:
             outputs = temporal_activation_regularization(outputs, self.config.temporal_activation_penalty)
         dropped: Tensor = self.model.dropout(outputs)
@@ -93,28 +95,28 @@ class TrainStep:
 
     @property
     def nats_per_token(self) -> float:
-        """The mean loss since it was last forgotten; there must have been a step."""
+        """The mean loss since reset_loss. There must have been a step."""
         return float(self._loss_sum) / self.loss_count
 
     @property
     def failed_steps(self) -> int:
-        """How many steps since then had gradients that were no numbers."""
+        """Steps since reset_loss whose gradient norm was not finite."""
         return int(self._failed_steps)
 
     def reset_loss(self) -> None:
-        """Start the sums anew."""
+        """Set the sums of loss, tokens and failed steps to zero."""
         self._loss_sum.zero_()
         self._failed_steps.zero_()
         self.loss_count = 0
 
     def eval_weights(self) -> AbstractContextManager[None]:
-        """Inside, the model has the weights that are validated and kept: the averaged ones, if they are."""
+        """In the block, the model has the weights to be evaluated and kept: averaged ones with ema_decay."""
         return nullcontext() if self.average is None else self.average.in_place()
 
-    # -- saving and going back ------------------------------------------------------------
+    # -- saving and restoring ------------------------------------------------------------
 
     def weights(self) -> dict[str, Tensor]:
-        """The parameters by name; these and the other tensors are those in use, not copies."""
+        """The parameters by name. All tensors given here are those in use, not copies."""
         return dict(self.model.named_parameters())
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
@@ -122,7 +124,7 @@ class TrainStep:
         return optimizer_tensors(self.model, self.optimizer)
 
     def carried(self) -> dict[str, Tensor]:
-        """All else that the next step depends on, but for loss_count, which is no tensor."""
+        """Everything else that the next step depends on, apart from loss_count, which is not a tensor."""
         carried = {f"state/{index}": part for index, part in enumerate(self._state)}
         carried |= {
             "loss_sum": self._loss_sum,
@@ -144,23 +146,23 @@ class TrainStep:
         carried: Mapping[str, Tensor],
         loss_count: int,
     ) -> None:
-        """Put back what the three gave; torch's global random generators are set too.
+        """Restore weights, optimizer and carried tensors, torch's global random generators among them.
 
         Raises KeyError or ValueError for the weights of another network.
         """
         for name, parameter in self.model.named_parameters():
             if weights[name].shape != parameter.shape:
                 raise ValueError(
-                    f"{name} is {tuple(weights[name].shape)}, by config.json {tuple(parameter.shape)}"
+                    f"{name} has shape {tuple(weights[name].shape)}, by config.json {tuple(parameter.shape)}"
                 )
         for name, parameter in self.model.named_parameters():
             parameter.copy_(weights[name])
-        self.optimizer.state.clear()  # none of it belongs to the first step
+        self.optimizer.state.clear()  # the tensors may be those before the first step, which are none
         load_optimizer_tensors(self.model, self.optimizer, optimizer)
         parts = sum(name.startswith("state/") for name in carried)
         self._state = tuple(carried[f"state/{index}"].to(self.device) for index in range(parts))
         self._loss_sum.copy_(carried["loss_sum"])
-        # Not in a checkpoint of an earlier version.
+        # Checkpoints of earlier versions do not have it.
         self._failed_steps.copy_(carried.get("failed_steps", torch.zeros(())))
         self.loss_count = loss_count
         if self.average is not None:
@@ -170,15 +172,14 @@ class TrainStep:
             torch.cuda.set_rng_state(carried["rng/cuda"], self.device)
 
 
-def drop_state(state: tuple[Tensor, ...], share: float) -> tuple[Tensor, ...]:
-    """The state (L, B, H) per part with a share of its lanes, drawn from torch's global generator, at zero.
+def drop_state(state: tuple[Tensor, ...], probability: float) -> tuple[Tensor, ...]:
+    """Reset the state of each sequence to zero with some probability, drawn from torch's global generator.
 
-    Carried on for an epoch, the state would be zero once in hundreds of steps, and the network would never
-    learn to begin: texts that start from nothing were seen to fall into noise and stay there.
-
-    Melis, Dyer & Blunsom, "On the state of the art of evaluation in neural language models", 2018.
+    Each part of the state is (L, B, H); what is given is not changed. A state that is carried through a whole
+    epoch is zero only at its start, so that the network would hardly learn to begin a text from zero (Melis,
+    Dyer & Blunsom, "On the state of the art of evaluation in neural language models", 2018).
     """
-    kept = torch.rand(state[0].shape[1]) >= share  # (B,)
+    kept = torch.rand(state[0].shape[1]) >= probability  # (B,)
     if kept.all():
         return state
     mask = kept.to(state[0]).unsqueeze(1)  # (B, 1)

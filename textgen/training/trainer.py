@@ -1,12 +1,11 @@
-"""The loop: batches become a trained run.
+"""The training loop: one step per batch, and records, evaluations and checkpoints when they are due.
 
-    batch  ->  TrainStep: a step  ->  figures, evaluations, checkpoints, all at their time
-       ^                                 |
-       '---- last good checkpoint <------'   when training failed (rollback.py)
+    batch  ->  TrainStep  ->  records, evaluations, checkpoints
+       ^                         |
+       '--- good checkpoint <----'   when training diverged (rollback.py)
 
-All that happens at a certain time (the learning rate, figures, evaluations) is a function of the progress
-through the budget, so a run with a budget in steps repeats exactly, also when it was killed and resumed
-between.
+The learning rate, and when records and evaluations are due, depend only on the progress through the budget.
+So a run with a budget in steps or epochs repeats exactly, even if it is killed and resumed.
 """
 
 from __future__ import annotations
@@ -29,21 +28,22 @@ from textgen.system.progress import Reporter, Speedometer
 from textgen.text.batches import Batch, StreamBatches
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.position import Position
-from textgen.training.rollback import Recovery
+from textgen.training.rollback import Rollback
 from textgen.training.schedule import Budget, learning_rate_factor
 from textgen.training.state import TrainingState
 from textgen.training.step import TrainStep
-from textgen.training.validation import Validation, spread
+from textgen.training.validation import Validation, sample_lines, spread
 
-RECORDS = 200  # lines of training loss in metrics.jsonl over the whole budget
-BAR_SECONDS = 0.5  # between two looks at the figures: each look waits for the device
-CHECKPOINT_SECONDS = 60.0  # at most so much work is lost to a crash
+RECORDS = 200  # records of training loss in metrics.jsonl over the whole budget
+BAR_SECONDS = 0.5  # between two updates of the bar: reading the loss waits for the device
+CHECKPOINT_SECONDS = 60.0  # the most work that a crash may lose
 
 
 class Trainer:
-    """Trains one model on one stream of batches into one run directory.
+    """Trains one model on one stream of batches, and writes to one run directory.
 
-    All it needs is handed in; `session.py` puts it together.
+    val_token_ids (N,) is the validation text, val_characters its length before tokenization. start_id is the
+    model id that a text without a prompt starts after; None: no such token was seen in training.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class Trainer:
         self.model = model
         self.batches = batches
         self.reporter = reporter
-        self.learner = TrainStep(model, self.config)
-        self.state = TrainingState(run, self.learner, batches, budget)
+        self.train_step = TrainStep(model, self.config)
+        self.state = TrainingState(run, self.train_step, batches, budget)
         assert self.config.eval_tokens is not None  # resolved
         self.validation = Validation(
             model,
@@ -75,27 +75,30 @@ class Trainer:
             segments=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
         )
         self._characters_per_val_token = val_characters / len(val_token_ids)
-        self.recovery = Recovery(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
+        self.rollback = Rollback(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
         self._start_clocks()
 
     @property
     def position(self) -> Position:
-        """How far training is."""
+        """How far the run has trained."""
         return self.state.position
 
     def restore(self) -> bool:
-        """Go back to the newest checkpoint; False when there is none and training starts at the beginning."""
+        """Restore the newest checkpoint; returns False if there is none, and training starts at step 0.
+
+        Raises RunError for a checkpoint that is damaged.
+        """
         found = self.state.restore()
-        self.recovery.resume()
+        self.rollback.resume()
         return found
 
     # -- the loop ------------------------------------------------------------
 
     def train(self, stop: StopRequest) -> None:
-        """Train until the budget is spent, validation stops improving, or a signal asks to stop.
+        """Train until the budget is spent, validation stops improving, or a stop is requested.
 
-        Raises Interrupted after saving when `stop` was set, TrainingError when the loss is no longer a number
-        or memory runs out.
+        Raises Interrupted after a requested stop, with everything saved; TrainingError when training diverges
+        again and again.
         """
         self._start_clocks()
         self.state.metrics.start()
@@ -113,22 +116,22 @@ class Trainer:
 
     def _loop(self, stop: StopRequest) -> None:
         if self.position.best_loss is None and self.position.step == 0 and self.run.config.from_run:
-            self._evaluate(0.0)  # the weights that it starts from may stay the best
+            self._evaluate(0.0)  # the weights of --from may stay the best
         while not self.position.finished:
             self.advance()
             with self._speed.stopped(), self._bar_speed.stopped():
-                self._look_and_save()
+                self._evaluate_and_save()
             if stop.signal_number is not None and not self.position.finished:
                 self.state.save()
-                self.state.keep_unjudged()
+                self.state.save_weights_to_sample_from()
                 raise Interrupted(
                     f"stopped at step {self.position.step:,} and saved. "
-                    f"Go on with: textgen train --resume {self.run.path}",
+                    f"Resume with: textgen train --resume {self.run.path}",
                     stop.signal_number,
                 )
 
-    def _look_and_save(self) -> None:
-        """Evaluate and save what is due."""
+    def _evaluate_and_save(self) -> None:
+        """Evaluate and save a checkpoint, if they are due."""
         progress = self.state.progress()
         if self._passed("evaluations", self.config.evaluations, progress):
             if self._evaluate(progress):
@@ -138,13 +141,13 @@ class Trainer:
             self.state.save()
 
     def advance(self) -> None:
-        """Take one step and tell of it what is due; evaluations and saving are not in it.
+        """Take one training step, and record and show the training loss if it is due.
 
-        Raises TrainingError when the loss is no longer a number.
+        Does not evaluate or save. Raises TrainingError when training diverges again and again.
         """
         batch = next(self.batches)
-        loss, norm = self.learner.step(
-            batch, learning_rate=self._learning_rate(batch), number=self.position.step + 1
+        loss, norm = self.train_step(
+            batch, learning_rate=self._learning_rate(batch), step=self.position.step + 1
         )
         if self.position.step == 0 and math.isfinite(first := loss.item()):
             self.position.first_loss = first
@@ -161,7 +164,7 @@ class Trainer:
             self.reporter.training(progress, f"loss {figures}, {self._bar_speed.read():,.0f} tokens/s")
 
     def _learning_rate(self, batch: Batch) -> float:
-        """The rate of the step on this batch."""
+        """The learning rate for the step on this batch."""
         factor = learning_rate_factor(
             self.state.progress(),
             warmup_fraction=self.config.warmup_fraction,
@@ -169,54 +172,57 @@ class Trainer:
         )
         peak = self.config.learning_rate * 0.5**self.position.halvings
         if self.config.vary_seq_len:
-            # A window weighs as much as its tokens, or those of short ones would count for more.
+            # In proportion to the length, so that a token of a short window counts no more than others.
             peak *= batch.inputs.shape[1] / self.config.seq_len
         return peak * factor
 
     def _passed(self, what: str, times: int, progress: float) -> bool:
-        """Whether progress has passed the next of `times` marks spread evenly over the budget."""
+        """Whether progress has passed another of `times` marks, spread evenly over the budget.
+
+        `what` names the field of the position that counts the marks passed.
+        """
         marks = min(int(progress * times), times)
         passed = marks > int(getattr(self.position, what))
         setattr(self.position, what, marks)
         return passed
 
-    # -- figures ------------------------------------------------------------
+    # -- records and evaluations ------------------------------------------------------------
 
     def _record_training(self, norm: Tensor, tokens_per_second: float) -> None:
-        """Tell of the loss since the line before, or go back when it shows that training failed."""
-        if self.recovery.rolled_back():
+        """Record the mean loss since the last record, or go back if training diverged."""
+        if self.rollback.check():
             return
-        mean_loss = self.learner.nats_per_token
+        mean_loss = self.train_step.nats_per_token
         self.state.record(
             "train",
             nats_per_token=mean_loss,
             gradient_norm=float(norm),
-            learning_rate=self.learner.optimizer.param_groups[0]["lr"],
+            learning_rate=self.train_step.optimizer.param_groups[0]["lr"],
             tokens_per_second=round(tokens_per_second),
         )
         lowest = self.position.lowest_loss
         self.position.lowest_loss = mean_loss if lowest is None else min(lowest, mean_loss)
-        self.recovery.trust_candidate()
-        self.learner.reset_loss()
+        self.rollback.accept_candidate()
+        self.train_step.reset_loss()
 
     def validate(self) -> Loss:
-        """The loss of the weights that would be kept now, on as much text as one evaluation may read."""
-        with self.learner.eval_weights():
+        """The loss of the weights to be evaluated and kept, on the validation text of one evaluation."""
+        with self.train_step.eval_weights():
             return self.validation.loss()
 
     def _evaluate(self, progress: float) -> bool:
-        """Validate, keep the weights if they are the best so far, show a line of figures and a sample.
+        """Validate, keep the weights if they are the best so far, and show the loss and a sample.
 
-        False, and none of that, when training had failed and went back.
+        Returns False, and does none of that, if training diverged and went back.
         """
-        if self.recovery.rolled_back():
+        if self.rollback.check():
             return False
         loss = self.validate()
         if not math.isfinite(loss.nats_per_token):
-            # Judged for being a number only: text learnt by heart raises it without end.
-            self.recovery.roll_back("the validation loss was no longer a number", loss.nats_per_token)
+            # A high validation loss is no divergence: overfitting raises it without limit.
+            self.rollback.roll_back("the validation loss was no longer a number", loss.nats_per_token)
             return False
-        with self.learner.eval_weights():
+        with self.train_step.eval_weights():
             position = self.position
             improved = position.best_loss is None or loss.nats_per_token < position.best_loss
             if improved:
@@ -232,7 +238,7 @@ class Trainer:
         if stopping and progress < 1:
             self.reporter.line(
                 f"Stopping early: validation has not improved since step {position.best_step:,} "
-                "(--no-early-stopping goes on)."
+                "(--no-early-stopping trains on)."
             )
         return True
 
@@ -243,10 +249,11 @@ class Trainer:
             f"validation {describe_loss(nats_per_token, self._characters_per_val_token)}"
             f"{'  (best)' if improved else ''}"
         )
-        self.reporter.line(f"      {self.validation.sample(self.config.seed)}")
+        for line in sample_lines(self.validation.sample(self.config.seed)):
+            self.reporter.line(f"      {line}".rstrip())
 
 
 def training_model(model: LanguageModel, config: TrainingConfig) -> LanguageModel:
-    """The model on the device and in the arithmetic of a training config."""
+    """The model on the device and in the precision of a training config."""
     model.compute_dtype = torch_dtype(config.precision)
     return model.to(config.device)

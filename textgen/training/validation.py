@@ -1,8 +1,8 @@
-"""How good weights are while they are trained: their loss on some of the validation text, and a sample."""
+"""Validation during training: the loss on part of the validation text, and a sample to read."""
 
 from __future__ import annotations
 
-import json
+import textwrap
 
 import numpy as np
 
@@ -14,11 +14,15 @@ from textgen.settings.config import SampleConfig
 from textgen.text.tokenizer import Tokenizer
 
 SAMPLE_TOKENS = 120
-SHORTEST_LANE = 256  # tokens
+SAMPLE_LINES, SAMPLE_COLUMNS = 6, 90  # of a sample on the screen
+MIN_SEGMENT = 256  # tokens
 
 
 class Validation:
-    """The same measure at every evaluation: the same segments of the text, the same seed for the sample."""
+    """Evaluates a model the same way each time: the same segments of the text, the same seed for the sample.
+
+    token_ids (N,) is the whole validation text; only `segments` of it are read.
+    """
 
     def __init__(
         self,
@@ -32,33 +36,49 @@ class Validation:
         self._model = model
         self._tokenizer = tokenizer
         self._token_ids = token_ids
-        self._start_row = start_id
-        self._stretches = segments
+        self._start_id = start_id
+        self._segments = segments
 
     def loss(self) -> Loss:
-        """The loss of the weights as they are."""
+        """The loss of the model's current weights on the segments."""
         return evaluate(
             self._model,
             self._token_ids,
             vocab_size=self._tokenizer.vocab_size,
-            start_id=self._start_row,
-            segments=self._stretches,
+            start_id=self._start_id,
+            segments=self._segments,
         )
 
     def sample(self, seed: int) -> str:
-        """A short text from the weights as they are, on one line."""
+        """A short text, drawn from the model's current weights."""
         generator = Generator(self._model, self._tokenizer)
-        text = "".join(generator.stream(seed=seed, config=SampleConfig(max_new_tokens=SAMPLE_TOKENS)))
-        return json.dumps(text, ensure_ascii=False)[1:-1]
+        return "".join(generator.stream(seed=seed, config=SampleConfig(max_new_tokens=SAMPLE_TOKENS)))
 
 
-def spread(num_tokens: int, num_read: int, most_lanes: int) -> Segments:
-    """Segments of a text that hold about num_read of its tokens, spread evenly over it.
+def spread(num_tokens: int, num_read: int, max_segments: int) -> Segments:
+    """Segments that hold about num_read tokens of a text of num_tokens, spread evenly over it.
 
-    A segment is at least SHORTEST_LANE tokens, so that the zero state at its start weighs little. Text
-    changes along a corpus: its first part alone would be another measure.
+    Spread, because text changes along a corpus: its beginning alone is not representative. A segment has at
+    least MIN_SEGMENT tokens, so that the zero state at its start matters little.
     """
     num_read = min(num_read, num_tokens)
-    lanes = max(1, min(most_lanes, num_read // SHORTEST_LANE))
-    length = num_read // lanes
-    return Segments(np.linspace(0, num_tokens - length, lanes).astype(np.int64), length)
+    count = max(1, min(max_segments, num_read // MIN_SEGMENT))
+    length = num_read // count
+    return Segments(np.linspace(0, num_tokens - length, count).astype(np.int64), length)
+
+
+def sample_lines(text: str) -> list[str]:
+    """A sample as a few lines for the screen: with its own line breaks, long lines wrapped, the rest cut off.
+
+    Control characters, which could act on a terminal, are shown as escapes.
+
+    >>> sample_lines("To be,\\n\\nor not to be\\x1b")
+    ['To be,', '', 'or not to be\\\\x1b']
+    """
+    lines: list[str] = []
+    for line in text.expandtabs(4).strip("\n").split("\n"):
+        visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        lines += textwrap.wrap(visible, SAMPLE_COLUMNS) or [""]
+    if len(lines) > SAMPLE_LINES:
+        lines = [*lines[: SAMPLE_LINES - 1], f"{lines[SAMPLE_LINES - 1]} ..."]
+    return [line.rstrip() for line in lines]

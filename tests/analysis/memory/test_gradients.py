@@ -40,7 +40,7 @@ POSITIONS = Positions(np.array([20, 31, 58]), STEPS, warm_up=9)
 def make(cell: str, **arrangement: object) -> LanguageModel:
     """A network in float64 with every weight random."""
     torch.manual_seed(3)
-    sizes = {"vocab_size": VOCAB, "embedding_dim": 3, "hidden_size": HIDDEN}
+    sizes = {"model_vocab_size": VOCAB, "embedding_dim": 3, "hidden_size": HIDDEN}
     model = LanguageModel(ModelConfig(cell=cell, **(sizes | arrangement))).double().eval()
     model.compute_dtype = torch.float64
     for parameter in model.parameters():

@@ -21,27 +21,29 @@ from textgen.analysis.memory.report import (
 from textgen.errors import RunError
 from textgen.plots.curves import draw_gradients
 from textgen.run import WEIGHTS, Run, save_weights
-from textgen.settings.given import TrainOptions
+from textgen.settings.given import UserOptions
 from textgen.system.atomic import write_file
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
-from textgen.training.new_run import new_training
+from textgen.training.new_run import new_run
 
 TEXT = "".join(f"Line {n}: the {n % 7} dogs and {n % 5} cats of {n * n % 89} streets.\n" for n in range(300))
 TINY: dict[str, Any] = {"hidden_size": 8, "embedding_dim": 4, "batch_size": 4, "seq_len": 16, "steps": 12}
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> TrainOptions:
+def options(tmp_path: Path) -> UserOptions:
     (tmp_path / "corpus.txt").write_text(TEXT)
     places = {"run": str(tmp_path / "run"), "cache_dir": str(tmp_path / "cache")}
-    return TrainOptions(corpus=(str(tmp_path / "corpus.txt"),), evaluations=2, **places, **TINY)
+    return UserOptions.from_names(
+        {"corpus": (str(tmp_path / "corpus.txt"),), "evaluations": 2, **places, **TINY}
+    )
 
 
 @pytest.fixture
-def run(options: TrainOptions, tmp_path: Path) -> Run:
+def run(options: UserOptions, tmp_path: Path) -> Run:
     with (tmp_path / "log.txt").open("w") as log, StopRequest() as stop:
-        new_training(options, Reporter(log)).complete(stop)
+        new_run(options, Reporter(log)).complete(stop)
     return Run(tmp_path / "run")
 
 
@@ -59,9 +61,9 @@ def damage(run: Run, **factors: float) -> None:
     save_weights(run.path / WEIGHTS, weights)
 
 
-def test_the_first_weights_are_those_that_training_began_with(options: TrainOptions, tmp_path: Path) -> None:
+def test_the_first_weights_are_those_that_training_began_with(options: UserOptions, tmp_path: Path) -> None:
     with (tmp_path / "log.txt").open("w") as log:
-        training = new_training(options, Reporter(log))
+        training = new_run(options, Reporter(log))
     began_with = training.trainer.model.weights()
     save_weights(training.run.path / WEIGHTS, {name: array * 0 + 1 for name, array in began_with.items()})
     weights = first_model(training.run).weights()
@@ -71,15 +73,15 @@ def test_the_first_weights_are_those_that_training_began_with(options: TrainOpti
 
 def test_a_run_from_another_one_began_with_the_weights_that_it_keeps(run: Run, tmp_path: Path) -> None:
     places = {"run": str(tmp_path / "later"), "cache_dir": str(tmp_path / "cache")}
-    options = TrainOptions(from_run=str(run.path), evaluations=1, steps=2, **places)
+    options = UserOptions.from_names({"from_run": str(run.path), "evaluations": 1, "steps": 2, **places})
     with (tmp_path / "log.txt").open("w") as log, StopRequest() as stop:
-        new_training(options, Reporter(log)).complete(stop)
+        new_run(options, Reporter(log)).complete(stop)
     later = Run(tmp_path / "later")
     weights, began_with = first_model(later).weights(), run.load_weights()
     for name in began_with.keys() - {"token_counts"}:
         np.testing.assert_array_equal(weights[name], began_with[name])
     shutil.rmtree(later.training_directory)
-    with pytest.raises(RunError, match=r"what .*later began with is gone"):
+    with pytest.raises(RunError, match=r"weights that .*later began with are gone"):
         measure(later, tmp_path)
 
 

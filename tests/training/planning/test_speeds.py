@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,22 +10,18 @@ import torch
 
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import ModelConfig, TrainingConfig
-from textgen.settings.given import TrainOptions
 from textgen.training.planning import speeds as speeds_module
 from textgen.training.planning.speeds import Speeds, with_batch
 
 TRAINING = TrainingConfig(minutes=2.0, device="cpu", precision="float32", threads=1)
 
 
-def chosen(
-    speeds: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch, vocab_size: int = 5, **said: Any
-) -> int:
+def chosen(speeds: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch, vocab_size: int = 5) -> int:
     """The lanes that are chosen where batches of so many train at these speeds, one look after the other."""
     looks = {size: iter(found) for size, found in speeds.items()}
     monkeypatch.setattr(speeds_module, "training_speed", lambda _, batch_size, __: next(looks[batch_size]))
     model = LanguageModel(ModelConfig(model_vocab_size=vocab_size, embedding_dim=2, hidden_size=2))
-    options = TrainOptions(corpus=("a.txt",), threads=1, **said)
-    return with_batch(options, model, TRAINING, Speeds(said=1), 10**9).batch_size
+    return with_batch(model, TRAINING, Speeds(said=1), 10**9).batch_size
 
 
 @pytest.fixture(autouse=True)
@@ -74,5 +71,7 @@ def test_a_network_whose_input_is_dropped_from_is_timed_by_itself(monkeypatch: p
     assert timed == [0, 0.1]
 
 
-def test_what_the_user_said_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen({}, monkeypatch, batch_size=32) == 32
+def test_a_batch_size_that_is_not_the_default_stays() -> None:
+    model = LanguageModel(ModelConfig(model_vocab_size=5, embedding_dim=2, hidden_size=2))
+    training = dataclasses.replace(TRAINING, batch_size=24)
+    assert with_batch(model, training, Speeds(said=1), 10**9) is training

@@ -21,8 +21,17 @@ from typing import Any, NamedTuple
 from textgen.errors import ConfigError, RunError
 from textgen.models.cost import matched_hidden_size
 from textgen.settings.config import CELLS, DROPOUTS, DataConfig, RunConfig
-from textgen.settings.given import TrainOptions
-from textgen.settings.option import from_mapping, option, typed, unknown_name
+from textgen.settings.given import UserOptions
+from textgen.settings.option import (
+    COUNT,
+    POSITIVE,
+    as_arguments,
+    check_options,
+    from_mapping,
+    option,
+    options_of,
+    unknown_name,
+)
 from textgen.system.atomic import only_one, write_file
 from textgen.training.planning.recipe import EMBEDDING_OF_CHARACTERS, EMBEDDING_OF_SUBWORDS
 
@@ -72,13 +81,17 @@ class ComparisonPlan:
     cells: tuple[str, ...] = option(
         ("lstm", "gru"), "Cells to compare, of lstm, gru and rnn; the others are matched to the first."
     )
-    seeds: int = option(3, "Runs of each cell, with seeds 1, 2, ...; from 3 on, figures have an interval.")
+    seeds: int = option(
+        3, "Runs of each cell, with seeds 1, 2, ...; figures have an interval from 3 on.", range=COUNT
+    )
     match: str = option(
         "parameters",
-        "What the cells have in common besides time: the number of parameters, or the size of layers; "
-        "with minutes each cell takes the settings that suit it.",
+        "Give all cells equal parameters, equal layer sizes, or only equal minutes.",
+        choices=MATCHES,
     )
-    minutes: float = option(12.0, "Training time of the whole comparison, split evenly over cells and seeds.")
+    minutes: float = option(
+        12.0, "Training time of the whole comparison, split evenly over cells and seeds.", range=POSITIVE
+    )
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,17 +100,14 @@ class ComparisonPlan:
             raise ConfigError(
                 f"--cells {','.join(self.cells)}: there is nothing to compare; name two or three"
             )
-        if self.match not in MATCHES:
-            raise ConfigError(f"match={self.match!r}: must be one of {', '.join(MATCHES)}")
-        if self.seeds < 1:
-            raise ConfigError(f"seeds={self.seeds}: must be at least 1")
+        check_options(self)
         # The rest is checked as `train` will check it, before any run has begun.
-        from_mapping(TrainOptions, self.settings | {"minutes": self.minutes})
+        UserOptions.from_names(self.settings | {"minutes": self.minutes})
 
     @property
     def data_options(self) -> dict[str, Any]:
         """The settings that say what the text is."""
-        names = {entry.name for entry in dataclasses.fields(DataConfig)}
+        names = options_of(DataConfig)
         return {"corpus": self.corpus} | {
             name: value for name, value in self.settings.items() if name in names
         }
@@ -168,7 +178,7 @@ def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) 
 
 def train_arguments(options: dict[str, Any]) -> list[str]:
     """Options of `train` by name as arguments of the command line."""
-    return [argument for name, value in options.items() for argument in typed(name, value)]
+    return [argument for name, value in options.items() for argument in as_arguments(name, value)]
 
 
 def plan_directory(plan: ComparisonPlan, output: Path | None, name: str) -> Path:

@@ -19,7 +19,8 @@ from textgen.generation.numpy_engine.thread_tuner import fast_engine
 from textgen.generation.sampling import choose
 from textgen.run import Run
 from textgen.settings.config import ModelConfig, SampleConfig, TrainingConfig
-from textgen.system.device import keep_memory, numpy_threads
+from textgen.system.memory import keep_memory
+from textgen.system.threads import numpy_threads
 
 WRITTEN_TOKENS, WRITING_ROUNDS = 1000, 7
 PASSES_SECONDS, FEWEST_ROUNDS, MOST_ROUNDS = 5.0, 5, 40

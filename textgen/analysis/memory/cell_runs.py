@@ -6,18 +6,17 @@ from pathlib import Path
 
 from textgen.errors import RunError, TrainingError
 from textgen.run import Run
-from textgen.settings.config import ModelConfig, TrainingConfig
-from textgen.settings.given import TrainOptions
+from textgen.settings.given import UserOptions
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
-from textgen.text.batches import fit_batches
 from textgen.text.corpus import Corpus
-from textgen.training.new_run import new_training
-from textgen.training.planning.plan import plan_data
-from textgen.training.resume import resumed_training
+from textgen.training.new_run import new_run
+from textgen.training.planning.configs import fitted_batches
+from textgen.training.planning.data import data_config
+from textgen.training.resume import resume_run
 
 
-def complete_run(options: TrainOptions, reporter: Reporter, stop: StopRequest) -> Run:
+def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) -> Run:
     """The run options.run with these options, complete: as it is there, gone on with, or trained anew.
 
     A training that failed counts when it has kept weights. Raises RunError when another run is there,
@@ -34,9 +33,9 @@ def complete_run(options: TrainOptions, reporter: Reporter, stop: StopRequest) -
     try:
         if path.exists():
             cache_dir = Path(options.cache_dir) if options.cache_dir is not None else None
-            resumed_training(path, cache_dir, reporter).complete(stop)
+            resume_run(path, cache_dir, reporter).complete(stop)
         else:
-            new_training(options, reporter).complete(stop)
+            new_run(options, reporter).complete(stop)
     except TrainingError as error:
         if not (path.is_dir() and Run(path).has_weights):
             raise
@@ -44,28 +43,26 @@ def complete_run(options: TrainOptions, reporter: Reporter, stop: StopRequest) -
     return Run(path)
 
 
-def validation_tokens(options: TrainOptions) -> int:
+def validation_tokens(options: UserOptions) -> int:
     """How many tokens there can be to validate on, at most, by characters. Raises CorpusError."""
-    size = Corpus(plan_data(options)).size("val")
+    size = Corpus(data_config(options.data)).size("val")
     return size.characters + size.documents
 
 
-def _refuse_another(run: Run, options: TrainOptions) -> None:
-    """Raises RunError when a run was not made with the options that were said, or not from this text."""
-    was = {"model": vars(run.config.model), "training": vars(run.config.training)}
-    said = {"model": options.said(ModelConfig), "training": options.said(TrainingConfig)}
-    if options.batch_size is not None:  # a small text makes it smaller
-        seq_len = options.seq_len or TrainingConfig.seq_len
-        fitted, _ = fit_batches(run.config.measured["train_tokens"], options.batch_size, seq_len)
-        said["training"]["batch_size"] = fitted
-    for section, settings in said.items():
-        for name, value in settings.items():
-            if name != "device" and was[section][name] != value:
-                raise RunError(
-                    f"{run.path}: was trained with {name}={was[section][name]!r}, not {value!r}. "
-                    "Name another directory for the runs, or say the same again."
-                )
-    corpus = Corpus(plan_data(options))
+def _refuse_another(run: Run, options: UserOptions) -> None:
+    """Raises RunError when a run was not made with these options, or not from this text."""
+    was = {**vars(run.config.model), **vars(run.config.training)}
+    given = {**options.model, **options.training}
+    if "batch_size" in given:  # a small text makes it smaller
+        fitted = fitted_batches(options.training, run.config.measured["train_tokens"])
+        given["batch_size"] = fitted.batch_size
+    for name, value in given.items():
+        if name != "device" and was[name] != value:
+            raise RunError(
+                f"{run.path}: was trained with {name}={was[name]!r}, not {value!r}. "
+                "Name another directory for the runs, or give the same options again."
+            )
+    corpus = Corpus(data_config(options.data))
     if corpus.fingerprint != run.config.measured["corpus_fingerprint"]:
         raise RunError(
             f"{run.path}: was trained on another text. Name another directory for the runs, or remove it."

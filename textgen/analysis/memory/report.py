@@ -26,7 +26,7 @@ from textgen.plots.curves import GradientCurves
 from textgen.run import Run, vocab_of
 from textgen.text.model_vocab import start_id
 from textgen.text.store import Progress
-from textgen.training.session import initial_weights
+from textgen.training.setup import initial_weights
 
 FADED = 0.01  # of the gradient at k = 0
 

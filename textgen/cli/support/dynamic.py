@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textgen.cli.support.options import Command, config_option, take_given
+from textgen.cli.support.options import Decorator, config_option, take_given
 from textgen.errors import RunError, TextgenError
-from textgen.settings.config import DYNAMIC_METHODS, DynamicConfig
+from textgen.settings.config import DynamicConfig
 
 if TYPE_CHECKING:
     from textgen.models.language_model import LanguageModel
@@ -25,14 +25,12 @@ FIELDS = {
 }
 
 
-def dynamic_options(switch: str) -> Callable[[Command], Command]:
+def dynamic_options(switch: str) -> Decorator:
     """One option for the fields of DynamicConfig: --dynamic-rate and so on for the switch `dynamic`."""
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(FIELDS[switch]):
-            choices = DYNAMIC_METHODS if name == "method" else None
-            add = config_option(DynamicConfig, name, choices=choices, unset=True, prefix=f"{switch}_")
-            command = add(command)
+            command = config_option(DynamicConfig, name, unset=True, prefix=f"{switch}_")(command)
         return command
 
     return decorate
@@ -75,7 +73,8 @@ def adapted_model(
     Prompt and file then have nothing to do with each other, and the same seed may be drawn with and without.
     """
     from textgen.evaluation.adaptation import adapt
-    from textgen.system.device import memory_errors, resolve_device
+    from textgen.system.device import resolve_device
+    from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
     from textgen.text.corpus import Corpus
     from textgen.text.sources import standard_input

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textgen.cli.support.options import Command, config_option, take_given
+from textgen.cli.support.options import Decorator, config_option, take_given
 from textgen.errors import CorpusError, RunError, TextgenError
 from textgen.settings.config import NoveltyConfig
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 ALL_FIELDS = tuple(entry.name for entry in dataclasses.fields(NoveltyConfig))
 
 
-def novelty_options(names: Iterable[str]) -> Callable[[Command], Command]:
+def novelty_options(names: Iterable[str]) -> Decorator:
     """One option for each of these fields of NoveltyConfig: --novelty-length and so on."""
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name in reversed(tuple(names)):
             command = config_option(NoveltyConfig, name, unset=True, prefix="novelty_")(command)
         return command

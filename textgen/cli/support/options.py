@@ -1,29 +1,82 @@
-"""Command-line options made from the config dataclasses, so that names, defaults and help are said once."""
+"""Command-line options made from the config dataclasses: names, defaults and help are written once."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import types
-import typing
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
 from textgen.errors import ConfigError
-from textgen.settings.option import flag, option_help, range_broken
+from textgen.settings.option import Option, flag, options_of
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+COMMON, OUTPUT = "Common options", "Output"  # headings beside those of settings/config.py
+LONGEST_OPTION = 36  # characters; the help of a longer one begins on the next line
 
-# Reading annotations takes a while for each of dozens of options, and the help waits for it.
-_annotations = functools.cache(typing.get_type_hints)
+
+class GroupedOption(click.Option):
+    """An option that stands under a heading of the help; without one, under "Options"."""
+
+    def __init__(self, *arguments: Any, group: str = "", **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.group = group
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option as it is typed, --[no-]name for a switch, and its help."""
+        record = super().get_help_record(ctx)
+        if record is None or not self.secondary_opts:
+            return record
+        return f"--[no-]{self.opts[0][2:]}", record[1]
 
 
-cache_dir_option = click.option(
-    "--cache-dir", metavar="DIR", help="Where encoded text is kept.  [default: the user's cache]"
-)
+class GroupedCommand(click.Command):
+    """A command whose help shows examples, then the options under their headings.
+
+    examples: command lines. headings: the order of the headings; "" is the one for options without.
+    """
+
+    def __init__(
+        self, *arguments: Any, examples: Iterable[str] = (), headings: Iterable[str] = (), **settings: Any
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        self.examples = tuple(examples)
+        self.headings = tuple(headings)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples and the options."""
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write(
+                    "".join(f"{' ' * formatter.current_indent}{line}\n" for line in self.examples)
+                )
+        groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in self.headings}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)) is not None:
+                groups.setdefault(getattr(param, "group", ""), []).append(record)
+        for heading, records in groups.items():
+            if records:
+                with formatter.section(heading or "Options"):
+                    formatter.write_dl(records, col_max=LONGEST_OPTION)
+
+
+def grouped_option(*declarations: str, group: str = "", **settings: Any) -> Decorator:
+    """click.option under a heading."""
+    return click.option(*declarations, cls=GroupedOption, group=group, **settings)
+
+
+def cache_dir_option(command: Command) -> Command:
+    """--cache-dir of every command that encodes text."""
+    help = "Where encoded text is kept.  [default: the user's cache]"
+    return click.option("--cache-dir", cls=GroupedOption, group=OUTPUT, metavar="DIR", help=help)(command)
+
+
+def json_option(what: str) -> Callable[[Command], Command]:
+    """--json of a command that otherwise prints `what` for a person."""
+    help = f"Print {what} as one JSON object on standard output."
+    return click.option("--json", "as_json", cls=GroupedOption, group=OUTPUT, is_flag=True, help=help)
 
 
 def reading_options(text: str) -> Callable[[Command], Command]:
@@ -39,49 +92,29 @@ def reading_options(text: str) -> Callable[[Command], Command]:
 
 
 def refuse_reading(text: str, field: str | None, encoding: str | None) -> None:
-    """Refuse what was said of a text that was not named. Raises ConfigError."""
+    """Refuse options for a text that was not named. Raises ConfigError."""
     for name, value in {"--field": field, "--encoding": encoding}.items():
         if value is not None:
-            raise ConfigError(f"{name} is of {text}: name one, or leave it out")
+            raise ConfigError(f"{name} is for {text}: name one, or leave it out")
 
 
-def cell_names(said: str) -> tuple[str, ...]:
+def cell_names(given: str) -> tuple[str, ...]:
     """The cells of --cells lstm,gru, in lower case."""
-    return tuple(name.strip().lower() for name in said.split(","))
-
-
-def json_option(what: str) -> Callable[[Command], Command]:
-    """--json of a command that prints `what` for a person else."""
-    return click.option(
-        "--json", "as_json", is_flag=True, help=f"Print {what} as one JSON object on standard output."
-    )
-
-
-def scalar_type(config_class: type, name: str) -> type:
-    """The type of an option without its None."""
-    annotation = _annotations(config_class)[name]
-    if isinstance(annotation, types.UnionType):
-        annotation = next(option for option in typing.get_args(annotation) if option is not type(None))
-    return typing.cast(type, annotation)
-
-
-def default_of(config_class: type, name: str) -> Any:
-    """The default that the dataclass gives an option."""
-    return next(entry.default for entry in dataclasses.fields(config_class) if entry.name == name)
+    return tuple(name.strip().lower() for name in given.split(","))
 
 
 class _Number(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click alone
     """A whole number or any, in an option's own range."""
 
-    def __init__(self, kind: type, option: str) -> None:
-        self._number = click.types.convert_type(kind)
+    def __init__(self, about: Option) -> None:
+        self._number = click.types.convert_type(about.kind)
         self.name = self._number.name
-        self._option = option
+        self._about = about
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number; click tells of another as of any wrong value, with the option as it was typed."""
+        """The number; click reports one out of range as it does a wrong type, with the option as typed."""
         number = self._number.convert(value, param, ctx)
-        if broken := range_broken(self._option, number):
+        if broken := self._about.violation(number):
             self.fail(f"{number!r} {broken}", param, ctx)
         return number
 
@@ -90,34 +123,41 @@ def config_option(
     config_class: type,
     name: str,
     *,
-    choices: tuple[str, ...] | None = None,
-    shown_default: str | None = None,
     unset: bool = False,
     prefix: str = "",
-) -> Callable[[Command], Command]:
+    group: str | None = None,
+    help: str | None = None,
+) -> Decorator:
     """A click option for one field of a config dataclass.
 
-    `unset` gives None when the user said nothing, so that a settings file can speak; the help still shows
-    the dataclass's default, or `shown_default`. A bool becomes a pair --name/--no-name. `prefix` stands
-    before the names of option and parameter: "adapt_" makes --adapt-rate and adapt_rate.
+    unset: None when the user did not give it, so that a settings file or the recipe decides; the help still
+    shows the dataclass's default, or "chosen". A bool becomes a pair --name/--no-name. prefix: before the
+    names of option and parameter; "adapt_" makes --adapt-rate and adapt_rate. group, help: None takes the
+    option's own.
     """
-    default = default_of(config_class, name)
-    kind = scalar_type(config_class, name)
+    about = options_of(config_class)[name]
     typed = flag(prefix + name)
-    shown = shown_default or (None if default is None else default)
-    if kind is bool:
-        shown = shown_default or (typed[2:] if default else f"no-{typed[2:]}")
-        typed = f"{typed}/--no-{typed[2:]}"
-    help = option_help(config_class, name)
-    type_ = click.Choice(choices) if choices else _Number(kind, name) if kind in (int, float) else kind
-    return click.option(
-        typed,
-        prefix + name,
-        type=None if kind is bool else type_,
-        default=None if unset else default,
-        help=help if shown is None else f"{help}  [default: {shown}]",
-        metavar=None if choices or kind is bool else {int: "N", float: "X"}.get(kind, "TEXT"),
-    )
+    is_flag = about.kind is bool
+    shown = _shown_default(about)
+    settings: dict[str, Any] = {"default": None if unset else about.default}
+    settings["help"] = (help or about.help) + ("" if shown is None else f"  [default: {shown}]")
+    settings["group"] = about.group if group is None else group
+    if about.choices:
+        settings["type"] = click.Choice(about.choices)
+    elif not is_flag:
+        settings["type"] = _Number(about) if about.kind in (int, float) else about.kind
+        settings["metavar"] = {int: "N", float: "X"}.get(about.kind, "TEXT")
+    declaration = f"{typed}/--no-{typed[2:]}" if is_flag else typed
+    return grouped_option(declaration, prefix + name, **settings)
+
+
+def _shown_default(about: Option) -> Any:
+    """The default as the help shows it; None: nothing is shown."""
+    if about.auto:
+        return "chosen"
+    if about.kind is bool:
+        return "on" if about.default else "off"
+    return about.default
 
 
 def take_given(switch: str, names: Iterable[str], is_given: bool, settings: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from textgen.models.language_model import LanguageModel
-from textgen.system.device import available_processors
+from textgen.system.threads import available_processors
 from textgen.training.loss import mean_loss
 
 PROBE_SECONDS = 0.15  # for each of the things that are timed, or three calls if they take longer

@@ -1,118 +1,146 @@
-"""What the user left open is chosen and measured: options become the complete config, with its first weights.
+"""The second stage: what the user left open is chosen and measured; the result is the complete config.
 
     device ─reference network→ work ─recipe→ network, settings ─probe→ threads, tokens an evaluation may read
 
-Budgets in steps and epochs must repeat exactly, so for them no more is measured than whether bfloat16 pays.
+Budgets in steps and epochs must repeat exactly, so for them nothing is measured but whether bfloat16 pays.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 
 from textgen.models.cost import num_parameters
 from textgen.models.language_model import LanguageModel
-from textgen.run import FORMAT, Run, vocab_of
-from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-from textgen.settings.given import TrainOptions
+from textgen.run import FORMAT, Run
+from textgen.settings.config import ModelConfig, RunConfig, TrainingConfig
+from textgen.settings.given import Section
 from textgen.settings.option import from_mapping
-from textgen.system.device import require_memory, resolve_device, resolve_precision, resolve_threads, set_up
-from textgen.text.batches import fit_batches
-from textgen.text.corpus import Corpus
+from textgen.system.device import resolve_device, resolve_precision, set_up
+from textgen.system.memory import require_memory
+from textgen.system.threads import resolve_threads
 from textgen.text.model_vocab import ModelVocab
-from textgen.text.store import TokenStore
-from textgen.training.planning.plan import (
+from textgen.training.planning.configs import (
     DEFAULT_MINUTES,
     FORWARD_SHARE,
-    asked_batches,
+    BatchShape,
+    complete_model,
+    complete_training,
     eval_tokens,
-    fine_tuning_model,
-    fine_tuning_recipe,
-    plan_model,
-    plan_training,
+    fitted_batches,
 )
+from textgen.training.planning.data import PreparedText
+from textgen.training.planning.fine_tune import fine_tuning_model, fine_tuning_recipe
+from textgen.training.planning.notes import start_notes
 from textgen.training.planning.probe import reading_speed
-from textgen.training.planning.recipe import (
-    REFERENCE,
-    choose_recipe,
-    embedding_dim,
-    ties_weights,
-)
+from textgen.training.planning.recipe import REFERENCE, Recipe, choose_recipe, embedding_dim, ties_weights
 from textgen.training.planning.speeds import Speeds, affordable_tokens, with_batch
-from textgen.training.session import set_up_training
+from textgen.training.setup import set_up_training
 from textgen.training.trainer import training_model
 from textgen.version import VERSION
 
 
-def resolve(
-    options: TrainOptions, data: DataConfig, corpus: Corpus, store: TokenStore, source: Run | None
-) -> tuple[RunConfig, LanguageModel]:
-    """The complete config of a run, and the model with its first weights.
+@dataclass(frozen=True)
+class Resolved:
+    """A run before its first step: the complete config, the model with its first weights, and what to say.
 
-    source is the run that it starts from, if any. Raises ConfigError, CorpusError, RunError.
+    notes: one line each, for the user.
     """
-    vocab = ModelVocab.from_counts(store.counts)
-    if source is not None:
-        vocab = vocab_of(source.load_weights()).extended(store.counts)
-    train_tokens, val_tokens = len(store.tokens("train")), len(store.tokens("val"))
-    measured: dict[str, Any] = {
-        "corpus_fingerprint": corpus.fingerprint,
-        "train_tokens": train_tokens,
-        "train_characters": store.size("train").characters,
-        "train_bytes": store.size("train").bytes,
-        "val_tokens": val_tokens,
-        "documents": store.size("train").documents,
-        "characters_per_token": store.size("train").characters / train_tokens,
-        "torch_version": torch.__version__,
-    }
-    speeds = Speeds(options.threads)
+
+    config: RunConfig
+    model: LanguageModel
+    notes: tuple[str, ...]
+
+
+def resolve(
+    text: PreparedText,
+    model: Section[ModelConfig],
+    training: Section[TrainingConfig],
+    *,
+    source: Run | None = None,
+) -> Resolved:
+    """Choose what the user left open. source: the run to start from, if any.
+
+    Raises ConfigError, CorpusError, RunError, TrainingError.
+    """
+    measured = _sizes(text)
+    batches = fitted_batches(training, text.train_tokens)
+    speeds = Speeds(training.get("threads"))
     if source is None:
-        work = _work(options, speeds, vocab.size, train_tokens, measured)
-        recipe = choose_recipe(
-            train_tokens,
-            work.tokens,
-            is_float32=work.is_float32,
-            tokens_read=work.tokens if work.is_for_any else None,
-            num_layers=options.num_layers or (2 if options.residual else None),
-            hidden_size=options.hidden_size,
-            model_vocab_size=vocab.size,
-            cell=options.cell or ModelConfig.cell,
-            epochs=options.epochs,
-            characters=measured["train_characters"] if options.steps is None else None,
-        )
-        model_config = plan_model(options, recipe, model_vocab_size=vocab.size)
+        recipe = _recipe(text, model, training, batches, speeds, measured)
+        model_config = complete_model(model, recipe, model_vocab_size=text.vocab.size)
     else:
         recipe = fine_tuning_recipe(source.config.model)
-        model_config = fine_tuning_model(options, source.config.model, vocab.size)
-    training = plan_training(options, recipe, model=model_config, train_tokens=train_tokens)
-    require_memory(num_parameters(model_config), training.device)
-    set_up_training(training)
-    model = training_model(_first_model(model_config, vocab, source), training)
-    if training.minutes is not None:
-        if source is None:
-            training = with_batch(options, model, training, speeds, train_tokens)
-        threads = _measure(model, training, speeds, measured)
-        if threads != training.threads:
-            training = dataclasses.replace(training, threads=threads)
-            set_up_training(training)  # the same first weights as a resumed run would draw
-            model = training_model(_first_model(model_config, vocab, source), training)
-    measured["parameters"] = model.num_parameters
-    if training.eval_tokens is None:
-        affordable = eval_tokens(*_cost(training, train_tokens, measured), training.evaluations, val_tokens)
-        training = dataclasses.replace(training, eval_tokens=affordable)
-    config = RunConfig(
+        model_config = fine_tuning_model(model, source.config.model, text.vocab.size)
+    config = complete_training(training, recipe, model=model_config, batches=batches)
+    require_memory(num_parameters(model_config), config.device)
+    set_up_training(config)
+    network = training_model(_first_model(model_config, text.vocab, source), config)
+    if config.minutes is not None:
+        if source is None and "batch_size" not in training:
+            config = with_batch(network, config, speeds, text.train_tokens)
+        threads = _measure_speed(network, config, speeds, measured)
+        if threads != config.threads:
+            config = dataclasses.replace(config, threads=threads)
+            set_up_training(config)  # the same first weights as a resumed run would draw
+            network = training_model(_first_model(model_config, text.vocab, source), config)
+    measured["parameters"] = network.num_parameters
+    if config.eval_tokens is None:
+        trained_tokens, forward_share = _cost(config, text.train_tokens, measured)
+        affordable = eval_tokens(trained_tokens, forward_share, config.evaluations, text.val_tokens)
+        config = dataclasses.replace(config, eval_tokens=affordable)
+    run_config = RunConfig(
         format=FORMAT,
         textgen_version=VERSION,
-        data=data,
+        data=text.config,
         model=model_config,
-        training=training,
-        from_run=None if options.from_run is None else str(Path(options.from_run).absolute()),
+        training=config,
+        from_run=None if source is None else str(source.path.absolute()),
         measured=measured,
     )
-    return config, model
+    return Resolved(run_config, network, start_notes(text, run_config, training, batches, source))
+
+
+def _sizes(text: PreparedText) -> dict[str, Any]:
+    """The sizes of the text, to be kept in config.json."""
+    size = text.store.size("train")
+    return {
+        "corpus_fingerprint": text.corpus.fingerprint,
+        "train_tokens": text.train_tokens,
+        "train_characters": size.characters,
+        "train_bytes": size.bytes,
+        "val_tokens": text.val_tokens,
+        "documents": size.documents,
+        "characters_per_token": size.characters / text.train_tokens,
+        "torch_version": torch.__version__,
+    }
+
+
+def _recipe(
+    text: PreparedText,
+    model: Section[ModelConfig],
+    training: Section[TrainingConfig],
+    batches: BatchShape,
+    speeds: Speeds,
+    measured: dict[str, Any],
+) -> Recipe:
+    """The recipe for the text and for what the budget is worth."""
+    work = _work(text, model, training, batches, speeds, measured)
+    return choose_recipe(
+        text.train_tokens,
+        work.tokens,
+        is_float32=work.is_float32,
+        tokens_read=work.tokens if work.is_for_any else None,
+        num_layers=model.get("num_layers") or (2 if model.get("residual") else None),
+        hidden_size=model.get("hidden_size"),
+        model_vocab_size=text.vocab.size,
+        cell=model.value("cell"),
+        epochs=training.get("epochs"),
+        characters=measured["train_characters"] if "steps" not in training else None,
+    )
 
 
 class _Work(NamedTuple):
@@ -122,69 +150,71 @@ class _Work(NamedTuple):
     """
 
     tokens: float
-    is_float32: bool = False  # of what is not measured nothing is known
+    is_float32: bool = False  # where nothing is measured it is not known
     is_for_any: bool = False
 
 
 def _work(
-    options: TrainOptions, speeds: Speeds, model_vocab_size: int, train_tokens: int, measured: dict[str, Any]
+    text: PreparedText,
+    model: Section[ModelConfig],
+    training: Section[TrainingConfig],
+    batches: BatchShape,
+    speeds: Speeds,
+    measured: dict[str, Any],
 ) -> _Work:
     """What the budget is worth, on this device."""
-    if options.steps is not None:
-        batch_size, seq_len = fit_batches(train_tokens, *asked_batches(options))
-        return _Work(options.steps * batch_size * seq_len, is_for_any=True)
-    if options.epochs is not None and options.minutes is None:
-        return _Work(options.epochs * train_tokens, is_for_any=True)
-    device = resolve_device(options.device or TrainingConfig.device)
-    cell = options.cell or ModelConfig.cell
-    width, is_tied = REFERENCE["hidden_size"], ties_weights(model_vocab_size, cell)
+    if "steps" in training:
+        return _Work(training["steps"] * batches.tokens, is_for_any=True)
+    if "epochs" in training and "minutes" not in training:
+        return _Work(training["epochs"] * text.train_tokens, is_for_any=True)
+    cell, width = model.value("cell"), REFERENCE["hidden_size"]
+    is_tied = ties_weights(text.vocab.size, cell)
     network = REFERENCE | {
         "cell": cell,
-        "model_vocab_size": model_vocab_size,
-        "embedding_dim": embedding_dim(model_vocab_size, width, cell, is_tied=is_tied),
+        "model_vocab_size": text.vocab.size,
+        "embedding_dim": embedding_dim(text.vocab.size, width, cell, is_tied=is_tied),
         "tie_weights": is_tied,
     }
     config = from_mapping(ModelConfig, network)
+    device = resolve_device(training.value("device"))
     precision = resolve_precision(
-        options.precision or TrainingConfig.precision,
-        device,
-        cell=config.cell,
-        hidden_size=config.hidden_size,
+        training.value("precision"), device, cell=cell, hidden_size=config.hidden_size
     )
-    threads = resolve_threads(options.threads, hidden_size=config.hidden_size)
-    training = TrainingConfig(device=device, precision=precision, threads=threads, steps=1)
-    # Determinism as it will be: cuBLAS asks for it once, at its first product.
-    set_up(device, threads=threads, seed=training.seed, deterministic=bool(options.deterministic))
-    model = training_model(LanguageModel(config), training)
-    speed = speeds.of(model, training).tokens_per_second
+    threads = resolve_threads(training.get("threads"), hidden_size=config.hidden_size)
+    probed = TrainingConfig(device=device, precision=precision, threads=threads, steps=1)
+    # Determinism as it will be: cuBLAS reads its setting once, at its first product.
+    set_up(device, threads=threads, seed=probed.seed, deterministic=training.value("deterministic"))
+    speed = speeds.of(training_model(LanguageModel(config), probed), probed).tokens_per_second
     measured["reference_tokens_per_second"] = round(speed)
-    tokens = speed * 60 * (options.minutes or DEFAULT_MINUTES)
-    return _Work(tokens, is_float32=(device, precision) == ("cpu", "float32"))
+    minutes = training.get("minutes") or DEFAULT_MINUTES
+    return _Work(speed * 60 * minutes, is_float32=(device, precision) == ("cpu", "float32"))
 
 
-def _measure(model: LanguageModel, training: TrainingConfig, speeds: Speeds, measured: dict[str, Any]) -> int:
-    """Measure how fast the model trains and reads, note it, and return the threads that it takes for that."""
-    fastest = speeds.of(model, training)
+def _measure_speed(
+    model: LanguageModel, config: TrainingConfig, speeds: Speeds, measured: dict[str, Any]
+) -> int:
+    """Measure how fast the model trains and reads, note it, and return the number of threads for that."""
+    fastest = speeds.of(model, config)
     measured["probed_tokens_per_second"] = round(fastest.tokens_per_second)
-    reading = reading_speed(model, training.batch_size, training.seq_len)
+    reading = reading_speed(model, config.batch_size, config.seq_len)
     measured["probed_reading_tokens_per_second"] = round(reading)
     return fastest.number
 
 
-def _cost(training: TrainingConfig, train_tokens: int, measured: dict[str, Any]) -> tuple[float, float]:
-    """How many tokens the budget trains on, and what reading one costs of training on it."""
-    if training.steps is not None:
-        return training.steps * training.batch_size * training.seq_len, FORWARD_SHARE
-    if training.minutes is None:
-        assert training.epochs is not None
-        return training.epochs * train_tokens, FORWARD_SHARE
+def _cost(config: TrainingConfig, train_tokens: int, measured: dict[str, Any]) -> tuple[float, float]:
+    """How many tokens the budget trains on, and the cost of reading one as a fraction of training on it."""
+    if config.steps is not None:
+        return config.steps * config.batch_size * config.seq_len, FORWARD_SHARE
+    if config.minutes is None:
+        assert config.epochs is not None
+        return config.epochs * train_tokens, FORWARD_SHARE
     speed: int = measured["probed_tokens_per_second"]
-    affordable = affordable_tokens(training, speed, train_tokens)
+    affordable = affordable_tokens(config, speed, train_tokens)
     return affordable, speed / measured["probed_reading_tokens_per_second"]
 
 
 def _first_model(config: ModelConfig, vocab: ModelVocab, source: Run | None) -> LanguageModel:
-    """New weights from the seed, or another run's with rows for the new text."""
+    """New weights from the seed, or another run's, extended to the vocabulary of both texts."""
     if source is None:
         return LanguageModel(config, vocab)
     model = LanguageModel.from_pretrained(source.path).with_vocab(vocab)

@@ -9,7 +9,6 @@ import torch
 
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import DROPOUTS, TrainingConfig
-from textgen.settings.given import TrainOptions
 from textgen.training.planning.probe import Threads, fastest_threads, training_speed
 from textgen.training.planning.recipe import LEAST_SHARE_IN_SMALL_BATCHES, most_tokens_in_small_batches
 
@@ -53,14 +52,14 @@ class Speeds:
 
 
 def with_batch(
-    options: TrainOptions, model: LanguageModel, training: TrainingConfig, speeds: Speeds, train_tokens: int
+    model: LanguageModel, training: TrainingConfig, speeds: Speeds, train_tokens: int
 ) -> TrainingConfig:
-    """The same with half as many lanes, where they were left open and so many more steps pay.
+    """The same with half the batch size, where twice as many steps are worth more than larger batches.
 
-    Small batches that are taken by mistake cost 2 to 3% more bits, large ones less than 1: a busy moment when
-    the large ones were timed must not decide.
+    Small batches taken by mistake cost more than large ones, so a busy moment while the large ones were timed
+    must not decide: both are timed twice. See RECIPE.md, "batch size".
     """
-    if options.batch_size is not None or training.batch_size != TrainingConfig.batch_size:
+    if training.batch_size != TrainingConfig.batch_size:
         return training
     half = dataclasses.replace(training, batch_size=training.batch_size // 2)
     for look in (speeds.of, speeds.again):

@@ -1,0 +1,135 @@
+"""Mistakes of the user: any command reports them in one line and exits with a code other than 0."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from textgen.run import Run
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "no corpus"),
+        (["train", "missing.txt"], "missing.txt"),
+        (["train", "a text, not its path " * 20], "name a file"),
+        (["train", "caf\udce9.txt"], "not UTF-8"),
+        (["train", "corpus.txt", "--minutes", "inf"], "finite"),
+        (["train", "corpus.txt", "--hiden-size", "3"], "--hidden-size"),
+        (["train", "corpus.txt", "--hidden-size", "0"], "at least 1"),
+        (["train", "corpus.txt", "--steps", "1", "--minutes", "1"], "one budget"),
+        (["train", "corpus.txt", "--device", "cuda", "--steps", "1"], "cuda"),
+        (["train", "corpus.txt", "--resume", "runs/x"], "leave out CORPUS"),
+        (["train", "--resume", "runs/x", "--seed", "3"], "leave out --seed"),
+        (["train", "--resume", "runs/x"], "no such run"),
+        (["train", "corpus.txt", "--from", "runs/x"], "no such run"),
+        (["train", "corpus.txt", "--tokenizer", "nowhere.json"], "nowhere.json"),
+        (["train", "corpus.txt", "--tokenizer", "byte", "--vocab-size", "9"], "--vocab-size"),
+        (["eval", "runs/x"], "no such run"),
+        (["info", "runs/x"], "no such run"),
+        (["sample"], "no trained run"),
+        (["evaluate"], "evaluate"),
+    ],
+)
+def test_a_mistake_gives_one_line_and_a_non_zero_exit(
+    cli: Cli, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    assert message in cli(*arguments).only_error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_mistyped_name_gets_a_suggestion(cli: Cli, tmp_path: Path) -> None:
+    assert "did you mean 'train'?" in cli("trian", "corpus.txt").only_error
+    cli("train", "corpus.txt", *TINY)
+    assert "did you mean runs/corpus?" in cli("sample", "corpus").only_error
+    assert "corpus.txt: a file, not a run" in cli("sample", "corpus.txt").only_error
+    (tmp_path / "sections.toml").write_text("[model]\nhidden_size = 8\n")
+    assert "[model] is a section" in cli("train", "corpus.txt", "--config", "sections.toml").only_error
+    (tmp_path / "text.toml").write_text('hidden_size = "8"\n')
+    assert "must be a whole number, not '8'" in cli("train", "--config", "text.toml").only_error
+    (tmp_path / "one.toml").write_text('corpus = "corpus.txt"\n')
+    assert cli("train", "--config", "one.toml", *TINY).exit_code == 0
+    assert cli("train", "--config", "runs/corpus", "--steps", 2).exit_code == 0, "a run's directory"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--dropout", 1), ("--hidden-size", 0), ("--learning-rate", "nan")]
+)
+def test_an_option_out_of_range_is_named_as_it_was_typed(
+    cli: Cli, tmp_path: Path, flag: str, value: object
+) -> None:
+    assert f"'{flag}': " in cli("train", "corpus.txt", flag, value).only_error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_option_that_would_do_nothing_is_refused(cli: Cli, text: str, tmp_path: Path) -> None:
+    (tmp_path / "val.txt").write_text(text[:500])
+    (tmp_path / "records.jsonl").write_text('{"text": "some words"}\n' * 50)
+    refused = [
+        ["--val", "val.txt", "--val-fraction", 0.2],
+        ["--no-early-stopping", "--patience", 2],
+    ]
+    for options in refused:
+        assert cli("train", "corpus.txt", *TINY, *options).only_error
+    assert cli("train", "records.jsonl", "--field", "text", "--documents", "line", *TINY).only_error
+    cli("train", "corpus.txt", *TINY)
+    assert "--part" in cli("eval", "runs/corpus", "val.txt", "--part", "test").only_error
+    assert "--field" in cli("eval", "runs/corpus", "--field", "text").only_error
+
+
+def test_an_empty_path_is_not_the_current_folder(cli: Cli) -> None:
+    assert "empty" in cli("train", "", *TINY).only_error
+    assert "--val" in cli("train", "corpus.txt", "--val", "", *TINY).only_error
+
+
+def test_a_network_too_large_for_any_memory_is_a_one_line_error(cli: Cli, tmp_path: Path) -> None:
+    for size in (10**8, 10**10):
+        assert "out of memory" in cli("train", "corpus.txt", "--hidden-size", size, "--steps", 1).only_error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_too_large_for_this_machine_is_refused_before_it_is_built(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    parameters = Run("one").config.measured["parameters"]
+    for memory, exit_code in [(16 * parameters, 0), (16 * parameters - 1, 1)]:
+        monkeypatch.setattr("textgen.system.memory.total_memory", lambda memory=memory: memory)
+        result = cli("train", "corpus.txt", *TINY, "--steps", 1)
+        assert result.exit_code == exit_code
+    assert f"{parameters:,} weights" in result.only_error
+    assert "--hidden-size" in result.only_error
+
+
+def test_a_complete_run_without_its_weights_says_where_a_copy_is(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY)
+    weights = Path("runs/corpus/model.safetensors")
+    before = weights.read_bytes()
+    weights.unlink()
+    error = cli("sample", "runs/corpus").only_error
+    assert "the weights of this complete run are gone" in error
+    copy = Path(error.strip().split()[-1])
+    shutil.copyfile(copy, weights)
+    assert cli("sample", "runs/corpus", "--max-new-tokens", 3).exit_code == 0
+    assert np.array_equal(*(np.frombuffer(content[-64:]) for content in (before, weights.read_bytes())))
+    weights.unlink()
+    shutil.rmtree("runs/corpus/training")
+    assert "textgen train --config runs/corpus" in cli("sample", "runs/corpus").only_error
+
+
+def test_a_tokenizer_of_another_run_is_refused_by_every_command(cli: Cli) -> None:
+    cli("train", "corpus.txt", "--tokenizer", "bpe", "--vocab-size", 400, *TINY, "--run", "bpe")
+    cli("train", "corpus.txt", "--tokenizer", "byte", *TINY, "--run", "bytes")
+    shutil.copyfile("bytes/tokenizer.json", "bpe/tokenizer.json")
+    for command in (["sample", "bpe"], ["eval", "bpe", "corpus.txt"], ["score", "bpe", "corpus.txt"]):
+        assert "do not belong together" in cli(*command).only_error

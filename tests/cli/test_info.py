@@ -1,0 +1,75 @@
+"""`textgen info`: one run described, or all of them listed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from textgen.run import Run
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+
+
+def test_info_describes_a_run_and_lists_all_runs(cli: Cli) -> None:
+    assert "No runs" in cli("info").stdout
+    cli("train", "corpus.txt", *TINY, "--cell", "gru")
+    final = Run("runs/corpus").metrics()[-1]
+    description = cli("info", "runs/corpus").stdout
+    for part in (
+        "1 x 8 gru",
+        "corpus.txt",
+        "12 steps",
+        f"{final['nats_per_token']:.4f} nats/token",
+        "complete",
+    ):
+        assert part in description
+    assert "runs/corpus: 1 x 8 gru" in cli("info").stdout
+    assert (
+        json.loads(cli("info", "runs/corpus", "--json").stdout)["best"]["nats_per_token"]
+        == final["nats_per_token"]
+    )
+    assert [run["run"] for run in json.loads(cli("info", "--json").stdout)["runs"]] == ["runs/corpus"]
+
+
+def test_one_damaged_run_does_not_hide_the_others(cli: Cli, tmp_path: Path) -> None:
+    cli("train", "corpus.txt", *TINY)
+    (tmp_path / "runs" / "bad").mkdir()
+    (tmp_path / "runs" / "bad" / "config.json").write_text("{")
+    listed = cli("info").stdout.splitlines()
+    assert any(line.startswith("runs/bad: not readable") for line in listed)
+    assert any(line.startswith("runs/corpus: 1 x 8 lstm") for line in listed)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"data": None},
+        {"model": 3},
+        {"measured": None},
+        {"measured": {}},
+    ],
+)
+def test_an_incomplete_config_is_a_one_line_error_and_hides_no_other_run(
+    cli: Cli, damage: dict[str, object]
+) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "runs/good")
+    cli("train", "corpus.txt", *TINY, "--run", "runs/bad")
+    path = Run("runs/bad").path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    listed = cli("info").stdout
+    assert "runs/good: 1 x 8 lstm" in listed
+    assert "runs/bad: not readable" in listed
+    assert next(iter(damage)) in cli("eval", "runs/bad").only_error
+
+
+def test_metrics_that_are_not_utf_8_are_a_one_line_error(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    with Run("one").metrics_path.open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    assert "line " in cli("info", "one").only_error

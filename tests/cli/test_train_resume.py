@@ -1,0 +1,108 @@
+"""`textgen train --resume`: which runs it continues and which it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from textgen.run import Run
+from textgen.system.atomic import only_one
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
+
+TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+
+
+def forget_the_end(metrics: Path) -> None:
+    """Make a complete run look as if it was killed before its last evaluation."""
+    lines = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(line for line in lines if '"final"' not in line))
+
+
+def test_a_copy_of_a_checkpoint_is_neither_read_nor_removed(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    forget_the_end(Run("one").metrics_path)
+    copy = Run("one").training_directory / "step-12.copy"
+    shutil.copytree(Run("one").training_directory / "step-12", copy)
+    assert cli("train", "--resume", "one").exit_code == 0
+    assert (copy / "progress.json").is_file()
+
+
+def test_a_run_cannot_be_trained_by_two_processes_at_once(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    metrics = Run("one").metrics_path
+    forget_the_end(metrics)
+    weights = Run("one").path / "model.safetensors"
+    weights.write_bytes(b"newer than any checkpoint")
+    with only_one(Run("one").training_directory):
+        result = cli("train", "--resume", "one")
+    assert result.exit_code == 1
+    assert "another process" in result.stderr
+    assert "Going on" not in result.stdout
+    assert weights.read_bytes() == b"newer than any checkpoint"
+
+
+def test_a_run_without_its_checkpoints_is_not_silently_restarted(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "old")
+    cli("train", "corpus.txt", "--from", "old", "--steps", 2, "--run", "new")
+    for run in ("old", "new"):
+        metrics = Run(run).metrics_path
+        forget_the_end(metrics)
+        shutil.rmtree(Run(run).training_directory)
+        assert f"--from {run}" in cli("train", "--resume", run).only_error
+
+
+def test_a_fine_tuned_run_without_its_initial_weights_is_not_resumed(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "old")
+    cli("train", "corpus.txt", "--from", "old", "--steps", 2, "--run", "new")
+    forget_the_end(Run("new").metrics_path)
+    (Run("new").training_directory / "initial.safetensors").unlink()
+    assert "--from new" in cli("train", "--resume", "new").only_error
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        (
+            "training/step-12/progress.json",
+            lambda content: content.pop("place"),
+            "damaged checkpoint (no 'place')",
+        ),
+        ("training/step-12/progress.json", lambda content: content.update(newer=1), "damaged checkpoint"),
+        ("config.json", lambda content: content["model"].update(hidden_size=16), "by config.json"),
+        ("config.json", lambda content: content["training"].update(threads=None), "no threads"),
+        ("config.json", lambda content: content["measured"].pop("train_tokens"), "no train_tokens"),
+        ("tokenizer.json", lambda content: content["model"]["vocab"].pop("<|endoftext|>"), "end-of-text"),
+    ],
+)
+def test_a_run_whose_files_do_not_belong_together_is_not_resumed(
+    cli: Cli, file: str, damage: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    forget_the_end(Run("one").metrics_path)
+    content = json.loads(Path("one", file).read_text())
+    damage(content)
+    Path("one", file).write_text(json.dumps(content))
+    result = cli("train", "--resume", "one")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert message in result.stderr
+
+
+def test_resuming_a_run_of_another_device_says_how_to_continue_on_this_one(cli: Cli) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    cli("train", "corpus.txt", *TINY, "--run", "one")
+    forget_the_end(Run("one").metrics_path)
+    path = Run("one").path / "config.json"
+    config = json.loads(path.read_text())
+    config["training"]["device"] = "cuda"
+    path.write_text(json.dumps(config))
+    assert "--from one --device cpu" in cli("train", "--resume", "one").only_error
+    assert cli("train", "--from", "one", "--device", "cpu", "--steps", 1).exit_code == 0

@@ -1,0 +1,40 @@
+"""The text stage: what is chosen of how a text is tokenized, and what it gives to the next stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from textgen.errors import ConfigError
+from textgen.settings.config import DataConfig
+from textgen.settings.given import Section
+from textgen.training.planning.data import data_config, prepare_text
+
+
+def test_no_corpus_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no corpus"):
+        data_config(Section(DataConfig))
+
+
+def test_sizes_of_a_vocabulary_that_were_not_given_are_written_down() -> None:
+    word = data_config(Section(DataConfig, {"corpus": ("a.txt",), "tokenizer": "word"}))
+    assert word.min_frequency is not None
+    assert word.vocab_size is not None
+    byte = data_config(Section(DataConfig, {"corpus": ("a.txt",), "tokenizer": "byte"}))
+    assert (byte.min_frequency, byte.vocab_size) == (None, None)
+
+
+def test_a_prepared_text_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("one two three four\n" * 400)
+    given = Section(DataConfig, {"corpus": ("a.txt",), "tokenizer": "bpe"})
+    text = prepare_text(given, cache_dir=tmp_path / "cache")
+    assert text.config.corpus == (str(tmp_path / "a.txt"),)
+    assert text.config.vocab_size is not None
+    assert text.vocab.total == text.train_tokens
+    assert np.array_equal(text.vocab.token_ids, np.flatnonzero(text.store.counts))
+    assert text.tokenizer.encode("one two").max() < text.tokenizer.vocab_size
+    assert text.val_tokens > 0
+    assert text.notes == ()

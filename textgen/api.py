@@ -1,0 +1,298 @@
+"""The door for Python: train, load and resume give a TextModel, which generates, scores and evaluates.
+
+    import textgen
+
+    model = textgen.train("poems.txt", minutes=2)
+    print(model.generate("Shall I", max_new_tokens=200, temperature=0.8, seed=1).text)
+
+Everything that the user can fix is a TextgenError. torch is loaded when something needs it: training,
+evaluating, `network`; not loading, generating or scoring.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from textgen.errors import ConfigError, Interrupted, RunError
+from textgen.evaluation.report import Report
+from textgen.evaluation.score import Scorer, Tally
+from textgen.generation.generator import Generator
+from textgen.generation.sample import Sample
+from textgen.run import WEIGHTS, Run
+from textgen.settings.config import SampleConfig
+from textgen.settings.files import read_options
+from textgen.settings.given import UserOptions
+from textgen.settings.option import from_mapping
+from textgen.system.device import resolve_device
+from textgen.system.interrupts import StopRequest
+from textgen.system.progress import Reporter
+from textgen.system.threads import numpy_threads, numpy_threads_restored
+from textgen.text.documents import split_documents
+from textgen.text.store import default_cache_dir
+
+if TYPE_CHECKING:
+    from textgen.models.language_model import LanguageModel
+    from textgen.training.session import Session
+
+
+class TextModel:
+    """A trained run, ready to write and to read.
+
+    Errors: RunError and TokenizerError where the run is damaged or not trained yet, when it is first needed.
+    """
+
+    def __init__(self, run: Run, device: str = "cpu") -> None:
+        self.run = run
+        self._device = device
+
+    def __repr__(self) -> str:
+        facts = self.run.facts()
+        return f"TextModel({facts['run']!r}: {facts['network']}, {facts['tokenizer']})"
+
+    @property
+    def path(self) -> Path:
+        """The run's directory."""
+        return self.run.path
+
+    @cached_property
+    def _generator(self) -> Generator:
+        return Generator.from_run(self.run, self._device, numpy_threads())
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self._generator.engine, self._generator.tokenizer)
+
+    @cached_property
+    def network(self) -> LanguageModel:
+        """The network as a torch module, in evaluation mode. It reads model ids: see encode."""
+        from textgen.models.language_model import LanguageModel
+
+        return LanguageModel.from_pretrained(self.run.path).to(resolve_device(self._device))
+
+    def encode(self, text: str) -> np.ndarray:
+        """The model ids of a text, (T,) int64: what `network` reads. Raises TokenizerError."""
+        return self._generator.vocab.to_model_ids(self._generator.tokenizer.encode(text))
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        **settings: Any,
+    ) -> Sample:
+        """Write one text after a prompt; `.text` is what is new.
+
+        stop: end before any of these texts. seed: the same one gives the same text; None, another each time.
+        settings: fields of SampleConfig, such as max_new_tokens, temperature, top_k, top_p and min_p.
+
+        Raises ConfigError, TokenizerError, RunError.
+        """
+        (sample,) = self.generate_many(1, prompt, stop=stop, seed=seed, **settings)
+        return sample
+
+    def generate_many(
+        self,
+        num_samples: int,
+        prompt: str = "",
+        *,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        **settings: Any,
+    ) -> list[Sample]:
+        """Write several texts side by side, faster than one after the other; arguments as of generate."""
+        config = from_mapping(SampleConfig, settings)
+        with numpy_threads_restored():
+            return self._generator.generate(
+                prompt, num_samples=num_samples, stop=_several(stop), seed=seed, config=config
+            )
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        **settings: Any,
+    ) -> Iterator[str]:
+        """The text that generate gives, in pieces as they are drawn; arguments as of generate."""
+        config = from_mapping(SampleConfig, settings)
+        pieces = self._generator.stream(prompt, stop=_several(stop), seed=seed, config=config)
+        return _with_own_threads(pieces)
+
+    def score(self, text: str) -> Report:
+        """How well the model predicts a text, in nats, bits and perplexity; without torch.
+
+        Raises ConfigError for an empty text, TokenizerError, RunError.
+        """
+        tally = Tally()
+        with numpy_threads_restored():
+            for piece in self._scorer.read(split_documents([text], self.run.config.data.documents)):
+                tally.add(piece)
+        if not tally.report.loss.tokens:
+            raise ConfigError("there is no text to score; give some")
+        return tally.report
+
+    def evaluate(
+        self,
+        part: str = "val",
+        *,
+        window: int | None = None,
+        device: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        progress: bool = False,
+    ) -> Report:
+        """How well the model predicts a part of the run's own corpus: "val", "test" or "train".
+
+        window: reset the state every so many tokens; None carries it over the whole text. Raises ConfigError,
+        CorpusError, RunError: the corpus must be where it was, unchanged.
+        """
+        from textgen.evaluation.evaluate import evaluate_run
+        from textgen.system.memory import memory_errors
+
+        if window is not None and window < 1:
+            raise ConfigError(f"window={window}: must be at least 1")
+        reporter = _reporter(progress)
+        store = self.run.open_store(_cache(cache_dir), reporter.work)
+        with memory_errors():
+            return evaluate_run(
+                self.run,
+                store,
+                self.run.require_part(store, part),
+                device=resolve_device(device),
+                reset_every=window,
+                progress=reporter.work,
+            )
+
+
+def train(
+    *corpus: str | os.PathLike[str],
+    progress: bool = True,
+    config: str | os.PathLike[str] | None = None,
+    from_run: str | os.PathLike[str] | TextModel | None = None,
+    **options: Any,
+) -> TextModel:
+    """Train a language model on text files, folders or globs; returns when it is done.
+
+    options: every option of `textgen train` by its name (minutes=2, tokenizer="bpe", hidden_size=512,
+    run="runs/poems"); what is not given is chosen. config: a TOML file, or a run whose options to repeat.
+    from_run: the run whose weights to start from; without a corpus, on its text. progress: print what
+    happens; in a notebook the picture of the loss is shown at the end.
+
+    Interrupted by Ctrl-C, or by a notebook's stop button, it saves and raises Interrupted; resume goes on.
+    torch's random state and number of threads are as before when it returns.
+
+    Raises ConfigError, CorpusError, TokenizerError, RunError, TrainingError.
+    """
+    from textgen.training.new_run import new_run
+
+    if "resume" in options:
+        raise ConfigError("resume is a function of its own: textgen.resume(run)")
+    given = dict(options)
+    if corpus:
+        given["corpus"] = tuple(map(os.fspath, corpus))
+    if from_run is not None:
+        given["from_run"] = os.fspath(from_run.path if isinstance(from_run, TextModel) else from_run)
+    for name in ("run", "cache_dir"):
+        if given.get(name) is not None:
+            given[name] = os.fspath(given[name])
+    user_options = UserOptions.from_names(given)
+    if config is not None:
+        user_options = read_options(Path(config)).overridden_by(user_options)
+    reporter = _reporter(progress)
+    with _torch_as_it_was():
+        with StopRequest() as stop:
+            return _completed(new_run(user_options, reporter), stop, progress)
+
+
+def resume(
+    run: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None, progress: bool = True
+) -> TextModel:
+    """Go on with an interrupted run, exactly as if it had never stopped; returns when it is done.
+
+    Raises RunError when it is complete already or its text has changed, and what train raises.
+    """
+    from textgen.training.resume import resume_run
+
+    with _torch_as_it_was():
+        with StopRequest() as stop:
+            session = resume_run(Path(run), _cache(cache_dir), _reporter(progress))
+            return _completed(session, stop, progress)
+
+
+def load(run: str | os.PathLike[str], *, device: str = "cpu") -> TextModel:
+    """A run that was trained before.
+
+    device: where it writes and scores; on the CPU that loads no torch. "auto" takes a GPU if there is one.
+
+    Raises RunError when there are no weights in it, ConfigError when there is no such device.
+    """
+    found = Run(Path(run))
+    found.config  # noqa: B018  read, so that what is not a run is refused here
+    if not found.has_weights:
+        raise RunError(f"{found.path / WEIGHTS}: no weights yet. Go on with: textgen.resume({str(run)!r})")
+    return TextModel(found, device)
+
+
+def _completed(session: Session, stop: StopRequest, progress: bool) -> TextModel:
+    path = session.run.path
+    try:
+        session.complete(stop)
+    except Interrupted as error:
+        raise Interrupted(
+            f"training was interrupted. Go on with: textgen.resume({str(path)!r})", error.exit_code - 128
+        ) from error
+    if progress:
+        _show_picture(path / "loss.png")
+    return TextModel(Run(path))
+
+
+def _show_picture(picture: Path) -> None:
+    """Show a picture below the cell of a notebook, where there is one."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    if shell is None or not hasattr(shell, "kernel") or not picture.is_file():
+        return
+    display = importlib.import_module("IPython.display")
+    display.display(display.Image(filename=str(picture)))
+
+
+@contextmanager
+def _torch_as_it_was() -> Iterator[None]:
+    """Training sets torch's threads, random state and determinism for the process; put them back."""
+    import torch
+
+    threads, is_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    random_state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(random_state)
+        torch.use_deterministic_algorithms(is_deterministic)
+
+
+def _reporter(progress: bool) -> Reporter:
+    return Reporter(sys.stdout if progress else None)
+
+
+def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
+    return default_cache_dir() if cache_dir is None else Path(cache_dir)
+
+
+def _with_own_threads(pieces: Iterator[str]) -> Iterator[str]:
+    with numpy_threads_restored():
+        yield from pieces
+
+
+def _several(stop: str | Sequence[str]) -> Sequence[str]:
+    return [stop] if isinstance(stop, str) else stop

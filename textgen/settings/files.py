@@ -1,0 +1,87 @@
+"""Options read from a file: settings in TOML, or another run's config.json.
+
+hidden_size = 512                     options by name,
+[training]                            or in the sections of config.json
+minutes = 5
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textgen.errors import ConfigError
+from textgen.settings.given import FOLLOWS_FROM_TEXT, SECTIONS, UserOptions
+from textgen.settings.option import checked_values
+from textgen.system.relocate import relocate_path, relocated_data
+
+
+def read_options(path: Path) -> UserOptions:
+    """The options of a TOML file, or those that repeat a run, from its config.json or directory.
+
+    Raises ConfigError for what cannot be read or used, with the nearest known name for an unknown one.
+    """
+    if path.is_dir():
+        path = path / "config.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise ConfigError(f"{path}: not valid {kind} ({error})") from error
+    try:
+        names = _of_run(content, path) if path.suffix == ".json" else _of_settings(content)
+        return UserOptions.from_names(names)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _of_settings(content: dict[str, Any]) -> dict[str, Any]:
+    """The options of a settings file by name."""
+    names: dict[str, Any] = {}
+    for name, value in content.items():
+        inside = {name: value}
+        if isinstance(value, dict):
+            if name not in SECTIONS:
+                raise ConfigError(f"no section [{name}]; the sections are {', '.join(SECTIONS)}")
+            inside = checked_values(SECTIONS[name], value)
+        if repeated := names.keys() & inside.keys():
+            raise ConfigError(f"{min(repeated)} stands there twice; leave one out")
+        names |= inside
+    if "from" in names:  # as on the command line; no field can be named `from`
+        if "from_run" in names:
+            raise ConfigError("from and from_run are the same; leave one out")
+        names["from_run"] = names.pop("from")
+    if isinstance(names.get("corpus"), str):
+        names["corpus"] = [names["corpus"]]
+    return names
+
+
+def _of_run(content: Any, path: Path) -> dict[str, Any]:
+    """The options that repeat the run of a config.json, its paths as they are now."""
+    if not isinstance(content, dict) or not SECTIONS.keys() <= content.keys():
+        raise ConfigError("not the config.json of a run; settings files are TOML")
+    for name in SECTIONS:
+        if not isinstance(content[name], dict):
+            raise ConfigError(f"{name} must hold names with their values")
+    begun = content.get("directory")
+    if isinstance(begun, str):
+        content["data"] = relocated_data(content["data"], begun, path.parent)
+        if isinstance(content.get("from_run"), str):
+            content["from_run"] = relocate_path(content["from_run"], begun, path.parent)
+    # How many tokens the model knows follows from the text; format 1 called that vocab_size.
+    found = {FOLLOWS_FROM_TEXT, "vocab_size"}
+    model = {name: value for name, value in content["model"].items() if name not in found}
+    names: Mapping[str, Any] = content["data"] | model | content["training"]
+    names = dict(names) | {"from_run": content.get("from_run")}
+    # An option that another one makes void was never used, and giving both would be refused.
+    if names.get("val") is not None:
+        names.pop("val_fraction", None)
+    if not names.get("early_stopping", True):
+        names.pop("patience", None)
+    return names

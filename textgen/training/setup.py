@@ -1,0 +1,35 @@
+"""What a run in training needs before its trainer: the process set up, and the weights it began with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from textgen.errors import RunError
+from textgen.run import Run, load_weights
+from textgen.settings.config import TrainingConfig
+from textgen.system.device import resolve_device, set_up
+
+INITIAL = "initial.safetensors"  # in training/, of a run that started from another: its first weights
+
+
+def set_up_training(training: TrainingConfig) -> None:
+    """Prepare torch as a resolved config says. Raises ConfigError when its device is not there."""
+    assert training.threads is not None  # resolved
+    device = resolve_device(training.device)
+    set_up(device, threads=training.threads, seed=training.seed, deterministic=training.deterministic)
+
+
+def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
+    """The weights that a run began with, if it started from another run; None: the seed draws them.
+
+    Raises RunError when they are gone, and the order of the model vocabulary with them.
+    """
+    path = run.training_directory / INITIAL
+    if path.is_file():
+        return load_weights(path)
+    if run.config.from_run is None:
+        return None
+    raise RunError(
+        f"{path}: no such file; the weights that {run.path} began with are gone. "
+        f"Train on from what it has with: textgen train --from {run.path}"
+    )
