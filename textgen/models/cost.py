@@ -12,7 +12,7 @@ import math
 from textgen.models.weights import EMBEDDING, parameter_shapes
 from textgen.settings.config import ModelConfig
 
-# Parameters that differ by less count as the same.
+# Relative difference up to which two numbers of parameters count as equal.
 CLOSE = 0.02
 
 
@@ -35,10 +35,10 @@ def multiply_adds(config: ModelConfig) -> int:
 
 
 def matched_hidden_size(config: ModelConfig, cell: str) -> int:
-    """The units that give another cell as many parameters as this network has, all else equal.
+    """The hidden_size at which another cell has as many parameters as this network, all else equal.
 
-    A round number where one is CLOSE enough, for processors multiply whole blocks; else the nearest.
-    Nothing but parameters is matched, as Chung, Gulcehre, Cho & Bengio did ("Empirical evaluation of gated
+    It is a round number where one is CLOSE enough, for processors multiply whole blocks; else the nearest.
+    Only the number of parameters is matched, as Chung, Gulcehre, Cho & Bengio did ("Empirical evaluation of gated
     recurrent neural networks on sequence modeling", 2014).
     """
     if cell == config.cell:
@@ -51,7 +51,7 @@ def matched_hidden_size(config: ModelConfig, cell: str) -> int:
     def distance(hidden_size: int) -> float:
         return abs(parameters(hidden_size) / wanted - 1)
 
-    # Four times the units make up for an RNN's one gate where an LSTM has four, and more than that.
+    # An RNN has a quarter of an LSTM's weight rows: four times the units are always enough to match it.
     sizes = range(1, 4 * config.hidden_size + 1)
     above = bisect.bisect_left(sizes, wanted, key=parameters)
     nearest = min(sizes[max(above - 1, 0) : above + 1], key=distance)

@@ -26,14 +26,14 @@ from textgen.settings.config import LAYER_NORM_EPSILON
 class Recurrent(nn.Module):
     """A stack of recurrent layers: forward(x, state) -> (outputs, state).
 
-    Parameters have the names, shapes and gate order of torch.nn.LSTM, GRU and RNN: state dicts load both
-    ways. The state is a value: given, returned, never kept here and never edited in place.
+    Parameters have the names, shapes and gate order of torch.nn.LSTM, GRU and RNN, so that state dicts load
+    both ways. The state is a value: passed in, returned, never stored here and never changed in place.
 
     `dropout` acts on what each layer reads from the one below, with one mask for all time steps;
     `weight_drop` on the recurrent weights. `residual` adds what lies below to each layer's output, from the
-    second layer on; `layer_norm` normalises what is read above each layer: by the next one, before the
-    dropout, and by the head. cells.stack_step has the equations. torch.nn has neither of the last two, so
-    that the state dicts of such stacks load only here.
+    second layer on; `layer_norm` normalises what the next layer (before dropout) or the head reads of each
+    layer. cells.stack_step has the equations. torch.nn has neither of the last two, so that the state dicts
+    of such stacks load only here.
 
     Raises ConfigError for an unknown cell, a size below 1, a dropout outside [0, 1), and for a state dict of
     another arrangement.
@@ -119,8 +119,8 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, State]:
         """Read x (B, T, E), T >= 1, from state, (L, B, H) per part; None is the zero state.
 
-        With a basis (K, E), x (B, T, K) holds coordinates in it, and x @ basis is read. The first layer's
-        weights are multiplied by the basis once for all B T of them, which is less work where K is below E.
+        With a basis (K, E), x (B, T, K) holds coordinates in it, and x @ basis is read. The basis is then
+        multiplied once into the first layer's weights, and not B T times: less work where K is below E.
 
         Returns what is read above the last layer (B, T, H), which is its hidden states where nothing is added
         or normalised, and the state after the last step. The arithmetic and both results are in x.dtype:
