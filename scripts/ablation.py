@@ -1,27 +1,25 @@
-"""Which part of the recipe pays: each one taken away from it or added to it, alone, at equal wall-clock time.
+"""Ablation of the default recipe: add or remove one part at a time, at equal wall-clock time.
 
-The recipe is what `textgen train` chooses by itself. A part that it uses is taken away, one that it does not
-use is added; all else stays as chosen. Each run is `textgen train` as a process of its own, for the same
-minutes, one after the other, and is judged by bits per character on the whole validation text. Every result
-is appended to a file as it comes, and what is there already is not run again: a stopped ablation goes on
-where it was.
+The recipe is what `textgen train` chooses by default. A part that it uses is removed, one that it does not
+use is added, and everything else stays as chosen. Each run is a `textgen train` for the same number of
+minutes, one after the other, evaluated in bits per character on the whole validation text.
 
-On a machine that has other work to do, a clock measures that work. There `--steps` gives each run the same
-steps instead of the same minutes, and the table says beside each gain what a run costs: its processor time
-as a multiple of the recipe's. Two such ablations may run side by side, on files of their own.
+Results are appended to the file RESULTS, and runs that are in it are not repeated, so an ablation can be
+stopped and continued. Failed runs are reported, and tried again the next time.
 
-What has ended badly is said, and tried again the next time.
+On a machine that runs other programs, use --steps: each run then gets the same steps instead of the same
+minutes, and the table also shows its processor time as a multiple of the recipe's. Several ablations may then
+run at once, with a file of results each.
 
-Corpora: `faq`, the text that ships; `python`, source code of the standard library of the Python that runs
-this; both with characters and, as `faq-bpe` and `python-bpe`, with subwords; and any that is named.
+Corpora: `faq` (data/faq.txt) and `python` (source code of Python's standard library) with characters,
+`faq-bpe` and `python-bpe` with subwords, and those given with --corpus.
 
-Run as:
-
-    python scripts/ablation.py results.jsonl                                     two minutes, two seeds
-    python scripts/ablation.py results.jsonl --corpus tiny=tinyshakespeare.txt   one more corpus
+Examples:
+    python scripts/ablation.py results.jsonl
+    python scripts/ablation.py results.jsonl --corpus tiny=tinyshakespeare.txt
     python scripts/ablation.py results.jsonl --minutes 10 --only "recipe, weight drop"
-    python scripts/ablation.py results.jsonl --steps 5000 --settings "--threads 1"    for a busy machine
-    python scripts/ablation.py results.jsonl --variant "wide=--hidden-size 512"  anything else
+    python scripts/ablation.py results.jsonl --steps 5000 --settings "--threads 1"
+    python scripts/ablation.py results.jsonl --variant "wide=--hidden-size 512"
 """
 
 from __future__ import annotations
@@ -37,8 +35,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from benchmarks.command import OutputFile, Script
 from benchmarks.measure import markdown
-from benchmarks.results import OutputFile, append_line, json_lines, text_digest
+from benchmarks.results import append_line, json_lines, text_digest
 from benchmarks.runs import end_together, train
 
 from textgen.settings.config import ModelConfig, TrainingConfig
@@ -50,14 +49,14 @@ RECIPE = "recipe"
 
 
 class Part(NamedTuple):
-    """A part of the recipe: the config's name for it, and what adds it and takes it away."""
+    """A part of the recipe: its name in the config, and the options of `train` that add and remove it."""
 
     option: str
     add: str
     remove: str
 
 
-def _share(option: str, value: float) -> Part:
+def _strength(option: str, value: float) -> Part:
     return Part(option, f"{flag(option)} {value:g}", f"{flag(option)} 0")
 
 
@@ -65,17 +64,17 @@ def _switch(option: str) -> Part:
     return Part(option, *as_arguments(option, True), *as_arguments(option, False))
 
 
-# The strengths are the usual ones of the papers, for networks and texts of this size.
+# The strengths are common in papers, for networks and texts of this size.
 PARTS = {
-    "dropout": _share("dropout", 0.3),
-    "input dropout": _share("input_dropout", 0.1),
-    "embedding dropout": _share("embedding_dropout", 0.05),
-    "weight drop": _share("weight_drop", 0.2),
-    "momentum": _share("beta1", 0.9),
-    "weight decay": _share("weight_decay", 0.05),
-    "weight averaging": _share("ema_decay", 0.998),
-    "activation penalty": _share("activation_penalty", 1.0),
-    "temporal penalty": _share("temporal_activation_penalty", 1.0),
+    "dropout": _strength("dropout", 0.3),
+    "input dropout": _strength("input_dropout", 0.1),
+    "embedding dropout": _strength("embedding_dropout", 0.05),
+    "weight drop": _strength("weight_drop", 0.2),
+    "momentum": _strength("beta1", 0.9),
+    "weight decay": _strength("weight_decay", 0.05),
+    "weight averaging": _strength("ema_decay", 0.998),
+    "activation penalty": _strength("activation_penalty", 1.0),
+    "temporal penalty": _strength("temporal_activation_penalty", 1.0),
     "random windows": _switch("vary_seq_len"),
     "tied weights": _switch("tie_weights"),
     "layer norm": _switch("layer_norm"),
@@ -83,8 +82,8 @@ PARTS = {
 }
 
 
-# A variant of a part keeps what the recipe chose; left open it would be chosen anew, by a probe of its own.
-# Not these: the text's, the job's, the machine's, and what does not train.
+# A variant gets every setting that the recipe chose, so that it is not chosen again, differently. Not these,
+# which belong to the text, the job or the machine, or do not affect training.
 NOT_CHOSEN = """
     model_vocab_size cell minutes steps seed device precision threads deterministic
     evaluations eval_tokens early_stopping patience
@@ -98,9 +97,9 @@ CHOSEN = [
 
 
 class Job(NamedTuple):
-    """One run: which text, which variant of the recipe, which seed, and what all runs of a table share.
+    """One run: its text, variant of the recipe and seed, and the options of `train` that a table shares.
 
-    That is the budget, as options of `train`, with any other settings behind it.
+    These are the budget and any other settings.
     """
 
     corpus: str
@@ -109,16 +108,16 @@ class Job(NamedTuple):
     budget: str
 
 
-@click.command()
+@click.command(cls=Script, help=__doc__)
 @click.argument("results", type=OutputFile())
-@click.option("--minutes", type=float, default=2.0, show_default=True, help="Wall-clock minutes of each run.")
+@click.option("--minutes", type=float, default=2.0, show_default=True, help="Minutes of each run.")
 @click.option("--steps", type=int, help="Steps of each run, instead of minutes.")
-@click.option("--settings", default="", metavar="OPTIONS", help="Options of `train` for every run.")
+@click.option("--settings", default="", metavar="OPTIONS", help="Options of textgen train for every run.")
 @click.option("--seeds", default="1,2", show_default=True, help="Seeds, separated by commas.")
-@click.option("--corpus", multiple=True, metavar="NAME=PATH", help="One more text, with characters.")
-@click.option("--corpora", metavar="NAMES", help="Only these of all corpora, separated by commas.")
+@click.option("--corpus", multiple=True, metavar="NAME=PATH", help="Another text; can be repeated.")
+@click.option("--corpora", metavar="NAMES", help="Only these corpora, separated by commas.")
 @click.option("--only", metavar="NAMES", help="Only these variants, separated by commas.")
-@click.option("--variant", multiple=True, metavar="NAME=OPTIONS", help="One more, with options of `train`.")
+@click.option("--variant", multiple=True, metavar="NAME=OPTIONS", help="Another variant; can be repeated.")
 def main(
     results: Path,
     minutes: float,
@@ -130,7 +129,7 @@ def main(
     only: str | None,
     variant: tuple[str, ...],
 ) -> None:
-    """Run what is not in RESULTS yet, append it, and print the table of all that is there."""
+    """Run the ablation, append to the results, and print the table."""
     end_together()
     known, failures = json_lines(results), 0
     budget = (f"--minutes {minutes:g}" if steps is None else f"--steps {steps}") + f" {settings}".rstrip()
@@ -138,7 +137,7 @@ def main(
         texts = _chosen(_texts(Path(folder), _pairs("--corpus", corpus)), corpora, "--corpora")
         extra = _pairs("--variant", variant)
         names = _chosen(dict.fromkeys([RECIPE, *PARTS, *extra]), only, "--only")
-        # Seed by seed and text by text, so that a table begun is a table of comparable runs.
+        # Seed by seed and text by text, so that an incomplete table compares runs of the same seed.
         jobs = [Job(text, name, seed, budget) for seed in _seeds(seeds) for text in texts for name in names]
         digests = {name: text_digest(Path(text[0])) for name, text in texts.items()}
         _check_known(known, digests, extra)
@@ -151,13 +150,13 @@ def main(
                 raise click.UsageError(f"{job.corpus}: run the recipe first, with --only {RECIPE}")
             options = extra[job.variant] if job.variant in extra else _options(job.variant, recipe)
             if options is None:
-                click.echo("left out: it needs two layers, the recipe has one", err=True)
+                click.echo("skipped: it needs two layers, and the recipe has one", err=True)
                 continue
             kept = _kept(recipe) if recipe is not None and job.variant in PARTS else []
             line = job._asdict() | {"options": options, "text": digests[job.corpus]}
             try:
                 line |= _train(Path(folder), texts[job.corpus], [*kept, *shlex.split(options)], job)
-            except click.ClickException as error:  # the others may do
+            except click.ClickException as error:  # the other runs may succeed
                 click.echo(f"failed: {error.format_message()}", err=True)
                 failures += 1
                 continue
@@ -165,25 +164,25 @@ def main(
             append_line(results, line)
     click.echo("\n".join(markdown(table([line for line in known if line["budget"] == budget]))))
     if failures:
-        raise click.ClickException(f"{failures} of {len(missing)} runs failed; run this again to try them")
+        raise click.ClickException(f"{failures} of {len(missing)} runs failed; run this again to retry them")
 
 
 def _seeds(text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
-        raise click.UsageError(f"--seeds {text!r}: whole numbers, with commas between") from None
+        raise click.UsageError(f"--seeds {text!r}: must be whole numbers, separated by commas") from None
 
 
 def _check_known(known: Iterable[dict[str, Any]], digests: dict[str, str], extra: dict[str, str]) -> None:
-    """Raises UsageError where results under these names are of another text or of other options."""
+    """Raise UsageError if the results contain one of these names for another text or other options."""
     for line in known:
         name = line["corpus"]
         if name in digests and line.get("text") != digests[name]:
-            raise click.UsageError(f"{name}: the results are of another text; begin a new file of results")
+            raise click.UsageError(f"{name}: the results are of another text; use a new file of results")
         if (options := extra.get(line["variant"])) is not None and options != line["options"]:
             raise click.UsageError(
-                f"--variant {line['variant']}: has results with {line['options']!r}; give it another name"
+                f"--variant {line['variant']}: results have it with {line['options']!r}; use another name"
             )
 
 
@@ -200,12 +199,12 @@ def _chosen(known: dict[str, Any], names: str | None, option: str) -> dict[str, 
     wanted = [name.strip() for name in names.split(",")]
     for name in wanted:
         if name not in known:
-            raise click.UsageError(f"{option} {name!r}: there are {', '.join(known)}")
+            raise click.UsageError(f"{option} {name!r}: must be one of {', '.join(known)}")
     return {name: known[name] for name in wanted}
 
 
 def _texts(folder: Path, named: dict[str, str]) -> dict[str, list[str]]:
-    """Every corpus as the arguments of `textgen train` that read it."""
+    """The arguments of `textgen train` for every corpus, by its name."""
     faq, source = str(ROOT / "data" / "faq.txt"), str(folder / "python.txt")
     (folder / "python.txt").write_text(standard_library(SOURCE_CHARACTERS), encoding="utf-8")
     bpe = ["--tokenizer", "bpe"]
@@ -214,7 +213,7 @@ def _texts(folder: Path, named: dict[str, str]) -> dict[str, list[str]]:
 
 
 def standard_library(characters: int) -> str:
-    """So much source code of Python's standard library, whole modules in the order of their names."""
+    """At least so many characters of Python's standard library: whole modules, in order of their names."""
     sources: list[str] = []
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         sources.append(path.read_text(encoding="utf-8"))
@@ -225,7 +224,7 @@ def standard_library(characters: int) -> str:
 
 
 def _recipe(known: Iterable[dict[str, Any]], job: Job) -> dict[str, Any] | None:
-    """What the recipe chose for this text and this budget, with this seed if it was run."""
+    """What the recipe chose for a job's text and budget, if possible with its seed; None: not run yet."""
     chosen = {
         line["seed"]: line["chosen"]
         for line in known
@@ -235,12 +234,12 @@ def _recipe(known: Iterable[dict[str, Any]], job: Job) -> dict[str, Any] | None:
 
 
 def _kept(recipe: dict[str, Any]) -> list[str]:
-    """Options of `train` for all that the recipe chose."""
+    """Options of `train` for every setting that the recipe chose."""
     return [word for name in CHOSEN if recipe[name] is not None for word in as_arguments(name, recipe[name])]
 
 
 def _options(variant: str, recipe: dict[str, Any] | None) -> str | None:
-    """The options that make a variant of the recipe; None when the recipe's network can't have it."""
+    """The options of a variant of the recipe; None if it is not possible with the recipe's network."""
     if recipe is None or variant == RECIPE:
         return ""
     part = PARTS[variant]
@@ -250,7 +249,7 @@ def _options(variant: str, recipe: dict[str, Any] | None) -> str | None:
 
 
 def _train(folder: Path, text: Sequence[str], options: Sequence[str], job: Job) -> dict[str, Any]:
-    """Train, and keep the figures alone."""
+    """Train a run, and return its results without keeping it."""
     settings = ["--cache-dir", str(folder / "cache"), "--seed", str(job.seed)]
     settings += [*shlex.split(job.budget), *options]
     before = _processor_seconds()
@@ -260,17 +259,17 @@ def _train(folder: Path, text: Sequence[str], options: Sequence[str], job: Job) 
 
 
 def _processor_seconds() -> float:
-    """What the processes that this one started, and that ended, took of all processors together."""
+    """The processor time of all child processes that have ended, in seconds."""
     used = os.times()
     return used.children_user + used.children_system
 
 
 def table(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """A row a variant: how many percent fewer bits per character than the recipe, on each text.
+    """The table as rows of cells: one variant per row, one corpus per column.
 
-    Beside the mean over the seeds stands the half of their range. The first row gives the recipe's bits. A
-    star marks a difference that is larger than half its own range and half the recipe's, which one seed does
-    not have. Where runs had the same steps, the cost stands beside it.
+    The first row is the recipe's bits per character, the others are percent fewer bits than that; each is the
+    mean over the seeds, ± half their range. A star marks a difference that exceeds both half ranges, its own
+    and the recipe's; with one seed there is none. Runs with equal steps also show their relative cost.
     """
     corpora = list(dict.fromkeys(line["corpus"] for line in lines))
     variants = list(dict.fromkeys(line["variant"] for line in lines))
@@ -296,7 +295,7 @@ def _cell(lines: Sequence[dict[str, Any]], corpus: str, variant: str) -> str:
 
 
 def _cost(lines: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> str:
-    """The processor time as a multiple of the recipe's, of the same seeds; empty for runs in minutes."""
+    """The processor time as a multiple of the recipe's, with the same seeds; empty for runs in minutes."""
     if not runs[0]["budget"].startswith("--steps"):
         return ""
     recipe = {

@@ -1,13 +1,13 @@
-"""textgen against what people use today: sampling, scoring, training, encoding, starting, side by side.
+"""Measure the speed of textgen against common alternatives.
 
-Every line of a table is measured in one run, ours and the alternative in turn, and shows medians, so that
-what else the machine does weighs on both. The ratio is the figure; single times are the machine's.
+SECTIONS are sampling, scoring, training, encoding and starting; all of them by default. Each line of a table
+compares medians of timings that were taken in turn, so that other programs on the machine affect both sides.
+Compare ratios between machines, not times.
 
-Run as:
-
-    python scripts/benchmark.py                     all sections
-    python scripts/benchmark.py sampling training   some of them
-    python scripts/benchmark.py --json FILE         the figures for another program
+Examples:
+    python scripts/benchmark.py
+    python scripts/benchmark.py sampling training
+    python scripts/benchmark.py training --only gru --json results.json
 """
 
 from __future__ import annotations
@@ -19,28 +19,25 @@ from pathlib import Path
 from typing import Any
 
 import click
+from benchmarks.command import OutputFile, Script
 from benchmarks.measure import Comparison, machine, table
-from benchmarks.results import OutputFile
 
 from textgen.system.threads import available_processors
 
-# Before NumPy is imported: as in `textgen sample` it may multiply on two threads. torch keeps its own
-# default.
+# Before NumPy is imported: two threads for its products, as in `textgen sample`. torch keeps its default.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(min(2, available_processors())))
 SECTIONS = ("sampling", "scoring", "training", "encoding", "starting")
 
 
-@click.command()
+@click.command(cls=Script, help=__doc__)
 @click.argument("sections", nargs=-1, type=click.Choice(SECTIONS))
 @click.option(
-    "--rounds", type=click.IntRange(min=3), default=7, show_default=True, help="Timings per median."
+    "--rounds", type=click.IntRange(min=3), default=7, show_default=True, help="Timings for each median."
 )
-@click.option(
-    "--only", default="", metavar="TEXT", help="Measure only the cases with this text in their names."
-)
-@click.option("--json", "json_path", type=OutputFile(), help="Write to FILE.")
+@click.option("--only", default="", metavar="TEXT", help="Measure only cases whose name contains TEXT.")
+@click.option("--json", "json_path", type=OutputFile(), help="Also write the results to FILE.")
 def main(sections: tuple[str, ...], rounds: int, only: str, json_path: Path | None) -> None:
-    """Measure the SECTIONS, all of them when none is named."""
+    """Run the benchmark and print its tables."""
     results: dict[str, Any] = {"machine": machine()}
     click.echo(", ".join(f"{name} {value}" for name, value in results["machine"].items()))
     for name in sections or SECTIONS:
@@ -52,7 +49,7 @@ def main(sections: tuple[str, ...], rounds: int, only: str, json_path: Path | No
                 results[name] = [each.as_json() for each in comparisons]
                 if json_path is not None:
                     json_path.write_text(json.dumps(results, indent=2) + "\n")
-        finally:  # what was measured is not lost when the next case fails, or the user has seen enough
+        finally:  # print what was measured even if the next case fails or is interrupted
             if comparisons:
                 click.echo(f"\n## {name}\n\n{section.__doc__.splitlines()[0]}\n")
                 click.echo("\n".join(table(comparisons)))

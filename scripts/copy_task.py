@@ -1,18 +1,18 @@
-"""The copy task: remember one symbol for n steps among distractors, then name it. LSTM, GRU and plain RNN.
+"""The copy task: how long can an LSTM, a GRU and a plain RNN remember?
 
-    symbol   n distractors, drawn at random   cue  ->  which symbol?
-      C      x y w x z y ... w                 ?   ->       C
+A network reads one symbol, then n random distractors, then a cue, and has to name the symbol.
 
-Each network has the same size and takes the same number of training steps for each n. It trains on delays
-from 1 to n, so that the short ones, whose gradient has not vanished yet, show the way to the long ones; its
-accuracy is that at n, on sequences that training did not see. Guessing gives 1 in 8; less is no bad luck: a
-plain RNN may remember something to the end, which by then has come to stand for another symbol.
+    symbol   n distractors       cue  ->  which symbol?
+      C      x y w x z y ... w    ?   ->       C
+
+All networks have the same size and take the same number of training steps for each n. They train on delays
+from 1 to n, because the gradient of short delays, which has not vanished, helps with the long ones. Accuracy
+is measured at delay n, on new sequences; guessing gives 1 in 8.
 
 After the long time lag problems of Hochreiter & Schmidhuber, "Long short-term memory", 1997, and the tasks of
 Arjovsky, Shah & Bengio, "Unitary evolution recurrent neural networks", 2016.
 
-Run as:
-
+Examples:
     python scripts/copy_task.py
     python scripts/copy_task.py --plot copy_task.png
     python scripts/copy_task.py --delays 5,20 --seeds 1 --steps 200
@@ -28,7 +28,7 @@ from pathlib import Path
 
 import click
 import torch
-from benchmarks.results import OutputFile
+from benchmarks.command import OutputFile, Script
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -50,7 +50,7 @@ def draw_sequences(count: int, delay: int, generator: torch.Generator) -> tuple[
     return one_hot(tokens, NUM_TOKENS).float(), symbols
 
 
-class Rememberer(nn.Module):
+class Classifier(nn.Module):
     """A recurrent layer and a head: one-hot sequences (B, T, NUM_TOKENS) -> logits of symbols (B, 8)."""
 
     def __init__(self, cell: str, hidden_size: int) -> None:
@@ -59,7 +59,7 @@ class Rememberer(nn.Module):
         self.head = nn.Linear(hidden_size, NUM_SYMBOLS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Read sequences from the zero state; the last output is what the cue is answered with."""
+        """Logits of the symbols, from the last layer's output at the cue."""
         outputs, _ = self.layers(x)
         logits: Tensor = self.head(outputs[:, -1])
         return logits
@@ -68,10 +68,10 @@ class Rememberer(nn.Module):
 def accuracy(
     cell: str, delay: int, *, hidden_size: int, steps: int, learning_rate: float, seed: int
 ) -> float:
-    """The share of symbols that a network names after `delay` distractors, trained on delays up to it."""
+    """The fraction of sequences with `delay` distractors that a trained network gets right."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)  # the same sequences for every cell
-    network = Rememberer(cell, hidden_size)
+    network = Classifier(cell, hidden_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     for _ in range(steps):
         length = int(torch.randint(1, delay + 1, (), generator=generator))
@@ -88,7 +88,7 @@ def accuracy(
 def measure(
     delays: Sequence[int], seeds: int, *, hidden_size: int, steps: int, learning_rate: float
 ) -> dict[str, dict[int, list[float]]]:
-    """The accuracy by cell and delay, one a seed. What is done goes to standard error."""
+    """Accuracies by cell and delay, one per seed. Progress is printed to standard error."""
     found: dict[str, dict[int, list[float]]] = {cell: {} for cell in CELLS}
     for delay in delays:
         for cell in CELLS:
@@ -98,7 +98,7 @@ def measure(
                 )
                 for seed in range(1, seeds + 1)
             ]
-            print(f"n = {delay}, {cell}: {shown(found[cell][delay])}", file=sys.stderr)
+            print(f"n = {delay}, {cell}: {percent(found[cell][delay])}", file=sys.stderr)
     return found
 
 
@@ -107,8 +107,8 @@ def mean(numbers: Sequence[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-def shown(accuracies: Sequence[float]) -> str:
-    """The mean of all seeds, and the worst and the best where there are several, in percent."""
+def percent(accuracies: Sequence[float]) -> str:
+    """The mean in percent, followed by the lowest and the highest if there are several seeds."""
     spread = f" ({100 * min(accuracies):.0f}-{100 * max(accuracies):.0f})" if len(accuracies) > 1 else ""
     return f"{100 * mean(accuracies):.0f} %{spread}"
 
@@ -117,12 +117,12 @@ def table(found: dict[str, dict[int, list[float]]]) -> list[str]:
     """The accuracies as lines of text."""
     lines = [f"{'n':>5}" + "".join(f"{cell:>18}" for cell in found)]
     for delay in found[CELLS[0]]:
-        lines.append(f"{delay:5}" + "".join(f"{shown(found[cell][delay]):>18}" for cell in found))
+        lines.append(f"{delay:5}" + "".join(f"{percent(found[cell][delay]):>18}" for cell in found))
     return lines
 
 
 def draw(path: Path, found: dict[str, dict[int, list[float]]]) -> None:
-    """Draw accuracy against n into an image file: the mean of the seeds, and bars from worst to best."""
+    """Plot accuracy against n into an image file: means over the seeds, and bars from worst to best."""
     from matplotlib.figure import Figure  # needed for --plot only
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -133,7 +133,7 @@ def draw(path: Path, found: dict[str, dict[int, list[float]]]) -> None:
         means = [100 * mean(accuracies) for accuracies in by_delay.values()]
         below = [m - 100 * min(a) for m, a in zip(means, by_delay.values(), strict=True)]
         above = [100 * max(a) - m for m, a in zip(means, by_delay.values(), strict=True)]
-        places = [delay * 1.04 ** (number - 1) for delay in by_delay]  # beside each other, that bars be seen
+        places = [delay * 1.04 ** (number - 1) for delay in by_delay]  # side by side
         axes.errorbar(
             places,
             means,
@@ -151,7 +151,7 @@ def draw(path: Path, found: dict[str, dict[int, list[float]]]) -> None:
     axes.set_xticks(delays, list(map(str, delays)))
     axes.minorticks_off()
     axes.set_ylim(0, 104)
-    axes.set_xlabel("n, steps between the symbol and its name")
+    axes.set_xlabel("n, distractors between symbol and cue")
     axes.set_ylabel("accuracy (% of sequences)")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -159,31 +159,37 @@ def draw(path: Path, found: dict[str, dict[int, list[float]]]) -> None:
 
 
 def read_delays(text: str) -> tuple[int, ...]:
-    """Whole numbers of 1 or more with commas between. Raises click.UsageError."""
+    """Parse whole numbers of 1 or more, separated by commas. Raises click.UsageError."""
     try:
         delays = tuple(sorted({int(word) for word in text.split(",")}))
     except ValueError:
         delays = ()
     if not delays or delays[0] < 1:
-        raise click.UsageError(f"--delays {text}: whole numbers of 1 or more, with commas between")
+        raise click.UsageError(f"--delays {text}: must be whole numbers of 1 or more, separated by commas")
     return delays
 
 
-@click.command()
+@click.command(cls=Script, help=__doc__)
 @click.option(
-    "--delays", default="5,10,20,40,80,160", show_default=True, help="Steps to remember for: each n."
+    "--delays", default="5,10,20,40,80,160", show_default=True, help="Values of n, separated by commas."
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Runs of each cell and n.",
+)
 @click.option("--hidden-size", type=click.IntRange(min=1), default=64, show_default=True, help="Units.")
 @click.option(
-    "--steps", type=click.IntRange(min=1), default=500, show_default=True, help="Training steps of each."
+    "--steps", type=click.IntRange(min=1), default=500, show_default=True, help="Training steps of each run."
 )
 @click.option(
     "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=5e-3, show_default=True,
-    help="Of Adam, the same for all.",
+    help="Learning rate of Adam.",
 )  # fmt: skip
-@click.option("--plot", type=OutputFile(), help="Draw accuracy against n into FILE.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, every seed in it.")
+@click.option("--plot", type=OutputFile(), help="Plot accuracy against n into FILE.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def main(
     delays: str,
     seeds: int,
@@ -193,26 +199,24 @@ def main(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """How long LSTM, GRU and plain RNN remember: accuracy on the copy task."""
+    """Run the copy task and print the table."""
     each_delay = read_delays(delays)
     if plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise click.UsageError("--plot needs matplotlib: pip install 'textgen[plot]'")
-    torch.set_num_threads(1)  # what is fastest for so few units
+    torch.set_num_threads(1)  # fastest for so few units
     found = measure(each_delay, seeds, hidden_size=hidden_size, steps=steps, learning_rate=learning_rate)
     if as_json:
         settings = {"hidden_size": hidden_size, "steps": steps, "learning_rate": learning_rate}
         print(json.dumps(settings | {"accuracy": found}))
     else:
-        print(
-            f"Accuracy after n steps: {hidden_size} units, {steps} training steps; {seeds} seeds (worst-best)"
-        )
+        print(f"Accuracy after n distractors; {hidden_size} units, {steps} steps, {seeds} seeds (worst-best)")
         print("\n".join(table(found)))
     if plot is not None:
         try:
             draw(plot, found)
-        except (OSError, ValueError) as error:  # not allowed to write, or an ending that is no image format
+        except (OSError, ValueError) as error:  # not writable, or a suffix that is no image format
             raise click.ClickException(f"{plot}: {error}") from error
-        click.echo(f"The picture is in {plot}", err=True)
+        click.echo(f"The plot is in {plot}", err=True)
 
 
 if __name__ == "__main__":

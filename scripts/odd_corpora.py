@@ -1,13 +1,13 @@
-"""Default runs over corpora that no language wrote: does any of them diverge?
+"""Train with default settings on unusual corpora, and check that no run diverges.
 
-Each corpus is made from a seed by this script, and trained on with `textgen train` and no settings but the
-budget; some again with other seeds, cells and tokenizers. A run has diverged when the command fails, or when
-the last line of its training loss lies more than a quarter of a nat above log V, the loss of a uniform guess
-among its V tokens, or more than a nat above the lowest of its lines. Validation loss is shown and not judged:
-that of text learnt by heart rises without end, which is no fault of the rate.
+The corpora are generated from a seed: one character, base64 of random bytes, DNA, emoji, a counter and more.
+Each is trained on with `textgen train` and its defaults; some again with other seeds, cells and tokenizers.
 
-Run as:
+A run has diverged if the command fails, or if its last training loss is too high: more than 0.25 nats/token
+above log V, the loss of a uniform guess among V tokens, or more than 1 nat/token above its own lowest.
+Validation loss is shown but not checked, because overfitting raises it. Exits with 1 if any run diverged.
 
+Examples:
     python scripts/odd_corpora.py
     python scripts/odd_corpora.py --minutes 0.05
     python scripts/odd_corpora.py --only base64 --only dna
@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from benchmarks.command import Script
 from benchmarks.results import json_lines
 from benchmarks.runs import end_together
 
-SIZE = 100_000  # characters of a corpus, where its name says no other
+SIZE = 100_000  # characters of most corpora
 ABOVE_GUESS = 0.25  # nats per token
 ABOVE_LOWEST = 1.0  # nats per token
 
@@ -42,7 +43,7 @@ WORDS = (
 
 
 def sentences(rng: random.Random, size: int) -> str:
-    """Words at random, in sentences and lines."""
+    """Random words in sentences, one per line."""
     text = ""
     while len(text) < size:
         text += " ".join(rng.choices(WORDS, k=rng.randint(4, 15))).capitalize() + rng.choice(".?!") + "\n"
@@ -50,37 +51,37 @@ def sentences(rng: random.Random, size: int) -> str:
 
 
 def one_rare_character(rng: random.Random) -> str:
-    """Sentences with one character that stands in them once, in the part to train on."""
+    """Sentences with a character that occurs once, in the training part."""
     text = sentences(rng, SIZE)
     return text[: SIZE // 3] + "§" + text[SIZE // 3 :]
 
 
 def long_repeats(rng: random.Random) -> str:
-    """The same 5,000 random characters again and again."""
+    """The same 5,000 random characters, repeated."""
     return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz ,.\n", k=5000)) * (SIZE // 5000)
 
 
 def python_source(rng: random.Random) -> str:
-    """Some files of the standard library of the Python that runs this."""
+    """Some files of Python's standard library."""
     paths = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     chosen = rng.sample(paths, min(len(paths), 20))
     return "".join(path.read_text(encoding="utf-8", errors="replace") for path in chosen)[: 3 * SIZE]
 
 
 def easy_then_hard(rng: random.Random) -> str:
-    """One character for the first half, all printable ones at random for the second."""
+    """One character in the first half, random printable characters in the second."""
     return "a" * (SIZE // 2) + "".join(rng.choices([chr(code) for code in range(32, 127)], k=SIZE // 2))
 
 
 def word_list(rng: random.Random) -> str:
-    """Random words in the order of the alphabet, one a line."""
+    """Random words in alphabetical order, one per line."""
     return "\n".join(
         sorted("".join(rng.choices("abcdeilnorst", k=rng.randint(2, 10))) for _ in range(15_000))
     )
 
 
 def chars(first: int, last: int, size: int = SIZE) -> Callable[[random.Random], str]:
-    """A maker of text of all characters from a code to another, at random."""
+    """A function that generates text of random characters with codes from first to last."""
     return lambda rng: "".join(chr(rng.randint(first, last)) for _ in range(size))
 
 
@@ -108,7 +109,7 @@ CORPORA: dict[str, Callable[[random.Random], str]] = {
     "spaces, then a word": lambda rng: "".join(" " * rng.randint(50, 2000) + "word" for _ in range(100)),
 }
 
-# What is said to `textgen train` beside corpus and budget; each corpus has the first, the others take turns.
+# Options of `textgen train`. Each corpus is trained on with the first; the others take turns.
 VARIANTS = (
     (),
     ("--cell", "gru", "--seed", "2"),
@@ -121,7 +122,7 @@ VARIANTS = (
 
 
 class Row(NamedTuple):
-    """What became of one run; losses in nats per token, NaN where there is none."""
+    """The result of one run; losses in nats per token, NaN where there is none."""
 
     corpus: str
     options: str
@@ -129,7 +130,7 @@ class Row(NamedTuple):
     best: float
     last: float
     rollbacks: int
-    diverged: str  # why, "" if it did not
+    diverged: str  # the reason; "" if it did not
 
 
 def plan(names: list[str], count: int) -> list[tuple[str, tuple[str, ...]]]:
@@ -144,13 +145,13 @@ def plan(names: list[str], count: int) -> list[tuple[str, tuple[str, ...]]]:
     return list(islice([*runs, *again], count))
 
 
-def judged(
-    name: str, options: tuple[str, ...], metrics: list[dict[str, Any]], num_rows: int, error: str
+def judge(
+    name: str, options: tuple[str, ...], metrics: list[dict[str, Any]], model_vocab_size: int, error: str
 ) -> Row:
-    """The row of a run, from its metrics and the error that it ended with ("": none)."""
+    """The row of a run, from its metrics and its error message ("": none)."""
     train = [record["nats_per_token"] for record in metrics if record["kind"] == "train"]
     val = [record["nats_per_token"] for record in metrics if record["kind"] == "val"]
-    guess = math.log(num_rows)
+    guess = math.log(model_vocab_size)
     diverged = error
     if not error and train[-1] > guess + ABOVE_GUESS:
         diverged = f"training loss {train[-1]:.2f}, above a uniform guess"
@@ -162,7 +163,7 @@ def judged(
 
 
 def train(name: str, options: tuple[str, ...], text: str, budget: list[str], folder: Path) -> Row:
-    """Train on one text, as a process of its own."""
+    """Train on one text, in its own process."""
     corpus, run = folder / "corpus.txt", folder / "run"
     corpus.write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "textgen", "train", str(corpus), "--run", str(run)]
@@ -173,28 +174,31 @@ def train(name: str, options: tuple[str, ...], text: str, budget: list[str], fol
         check=False,
     )
     error = "" if process.returncode == 0 else (process.stderr.strip().splitlines() or ["no message"])[-1]
-    rows = 1
+    model_vocab_size = 1
     if run.exists():
-        rows = json.loads((run / "config.json").read_text(encoding="utf-8"))["model"]["model_vocab_size"]
-    return judged(name, options, json_lines(run / "metrics.jsonl"), rows, error)
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        model_vocab_size = config["model"]["model_vocab_size"]
+    return judge(name, options, json_lines(run / "metrics.jsonl"), model_vocab_size, error)
 
 
 def line_of(row: Row) -> str:
-    """A row of the table."""
+    """A row as a line of the Markdown table."""
     return (
         f"| {row.corpus} | {row.options} | {row.guess:.3f} | {row.best:.3f} | {row.last:.3f} "
         f"| {row.rollbacks} | {row.diverged or 'no'} |"
     )
 
 
-@click.command()
-@click.option("--minutes", type=float, default=0.1, show_default=True, help="Budget of each run.")
-@click.option("--steps", type=click.IntRange(min=1), help="Budget of each run in steps instead.")
-@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="How many runs.")
-@click.option("--only", multiple=True, type=click.Choice(list(CORPORA)), help="Only this corpus; repeatable.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the corpora.")
+@click.command(cls=Script, help=__doc__)
+@click.option("--minutes", type=float, default=0.1, show_default=True, help="Minutes of each run.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of each run, instead of minutes.")
+@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Number of runs.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(CORPORA)), help="Only this one; can be repeated."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the corpora.")
 def main(minutes: float, steps: int | None, runs: int, only: tuple[str, ...], seed: int) -> None:
-    """Train with defaults on odd corpora, print a table, and exit with 1 if any run diverged."""
+    """Run the trainings and print the table."""
     end_together()
     budget = ["--minutes", str(minutes)] if steps is None else ["--steps", str(steps)]
     click.echo("| corpus | options | log V | best validation | last validation | rollbacks | diverged |")

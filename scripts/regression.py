@@ -1,14 +1,22 @@
-"""LSTM and GRU as regressors: the textbook's example, a series that can be learnt, and a race with Keras.
+"""Regression on sequences of numbers: a recurrent layer and a dense output, as in a textbook's first example.
 
-1. The textbook's example: 1000 random sequences of 10 steps and 1 feature, random targets, 50 units, one
-   dense output, Adam, mean squared error. There is nothing to learn in it; it shows sizes and speed.
-2. The same two networks on a noisy sum of sines: from the last 20 values to the next one, against predicting
-   the mean and repeating the last value, on the end of the series, which training did not see.
-3. With --keras, the textbook's example also in Keras, which the textbook uses: on its torch backend, in the
-   same process and on the same threads, ours and theirs in turn.
+1. The textbook example: 1000 random sequences of 10 steps and 1 feature with random targets, 50 units, one
+   dense output, Adam, mean squared error; once with an LSTM and once with a GRU. There is nothing to learn in
+   random targets: the example shows how such a network is built, its size and its speed.
 
-Run as:
+   The GRU has 8,001 parameters, as in Keras. The LSTM has 10,651, where Keras counts 10,451: torch keeps two
+   biases per gate, one for the input and one for the state, because cuDNN needs them. In an LSTM the two are
+   simply added, so that 200 of the parameters are redundant. A GRU needs both, also in Keras, because its
+   reset gate is applied between them.
 
+2. The same two networks on a series that can be learned, a noisy sum of two sines: they predict the next
+   value from the last 20. They are compared with predicting the mean and with repeating the last value, on
+   the end of the series, which is not used in training.
+
+3. With --keras, the textbook example in Keras too: on its torch backend, in the same process, on the same
+   threads, with textgen and Keras timed in turn.
+
+Examples:
     python scripts/regression.py
     python scripts/regression.py --plot forecast.png
     python scripts/regression.py --keras
@@ -29,7 +37,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 import torch
-from benchmarks.results import OutputFile
+from benchmarks.command import OutputFile, Script
 
 from textgen.models.regressor import SequenceRegressor
 from textgen.system.threads import resolve_threads
@@ -48,16 +56,16 @@ class Sequences(NamedTuple):
 
 
 def textbook_data(seed: int) -> Sequences:
-    """Random sequences with random targets, all uniform in 0..1."""
+    """Random sequences with random targets, all uniform between 0 and 1."""
     rng = np.random.default_rng(seed)
     X = rng.random((NUM_SEQUENCES, NUM_STEPS, 1), dtype=np.float32)
     return Sequences(X, rng.random((NUM_SEQUENCES, 1), dtype=np.float32))
 
 
 def series_data(seed: int) -> tuple[Sequences, Sequences]:
-    """Windows of a noisy sum of two sines, each with the value that follows it: the first 80% and the rest.
+    """Windows of a noisy sum of two sines, each with its next value: the first 80%, and the rest.
 
-    Training stops SERIES_STEPS before the test begins, so that the two share no value.
+    SERIES_STEPS windows between the two parts are left out, so that they have no values in common.
     """
     t = np.arange(SERIES_LENGTH)
     clean = 0.6 * np.sin(2 * np.pi * t / 25) + 0.4 * np.sin(2 * np.pi * t / 11)
@@ -70,25 +78,25 @@ def series_data(seed: int) -> tuple[Sequences, Sequences]:
 
 
 def mean_squared_error(forecast: np.ndarray, truth: np.ndarray) -> float:
-    """Of two arrays of the same shape."""
+    """The mean squared error between two arrays of the same shape."""
     return float(np.mean((forecast - truth) ** 2))
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long an action takes."""
+    """Seconds that an action takes."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
 
 
 def run_textbook(epochs: int, repeats: int, seed: int) -> dict[str, dict[str, float]]:
-    """Parameters, median training time and error of both networks on the textbook's example."""
+    """Parameters, median training time and error of both networks on the textbook example."""
     X, y = textbook_data(seed)
     results = {}
     for cell in CELLS:
         model = SequenceRegressor(cell, input_size=1, hidden_size=HIDDEN_SIZE)
         fit = partial(model.fit, X, y, batch_size=BATCH_SIZE, seed=seed)
-        fit(epochs=1)  # the first epoch also pays for setting up
+        fit(epochs=1)  # the first epoch includes one-time setup
         times = [seconds(partial(fit, epochs=epochs)) for _ in range(repeats)]
         second_bias = model.layers.layer_weights(0).bias_hh.numel() if cell == "lstm" else 0
         results[cell] = {
@@ -101,7 +109,7 @@ def run_textbook(epochs: int, repeats: int, seed: int) -> dict[str, dict[str, fl
 
 
 def run_series(epochs: int, seed: int) -> tuple[dict[str, float], dict[str, np.ndarray], np.ndarray]:
-    """Errors on the test part by name, baselines included; the networks' forecasts and the truth, (N, 1)."""
+    """Errors on the test part, of baselines too; the networks' forecasts and the true values, (N, 1)."""
     train, test = series_data(seed)
     forecasts = {}
     for cell in CELLS:
@@ -116,9 +124,9 @@ def run_series(epochs: int, seed: int) -> tuple[dict[str, float], dict[str, np.n
 
 
 def run_keras(epochs: int, repeats: int, seed: int) -> dict[str, Any]:
-    """Median times of the textbook's example here and in Keras, measured in turn, and their ratio."""
+    """Median times of the textbook example here and in Keras, measured in turn, and their ratio."""
     os.environ["KERAS_BACKEND"] = "torch"
-    import keras  # slow to import, needed for this comparison only, and reads the variable above
+    import keras  # imported only here: it is slow to load, and reads the variable above
 
     X, y = textbook_data(seed)
     results: dict[str, Any] = {"version": keras.__version__, "backend": keras.backend.backend()}
@@ -131,7 +139,7 @@ def run_keras(epochs: int, repeats: int, seed: int) -> dict[str, Any]:
         fit_ours = partial(ours.fit, X, y, batch_size=BATCH_SIZE, seed=seed)
         fit_theirs = partial(theirs.fit, X, y, batch_size=BATCH_SIZE, verbose=0)
         for fit in (fit_ours, fit_theirs):
-            fit(epochs=1)  # the first epoch also pays for setting up
+            fit(epochs=1)  # the first epoch includes one-time setup
         times = [
             [seconds(partial(fit, epochs=epochs)) for fit in (fit_ours, fit_theirs)] for _ in range(repeats)
         ]
@@ -146,13 +154,13 @@ def run_keras(epochs: int, repeats: int, seed: int) -> dict[str, Any]:
 
 
 def draw_forecast(path: Path, forecasts: dict[str, np.ndarray], truth: np.ndarray, steps: int = 120) -> None:
-    """Draw the first steps of forecasts (N, 1) against the truth (N, 1) into an image file."""
+    """Plot the first steps of forecasts (N, 1) and of the true values (N, 1) into an image file."""
     from matplotlib.figure import Figure  # needed for --plot only
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     axes = figure.subplots()
     axes.plot(truth[:steps, 0], color="black", linewidth=1, label="truth")
-    styles = {"lstm": "--", "gru": ":"}  # told apart in black and white too
+    styles = {"lstm": "--", "gru": ":"}  # distinguishable in black and white too
     for cell, forecast in forecasts.items():
         axes.plot(forecast[:steps, 0], linewidth=1.4, linestyle=styles[cell], label=cell.upper())
     axes.set_xlabel("step after the end of training")
@@ -162,11 +170,10 @@ def draw_forecast(path: Path, forecasts: dict[str, np.ndarray], truth: np.ndarra
 
 
 def report_textbook(results: dict[str, Any]) -> list[str]:
-    """The textbook's example as lines of text."""
+    """The results of the textbook example as lines of text."""
     lines = [
-        f"The textbook's example: {NUM_SEQUENCES} random sequences of {NUM_STEPS} steps,",
-        f"{HIDDEN_SIZE} units, {results['epochs']} epochs in batches of {BATCH_SIZE}; "
-        f"{results['threads']} CPU threads",
+        f"Textbook example: {NUM_SEQUENCES} random sequences of {NUM_STEPS} steps, {HIDDEN_SIZE} units,",
+        f"{results['epochs']} epochs in batches of {BATCH_SIZE}, {results['threads']} CPU threads",
         f"{'':12}{'parameters':>12}{'in Keras':>12}{'seconds':>12}{'mean squared error':>22}",
     ]
     for cell, row in results["textbook"].items():
@@ -177,25 +184,25 @@ def report_textbook(results: dict[str, Any]) -> list[str]:
     lstm = results["textbook"]["lstm"]
     return [
         *lines,
-        f"The LSTM's {lstm['parameters'] - lstm['keras_parameters']} more: torch, for cuDNN's sake, adds two",
-        f"biases in each of the 4 x {HIDDEN_SIZE} gate units, Keras one. A GRU needs both, in Keras too.",
-        f"The targets are random: an error below {1 / 12:.4f}, their variance, would be learnt by heart.",
+        f"The LSTM has {lstm['parameters'] - lstm['keras_parameters']} parameters more than in Keras because "
+        f"torch has two biases for each of its 4 x {HIDDEN_SIZE} gate units.",
+        f"The targets are random: an error below their variance, {1 / 12:.4f}, would be overfitting.",
     ]
 
 
 def report_series(errors: dict[str, float]) -> list[str]:
     """The errors on the series as lines of text."""
     return [
-        "A noisy sum of sines, the next value: mean squared error on the end that training did not see",
+        "Next value of a noisy sum of sines: mean squared error on the end, which is not used in training",
         *(f"{name.replace('_', ' '):12}{error:12.4f}" for name, error in errors.items()),
-        f"The noise alone makes {SERIES_NOISE**2:.4f}, which nobody can foretell.",
+        f"The noise alone has a variance of {SERIES_NOISE**2:.4f}, which cannot be predicted.",
     ]
 
 
 def report_keras(results: dict[str, Any]) -> list[str]:
-    """The race as lines of text."""
+    """The comparison with Keras as lines of text."""
     return [
-        f"Against Keras {results['version']} on its {results['backend']} backend: median seconds in turn",
+        f"Against Keras {results['version']} on its {results['backend']} backend: median seconds",
         f"{'':12}{'textgen':>12}{'Keras':>12}{'ratio':>12}",
         *(
             f"{cell:12}{results[cell]['textgen_seconds']:12.3f}{results[cell]['seconds']:12.3f}"
@@ -206,34 +213,36 @@ def report_keras(results: dict[str, Any]) -> list[str]:
 
 
 def require(module: str, option: str) -> None:
-    """Raise a one-line error when the library that an option needs is not installed."""
+    """Raise UsageError if the library that an option needs is not installed."""
     if importlib.util.find_spec(module) is None:
         raise click.UsageError(f"{option} needs {module}, which is not installed: pip install {module}")
 
 
-@click.command()
+@click.command(cls=Script, help=__doc__)
 @click.option(
     "--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Passes over the data."
 )
 @click.option(
-    "--repeats", type=click.IntRange(min=3), default=3, show_default=True, help="Timings per median."
+    "--repeats", type=click.IntRange(min=3), default=3, show_default=True, help="Timings for each median."
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Of data and weights."
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=1,
+    show_default=True,
+    help="Seed of data, weights.",
 )
-@click.option("--plot", type=OutputFile(), help="Draw the forecast into FILE.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object on standard output instead of a table."
-)
-@click.option("--keras", "with_keras", is_flag=True, help="Time the textbook's example in Keras too.")
+@click.option("--plot", type=OutputFile(), help="Plot the forecast into FILE.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@click.option("--keras", "with_keras", is_flag=True, help="Time the textbook example in Keras too.")
 def main(epochs: int, repeats: int, seed: int, plot: Path | None, as_json: bool, with_keras: bool) -> None:
-    """LSTM and GRU as regressors on sequences of numbers."""
+    """Run the examples and print their results."""
     if plot is not None:
         require("matplotlib", "--plot")
     if with_keras:
         require("keras", "--keras")
     results: dict[str, Any] = {"epochs": epochs, "repeats": repeats, "seed": seed}
-    # What helps small networks: a second thread costs ours and Keras' more than it saves.
+    # One thread: with such small networks a second one costs more than it saves, in Keras too.
     torch.set_num_threads(resolve_threads(None, hidden_size=HIDDEN_SIZE))
     results["threads"] = torch.get_num_threads()
     results["textbook"] = run_textbook(epochs, repeats, seed)
@@ -246,9 +255,9 @@ def main(epochs: int, repeats: int, seed: int, plot: Path | None, as_json: bool,
     if plot is not None:
         try:
             draw_forecast(plot, forecasts, truth)
-        except (OSError, ValueError) as error:  # not allowed to write, or an ending that is no image format
+        except (OSError, ValueError) as error:  # not writable, or a suffix that is no image format
             raise click.ClickException(f"{plot}: {error}") from error
-        click.echo(f"The forecast is drawn in {plot}", err=True)
+        click.echo(f"The plot is in {plot}", err=True)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
-"""The figures of the README's "How good is it", measured here.
+"""Reproduce the quality results in scripts/RESULTS.md.
 
 TEXT is tiny Shakespeare (input.txt of github.com/karpathy/char-rnn, data/tinyshakespeare: 1,115,394
-characters), or any other text. Each row is `textgen train TEXT` with the options that it names and the
-default for all else; the first 90% of the text are trained on, the last 10% validate. The figures are nats
-per character of all of them: with the state carried from the first to the last, with it forgotten every 256
-characters (`eval --window 256`), as a model of fixed context has it, and with dynamic evaluation
-(`eval --dynamic`).
+characters), or any other text. Each row of the table is one `textgen train TEXT` with the options in the row
+and defaults for the rest; the first 90% of the text is for training, the last 10% for validation.
 
-Every result is appended to a file as it comes, and what is there is not measured again, so that this can be
-stopped and goes on where it was. A row that ran beside other work, its training three tenths slower than the
-probe before it, is marked "busy": take its line out of the file and run this again. All rows take 1 h 20 min.
+Each run is evaluated on the whole validation text, in nats per character: with the state carried through the
+text, with the state reset every 256 characters (`eval --window 256`), as in a model with a fixed context, and
+with dynamic evaluation (`eval --dynamic`).
 
-Run as:
+Results are appended to the file RESULTS, and rows that are in it are not run again, so this can be stopped
+and continued. A row is marked "busy" if training was much slower than probed, because other programs were
+running: remove its line from the file and run this again. All rows take about 1 h 20 min.
 
-    python scripts/reproduce.py TEXT results.jsonl
-    python scripts/reproduce.py TEXT results.jsonl --rows "2 minutes, gru 2 minutes"
+Examples:
+    python scripts/reproduce.py tinyshakespeare.txt results.jsonl
+    python scripts/reproduce.py tinyshakespeare.txt results.jsonl --rows "2 minutes, gru 2 minutes"
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+from benchmarks.command import OutputFile, Script
 from benchmarks.measure import machine, markdown
-from benchmarks.results import OutputFile, append_line, json_lines, text_digest
+from benchmarks.results import append_line, json_lines, text_digest
 from benchmarks.runs import end_together, textgen, train
 
-WINDOW = 256  # characters; of subwords as many as hold them
+WINDOW = 256  # characters; with subwords, about as many tokens as hold them
 
 
 class Row(NamedTuple):
-    """One line of the table: its options of `train`, its seeds, and the most nats per character it may take.
+    """Runs of one set of options: their seeds, and the goal for their nats per character, an upper bound.
 
-    relative: instead of nats, how much more bits per byte than the row of that name.
+    With `relative` the goal is for the bits per byte, as a multiple of those of the row of that name.
     """
 
     name: str
@@ -56,20 +57,20 @@ ROWS = (
     Row("gru 10 minutes", "--cell gru --minutes 10", goal=1.45),
     Row("bpe 2 minutes", "--tokenizer bpe --minutes 2", goal=1.02, relative="2 minutes"),
 )
-DYNAMIC_GOAL = 1.33  # of the row of 10 minutes
+DYNAMIC_GOAL = 1.33  # for the row "10 minutes"
 
 
-@click.command()
+@click.command(cls=Script, help=__doc__)
 @click.argument("text", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("results", type=OutputFile())
 @click.option("--rows", metavar="NAMES", help="Only these rows, separated by commas.")
 def main(text: Path, results: Path, rows: str | None) -> None:
-    """Measure what is not in RESULTS yet, append it, and print the table of all that is there."""
+    """Run what is missing, append to the results, and print the table."""
     end_together()
     chosen = _chosen(rows)
     known, digest = json_lines(results), text_digest(text)
     if any(line.get("text") != digest for line in known):
-        raise click.UsageError(f"{results}: has results of another text than {text}; name a new file")
+        raise click.UsageError(f"{results}: has results of a text other than {text}; use a new file")
     done = {(line["row"], line["seed"]) for line in known}
     missing = [(row, seed) for row in chosen for seed in row.seeds if (row.name, seed) not in done]
     with tempfile.TemporaryDirectory() as folder:
@@ -89,12 +90,12 @@ def _chosen(names: str | None) -> list[Row]:
     wanted = [name.strip() for name in names.split(",")] if names else list(by_name)
     for name in wanted:
         if name not in by_name:
-            raise click.UsageError(f"--rows {name!r}: there are {', '.join(by_name)}")
+            raise click.UsageError(f"--rows {name!r}: must be one of {', '.join(by_name)}")
     return [by_name[name] for name in wanted]
 
 
 def measure(text: Path, options: str, seed: int, folder: Path) -> dict[str, Any]:
-    """One run and its validation in all three ways, in nats per character and bits per byte."""
+    """Train one run and evaluate it in the three ways, in nats per character."""
     run, cache = folder / f"run {options} {seed}", ["--cache-dir", str(folder / "cache")]
     line = train([str(text)], run, [*shlex.split(options), "--seed", str(seed), *cache])
 
@@ -103,22 +104,22 @@ def measure(text: Path, options: str, seed: int, folder: Path) -> dict[str, Any]
 
     tokens_per_character = nats(line) / line["nats_per_token"]
     window = round(WINDOW * tokens_per_character)
-    windows, both = evaluate("--window", str(window)), evaluate("--dynamic")
+    windows, dynamic = evaluate("--window", str(window)), evaluate("--dynamic")
     return line | {
         "nats_per_character": nats(line),
         "nats_per_character_in_windows": nats(windows),
-        "nats_per_character_dynamic": nats(both["dynamic"]),
-        "dynamic": both["dynamic"]["settings"],
+        "nats_per_character_dynamic": nats(dynamic["dynamic"]),
+        "dynamic": dynamic["dynamic"]["settings"],
     }
 
 
 def nats(figures: dict[str, Any]) -> float:
-    """Nats per character of any tokenizer's figures."""
+    """Nats per character, whatever the tokenizer."""
     return float(figures["bits_per_character"]) * math.log(2)
 
 
 def table(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """A row of the README's table for each line, in the order of ROWS, headings first."""
+    """The table as rows of cells: headings, then one row per result, in the order of ROWS."""
     headings = ["`textgen train TEXT ...`", "seed", "nats/character", "goal", f"windows of {WINDOW}"]
     cells = [[*headings, "dynamic", "network", "steps", "tokens/s"]]
     for row in ROWS:
@@ -144,7 +145,7 @@ def table(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _goal(row: Row, line: dict[str, Any], lines: Sequence[dict[str, Any]]) -> str:
-    """What the row is to reach, and whether it did."""
+    """The goal of a row, and whether it is met."""
     if row.goal is None:
         return ""
     if row.relative is None:

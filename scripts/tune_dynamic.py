@@ -1,15 +1,15 @@
-"""Which settings of dynamic evaluation are best for a corpus, found without a look at the text to report on.
+"""Find the best settings of dynamic evaluation for a corpus, without reading its validation text.
 
     corpus   |------------------- first nine tenths -------------------|--- last tenth ---|
              |-------------- train ---------------|-- tune on this ----|    never read
                                                                        = validation by default
 
-A run is trained on the first nine tenths. On their last tenth the settings of each method are tuned one after
-the other, each at the best of those before it, beginning at the defaults. Every line of the table is the loss
-with the line's settings; `gain` is what they save over weights that stand still.
+A run is trained on the first nine tenths of the text, and its own validation text, their last tenth, is used
+for tuning. For each method the settings are tuned one at a time, starting from the defaults and keeping the
+best value of each. Each line of the table shows settings and their loss, and their `gain` over the loss with
+fixed weights.
 
-Run as:
-
+Examples:
     python scripts/tune_dynamic.py data/faq.txt
     python scripts/tune_dynamic.py data/faq.txt --tokenizer bpe --steps 1000 --tokens 5000 --json FILE
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from benchmarks.results import OutputFile
+from benchmarks.command import OutputFile, Script
 from benchmarks.runs import end_together, textgen
 
 from textgen.errors import TrainingError
@@ -37,7 +37,7 @@ from textgen.run import Run
 from textgen.settings.config import DYNAMIC_METHODS, DynamicConfig
 from textgen.text.model_vocab import start_id
 
-# What each setting is multiplied by, in the order in which they are tuned.
+# The factors tried on each setting, in the order of tuning.
 FACTORS = {
     "rate": (0.25, 0.5, 2, 4),
     "decay": (0, 0.3, 3, 10),
@@ -47,7 +47,7 @@ FACTORS = {
 
 
 class Tuning:
-    """A run, the first tokens of its validation text, and the losses of settings on them."""
+    """Measures settings of dynamic evaluation on the first tokens of a run's validation text."""
 
     def __init__(self, run: Run, cache_dir: Path, num_tokens: int) -> None:
         store = run.open_store(cache_dir, None)
@@ -61,11 +61,11 @@ class Tuning:
 
     @property
     def tokens(self) -> int:
-        """How many tokens each loss is over."""
+        """The number of tokens that each loss is a mean over."""
         return len(self._text)
 
     def search(self) -> Iterator[tuple[DynamicConfig, float]]:
-        """Settings and their nats per token, each as soon as it is measured."""
+        """Yield settings and their nats per token, as they are measured."""
         for method in DYNAMIC_METHODS:
             best = DynamicConfig(method=method)
             lowest = self._measure(best)
@@ -81,7 +81,7 @@ class Tuning:
                         best, lowest = config, loss
 
     def _measure(self, config: DynamicConfig) -> float:
-        """Infinity where the weights leave all bounds: such a rate is none to take."""
+        """Nats per token; infinity if the weights diverge."""
         model = copy.deepcopy(self._model)
         scales = root_mean_squares(model, self._train, config.window) if config.method == "rms" else None
         try:
@@ -94,14 +94,14 @@ class Tuning:
 
 
 def _number(loss: float) -> float | None:
-    """For JSON, which has no infinity."""
+    """The loss for JSON, which has no infinity: None instead."""
     return loss if math.isfinite(loss) else None
 
 
 def train_without_the_end(corpus: Path, arguments: list[str], folder: Path) -> Run:
-    """A run on all of a text but its last tenth, in a folder. Raises ClickException when it fails."""
+    """Train a run in a folder on a text without its last tenth. Raises ClickException when it fails."""
     try:
-        text = corpus.read_bytes().decode()  # with the line ends that it has, as `textgen train` reads it
+        text = corpus.read_bytes().decode()  # line ends are kept, as `textgen train` keeps them
     except UnicodeDecodeError as error:
         raise click.ClickException(f"{corpus}: byte {error.start} is not UTF-8; convert the file") from error
     (folder / "corpus.txt").write_bytes(text[: int(len(text) * 0.9)].encode())
@@ -110,21 +110,27 @@ def train_without_the_end(corpus: Path, arguments: list[str], folder: Path) -> R
     return Run(folder / "run")
 
 
-@click.command()
+@click.command(cls=Script, help=__doc__)
 @click.argument("corpus", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--tokenizer", default="char", show_default=True, metavar="KIND", help="As of textgen train.")
 @click.option(
-    "--steps", type=click.IntRange(min=1), default=2500, show_default=True, help="Budget of the run."
+    "--tokenizer",
+    default="char",
+    show_default=True,
+    metavar="KIND",
+    help="As for textgen train.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=2500, show_default=True, help="Training steps of the run."
 )
 @click.option("--hidden-size", type=click.IntRange(min=1), help="Units of the run.  [default: chosen]")
 @click.option(
     "--tokens", type=click.IntRange(min=1), default=20_000, show_default=True, help="Tokens to tune on."
 )
-@click.option("--json", "json_path", type=OutputFile(), help="Write to FILE, as it comes.")
+@click.option("--json", "json_path", type=OutputFile(), help="Also write the results to FILE.")
 def main(
     corpus: Path, tokenizer: str, steps: int, hidden_size: int | None, tokens: int, json_path: Path | None
 ) -> None:
-    """Tune dynamic evaluation on CORPUS, a UTF-8 text file, without its last tenth."""
+    """Train a run, tune on it, and print the table."""
     end_together()
     arguments = ["--tokenizer", tokenizer, "--steps", str(steps)]
     if hidden_size is not None:

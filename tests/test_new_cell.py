@@ -66,9 +66,12 @@ def mgu_shapes(input_size: int, hidden_size: int) -> MGUWeights:
     return MGUWeights((2 * hidden_size, input_size), (2 * hidden_size, hidden_size), (2 * hidden_size,))
 
 
+MGU = CellSpec(gates=("forget",), candidates=("new",), state=("hidden",), weight_shapes=mgu_shapes)
+
+
 @pytest.fixture(autouse=True)
 def _register(monkeypatch):
-    monkeypatch.setitem(CELL_SPECS, "mgu", CellSpec(("forget",), ("new",), ("hidden",), mgu_shapes))
+    monkeypatch.setitem(CELL_SPECS, "mgu", MGU)
     monkeypatch.setitem(CELLS, "mgu", Cell(mgu_step, init_mgu))
 
 

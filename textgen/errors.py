@@ -1,11 +1,14 @@
-"""What can go wrong that the user can mend: one line that says what, where and what to do.
+"""Errors that the user can fix. Each message is one line that says what is wrong, where, and what to do.
 
-Anything else that goes wrong is a bug and keeps its traceback.
+Any other exception is a bug and keeps its traceback.
 """
 
 
 class TextgenError(Exception):
-    """A mistake that the user can fix; the command line prints its message as one line and no traceback."""
+    """An error that the user can fix; the command line prints its message in one line, without a traceback.
+
+    exit_code: the exit code of the command.
+    """
 
     exit_code = 1
 
@@ -17,7 +20,7 @@ class ConfigError(TextgenError):
 
 
 class CorpusError(TextgenError):
-    """Text that cannot be read, or is not enough to train on."""
+    """Text that cannot be read, or is too short to train on."""
 
 
 class TokenizerError(TextgenError):
@@ -25,20 +28,20 @@ class TokenizerError(TextgenError):
 
 
 class RunError(TextgenError):
-    """A run directory that is missing, taken, incomplete or not what its files say."""
+    """A run directory that is missing, already exists, or is incomplete, damaged or inconsistent."""
 
 
 def damaged_weights() -> RunError:
-    """What to raise where a run's network says something that is no number."""
-    return RunError("the network's output is no distribution (NaN): its weights are damaged; train anew")
+    """The error for a network whose output is not finite."""
+    return RunError("the network's output contains NaN or infinity: its weights are damaged; train it again")
 
 
 class TrainingError(TextgenError):
-    """Training that cannot go on: out of memory, or a loss that is no longer a number."""
+    """Training that cannot continue: out of memory, or a loss that is not finite."""
 
 
 class Interrupted(TextgenError):
-    """Stopped by a signal; the exit code is 128 plus its number, as shells expect."""
+    """Stopped by a signal; the exit code is 128 plus the signal number, as shells expect."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

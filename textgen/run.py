@@ -1,15 +1,15 @@
-"""The run directory: all that a trained model is, readable by eye, and nothing that can run code.
+"""The run directory: everything about a trained model, in files that cannot run code.
 
     runs/<name>/
-        config.json          how it was made, complete
-        tokenizer.json       text <-> token ids; plain `tokenizers` loads it
-        model.safetensors    the best weights by validation loss, with the table of rows
-        metrics.jsonl        one line a measurement
-        loss.png             the same, drawn
-        stdin.txt            the text, where it came from standard input
-        training/            what an exact resume needs; may be deleted
+        config.json          all settings and measurements that the run was made with
+        tokenizer.json       text <-> token ids; the `tokenizers` library reads it
+        model.safetensors    the best weights by validation loss, and the model vocabulary
+        metrics.jsonl        one line per measurement
+        loss.png             a plot of the metrics
+        stdin.txt            the corpus, if it came from standard input
+        training/            what is needed to resume exactly; may be deleted
 
-Sampling needs the first three only. Weights are NumPy arrays here, so that reading a run loads no torch.
+Sampling needs only the first three. Weights are NumPy arrays here, so that reading a run does not load torch.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from textgen.text.model_vocab import ModelVocab
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
 
-Progress = Callable[[str, int, int], None]  # what is worked on, done, total
+Progress = Callable[[str, int, int], None]  # called with what is being done, done so far, total
 
-FORMAT = 2  # 1 called the model's vocabulary size vocab_size, as the tokenizer's
+FORMAT = 2  # format 1 used the name vocab_size for the size of the model vocabulary
 _READABLE_FORMATS = (1, 2)
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
 TRAINING, STDIN = "training", "stdin.txt"
@@ -64,7 +64,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """A config.json of an earlier format as today's has it."""
+    """The content of a config.json, converted to the current format."""
     model = content.get("model")
     if content["format"] == 1 and isinstance(model, dict) and "vocab_size" in model:
         content["model"] = {"model_vocab_size": model["vocab_size"]} | {
@@ -74,14 +74,15 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> RunConfig:
-    """Read a config.json, complete and strictly checked.
+    """Read the config.json of a run, with every field checked.
 
-    Raises RunError when there is none, ConfigError when it holds what this version does not know.
+    Raises RunError when it is missing or damaged, ConfigError when it has fields or values that this version
+    does not know.
     """
     content = _read_json(path)
     missing = {"textgen_version", "data", "model", "training"} - content.keys()
     if missing:
-        raise RunError(f"{path}: this is a saved model without a run: no {', '.join(sorted(missing))} in it")
+        raise RunError(f"{path}: this is a saved model, not a run: it has no {', '.join(sorted(missing))}")
     sections = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
     for name, section in sections.items():
         content[name] = from_mapping(section, content[name], f"{path}: {name}")
@@ -89,42 +90,42 @@ def read_config(path: Path) -> RunConfig:
 
 
 def config_json(config: RunConfig) -> str:
-    """The text of config.json."""
+    """The content of a config.json."""
     return json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False) + "\n"
 
 
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name as one safetensors file, whole or not at all."""
+    """Write arrays by name to a safetensors file, atomically."""
     write_file(
         path, safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
     )
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:
-    """Read arrays by name. Raises RunError when the file is missing or damaged."""
+    """Read the arrays of a safetensors file by name. Raises RunError when it is missing or damaged."""
     try:
         return safetensors.numpy.load_file(path)
-    except FileNotFoundError:  # also for one that may not be read
+    except FileNotFoundError:  # also raised without permission to read
         if path.exists():
-            raise RunError(f"{path}: cannot be read; see who may read it") from None
-        raise RunError(f"{path}: no such file; {_instead_of_weights(path.parent)}") from None
+            raise RunError(f"{path}: cannot be read; check its permissions") from None
+        raise RunError(f"{path}: no such file; {_missing_weights_hint(path.parent)}") from None
     except (OSError, SafetensorError) as error:
         raise RunError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def _instead_of_weights(directory: Path) -> str:
-    """What to do when a run has none."""
+def _missing_weights_hint(directory: Path) -> str:
+    """Why a run has no weights, and what to do."""
     run = Run(directory)
     if not run.is_complete:
-        return f"no weights yet. Go on with: textgen train --resume {directory}"
+        return f"no weights yet. Continue with: textgen train --resume {directory}"
     copies = sorted(run.training_directory.glob("step-*/best.safetensors"))
     if copies:
-        return f"the weights of this complete run are gone. Copy them back from {copies[-1]}"
+        return f"the weights of this complete run are gone. Copy them from {copies[-1]}"
     return f"the weights of this complete run are gone. Train it again: textgen train --config {directory}"
 
 
 def save_model(directory: Path, config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
-    """Write a model alone, without a tokenizer or a run: config.json and model.safetensors."""
+    """Write only a model, without tokenizer and run: config.json and model.safetensors."""
     directory.mkdir(parents=True, exist_ok=True)
     write_file(
         directory / CONFIG,
@@ -134,7 +135,7 @@ def save_model(directory: Path, config: ModelConfig, weights: Mapping[str, np.nd
 
 
 def load_model(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray]]:
-    """Read the network of a run, or of a model saved alone. Raises RunError or ConfigError."""
+    """Read the network of a run, or a model written by save_model. Raises RunError or ConfigError."""
     content = _read_json(directory / CONFIG)
     if "model" not in content:
         raise RunError(f"{directory / CONFIG}: no model in it")
@@ -143,60 +144,63 @@ def load_model(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray]]:
 
 
 class Run:
-    """One run directory, read lazily."""
+    """A run directory; its files are read when needed.
+
+    Raises RunError when there is no such directory.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         if not self.path.is_dir():
-            kind = "a file, not a run's directory" if self.path.is_file() else "no such run directory"
-            hint = "; textgen info lists those in runs/"
+            kind = "a file, not a run directory" if self.path.is_file() else "no such run directory"
+            hint = "; textgen info lists the runs in runs/"
             if (Path("runs") / self.path.name / CONFIG).is_file():
                 hint = f"; did you mean {Path('runs') / self.path.name}?"
             raise RunError(f"{self.path}: {kind}{hint}")
 
     @cached_property
     def config(self) -> RunConfig:
-        """How the run was made. Raises RunError or ConfigError."""
+        """All settings of the run. Raises RunError or ConfigError."""
         return read_config(self.path / CONFIG)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The run's own tokenizer. Raises RunError or TokenizerError."""
+        """The tokenizer of the run. Raises RunError or TokenizerError."""
         if not (self.path / TOKENIZER).is_file():
-            raise RunError(f"{self.path / TOKENIZER}: no such file; a run's tokenizer lies in its directory")
+            raise RunError(f"{self.path / TOKENIZER}: no such file; a run directory must have its tokenizer")
         return Tokenizer.load(self.path / TOKENIZER)
 
     def measured(self, name: str) -> Any:
-        """What was measured before the first step. Raises RunError where it is not there."""
+        """A value that was measured before the first step. Raises RunError when config.json lacks it."""
         try:
             return self.config.measured[name]
         except KeyError:
             raise RunError(
-                f"{self.path / CONFIG}: no {name} among what was measured; it is damaged"
+                f"{self.path / CONFIG}: no {name} in its section 'measured'; it is damaged"
             ) from None
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run was trained to its end, and validated then."""
+        """Whether the run was trained to its end, including the final validation."""
         return any(record["kind"] == "final" for record in self.metrics())
 
     @property
     def has_weights(self) -> bool:
-        """Whether there is something to sample from."""
+        """Whether there are weights to sample from."""
         return (self.path / WEIGHTS).is_file()
 
     def load_weights(self) -> dict[str, np.ndarray]:
-        """The best weights by name, in the names of torch.nn, and the rows' table. Raises RunError."""
+        """The best weights, under the names of torch.nn, and the model vocabulary. Raises RunError."""
         return load_weights(self.path / WEIGHTS)
 
     @property
     def training_directory(self) -> Path:
-        """Where the checkpoints lie."""
+        """The folder of the checkpoints."""
         return self.path / TRAINING
 
     @property
     def data(self) -> DataConfig:
-        """As config.data, with the paths as they are now: to read the text with, not to show."""
+        """config.data with paths that are valid from here: for reading the text, not for display."""
         config = self.config
         if config.directory is None:
             return config.data
@@ -205,42 +209,45 @@ class Run:
     def open_corpus(self) -> Corpus:
         """The text that the run was trained on.
 
-        Raises RunError when it has changed since, CorpusError when it cannot be read.
+        Raises RunError when it has changed since then, CorpusError when it cannot be read.
         """
-        # In training/ earlier versions kept it.
-        kept = [folder / STDIN for folder in (self.path, self.training_directory)]
+        # Earlier versions kept the text from standard input in training/.
+        copies = [folder / STDIN for folder in (self.path, self.training_directory)]
         try:
-            corpus = Corpus(self.data, next((path for path in kept if path.is_file()), None))
+            corpus = Corpus(self.data, next((path for path in copies if path.is_file()), None))
             fingerprint = corpus.fingerprint
         except CorpusError as error:
-            raise CorpusError(f"{error} (it is what {self.path} was trained on)") from error
+            raise CorpusError(f"{error} (the training text of {self.path})") from error
         if fingerprint != self.measured("corpus_fingerprint"):
             raise RunError(
-                f"{', '.join(self.data.corpus)}: the corpus has changed since {self.path} was begun. "
-                "Put the old text back, or train a new run."
+                f"{', '.join(self.data.corpus)}: the corpus has changed since {self.path} was started. "
+                "Restore the old text, or train a new run."
             )
         return corpus
 
     def open_store(self, cache_dir: Path, progress: Progress | None) -> TokenStore:
-        """The encoded text that the run was trained on, built again from the corpus if it is gone.
+        """The encoded training text of the run, from the cache or encoded again.
 
-        Raises what open_corpus does.
+        Raises what open_corpus raises, and CorpusError when the cache cannot be written.
         """
         return TokenStore.open_or_build(self.open_corpus(), self.tokenizer, cache_dir, progress)
 
     def require_part(self, store: TokenStore, part: str) -> str:
-        """The name of a part of the run's corpus, if it has one. Raises ConfigError."""
+        """Return the name of a part of the corpus. Raises ConfigError when the corpus has no such part."""
         if part not in store.parts:
             raise ConfigError(f"{self.path}: its corpus has no {part} part, only {', '.join(store.parts)}")
         return part
 
     @property
     def metrics_path(self) -> Path:
-        """metrics.jsonl, whether it is there or not."""
+        """The path of metrics.jsonl, which may not exist."""
         return self.path / METRICS
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The measurements so far, oldest first; a last line that a crash left half written is left out."""
+        """The records of metrics.jsonl, oldest first, without a last line that a crash left incomplete.
+
+        Raises RunError for any other line that is not a record.
+        """
         if not self.metrics_path.is_file():
             return []
         records = []
@@ -257,7 +264,7 @@ class Run:
         return records
 
     def facts(self) -> dict[str, Any]:
-        """What a person wants to know of a run, by name; `best` is None before the first evaluation."""
+        """A summary of the run, by name; `best` is the best validation record, None before the first."""
         config, metrics = self.config, self.metrics()
         final = [record for record in metrics if record["kind"] == "final"]
         best = final or [record for record in metrics if record["kind"] == "val" and record["best"]]
@@ -280,20 +287,20 @@ class Run:
 
 
 def active_records(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The measurements of the steps that led to where a run is now, oldest first: steps and epochs only rise.
+    """The records without those of steps that were rolled back, oldest first, so that steps only increase.
 
-    Those of steps that failed and were taken back are left out; the lines that tell of going back stay.
+    The rollback records themselves are included.
     """
-    kept = list[dict[str, Any]]()
+    active = list[dict[str, Any]]()
     for record in records:
         if record["kind"] == "rollback":
-            kept = [earlier for earlier in kept if earlier["step"] <= record["back_to"]]
-        kept.append(record)
-    return kept
+            active = [earlier for earlier in active if earlier["step"] <= record["back_to"]]
+        active.append(record)
+    return active
 
 
 def describe(config: RunConfig) -> str:
-    """A network and how it is trained, in one line."""
+    """The network and the training settings of a run, in one line."""
     model, training = config.model, config.training
     budgets = {"minutes": training.minutes, "epochs": training.epochs, "steps": training.steps}
     budget = " or ".join(f"{value:,g} {name}" for name, value in budgets.items() if value is not None)
@@ -309,17 +316,17 @@ def describe(config: RunConfig) -> str:
 
 
 def vocab_of(weights: Mapping[str, np.ndarray]) -> ModelVocab:
-    """The table from token id to row that a run keeps beside its weights."""
+    """The model vocabulary that is saved with the weights of a run."""
     return ModelVocab(weights["token_ids"], weights["token_counts"])
 
 
 def all_runs(root: Path) -> list[Run]:
-    """The runs in a folder, the most recently written first."""
+    """The runs in a folder, the most recently written first; none when there is no such folder."""
     if not root.is_dir():
         return []
-    # A name with a dot in front is a directory that a killed process left half made.
-    names = [path for path in root.iterdir() if not path.name.startswith(".")]
-    runs = [Run(path) for path in names if os.access(path, os.X_OK) and (path / CONFIG).is_file()]
+    # A name that starts with a dot is an unfinished directory, left behind by a killed process.
+    paths = [path for path in root.iterdir() if not path.name.startswith(".")]
+    runs = [Run(path) for path in paths if os.access(path, os.X_OK) and (path / CONFIG).is_file()]
     return sorted(runs, key=lambda run: _last_written(run.path), reverse=True)
 
 
@@ -329,17 +336,17 @@ def _last_written(path: Path) -> float:
 
 
 def newest_run(root: Path) -> Run:
-    """The run whose weights were written last. Raises RunError when there is none."""
+    """The run in a folder whose weights were written last. Raises RunError when there is none."""
     trained = [run for run in all_runs(root) if run.has_weights]
     if not trained:
         raise RunError(
-            f"no trained run in {root}/. Train one with `textgen train CORPUS`, or name a directory."
+            f"no trained run in {root}/. Train one with `textgen train CORPUS`, or name a run directory."
         )
     return trained[0]
 
 
 def free_directory(root: Path, name: str) -> Path:
-    """root/name, or root/name-2, root/name-3, ... when taken."""
+    """The first of root/name, root/name-2, root/name-3, ... that does not exist."""
     number, path = 1, root / name
     while path.exists():
         number += 1

@@ -1,4 +1,4 @@
-"""Text to ids, in megabytes of UTF-8 a second, against what tutorials write and the `tokenizers` library."""
+"""Encoding text to token ids, MB of UTF-8 per second, against tutorial code and the `tokenizers` library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
 
 MEGABYTE = 1e6
-STATUS = Path("/proc/self/status")  # Linux's alone
+STATUS = Path("/proc/self/status")  # Linux only
 LATIN = "etaoinshrdlucmfwypvbgkjqxz"
 HAN = "".join(map(chr, range(0x4E00, 0x4E00 + 1500)))
 CHARACTER_GOAL, BYTE_GOAL = Goal("ours", 100), Goal("ours", 300)
@@ -30,7 +30,7 @@ MEMORY_GOAL = Goal("ours", 300, at_most=True)
 
 
 def measure(*, rounds: int, only: str) -> Iterator[Comparison]:
-    """Every case whose name contains `only`."""
+    """Measure every case whose name contains `only`."""
     cases: dict[str, Callable[[str, int], Comparison]] = {
         "char, English-like": lambda case, rounds: _characters(case, english(20e6), rounds),
         "char, Chinese-like": lambda case, rounds: _characters(case, chinese(20e6), rounds),
@@ -49,12 +49,12 @@ def measure(*, rounds: int, only: str) -> Iterator[Comparison]:
 
 
 def english(num_bytes: float) -> str:
-    """Lines of words with spaces between them, a few very frequent, most rare; ASCII."""
+    """ASCII text: lines of words separated by spaces, a few very frequent and most rare."""
     return _text(int(num_bytes), LATIN, longest=9, gaps=(" ", ", ", ".\n"))
 
 
 def chinese(num_bytes: float) -> str:
-    """Lines of characters of three bytes, words among them, but no space."""
+    """Lines of three-byte characters that form words, without spaces."""
     return _text(int(num_bytes / 3), HAN, longest=3, gaps=("", "，", "。\n"))
 
 
@@ -62,14 +62,14 @@ def _text(num_characters: int, letters: str, *, longest: int, gaps: tuple[str, .
     rng = random.Random(0)
     frequency = [1 / rank for rank in range(1, len(letters) + 1)]
     words = ["".join(rng.choices(letters, frequency, k=rng.randint(1, longest))) for _ in range(20_000)]
-    uniforms = [1 / rank for rank in range(1, len(words) + 1)]  # Zipf's law
-    drawn = rng.choices(words, uniforms, k=400_000)
+    weights = [1 / rank for rank in range(1, len(words) + 1)]  # Zipf's law
+    drawn = rng.choices(words, weights, k=400_000)
     text = "".join(map(str.__add__, drawn, rng.choices(gaps, (10, 1, 1), k=len(drawn))))
     return (text * (num_characters // len(text) + 1))[:num_characters]
 
 
 def _pieces(text: str, size: int = PIECE_CHARACTERS) -> list[str]:
-    """A text as a corpus yields it."""
+    """A text in pieces, as a corpus yields it."""
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
@@ -79,7 +79,7 @@ def _exhaust(stream: Iterable[object]) -> None:
 
 
 def _speed(case: str, against: str, text: str, ours: float, theirs: float, goal: Goal | None) -> Comparison:
-    """From seconds for a text to its megabytes per second."""
+    """A comparison in megabytes per second, from the seconds that each takes for a text."""
     megabytes = len(text.encode()) / MEGABYTE
     return Comparison(case, against, "MB/s", megabytes / ours, megabytes / theirs, goal)
 
@@ -106,7 +106,7 @@ def _bytes(case: str, text: str, rounds: int) -> Comparison:
 
 
 def _subwords(case: str, text: str, rounds: int) -> Comparison:
-    """Against the library alone, on all cores, in the chunks that suit it best; its ids are not even read."""
+    """Against the library alone, on all cores, in the chunk size that is fastest; its ids are not read."""
     pieces = _pieces(text)
     tokenizer = Tokenizer.train("bpe", pieces)
     library = tokenizer._library
@@ -117,14 +117,14 @@ def _subwords(case: str, text: str, rounds: int) -> Comparison:
         partial(library.encode_batch_fast, lines),
         *(partial(library.encode_batch_fast, _pieces(text, 2**power)) for power in (10, 11, 12, 14, 16)),
     ]
-    scouted = alternate(*calls, rounds=1)
-    best = calls[scouted.index(min(scouted))]
+    trial = alternate(*calls, rounds=1)
+    best = calls[trial.index(min(trial))]
     ours, theirs = alternate(lambda: _exhaust(tokenizer.encode_stream(pieces)), best, rounds=rounds)
     return _speed(case, "encode_batch, best chunks", text, ours, theirs, LIBRARY_GOAL)
 
 
 def _store(case: str, rounds: int) -> Comparison:
-    """All between a file and its ids: finding the characters, hashing, counting words, encoding, writing."""
+    """From a text file to a file of ids: the vocabulary, hashing, counting words, encoding, writing."""
     text = english(100e6)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -149,7 +149,7 @@ def _store(case: str, rounds: int) -> Comparison:
 
 
 def _memory(case: str, kind: str) -> Comparison:
-    """Anonymous memory on top of the text's own while it is encoded, each in a process of its own."""
+    """Anonymous memory that encoding takes beyond the text's own, each in its own process."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
         ours, theirs = (processes.submit(_growth, kind, who).result() for who in ("ours", "theirs"))
@@ -158,7 +158,7 @@ def _memory(case: str, kind: str) -> Comparison:
 
 
 def _growth(kind: str, who: str) -> float:
-    """Megabytes between the anonymous memory before encoding and the most that it was meanwhile."""
+    """Megabytes by which anonymous memory grows while a text is encoded, at its peak."""
     text = english(50e6)
     pieces = _pieces(text)
     tokenizer = Tokenizer.train(kind, pieces[:16])
@@ -183,6 +183,6 @@ def _growth(kind: str, who: str) -> float:
 
 
 def _anonymous_megabytes() -> float:
-    """What this process has in memory that no file backs, as Linux tells it."""
+    """This process's memory that no file backs, as Linux reports it."""
     lines = STATUS.read_text().splitlines()
     return next(int(line.split()[1]) * 1024 / MEGABYTE for line in lines if "RssAnon" in line)

@@ -1,4 +1,4 @@
-"""How every section measures: ours and the alternative in turn, medians, a figure and its goal."""
+"""Measuring: textgen and the alternative in turn, medians, and a goal for their ratio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Goal:
-    """A bound on one figure of a comparison: ours / theirs, ours - theirs, or ours alone."""
+    """A bound for a comparison: on ours / theirs, ours - theirs, or ours alone."""
 
     figure: Literal["ratio", "difference", "ours"]
     bound: float
@@ -26,18 +26,18 @@ class Goal:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of a table: what was measured, of ours and of what people use today, in one unit."""
+    """One line of a table: the same quantity for textgen and for an alternative, in one unit."""
 
     case: str  # "lstm, 512 units, 1 layer"
     against: str  # "nn.LSTM loop"
     unit: str  # "characters/s"
     ours: float
     theirs: float
-    goal: Goal | None = None  # None: reported, not judged
+    goal: Goal | None = None  # None: no goal
 
     @property
     def figure(self) -> float:
-        """What the goal is about; the ratio where there is none."""
+        """The number that the goal bounds; the ratio if there is no goal."""
         kind = self.goal.figure if self.goal else "ratio"
         return {
             "ratio": self.ours / self.theirs,
@@ -47,20 +47,20 @@ class Comparison:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal holds; None where there is none."""
+        """Whether the goal is met; None if there is none."""
         if self.goal is None:
             return None
         return self.figure <= self.goal.bound if self.goal.at_most else self.figure >= self.goal.bound
 
     def as_json(self) -> dict[str, Any]:
-        """All of it as plain values."""
+        """All fields as plain values."""
         return asdict(self) | {"figure": self.figure, "met": self.met}
 
 
 def alternate(*actions: Callable[[], object], rounds: int) -> list[float]:
-    """Median seconds of each action, all run in turn `rounds` times after one unmeasured call each.
+    """Median seconds of each action; all run in turn, `rounds` times, after one untimed call each.
 
-    In turn, because other work on a shared machine comes and goes: it then slows all of them alike.
+    In turn, so that other programs on the machine slow all of them alike.
     """
     for action in actions:
         action()
@@ -69,7 +69,7 @@ def alternate(*actions: Callable[[], object], rounds: int) -> list[float]:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long an action takes."""
+    """Seconds that an action takes."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
@@ -90,7 +90,7 @@ def table(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
-    """ModelVocab of cells, the first of them headings, as the lines of a Markdown table."""
+    """Rows of cells, the first of them headings, as the lines of a Markdown table."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
@@ -101,17 +101,17 @@ def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def plain(value: float) -> str:
-    """A figure with as many digits as mean something."""
+    """A number with three significant digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """The processor and the versions of what was measured."""
     import numpy as np
     import torch
     from threadpoolctl import threadpool_info
 
-    # Which code of its library runs is chosen by the processor, or by a variable such as OPENBLAS_CORETYPE.
+    # The library chooses its kernels by the processor, or by a variable such as OPENBLAS_CORETYPE.
     kernels = [each.get("architecture", "") for each in threadpool_info() if each["user_api"] == "blas"]
     return {
         "processor": _processor(),
@@ -124,14 +124,14 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name and what it has for wide and short arithmetic, as Linux tells it."""
+    """The processor's name and its vector and bfloat16 instructions, where Linux reports them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         pairs = (line.partition(":") for line in lines)
         fields = {name.strip(): value.strip() for name, _, value in pairs}
     except OSError:
         return platform.processor() or platform.machine()
-    # ARM names neither; its `Features` have bf16 where it is.
+    # ARM has no such fields; its `Features` list bf16.
     flags = fields.get("flags", fields.get("Features", "")).split()
     known = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16") if flag in flags]
     return f"{fields.get('model name', platform.machine())} ({', '.join(known)})"

@@ -1,4 +1,4 @@
-"""Whole runs of `textgen`, each a process of its own, and what is worth keeping of them."""
+"""Runs of `textgen`, each in its own process, and their results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIGURES = ("nats_per_token", "bits_per_character", "bits_per_byte")
 
 
 def textgen(*arguments: str) -> str:
-    """What `textgen` with these arguments printed. Raises ClickException when it failed."""
+    """Run `textgen` with these arguments and return its output. Raises ClickException when it fails."""
     command = [sys.executable, "-m", "textgen", *arguments]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
@@ -29,10 +29,10 @@ def textgen(*arguments: str) -> str:
 
 
 def train(text: Sequence[str], run: Path, options: Sequence[str]) -> dict[str, Any]:
-    """Train a run on a text; its validation figures, steps, speed, and all that it had chosen.
+    """Train a run on a text; returns its validation loss, steps, speed and resolved settings.
 
-    `busy` says that the training was three tenths slower than the probe, which takes no optimizer steps:
-    other work ran, and a figure that depends on the clock should be measured again.
+    `busy` is True if training was much slower than the speed probed before it: other programs were running,
+    and a result that depends on the clock should be measured again.
     """
     result = json.loads(textgen("train", *text, "--run", str(run), "--json", *options))
     config = json.loads((run / "config.json").read_text())
@@ -51,5 +51,5 @@ def train(text: Sequence[str], run: Path, options: Sequence[str]) -> dict[str, A
 
 
 def end_together() -> None:
-    """From here on SIGTERM ends this process as Ctrl-C does, with the run that it waits for."""
+    """Let SIGTERM end this process as Ctrl-C does, together with the `textgen` that it waits for."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

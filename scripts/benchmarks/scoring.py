@@ -1,8 +1,8 @@
-"""Characters a second that a run scores on one thread of a CPU, against `evaluate`, which is torch's layers.
+"""Scoring, characters per second on one CPU thread, against `evaluate`, which uses torch's layers.
 
-Untrained networks with 65 characters to choose from. "one text" carries the state over all of it, so that its
-characters come one after the other; "lines" are scored each by itself, several side by side, as
-`textgen score --lines` does.
+Untrained networks with a vocabulary of 65 characters. "one text" carries the state over the whole text, so it
+is read character by character; "lines" are scored separately, several at a time, as `textgen score --lines`
+does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GOALS = {256: Goal("ours", 20_000)}
 
 
 def measure(*, rounds: int, only: str) -> Iterator[Comparison]:
-    """Each case whose name contains `only`."""
+    """Measure every case whose name contains `only`."""
     for cell in ("lstm", "gru"):
         for units in (128, 256, 512):
             for way, score in (("one text", _whole), ("lines", _by_line)):
@@ -63,7 +63,7 @@ def _by_line(scorer: Scorer, text: str) -> None:
 
 
 def _some_lines() -> str:
-    """Characters drawn at random, in lines of about one length."""
+    """Random characters in lines of similar length."""
     rng = np.random.default_rng(0)
     letters = np.array(list(CHARACTERS.replace("\n", "")))
     lengths = rng.integers(LINE_CHARACTERS // 2, LINE_CHARACTERS * 3 // 2, TEXT_CHARACTERS // LINE_CHARACTERS)
@@ -72,7 +72,7 @@ def _some_lines() -> str:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """torch on one thread, as the engine is while it reads."""
+    """Run torch on one thread in the block, as the engine does when it reads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Seconds from the start of a process to what was asked for, against Python and torch alone."""
+"""Start-up, in seconds from the start of the process, against Python or `import torch` alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from textgen.cli import COMMANDS
 HELP_GOAL = Goal("difference", 0.15, at_most=True)
 TRAIN_GOAL = Goal("difference", 1.0, at_most=True)
 
-# Training reads its first batch when its first step begins; there this process ends.
+# The first step begins when training reads its first batch; the process ends there.
 UP_TO_THE_FIRST_STEP = """
 import os, sys
 from textgen.text.batches import StreamBatches
@@ -29,12 +29,12 @@ IMPORT_TORCH = "import os, torch; os._exit(42)"
 
 
 def measure(*, rounds: int, only: str) -> Iterator[Comparison]:
-    """Every case whose name contains `only`."""
+    """Measure every case whose name contains `only`."""
     for arguments in (["--help"], *([command, "--help"] for command in COMMANDS)):
         case = " ".join(["textgen", *arguments])
         if only in case:
-            help = partial(_run, "-m", "textgen", *arguments)
-            ours, theirs = alternate(help, partial(_run, "-c", "pass"), rounds=3 * rounds)
+            show_help = partial(_run, "-m", "textgen", *arguments)
+            ours, theirs = alternate(show_help, partial(_run, "-c", "pass"), rounds=3 * rounds)
             yield Comparison(case, "python -c pass", "s", ours, theirs, HELP_GOAL)
     with tempfile.TemporaryDirectory() as name:
         corpus = Path(name) / "corpus.txt"
@@ -49,7 +49,7 @@ def measure(*, rounds: int, only: str) -> Iterator[Comparison]:
 
 
 def _training(case: str, corpus: Path, options: list[str], goal: Goal | None, rounds: int) -> Comparison:
-    """A new run in a new cache folder each time, so that the text is read and encoded."""
+    """A new run with a new cache folder each time, so that the text is encoded each time."""
     folders = (corpus.parent / "-".join([*options, str(number)]) for number in count())
 
     def train() -> None:
@@ -62,7 +62,7 @@ def _training(case: str, corpus: Path, options: list[str], goal: Goal | None, ro
 
 
 def _run(*arguments: str, exit_code: int = 0) -> None:
-    """Run this Python with these arguments. Raises RuntimeError when it ends otherwise than it should."""
+    """Run Python with these arguments. Raises RuntimeError for any other exit code."""
     finished = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     if finished.returncode != exit_code:
         raise RuntimeError(f"exit code {finished.returncode}: {finished.stderr}")

@@ -1,10 +1,10 @@
 """Training steps against a bare layer and a plain loop; our GRU against our LSTM and torch's GRU.
 
-A step is everything that `textgen train` does between two evaluations: reading the batch, embedding, stack,
-head, loss, backward, clipping, AdamW, metrics and progress; nothing is dropped or penalised, as nothing is in
-what it is compared with. The bare layer is torch.nn.LSTM forward and backward, its input's gradient included,
-and nothing else. All run in this process, on the same threads, with the same way of memory (see keep_memory
-in device.py), on the text that ships.
+A step is everything that `textgen train` does between two evaluations: reading the batch, embedding, layers,
+head, loss, backward, clipping, AdamW, metrics and progress. It is measured without dropout and penalties,
+like the code that it is compared with. The bare layer is torch.nn.LSTM alone, forward and backward, including
+the gradient of its input. All run in this process, on the same threads, with memory kept as in training
+(textgen/system/memory.py), on data/faq.txt.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from textgen.training.planning.probe import fastest_threads
 from textgen.training.trainer import Trainer
 
 CORPUS = Path(__file__).parents[2] / "data" / "faq.txt"
-NARROW = 64  # an embedding of about as many numbers as there are characters
+NARROW = 64  # an embedding_dim of about the number of distinct characters
 QUALITY_STEPS = 400
 GRU_GOALS = {("float32", 256): 1.0, ("float32", 512): 0.95, ("bfloat16", 256): 1.1, ("bfloat16", 512): 1.1}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-SHORT = "bfloat16" if DEVICE == "cuda" or cpu_gains_by_bfloat16() else "float32"
+FAST_PRECISION = "bfloat16" if DEVICE == "cuda" or cpu_gains_by_bfloat16() else "float32"
 
 
 def measure(*, rounds: int, only: str) -> Iterator[Comparison]:
-    """All cases whose name contains `only`, one after the other."""
+    """Measure every case whose name contains `only`."""
     keep_memory()
     for name, compare in _cases():
         if only in name:
@@ -51,20 +51,20 @@ def measure(*, rounds: int, only: str) -> Iterator[Comparison]:
 
 
 def _cases() -> Iterator[tuple[str, Callable[[str, int], Comparison]]]:
-    precisions = dict.fromkeys((SHORT, "float32"))
+    precisions = dict.fromkeys((FAST_PRECISION, "float32"))
     for size, batch, window in itertools.product((128, 256, 512), (32, 64), (64, 128)):
-        shape = f"lstm {size}, {batch} x {window}, {SHORT}"
+        shape = f"lstm {size}, {batch} x {window}, {FAST_PRECISION}"
         goal = Goal("ratio", 0.75 if size == 128 else 0.85)
-        yield f"step, {shape}", partial(_against_bare, size, size, batch, window, SHORT, goal)
+        yield f"step, {shape}", partial(_against_bare, size, size, batch, window, FAST_PRECISION, goal)
         if (batch, window) == (32, 64):
             yield (
                 f"step, {shape}, embedding {NARROW}",
-                partial(_against_bare, size, NARROW, batch, window, SHORT, goal),
+                partial(_against_bare, size, NARROW, batch, window, FAST_PRECISION, goal),
             )
     for size in (128, 256, 512):
-        name = f"step, lstm {size}, 32 x 64, {SHORT}, with a plain loop"
-        yield name, partial(_against_plain_loop, size, SHORT)
-    if SHORT != "float32":
+        name = f"step, lstm {size}, 32 x 64, {FAST_PRECISION}, with a plain loop"
+        yield name, partial(_against_plain_loop, size, FAST_PRECISION)
+    if FAST_PRECISION != "float32":
         yield "step, lstm 512, 32 x 64, bfloat16 with float32", _precisions
         yield f"loss after {QUALITY_STEPS} steps, lstm 512", _losses
     for precision, size in itertools.product(precisions, (128, 256, 512)):
@@ -72,19 +72,19 @@ def _cases() -> Iterator[tuple[str, Callable[[str, int], Comparison]]]:
         goal = Goal("ratio", bound) if bound else None
         yield f"gru {size}, 32 x 128, {precision}", partial(_cells, size, precision, goal)
         if DEVICE == "cpu":
-            name = f"gru {size}, 32 x 128, {precision}, its products alone"
+            name = f"gru {size}, 32 x 128, {precision}, matmul only (upper bound)"
             yield name, partial(_gru_products, size, precision)
     for precision, size in itertools.product(precisions, (16, 50, 128, 256, 512)):
         for batch in (1, 32):
             shape = f"gru {size}, {batch} x 128, {precision}"
             yield f"{shape}, with torch's", partial(_against_torch_gru, size, batch, precision)
     for size in (128, 256, 384, 512, 1024) if DEVICE == "cpu" else ():
-        yield f"threads, lstm {size}, 32 x 64, {SHORT}", partial(_threads, size)
+        yield f"threads, lstm {size}, 32 x 64, {FAST_PRECISION}", partial(_threads, size)
     yield "reading a batch, 32 x 64", _reading
 
 
 def _trainer(folder: str, **settings: object) -> Trainer:
-    """A run in training on the text that ships, of so many steps that it does not end here."""
+    """The trainer of a new run on data/faq.txt, with more steps than are measured here."""
     options: dict[str, object] = {
         "corpus": (str(CORPUS),),
         "run": f"{folder}/run",
@@ -103,16 +103,16 @@ def _trainer(folder: str, **settings: object) -> Trainer:
     return trainer
 
 
-def _times(tokens: int) -> int:
-    """How often to do what reads so many tokens for a timing that is long enough: until about 20,000."""
+def _repeats(tokens: int) -> int:
+    """How often to repeat an action on so many tokens per timing, so that the timing is long enough."""
     return max(1, 20_000 // tokens)
 
 
 def _repeat(action: Callable[[], object], tokens: int) -> Callable[[], None]:
-    """The action as often as a timing takes."""
+    """The action, repeated for one timing."""
 
     def repeated() -> None:
-        for _ in range(_times(tokens)):
+        for _ in range(_repeats(tokens)):
             action()
         if DEVICE == "cuda":
             torch.cuda.synchronize()
@@ -120,17 +120,17 @@ def _repeat(action: Callable[[], object], tokens: int) -> Callable[[], None]:
     return repeated
 
 
-def _race(
+def _throughput(
     ours: Callable[[], object], theirs: Callable[[], object], tokens: int, rounds: int
 ) -> tuple[float, float]:
-    """Tokens per second of both."""
+    """Tokens per second of both, measured in turn."""
     medians = alternate(_repeat(ours, tokens), _repeat(theirs, tokens), rounds=rounds)
-    read = _times(tokens) * tokens
+    read = _repeats(tokens) * tokens
     return read / medians[0], read / medians[1]
 
 
 def _pass(layers: nn.Module, batch: int, window: int, precision: str) -> Callable[[], None]:
-    """Forward and backward of a recurrent layer, its input's gradient included."""
+    """Forward and backward of a recurrent layer, including the gradient of its input."""
     x = torch.randn(batch, window, layers.input_size, device=DEVICE, dtype=torch_dtype(precision))
     x.requires_grad_()
     layers = layers.to(DEVICE)
@@ -165,7 +165,7 @@ def _against_bare(
             cell="lstm",
         )
         bare = _bare(nn.LSTM, embedding, size, batch, window, precision)
-        ours, theirs = _race(trainer.advance, bare, batch * window, rounds)
+        ours, theirs = _throughput(trainer.advance, bare, batch * window, rounds)
     return Comparison(name, "bare nn.LSTM", "tokens/s", ours, theirs, goal)
 
 
@@ -176,25 +176,25 @@ def _against_plain_loop(size: int, precision: str, name: str, rounds: int) -> Co
         )
         model = LanguageModel(trainer.model.config, trainer.model.vocab).to(DEVICE).train()
         model.compute_dtype = torch_dtype(precision)
-        rows = torch.from_numpy(model.vocab.to_model_ids(trainer.batches._tokens)).to(DEVICE)
-        step = PlainLoop(model, rows, batch_size=32, seq_len=64)
-        ours, theirs = _race(trainer.advance, step, 32 * 64, rounds)
+        model_ids = torch.from_numpy(model.vocab.to_model_ids(trainer.batches._tokens)).to(DEVICE)
+        step = PlainLoop(model, model_ids, batch_size=32, seq_len=64)
+        ours, theirs = _throughput(trainer.advance, step, 32 * 64, rounds)
     return Comparison(name, "thirty-line loop", "tokens/s", ours, theirs, Goal("ratio", 0.95))
 
 
 class PlainLoop:
-    """What one would write by hand to train the same model: windows of lanes, AdamW, clipping, no more."""
+    """A minimal hand-written loop for the same model: windows of parallel sequences, AdamW, clipping."""
 
-    def __init__(self, model: LanguageModel, tokens: Tensor, batch_size: int, seq_len: int) -> None:
-        lane_length = (len(tokens) - 1) // batch_size
-        self.inputs = tokens[: batch_size * lane_length].view(batch_size, lane_length)
-        self.targets = tokens[1 : batch_size * lane_length + 1].view(batch_size, lane_length)
+    def __init__(self, model: LanguageModel, model_ids: Tensor, batch_size: int, seq_len: int) -> None:
+        length = (len(model_ids) - 1) // batch_size
+        self.inputs = model_ids[: batch_size * length].view(batch_size, length)
+        self.targets = model_ids[1 : batch_size * length + 1].view(batch_size, length)
         self.model, self.seq_len, self.position = model, seq_len, 0
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         self.state = model.zero_state(batch_size)
 
     def __call__(self) -> None:
-        """Take a step."""
+        """Take one training step."""
         if self.position + self.seq_len > self.inputs.shape[1]:
             self.position, self.state = 0, self.model.zero_state(len(self.inputs))
         window = slice(self.position, self.position + self.seq_len)
@@ -213,12 +213,12 @@ def _precisions(name: str, rounds: int) -> Comparison:
         settings: dict[str, object] = {"hidden_size": 512, "batch_size": 32, "seq_len": 64, "cell": "lstm"}
         short = _trainer(first, precision="bfloat16", **settings)
         full = _trainer(second, precision="float32", **settings)
-        ours, theirs = _race(short.advance, full.advance, 32 * 64, rounds)
+        ours, theirs = _throughput(short.advance, full.advance, 32 * 64, rounds)
     return Comparison(name, "float32", "tokens/s", ours, theirs, Goal("ratio", 1.3))
 
 
 def _losses(name: str, rounds: int) -> Comparison:
-    """The loss on validation text after the same steps in both precisions, from the same first weights."""
+    """Validation loss after the same steps in both precisions, from the same initial weights."""
     losses = []
     for precision in ("bfloat16", "float32"):
         with tempfile.TemporaryDirectory() as folder:
@@ -244,12 +244,12 @@ def _cells(size: int, precision: str, goal: Goal | None, name: str, rounds: int)
         _pass(Recurrent(cell, NARROW, size).to(dtype), 32, 128, precision) for cell in ("gru", "lstm")
     )
     torch.set_num_threads(resolve_threads(None, hidden_size=size))
-    ours, theirs = _race(gru, lstm, 32 * 128, rounds)
+    ours, theirs = _throughput(gru, lstm, 32 * 128, rounds)
     return Comparison(name, "our LSTM", "tokens/s", ours, theirs, goal)
 
 
 def _gru_products(size: int, precision: str, name: str, rounds: int) -> Comparison:
-    """What the GRU multiplies, forward and backward, and nothing else, against the whole of our LSTM."""
+    """Only the matrix products of the GRU, forward and backward, against our complete LSTM."""
     dtype, batch, window = torch_dtype(precision), 32, 128
     torch.set_num_threads(resolve_threads(None, hidden_size=size))
     weight_ih, weight_hh = (torch.randn(3 * size, columns, dtype=dtype) for columns in (NARROW, size))
@@ -259,34 +259,34 @@ def _gru_products(size: int, precision: str, name: str, rounds: int) -> Comparis
     @torch.no_grad()
     def multiply() -> None:
         linear(x, weight_ih)
-        for rows, gradients in zip(hidden.split(batch), gates.split(batch), strict=True):
-            forward(rows)
+        for states, gradients in zip(hidden.split(batch), gates.split(batch), strict=True):
+            forward(states)
             backward(gradients)
         weight_gradient(gates, hidden)
         weight_gradient(gates, x)
         linear(gates, weight_ih.t())
 
     lstm = _pass(Recurrent("lstm", NARROW, size).to(dtype), batch, window, precision)
-    ours, theirs = _race(multiply, lstm, batch * window, rounds)
+    ours, theirs = _throughput(multiply, lstm, batch * window, rounds)
     return Comparison(name, "our LSTM", "tokens/s", ours, theirs)
 
 
 def _against_torch_gru(size: int, batch: int, precision: str, name: str, rounds: int) -> Comparison:
     torch.set_num_threads(resolve_threads(None, hidden_size=size))
     own = _pass(Recurrent("gru", NARROW, size).to(torch_dtype(precision)), batch, 128, precision)
-    ours, theirs = _race(own, _bare(nn.GRU, NARROW, size, batch, 128, precision), batch * 128, rounds)
+    ours, theirs = _throughput(own, _bare(nn.GRU, NARROW, size, batch, 128, precision), batch * 128, rounds)
     return Comparison(name, "nn.GRU", "tokens/s", ours, theirs, Goal("ratio", 1.0))
 
 
 def _threads(size: int, name: str, rounds: int) -> Comparison:
-    """The number of threads that a new run would choose against the better of one and all."""
+    """The number of threads that a new run would choose, against the fastest number."""
     model = LanguageModel(ModelConfig(model_vocab_size=65, embedding_dim=size, hidden_size=size))
-    model.compute_dtype = torch_dtype(SHORT)
+    model.compute_dtype = torch_dtype(FAST_PRECISION)
     chosen = fastest_threads(model, batch_size=32, seq_len=64).number
-    layers = Recurrent("lstm", NARROW, size).to(torch_dtype(SHORT))
+    layers = Recurrent("lstm", NARROW, size).to(torch_dtype(FAST_PRECISION))
 
     def on(threads: int) -> Callable[[], None]:
-        step = _pass(layers, 32, 64, SHORT)
+        step = _pass(layers, 32, 64, FAST_PRECISION)
 
         def run() -> None:
             torch.set_num_threads(threads)
@@ -297,7 +297,7 @@ def _threads(size: int, name: str, rounds: int) -> Comparison:
     counts = sorted({1, available_processors(), chosen})
     medians = alternate(*(_repeat(on(count), 32 * 64) for count in counts), rounds=rounds)
     speeds = {count: 1 / median for count, median in zip(counts, medians, strict=True)}
-    scale = _times(32 * 64) * 32 * 64
+    scale = _repeats(32 * 64) * 32 * 64
     best = max(speeds, key=speeds.__getitem__)
     return Comparison(
         f"{name}: {chosen} chosen", f"{best} thread{'s' if best > 1 else ''}", "tokens/s",
@@ -306,12 +306,12 @@ def _threads(size: int, name: str, rounds: int) -> Comparison:
 
 
 def _reading(name: str, rounds: int) -> Comparison:
-    """Reading a batch against the whole step that uses it, for the fastest network worth training."""
+    """Reading a batch, against the whole step that uses it."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = _trainer(folder, hidden_size=256, batch_size=32, seq_len=64, cell="lstm")
         reading = _repeat(lambda: next(trainer.batches), 32 * 64)
         medians = alternate(reading, _repeat(trainer.advance, 32 * 64), rounds=rounds)
-    ours, theirs = (1e3 * median / _times(32 * 64) for median in medians)
+    ours, theirs = (1e3 * median / _repeats(32 * 64) for median in medians)
     return Comparison(
         name, "a step, lstm 256", "milliseconds", ours, theirs, Goal("ratio", 0.02, at_most=True)
     )

@@ -1,4 +1,4 @@
-"""Comparisons with made-up figures; inspections to look at, and a real browser to look at them with."""
+"""Fixtures: comparisons with made-up figures, inspections of untrained runs, and a real browser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from textgen.analysis.comparison.figures import Comparison, Evaluation, RunFigures, summarize
 from textgen.analysis.comparison.plan import ComparisonPlan
-from textgen.analysis.comparison.throughput import Passes
+from textgen.analysis.comparison.throughput import Throughput
 from textgen.models.cost import num_parameters
 from textgen.settings.config import ModelConfig
 
@@ -25,7 +25,7 @@ MakeComparison = Callable[..., Comparison]
 
 
 def make_run(cell: str, seed: int, loss: float, speed: float, **figures: Any) -> RunFigures:
-    """A run that came down evenly from 3 nats to `loss` in 100 steps and 2 minutes."""
+    """A run whose loss fell linearly from 3 nats to `loss` in 100 steps and 2 minutes."""
     model = ModelConfig(model_vocab_size=65, cell=cell, embedding_dim=64, hidden_size=384)
     falling = [Evaluation(50, 1e5, 1.0, (3 + loss) / 2), Evaluation(100, 2e5, 2.0, loss)]
     return RunFigures(
@@ -53,7 +53,10 @@ def make_run(cell: str, seed: int, loss: float, speed: float, **figures: Any) ->
 
 @pytest.fixture
 def make_comparison() -> MakeComparison:
-    """make_comparison(gru=losses, ...): an LSTM of 1.5 nats and 1000 tokens/s at every seed, and others."""
+    """make_comparison(gru=losses, ...): figures with an LSTM of 1.5 nats and 1000 tokens/s at every seed.
+
+    own and torch are the GRU's speeds relative to the LSTM's in textgen's and in PyTorch's layers, by round.
+    """
 
     def make(
         *,
@@ -81,18 +84,18 @@ def make_comparison() -> MakeComparison:
             )
             for run in plan.runs
         ]
-        passes = Passes(
+        throughput = Throughput(
             "1 x 384 units",
             {cell: [1.0] * len(own) for cell in cells} | {"gru": [1 / ratio for ratio in own]},
             {cell: [1.0] * len(torch) for cell in cells} | {"gru": [1 / ratio for ratio in torch]},
         )
-        written = dict.fromkeys(cells, 20_000.0) | {"gru": 25_000.0}
-        return summarize(plan, runs, characters_per_second=written, passes=passes)
+        sampling = dict.fromkeys(cells, 20_000.0) | {"gru": 25_000.0}
+        return summarize(plan, runs, characters_per_second=sampling, throughput=throughput)
 
     return make
 
 
-# Some of everything that could be markup, a placeholder or a command to someone.
+# Markup, comments, entities, placeholders, escapes, and control and bidirectional characters.
 NASTY = (
     'He said: "</script><script>window.hacked = 1</script>" <b>bold</b> <!-- {script} &amp; \\u003c '
     "<img src=x onerror=hacked=1>\n\n\tÉtude (2) 中文\u2028 \u202eabc\x07\r\n"
@@ -101,13 +104,13 @@ NASTY = (
 
 @pytest.fixture
 def nasty() -> str:
-    """A text that would do harm if it were taken for anything but text."""
+    """A text that would do harm if it were interpreted as anything but text."""
     return NASTY
 
 
 @pytest.fixture
 def inspect_text(make_run: MakeRun) -> Callable[..., Inspection]:
-    """inspect_text(text=NASTY, known=text, **options of make_run): an untrained run reads a text."""
+    """inspect_text(text=NASTY, known=text, **options of make_run): the inspection of an untrained run."""
 
     def inspect(text: str = NASTY, known: str | None = None, **options: Any) -> Inspection:
         from textgen.analysis.inspection.excerpt import excerpt_of_tokens
@@ -122,7 +125,10 @@ def inspect_text(make_run: MakeRun) -> Callable[..., Inspection]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, headless; without one the test is skipped, or fails where it must run."""
+    """The system's Chromium, headless.
+
+    Without it the test is skipped, or fails if TEXTGEN_NEEDS_BROWSER is set.
+    """
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
     try:
@@ -130,7 +136,7 @@ def browser() -> Iterator[Browser]:
     except ImportError:
         path = None
     if path is None:
-        # .ci/run sets it: there these tests must not pass by being skipped.
+        # .ci/run sets it so that these tests cannot be skipped silently there.
         refuse = pytest.fail if os.environ.get("TEXTGEN_NEEDS_BROWSER") else pytest.skip
         refuse("needs playwright and Chromium: apt-get install chromium")
     flags = ["no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update"]

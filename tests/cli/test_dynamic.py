@@ -168,7 +168,7 @@ def test_adaptation_is_reported_in_one_line(invoke: Invoke, figures: Figures) ->
     assert line == (
         f"adapted to dogs.txt: {both['tokens']:,} tokens, "
         f"{both['nats_per_token']:.4f} nats/token as trained, "
-        f"{both['dynamic']['nats_per_token']:.4f} while following them"
+        f"{both['dynamic']['nats_per_token']:.4f} while adapting"
     )
     piped = invoke("sample", *draw, "--adapt", "-", input=Path("dogs.txt").read_text())
     assert piped.stdout == result.stdout

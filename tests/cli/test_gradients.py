@@ -132,9 +132,7 @@ def test_a_missing_or_changed_text_is_reported(refusal: Callable[..., str], text
     Path("corpus.txt").write_text("another one, " * 50)
     assert "the corpus has changed" in refusal("run")
     Path("corpus.txt").unlink()
-    assert "corpus.txt: no such file or folder; check the path (it is what run was trained on)" in refusal(
-        "run"
-    )
+    assert "corpus.txt: no such file or folder; check the path (the training text of run)" in refusal("run")
     assert "run is a run" in refusal("corpus.txt", "run")
     (run / "model.safetensors").unlink()
     Path("corpus.txt").write_text(text)

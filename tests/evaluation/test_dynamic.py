@@ -1,4 +1,4 @@
-"""Dynamic evaluation against its definition: counted first, then one step; nothing is foreseen."""
+"""Dynamic evaluation against its definition: each window is counted before the step that learns from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.dynamic import (
     RMS_FACTOR,
     RMS_FLOOR,
-    MovingWeights,
+    DynamicWeights,
     evaluate_dynamically,
     root_mean_squares,
 )
@@ -49,14 +49,14 @@ def token_ids() -> np.ndarray:
     return np.random.default_rng(1).choice(SEEN + UNSEEN, size=150, p=[0.2] * 4 + [0.1, 0.05, 0.05])
 
 
-def follow(
+def dynamic_loss(
     model: LanguageModel,
     token_ids: np.ndarray,
     config: DynamicConfig = CONFIG,
     start_id: int | None = 2,
     scales: list[torch.Tensor] | None = None,
 ) -> Loss:
-    """The loss of a text under a copy of the model that follows it."""
+    """The loss of a text by dynamic evaluation of a copy of the model."""
     return evaluate_dynamically(
         copy.deepcopy(model),
         token_ids,
@@ -69,50 +69,48 @@ def follow(
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("start_id", [2, None])
-def test_at_rate_0_it_is_the_static_evaluation(
-    cell: str, start_id: int | None, token_ids: np.ndarray
-) -> None:
+def test_rate_0_equals_static_evaluation(cell: str, start_id: int | None, token_ids: np.ndarray) -> None:
     model = tiny_model(cell)
-    dynamic = follow(model, token_ids, DynamicConfig(method="sgd", rate=0, window=7), start_id)
+    dynamic = dynamic_loss(model, token_ids, DynamicConfig(method="sgd", rate=0, window=7), start_id)
     static = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=start_id)
     assert dynamic.total_nats == pytest.approx(static.total_nats, rel=1e-6)
     assert (dynamic.tokens, dynamic.unseen_tokens) == (static.tokens, static.unseen_tokens)
     assert static.unseen_tokens > 0
 
 
-# 21 tokens are three windows, so the next one begins a window; before 24 it is the fourth of its window.
+# After 21 tokens, three windows, the next token begins a window; after 24 it is the fourth of its window.
 @pytest.mark.parametrize("length", [21, 24])
 @pytest.mark.parametrize("method", ["sgd", "rms"])
-def test_the_probabilities_of_the_next_token_sum_to_one_so_none_is_foreseen(
+def test_the_probabilities_of_the_next_token_sum_to_one_so_no_token_is_learned_before_it_is_counted(
     model: LanguageModel, token_ids: np.ndarray, method: str, length: int
 ) -> None:
     config = DynamicConfig(method=method, rate=2.0, window=7, decay=0.01)
     scales = root_mean_squares(model, np.repeat(SEEN, 9), 7) if method == "rms" else None
-    before = follow(model, token_ids[:length], config, scales=scales).total_nats
+    before = dynamic_loss(model, token_ids[:length], config, scales=scales).total_nats
     total = 0.0
     for token_id in range(TOKENIZER_SIZE):
         text = np.append(token_ids[:length], token_id)
-        total += math.exp(before - follow(model, text, config, scales=scales).total_nats)
+        total += math.exp(before - dynamic_loss(model, text, config, scales=scales).total_nats)
     assert total == pytest.approx(1, abs=1e-4)
 
 
-def test_a_text_that_goes_on_costs_its_beginning_as_much_as_before(
+def test_the_loss_of_a_beginning_does_not_depend_on_what_follows(
     model: LanguageModel, token_ids: np.ndarray
 ) -> None:
-    told: list[float] = []
+    reported: list[float] = []
 
     class Recording(LanguageModel):
         def forward(self, tokens, state=None):  # type: ignore[no-untyped-def]
             logits, state = super().forward(tokens, state)
-            told.append(float(logits.detach().sum()))
+            reported.append(float(logits.detach().sum()))
             return logits, state
 
     model.__class__ = Recording
-    follow(model, token_ids)
-    whole = told.copy()
-    told.clear()
-    follow(model, token_ids[: 9 * 7])
-    assert told == whole[:9]
+    dynamic_loss(model, token_ids)
+    whole = reported.copy()
+    reported.clear()
+    dynamic_loss(model, token_ids[: 9 * 7])
+    assert reported == whole[:9]
 
 
 def slow(
@@ -145,7 +143,7 @@ def slow(
 
 @pytest.mark.parametrize("method", ["sgd", "rms"])
 @pytest.mark.parametrize("clip_norm", [0.3, 100.0])
-def test_each_step_is_the_one_that_the_equation_says(
+def test_each_step_follows_the_equation(
     model: LanguageModel, token_ids: np.ndarray, method: str, clip_norm: float
 ) -> None:
     config = DynamicConfig(method=method, rate=0.5, window=7, decay=0.05, clip_norm=clip_norm, mix=False)
@@ -157,13 +155,13 @@ def test_each_step_is_the_one_that_the_equation_says(
     )
     assert loss.total_nats == pytest.approx(expected_nats, rel=1e-5)
     for moved, parameter in zip(model.parameters(), expected.parameters(), strict=True):
-        # The rounding of float32 grows from step to step.
+        # Rounding errors in float32 accumulate from step to step.
         torch.testing.assert_close(moved, parameter, rtol=1e-4, atol=1e-5)
 
 
-def test_decay_goes_a_share_of_the_way_back_to_the_trained_weights(model: LanguageModel) -> None:
+def test_decay_moves_a_fraction_of_the_way_back_to_the_trained_weights(model: LanguageModel) -> None:
     trained = [parameter.detach().clone() for parameter in model.parameters()]
-    weights = MovingWeights(model, DynamicConfig(method="sgd", rate=0, decay=0.25))
+    weights = DynamicWeights(model, DynamicConfig(method="sgd", rate=0, decay=0.25))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 1
@@ -172,40 +170,40 @@ def test_decay_goes_a_share_of_the_way_back_to_the_trained_weights(model: Langua
         torch.testing.assert_close(parameter.detach(), start + 0.75)
 
 
-def test_what_the_weights_learn_fades_when_the_text_teaches_nothing_more(
+def test_weights_return_to_the_trained_ones_when_there_is_no_gradient(
     model: LanguageModel, token_ids: np.ndarray
 ) -> None:
     config = DynamicConfig(method="sgd", rate=0.5, window=7, decay=0.2)
-    taught = np.concatenate([np.repeat(3, 70), np.repeat(UNSEEN, 200)])
+    text = np.concatenate([np.repeat(3, 70), np.repeat(UNSEEN, 200)])
     trained = copy.deepcopy(model)
-    evaluate_dynamically(model, taught, vocab_size=TOKENIZER_SIZE, start_id=2, config=config)
+    evaluate_dynamically(model, text, vocab_size=TOKENIZER_SIZE, start_id=2, config=config)
     for parameter, start in zip(model.parameters(), trained.parameters(), strict=True):
         torch.testing.assert_close(parameter, start, rtol=1e-5, atol=1e-6)
 
 
-def test_a_text_with_nothing_to_follow_costs_next_to_nothing_more_than_with_weights_that_stand_still(
+def test_on_noise_the_mixture_is_hardly_worse_than_static_evaluation(
     model: LanguageModel,
 ) -> None:
     noise = np.random.default_rng(5).choice(SEEN, size=800)
     static = evaluate(model, noise, vocab_size=TOKENIZER_SIZE, start_id=2).nats_per_token
     config = {"method": "sgd", "rate": 2.0, "window": 5, "decay": 0.0, "clip_norm": 5.0}
-    astray = follow(model, noise, DynamicConfig(**config, mix=False)).nats_per_token
-    mixed = follow(model, noise, DynamicConfig(**config)).nats_per_token
-    assert astray > static + 0.1
+    unmixed = dynamic_loss(model, noise, DynamicConfig(**config, mix=False)).nats_per_token
+    mixed = dynamic_loss(model, noise, DynamicConfig(**config)).nats_per_token
+    assert unmixed > static + 0.1
     assert mixed < static + 0.005
 
 
-def test_a_text_that_teaches_is_followed_by_the_mixture_too(model: LanguageModel) -> None:
+def test_on_a_repetitive_text_the_mixture_is_nearly_as_good_as_dynamic_weights(model: LanguageModel) -> None:
     text = np.tile(SEEN, 100)
     config = {"method": "sgd", "rate": 0.5, "window": 5, "decay": 0.0}
     static = evaluate(model, text, vocab_size=TOKENIZER_SIZE, start_id=2).nats_per_token
-    followed = follow(model, text, DynamicConfig(**config, mix=False)).nats_per_token
-    mixed = follow(model, text, DynamicConfig(**config)).nats_per_token
+    followed = dynamic_loss(model, text, DynamicConfig(**config, mix=False)).nats_per_token
+    mixed = dynamic_loss(model, text, DynamicConfig(**config)).nats_per_token
     assert followed < 0.8 * static
     assert mixed == pytest.approx(followed, abs=0.02)
 
 
-def test_unseen_tokens_cost_the_same_and_move_nothing(model: LanguageModel) -> None:
+def test_unseen_tokens_cost_the_same_and_change_no_weights(model: LanguageModel) -> None:
     before = copy.deepcopy(model)
     ids = np.array(UNSEEN * 10)
     static = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_id=2)
@@ -218,46 +216,46 @@ def test_unseen_tokens_cost_the_same_and_move_nothing(model: LanguageModel) -> N
 
 @pytest.mark.parametrize("start_id", [2, None])
 @pytest.mark.parametrize("token_id", [SEEN[0], UNSEEN[0]])
-def test_a_text_of_one_token_costs_what_it_costs_without_steps(
+def test_a_text_of_one_token_costs_the_same_as_in_static_evaluation(
     model: LanguageModel, start_id: int | None, token_id: int
 ) -> None:
     ids = np.array([token_id])
-    dynamic = follow(model, ids, start_id=start_id)
+    dynamic = dynamic_loss(model, ids, start_id=start_id)
     static = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_id=start_id)
     assert dynamic.total_nats == pytest.approx(static.total_nats, rel=1e-6)
     assert (dynamic.tokens, dynamic.unseen_tokens) == (1, static.unseen_tokens)
 
 
 @pytest.mark.parametrize("rate", [1e5, 1e6])
-def test_weights_beyond_all_bounds_are_one_line_for_the_user(
+def test_diverged_weights_are_an_error_that_suggests_a_lower_rate(
     model: LanguageModel, token_ids: np.ndarray, rate: float
 ) -> None:
     with pytest.raises(TrainingError, match="lower rate"):
-        follow(model, token_ids, DynamicConfig(method="sgd", rate=rate, window=7, clip_norm=1e9))
+        dynamic_loss(model, token_ids, DynamicConfig(method="sgd", rate=rate, window=7, clip_norm=1e9))
 
 
-def test_the_model_is_in_the_mode_that_it_was_in_and_progress_is_told_to_the_end(
+def test_the_mode_of_the_model_is_restored_and_progress_is_reported_to_the_end(
     model: LanguageModel, token_ids: np.ndarray
 ) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     evaluate_dynamically(
         model,
         token_ids,
         vocab_size=TOKENIZER_SIZE,
         start_id=2,
         config=CONFIG,
-        progress=lambda *done: told.append(done),
+        progress=lambda *done: reported.append(done),
     )
     assert model.training
-    assert told[0] == (7, 150)
-    assert told[-1] == (150, 150)
+    assert reported[0] == (7, 150)
+    assert reported[-1] == (150, 150)
 
 
 # ---- the scales of rms
 
 
-def test_the_scales_are_the_root_mean_squares_of_the_gradients_of_windows(model: LanguageModel) -> None:
-    ids = np.array([3, 5, 5])  # two pairs in two lanes: one window of one token each, in either order
+def test_the_scales_are_root_mean_squares_of_window_gradients(model: LanguageModel) -> None:
+    ids = np.array([3, 5, 5])  # two pairs in two streams: one window of one token each, in either order
     found = root_mean_squares(model, ids, window=1)
     model_ids = torch.from_numpy(model.vocab.to_model_ids(ids))
     logits, _ = model.eval()(model_ids[:2, None])
@@ -266,7 +264,7 @@ def test_the_scales_are_the_root_mean_squares_of_the_gradients_of_windows(model:
         torch.testing.assert_close(root, gradient.abs(), rtol=1e-4, atol=1e-7)
 
 
-def test_scales_leave_the_model_as_it_was_and_need_two_tokens(
+def test_computing_scales_does_not_change_the_model_and_needs_two_tokens(
     model: LanguageModel, token_ids: np.ndarray
 ) -> None:
     before = copy.deepcopy(model)
@@ -279,26 +277,26 @@ def test_scales_leave_the_model_as_it_was_and_need_two_tokens(
         root_mean_squares(model, seen[:1], 5)
 
 
-# ---- what it is for
+# ---- its purpose
 
 
 def languages(length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two texts over the same tokens: the one counts up, the other down, both with slips."""
+    """Two noisy texts over the same tokens: one counts up, the other down."""
     rng = np.random.default_rng(0)
-    slips = np.where(rng.random((2, length)) < 0.1, rng.integers(0, 5, (2, length)), 0)
-    steps = np.array([[1], [-1]]) + slips
+    noise = np.where(rng.random((2, length)) < 0.1, rng.integers(0, 5, (2, length)), 0)
+    steps = np.array([[1], [-1]]) + noise
     up, down = np.cumsum(steps, axis=1) % 5
     return up, down
 
 
 @pytest.mark.parametrize("method", ["sgd", "rms"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_weights_that_follow_one_of_two_languages_predict_it_better_and_also_what_comes_after(
+def test_weights_adapted_to_one_of_two_languages_predict_it_better_from_then_on(
     method: str, cell: str
 ) -> None:
     torch.manual_seed(1)
     up, down = languages(1500)
-    # Trained with no memory across tokens, the model cannot tell which of the two languages it reads.
+    # Trained on single tokens without a state, the model cannot tell which of the two languages it reads.
     model = LanguageModel(ModelConfig(model_vocab_size=5, embedding_dim=8, hidden_size=16, cell=cell))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     inputs = torch.from_numpy(np.concatenate([up[:-1], down[:-1]]))[:, None]

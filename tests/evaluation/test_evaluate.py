@@ -1,4 +1,4 @@
-"""Evaluation against the slow definition: one token at a time, probabilities that sum to 1."""
+"""Evaluation against its slow definition: one token at a time, with probabilities that sum to 1."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def model() -> LanguageModel:
 
 @pytest.fixture
 def token_ids() -> np.ndarray:
-    # 7 and 30 are tokens that training never saw.
+    # Training never saw the tokens 7 and 30.
     return np.random.default_rng(1).choice(
         [3, 5, 8, 13, 21, 7, 30], size=1300, p=[0.2] * 4 + [0.1, 0.05, 0.05]
     )
@@ -40,7 +40,7 @@ def token_ids() -> np.ndarray:
 def slow_nats(
     model: LanguageModel, token_ids: np.ndarray, start_id: int | None, reset_every: int | None = None
 ) -> list[float]:
-    """The definition: the probability of each token given all before it, the unseen ones' share included."""
+    """The definition: the nats of each token given all tokens before it, with unseen tokens' probability."""
     model.eval()
     vocab = model.vocab
     unseen_probability = 1 / (vocab.total + 1)
@@ -48,7 +48,7 @@ def slow_nats(
     frequencies = np.append(vocab.frequencies, 0.0)
     state, previous, nats, position = None, start_id, [], 0
     for token_id in token_ids:
-        row = int(vocab.to_model_ids(np.array([token_id]))[0])
+        model_id = int(vocab.to_model_ids(np.array([token_id]))[0])
         if previous is None:
             probabilities = frequencies[:-1]
         else:
@@ -57,16 +57,16 @@ def slow_nats(
             logits, state = model(torch.tensor([[previous]]), state)
             probabilities = torch.softmax(logits[0, 0].double(), dim=0).numpy()
             position += 1
-        if row == vocab.size:
+        if model_id == vocab.size:
             nats.append(-math.log(unseen_probability / num_unseen))
         else:
-            nats.append(-math.log(probabilities[row] * (1 - unseen_probability)))
-        previous = row
+            nats.append(-math.log(probabilities[model_id] * (1 - unseen_probability)))
+        previous = model_id
     return nats
 
 
 @pytest.mark.parametrize("start_id", [2, None])
-def test_the_fast_evaluation_equals_the_definition(
+def test_evaluate_equals_the_definition(
     model: LanguageModel, token_ids: np.ndarray, start_id: int | None
 ) -> None:
     loss = evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=start_id)
@@ -75,7 +75,7 @@ def test_the_fast_evaluation_equals_the_definition(
     assert loss.total_nats == pytest.approx(sum(slow_nats(model, token_ids, start_id)), rel=1e-6)
 
 
-def test_an_unseen_first_token_counts(model: LanguageModel) -> None:
+def test_an_unseen_first_token_is_counted(model: LanguageModel) -> None:
     ids = np.array([7, 3, 5])
     loss = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_id=None)
     assert loss.unseen_tokens == 1
@@ -84,32 +84,32 @@ def test_an_unseen_first_token_counts(model: LanguageModel) -> None:
 
 @pytest.mark.parametrize("window", [1, 7, 256, 1300, 5000, 10**20])
 @pytest.mark.parametrize("start_id", [2, None])
-def test_with_a_window_the_state_is_reset_every_so_many_tokens(
+def test_the_state_is_reset_every_reset_every_tokens(
     model: LanguageModel,
     token_ids: np.ndarray,
     window: int,
     start_id: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("textgen.evaluation.evaluate.LOGITS", 4 * 256 * 3)  # several batches of several lanes
-    told: list[tuple[int, int]] = []
+    monkeypatch.setattr("textgen.evaluation.evaluate.LOGITS", 4 * 256 * 3)  # several segments per batch
+    reported: list[tuple[int, int]] = []
     loss = evaluate_with_resets(
         model,
         token_ids,
         vocab_size=TOKENIZER_SIZE,
         start_id=start_id,
         reset_every=window,
-        progress=lambda *done: told.append(done),
+        progress=lambda *done: reported.append(done),
     )
     assert loss.tokens == len(token_ids)
     assert loss.unseen_tokens == int(np.isin(token_ids, [7, 30]).sum())
     expected = sum(slow_nats(model, token_ids, start_id, reset_every=window))
     assert loss.total_nats == pytest.approx(expected, rel=1e-6)
-    assert told == sorted(told)
-    assert told[-1] == (1300, 1300)
+    assert reported == sorted(reported)
+    assert reported[-1] == (1300, 1300)
 
 
-def test_a_long_window_is_read_in_pieces_and_costs_the_same(
+def test_a_long_segment_is_read_in_windows_at_the_same_cost(
     model: LanguageModel, token_ids: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nats_and_longest(longest: int) -> tuple[float, int]:
@@ -126,7 +126,7 @@ def test_a_long_window_is_read_in_pieces_and_costs_the_same(
     assert (whole[1], pieces[1]) == (700, 150)
 
 
-def test_stretches_are_read_each_from_a_zero_state_after_the_token_before_it(
+def test_each_segment_is_read_from_a_zero_state_after_the_token_before_it(
     model: LanguageModel, token_ids: np.ndarray
 ) -> None:
     segments = Segments(np.array([0, 400, 1100]), 200)
@@ -141,7 +141,7 @@ def test_stretches_are_read_each_from_a_zero_state_after_the_token_before_it(
 
 
 @pytest.mark.parametrize(("shortest", "starts"), [(700, [0]), (400, [0, 433, 866, 1299])])
-def test_a_long_text_is_read_whole_in_stretches_side_by_side(
+def test_a_long_text_is_read_in_segments_in_one_batch(
     model: LanguageModel,
     token_ids: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
@@ -163,13 +163,13 @@ def test_the_probabilities_of_all_tokens_sum_to_one() -> None:
     vocab = ModelVocab.from_counts(COUNTS)
     scorer = TokenScorer(vocab, TOKENIZER_SIZE - vocab.size)
     logits = torch.randn(1, 1, 5)
-    seen = [float(scorer.total_nats(logits, torch.tensor([[row]]))[0]) for row in range(5)]
+    seen = [float(scorer.total_nats(logits, torch.tensor([[model_id]]))[0]) for model_id in range(5)]
     unseen = float(scorer.total_nats(logits, torch.tensor([[5]]))[0])
     total = sum(math.exp(-nats) for nats in seen) + (TOKENIZER_SIZE - 5) * math.exp(-unseen)
     assert total == pytest.approx(1, abs=1e-6)
 
 
-def test_with_nothing_unseen_the_seen_tokens_share_it_all() -> None:
+def test_without_unseen_tokens_the_loss_is_that_of_the_softmax() -> None:
     vocab = ModelVocab.from_counts(np.array([3, 4]))
     scorer = TokenScorer(vocab, 0)
     logits = torch.tensor([[[0.3, -0.2]]])
@@ -177,17 +177,17 @@ def test_with_nothing_unseen_the_seen_tokens_share_it_all() -> None:
     assert nats == pytest.approx(-float(torch.log_softmax(logits, dim=-1)[0, 0, 0]), rel=1e-6)
 
 
-def test_evaluation_leaves_the_model_as_it_was(model: LanguageModel, token_ids: np.ndarray) -> None:
+def test_evaluation_does_not_change_the_model(model: LanguageModel, token_ids: np.ndarray) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     evaluate(model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2)
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_progress_is_told_up_to_the_end(model: LanguageModel, token_ids: np.ndarray) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_is_reported_up_to_the_end(model: LanguageModel, token_ids: np.ndarray) -> None:
+    reported: list[tuple[int, int]] = []
     evaluate(
-        model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2, progress=lambda *done: told.append(done)
+        model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2, progress=lambda *done: reported.append(done)
     )
-    assert told[-1] == (len(token_ids), len(token_ids))
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert reported[-1] == (len(token_ids), len(token_ids))
+    assert [done for done, _ in reported] == sorted(done for done, _ in reported)

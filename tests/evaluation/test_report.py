@@ -1,4 +1,4 @@
-"""Every figure carries its unit, and each unit is what its name says."""
+"""Every figure has the unit that its name says."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPORT = Report(Loss(16.0, 16, 3), TextSize(characters=8, bytes=10, words=2, doc
         ("words", 2),
     ],
 )
-def test_a_figure_is_in_the_unit_of_its_name(name: str, value: float) -> None:
+def test_each_figure_has_the_unit_in_its_name(name: str, value: float) -> None:
     assert REPORT.as_dict()[name] == pytest.approx(value)
 
 
@@ -38,6 +38,6 @@ def test_a_text_without_words_has_an_infinite_perplexity_per_word() -> None:
     assert report.perplexity_per_word == math.inf
 
 
-def test_every_line_for_a_person_has_its_unit() -> None:
+def test_every_printed_unit_is_named() -> None:
     units = ("nats/token", "bits/character", "bits/byte", "perplexity per token", "characters")
     assert all(any(unit in line for line in REPORT.lines()) for unit in units)

@@ -1,4 +1,4 @@
-"""Scoring against `evaluate`: the same figures, whatever the run and the way in which text comes."""
+"""Scoring against `evaluate`: the same figures for every kind of run, however the text arrives."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ RUNS: dict[str, dict[str, object]] = {
 
 
 def made(make_run, options: dict[str, object], documents: str = "file") -> Run:
-    """A run, untrained, with weights large enough that each token has a figure of its own."""
+    """An untrained run with weights so large that every token has a different cross-entropy."""
     run = make_run(**({"text": KNOWN} | options))
     weights = run.load_weights()
     matrices = {name: array * 4 for name, array in weights.items() if array.ndim == 2}
@@ -68,9 +68,11 @@ def evaluated(run: Run, text: str, folder: Path) -> Report:
     return evaluate_run(run, store, corpus.parts[0], device="cpu")
 
 
-def summary_of(run: Run, blocks: list[str], *, at_once: bool = False, device: str | None = None) -> Summary:
+def summary_of(
+    run: Run, blocks: list[str], *, unbuffered: bool = False, device: str | None = None
+) -> Summary:
     stream = split_documents(blocks, run.config.data.documents)
-    return summarize(Scorer.from_run(run, device).read(stream, at_once=at_once))
+    return summarize(Scorer.from_run(run, device).read(stream, unbuffered=unbuffered))
 
 
 def assert_same(found: Report, expected: Report) -> None:
@@ -100,7 +102,7 @@ def test_the_figures_of_a_text_are_those_of_eval(make_run, tmp_path: Path, name:
 
 @pytest.mark.parametrize("documents", ["line", "block"])
 @pytest.mark.parametrize("kind", ["char", "bpe"])
-def test_where_documents_end_it_is_end_of_text_that_counts_as_in_eval(
+def test_end_of_text_is_counted_between_documents_as_in_eval(
     make_run, tmp_path: Path, kind: str, documents: str
 ) -> None:
     run = made(make_run, {"end_of_text": True, "kind": kind}, documents)
@@ -111,28 +113,28 @@ def test_where_documents_end_it_is_end_of_text_that_counts_as_in_eval(
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
-@pytest.mark.parametrize("at_once", [False, True])
-def test_the_pieces_in_which_a_text_comes_make_no_difference(make_run, kind: str, at_once: bool) -> None:
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_the_blocks_in_which_a_text_arrives_make_no_difference(make_run, kind: str, unbuffered: bool) -> None:
     run = made(make_run, {"kind": kind})
     whole = summary_of(run, [TEXT])
     for size in (1, 7, 40):
         blocks = [TEXT[start : start + size] for start in range(0, len(TEXT), size)]
-        cut = summary_of(run, blocks, at_once=at_once)
+        cut = summary_of(run, blocks, unbuffered=unbuffered)
         assert_same(cut.report, whole.report)
         assert cut.num_lines == whole.num_lines
 
 
-def test_the_chunks_of_logits_make_no_difference(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_logits_per_call_makes_no_difference(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = summary_of(run, [TEXT]).report
     monkeypatch.setattr(score, "LOGITS", 1)  # one token at a time
     assert_same(summary_of(run, [TEXT]).report, whole)
 
 
-def test_torchs_engine_gives_the_same_figures(run: Run) -> None:
+def test_the_torch_engine_gives_the_same_figures(run: Run) -> None:
     assert_same(summary_of(run, [TEXT], device="auto").report, summary_of(run, [TEXT]).report)
 
 
-def test_on_a_cpu_no_torch_is_loaded(run: Run) -> None:
+def test_on_the_cpu_torch_is_not_loaded(run: Run) -> None:
     code = (
         "import sys; from textgen.run import Run; from textgen.evaluation.score import Scorer\n"
         "from textgen.evaluation.summary import score_each_line, summarize\n"
@@ -143,12 +145,12 @@ def test_on_a_cpu_no_torch_is_loaded(run: Run) -> None:
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_weights_that_are_no_numbers_are_one_line_for_the_user(run: Run, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_reported_as_damaged(run: Run, tmp_path: Path) -> None:
     weights = run.load_weights()
     for value in (np.nan, np.inf, -np.inf):
-        for place in (slice(None), slice(1)):  # all numbers, and one
+        for index in (slice(None), slice(1)):  # all values, or a single one
             bias = weights["head.bias"].copy()
-            bias[place] = value
+            bias[index] = value
             save_weights(run.path / WEIGHTS, weights | {"head.bias": bias})
             with pytest.raises(RunError, match="damaged"):
                 summary_of(run, [TEXT])
@@ -156,44 +158,44 @@ def test_weights_that_are_no_numbers_are_one_line_for_the_user(run: Run, tmp_pat
                 evaluated(run, TEXT, tmp_path)
 
 
-def test_texts_read_in_turn_do_not_disturb_each_other(run: Run) -> None:
+def test_texts_read_alternately_do_not_affect_each_other(run: Run) -> None:
     scorer = Scorer.from_run(run)
-    expected = [piece.nats for piece in scorer.read(["The dog", " jumps"], at_once=True)]
-    in_turn = zip(*(scorer.read(["The dog", " jumps"], at_once=True) for _ in range(2)), strict=True)
+    expected = [piece.nats for piece in scorer.read(["The dog", " jumps"], unbuffered=True)]
+    in_turn = zip(*(scorer.read(["The dog", " jumps"], unbuffered=True) for _ in range(2)), strict=True)
     for (one, other), nats in zip(in_turn, expected, strict=True):
         np.testing.assert_allclose([one.nats, other.nats], [nats, nats], rtol=1e-6)
 
 
-def test_texts_side_by_side_are_of_like_length_and_each_is_there_once() -> None:
+def test_texts_in_a_batch_have_similar_lengths_and_each_text_occurs_once() -> None:
     lengths = [*range(100), 5, 1000, 0, 3]
-    found = list(score._batches_of_like_length(lengths))
-    assert sorted(place for batch in found for place in batch) == [
-        place for place, length in enumerate(lengths) if length
+    found = list(score._batches_of_similar_length(lengths))
+    assert sorted(index for batch in found for index in batch) == [
+        index for index, length in enumerate(lengths) if length
     ]
     for batch in found:
-        in_batch = [lengths[place] for place in batch]
+        in_batch = [lengths[index] for index in batch]
         assert max(in_batch) < 2 * min(in_batch)
-        assert len(batch) <= score.LANES
+        assert len(batch) <= score.MAX_BATCH_SIZE
     assert len(found) < 15
 
 
-# ---- tokens and their places
+# ---- tokens and where they begin
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
 def test_the_probabilities_of_the_next_token_sum_to_one(make_run, kind: str) -> None:
     run = made(make_run, {"kind": kind, "text": "abc. abc\n" * 3})
     scorer = Scorer.from_run(run)
-    rows, engine = scorer._vocab, scorer._engine
+    vocab, engine = scorer._vocab, scorer._engine
     engine.reset_state(1)
     ids = np.arange(run.tokenizer.vocab_size)
     logits = np.repeat(engine.read(np.array([[0, 1, 2]]))[:, -1:], len(ids), axis=1)  # (1, N, V)
-    nats = score.token_nats(logits, rows.to_model_ids(ids)[None], scorer._costs)
+    nats = score.token_nats(logits, vocab.to_model_ids(ids)[None], scorer._costs)
     assert np.exp(-nats).sum() == pytest.approx(1, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
-def test_characters_cost_in_all_what_tokens_cost_and_none_is_lost(make_run, kind: str) -> None:
+def test_the_bits_of_characters_add_up_to_those_of_tokens_and_no_text_is_lost(make_run, kind: str) -> None:
     scorer = Scorer.from_run(made(make_run, {"kind": kind, "text": KNOWN + "naïve 日"}))
     pieces = list(scorer.read([TEXT]))
     segments = [segment for piece in pieces for segment in piece.by_character()]
@@ -206,7 +208,7 @@ def test_characters_cost_in_all_what_tokens_cost_and_none_is_lost(make_run, kind
     assert scorer.tokenizer.decode(token.id for token in tokens) == TEXT
 
 
-def test_a_character_of_several_tokens_costs_what_they_cost_together(run: Run) -> None:
+def test_a_character_of_several_tokens_has_their_total_bits(run: Run) -> None:
     (piece,) = Scorer.from_run(run).read(["d日d"])
     bits = piece.nats / math.log(2)
     assert len(bits) == 5
@@ -231,7 +233,7 @@ def each_line(
 
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("size", [10**9, 5])
-def test_a_line_alone_costs_what_it_costs_as_a_text_of_its_own(make_run, name: str, size: int) -> None:
+def test_a_line_alone_scores_the_same_as_a_text_of_its_own(make_run, name: str, size: int) -> None:
     run = made(make_run, RUNS[name])
     found = list(each_line(run, TEXT, size=size))
     assert [line for line, _ in found] == re.findall(r"[^\n]*\n|[^\n]+", TEXT)
@@ -239,7 +241,7 @@ def test_a_line_alone_costs_what_it_costs_as_a_text_of_its_own(make_run, name: s
         assert_same(report, summary_of(run, [line]).report)
 
 
-def test_a_lines_figure_does_not_depend_on_its_neighbours(run: Run) -> None:
+def test_the_loss_of_a_line_does_not_depend_on_other_lines(run: Run) -> None:
     lines = [f"{word * count}\n" for count in (1, 20, 30) for word in ("dog ", "fox", "日", "?")]
     together = [report.loss.total_nats for _, report in each_line(run, "".join(lines))]
     backwards = [report.loss.total_nats for _, report in each_line(run, "".join(lines[::-1]))]
@@ -249,7 +251,7 @@ def test_a_lines_figure_does_not_depend_on_its_neighbours(run: Run) -> None:
     assert len(set(together)) == len(lines)
 
 
-def test_where_lines_are_documents_end_of_text_ends_each_and_an_empty_one_costs_nothing(make_run) -> None:
+def test_where_lines_are_documents_each_ends_in_end_of_text_and_empty_ones_cost_nothing(make_run) -> None:
     run = made(make_run, {"end_of_text": True}, "line")
     text = "The dog\r\n\nThe fox\nThe"
     found = dict(each_line(run, text, "line"))
@@ -278,13 +280,13 @@ def test_a_line_too_long_for_memory_is_scored_like_any_other(make_run, kind: str
     assert found[1][2].loss.tokens == two_lines.report.loss.tokens - found[2][2].loss.tokens + (
         documents == "line"
     )
-    # The end of a text is no end of a document: of the two lines, only the first has one.
+    # The end of the text does not end a document: of the two lines, only the first ends in end-of-text.
     (first, _) = lines_in_context(Scorer.from_run(run).read(split_documents([text[8:]], documents)))
     assert found[1][2].loss.total_nats == pytest.approx(first[1].loss.total_nats, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["char", "bpe"])
-def test_lines_in_context_sum_to_the_text(make_run, kind: str) -> None:
+def test_lines_in_context_add_up_to_the_text(make_run, kind: str) -> None:
     run = made(make_run, {"kind": kind})
     found = [("".join(line), report) for line, report in lines_in_context(Scorer.from_run(run).read([TEXT]))]
     whole = summary_of(run, [TEXT])
@@ -299,25 +301,25 @@ def test_lines_in_context_sum_to_the_text(make_run, kind: str) -> None:
     assert alone[-1] != pytest.approx(found[-1][1].loss.total_nats, rel=1e-3)
 
 
-def test_a_line_is_given_before_the_next_one_has_come(run: Run) -> None:
-    asked = []
+def test_a_line_is_yielded_before_the_next_one_has_arrived(run: Run) -> None:
+    requested = []
 
     def blocks() -> Iterator[str]:
         for line in ("The dog\n", "The fox\n"):
-            asked.append(line)
+            requested.append(line)
             yield line
 
     for scored in (
         score_each_line(Scorer.from_run(run), blocks(), "file"),
-        lines_in_context(Scorer.from_run(run).read(blocks(), at_once=True)),
+        lines_in_context(Scorer.from_run(run).read(blocks(), unbuffered=True)),
     ):
-        asked.clear()
+        requested.clear()
         assert "".join(next(scored)[0]) == "The dog\n"
-        assert asked == ["The dog\n"]
+        assert requested == ["The dog\n"]
         scored.close()
 
 
-def test_the_hardest_lines_are_named_hardest_first_and_each_text_once(run: Run) -> None:
+def test_the_hardest_lines_are_listed_hardest_first_and_each_text_once(run: Run) -> None:
     odd = ["日本語日本語日本語日本語日本語日本語\n", "The naïve dog was not known\n"]
     text = "The lazy dog jumps.\n" * 3 + odd[1] + odd[0] * 2 + "語\n" + "The lazy dog jumps.\n" * 3
     found = summary_of(run, [text])
@@ -327,7 +329,7 @@ def test_the_hardest_lines_are_named_hardest_first_and_each_text_once(run: Run) 
     assert hardest[0].text == odd[0].strip()
     assert hardest[0].bits_per_character == max(each.bits_per_character for each in reports[4:6])
     assert [line.text for line in hardest].count(odd[0].strip()) == 1
-    assert "語" not in [line.text for line in hardest]  # too short to say much
+    assert "語" not in [line.text for line in hardest]  # too short to count as hard
     assert [line.bits_per_character for line in hardest] == sorted(
         (reports[line.number - 1].bits_per_character for line in hardest), reverse=True
     )

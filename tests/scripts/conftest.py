@@ -1,4 +1,4 @@
-"""How the tests of the scripts run them: as a user does, as a process of their own."""
+"""Running the scripts in tests as a user does, each in its own process."""
 
 import importlib
 import os
@@ -16,7 +16,7 @@ RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def run_script() -> RunScript:
-    """run_script(name, *arguments): a script of scripts/ with warnings as errors, and what it printed."""
+    """run_script(name, *arguments): run a script of scripts/ with warnings as errors; returns its output."""
 
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -35,6 +35,6 @@ def run_script() -> RunScript:
 
 @pytest.fixture
 def import_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """import_script(name): a module of scripts/, found as a script there finds it."""
+    """import_script(name): import a module of scripts/, as the scripts themselves do."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     return importlib.import_module

@@ -1,4 +1,4 @@
-"""The ablation's table, and two short runs of it as a process of its own."""
+"""The ablation's table, its variants, and short runs of the script."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def line(
     return fields | {"bits_per_character": bits} | more
 
 
-def test_the_table_gives_gains_over_the_recipe_and_stars_those_beyond_the_noise(ablation: ModuleType) -> None:
+def test_the_table_shows_gains_over_the_recipe_and_stars_those_beyond_the_noise(ablation: ModuleType) -> None:
     lines = [line("a", "recipe", 1, 2.00), line("a", "recipe", 2, 2.02)]
     lines += [line("a", "good", 1, 1.90, "--x 1"), line("a", "good", 2, 1.919, "--x 1")]
     lines += [line("a", "noise", 1, 1.99, "--y 1"), line("a", "noise", 2, 2.03, "--y 1")]
@@ -42,11 +42,11 @@ def test_the_table_gives_gains_over_the_recipe_and_stars_those_beyond_the_noise(
         ["recipe", "2.0100 ± 0.0100 bits", "1.0000 ± 0.0000 bits"],
         ["good", "+5.00 ± 0.00 % * (--x 1)", ""],
         ["noise", "+0.00 ± 0.50 % (--y 1)", ""],
-        ["bad", "", "-10.00 ± 0.00 % (--z 0)"],  # of one seed: who knows
+        ["bad", "", "-10.00 ± 0.00 % (--z 0)"],  # no star with one seed
     ]
 
 
-def test_the_table_says_what_a_variant_costs_where_all_took_the_same_steps(ablation: ModuleType) -> None:
+def test_the_table_shows_the_cost_of_a_variant_when_steps_are_equal(ablation: ModuleType) -> None:
     steps = {"budget": "--steps 100"}
     lines = [line("a", "recipe", seed, 2.0, processor_seconds=10.0 * seed, **steps) for seed in (1, 2)]
     lines += [
@@ -55,11 +55,11 @@ def test_the_table_says_what_a_variant_costs_where_all_took_the_same_steps(ablat
     assert ablation.table(lines)[2] == ["slow", "+5.00 ± 0.00 % * (--x 1, 1.10 x the time)"]
 
 
-def test_residual_is_left_out_where_the_recipe_has_one_layer(ablation: ModuleType) -> None:
+def test_residual_is_skipped_if_the_recipe_has_one_layer(ablation: ModuleType) -> None:
     assert ablation._options("residual", {"residual": False, "num_layers": 1}) is None
 
 
-def test_a_part_of_the_recipe_is_taken_away_and_another_one_added(ablation: ModuleType) -> None:
+def test_a_part_of_the_recipe_is_removed_and_another_part_is_added(ablation: ModuleType) -> None:
     recipe = {"dropout": 0.2, "weight_drop": 0.0, "residual": False, "layer_norm": True, "num_layers": 2}
     assert ablation._options("dropout", recipe) == "--dropout 0"
     assert ablation._options("weight drop", recipe) == "--weight-drop 0.2"
@@ -67,7 +67,7 @@ def test_a_part_of_the_recipe_is_taken_away_and_another_one_added(ablation: Modu
     assert ablation._options("layer norm", recipe) == "--no-layer-norm"
 
 
-def test_what_adds_and_removes_a_part_are_options_of_train(ablation: ModuleType) -> None:
+def test_parts_are_added_and_removed_by_options_of_train(ablation: ModuleType) -> None:
     from textgen.cli.train import command
 
     flags = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
@@ -76,7 +76,7 @@ def test_what_adds_and_removes_a_part_are_options_of_train(ablation: ModuleType)
         assert part.remove.split()[0] in flags
 
 
-def test_a_stopped_ablation_goes_on_where_it_was(run_script: RunScript, tmp_path: Path) -> None:
+def test_a_stopped_ablation_continues(run_script: RunScript, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
     results = tmp_path / "results.jsonl"
     arguments = [str(results), "--corpus", f"tiny={tmp_path / 'text.txt'}", "--corpora", "tiny"]
@@ -94,17 +94,15 @@ def test_a_stopped_ablation_goes_on_where_it_was(run_script: RunScript, tmp_path
     assert "--hidden-size 8" in both.stdout
     other = run_script("ablation.py", *arguments, "--variant", "small=--hidden-size 9")
     assert other.returncode == 2
-    assert "--variant small: has results with '--hidden-size 8'; give it another name" in other.stderr
+    assert "--variant small: results have it with '--hidden-size 8'; use another name" in other.stderr
     (tmp_path / "text.txt").write_text("the dog sat on the mat. " * 500)
     other = run_script("ablation.py", *arguments)
     assert other.returncode == 2
-    assert "tiny: the results are of another text; begin a new file of results" in other.stderr
+    assert "tiny: the results are of another text; use a new file of results" in other.stderr
 
 
-def test_a_variant_of_a_part_keeps_all_else_that_the_recipe_chose(
-    run_script: RunScript, tmp_path: Path
-) -> None:
-    # Left open, two thousand subwords that are not tied would get an embedding of 256.
+def test_a_variant_keeps_every_other_setting_of_the_recipe(run_script: RunScript, tmp_path: Path) -> None:
+    # By default, two thousand subwords without tied weights would get an embedding of 256.
     rng = random.Random(0)
     words = ["".join(rng.choices("abcdefghijklmnopqrst", k=5)) for _ in range(3000)]
     (tmp_path / "text.txt").write_text(" ".join(rng.choices(words, k=10_000)))
@@ -118,7 +116,7 @@ def test_a_variant_of_a_part_keeps_all_else_that_the_recipe_chose(
     assert {name for name in recipe if recipe[name] != untied[name]} == {"tie_weights"}
 
 
-def test_a_variant_that_fails_leaves_the_others_their_turn(run_script: RunScript, tmp_path: Path) -> None:
+def test_the_other_variants_run_if_one_fails(run_script: RunScript, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
     arguments = [str(tmp_path / "results.jsonl"), "--corpus", f"tiny={tmp_path / 'text.txt'}"]
     arguments += ["--corpora", "tiny", "--steps", "2", "--seeds", "1", "--settings", "--hidden-size 8"]
@@ -134,11 +132,11 @@ def test_a_variant_that_fails_leaves_the_others_their_turn(run_script: RunScript
     ("results", "arguments", "message"),
     [
         ("no/results.jsonl", [], "there is no folder no"),
-        ("results.jsonl", ["--seeds", "a"], "--seeds 'a': whole numbers"),
-        ("cut.jsonl", [], "cut.jsonl: line 2 is no result; take it out"),
+        ("results.jsonl", ["--seeds", "a"], "--seeds 'a': must be whole numbers"),
+        ("cut.jsonl", [], "cut.jsonl: line 2 is not a result; remove it"),
     ],
 )
-def test_bad_input_is_one_line_before_anything_is_trained(
+def test_bad_input_is_a_one_line_error_before_anything_is_trained(
     results: str, arguments: list[str], message: str, run_script: RunScript, tmp_path: Path
 ) -> None:
     (tmp_path / "cut.jsonl").write_text('{"corpus": "a"}\n{"corp')
@@ -149,7 +147,7 @@ def test_bad_input_is_one_line_before_anything_is_trained(
     assert "Traceback" not in answer.stderr
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGTERM is POSIX's")
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGTERM")
 def test_sigterm_ends_the_training_too(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
     command = [sys.executable, "scripts/ablation.py", str(tmp_path / "results.jsonl"), "--minutes", "5"]
@@ -158,13 +156,13 @@ def test_sigterm_ends_the_training_too(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         deadline = time.monotonic() + 60
         while not (trainings := list(tmp_path.glob("*/*/run/metrics.jsonl"))):
-            assert time.monotonic() < deadline, "no training has begun"
+            assert time.monotonic() < deadline, "no training has started"
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
-    assert not trainings[0].exists(), "its folder is gone"
+    assert not trainings[0].exists(), "its folder is removed"
     time.sleep(0.5)
-    assert not list(tmp_path.glob("*/*/run")), "and nobody has made it again"
+    assert not list(tmp_path.glob("*/*/run")), "and not made again"
 
 
 def test_a_part_without_its_recipe_and_an_unknown_name_are_refused(
@@ -176,4 +174,4 @@ def test_a_part_without_its_recipe_and_an_unknown_name_are_refused(
     assert "run the recipe first" in alone.stderr
     unknown = run_script("ablation.py", results, "--only", "drop")
     assert unknown.returncode == 2
-    assert "'drop': there are recipe, dropout" in unknown.stderr
+    assert "'drop': must be one of recipe, dropout" in unknown.stderr

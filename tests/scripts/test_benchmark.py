@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic, and one fast case of it as a process of its own."""
+"""The benchmark's arithmetic, and one fast case of the script."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(run_script: RunScript) -> RunScript:
         (("ours", 4.9, True), 5.0, False),
     ],
 )
-def test_a_goal_bounds_the_figure_that_it_names(
+def test_a_goal_bounds_the_ratio_the_difference_or_our_own_value(
     measure: ModuleType, goal: tuple[object, ...], figure: float, met: bool
 ) -> None:
     comparison = measure.Comparison("case", "other", "s", 5.0, 2.0, measure.Goal(*goal))
@@ -45,13 +45,13 @@ def test_a_goal_bounds_the_figure_that_it_names(
     assert comparison.as_json()["met"] is met
 
 
-def test_without_a_goal_the_ratio_is_reported_and_not_judged(measure: ModuleType) -> None:
+def test_without_a_goal_only_the_ratio_is_reported(measure: ModuleType) -> None:
     comparison = measure.Comparison("case", "other", "s", 5.0, 2.0)
     assert comparison.figure == 2.5
     assert comparison.met is None
 
 
-def test_actions_take_turns_and_their_first_calls_do_not_count(measure: ModuleType) -> None:
+def test_actions_are_timed_in_turn_and_their_first_calls_do_not_count(measure: ModuleType) -> None:
     called: list[str] = []
     medians = measure.alternate(lambda: called.append("ours"), lambda: called.append("other"), rounds=3)
     assert called == ["ours", "other"] * 4
@@ -59,7 +59,7 @@ def test_actions_take_turns_and_their_first_calls_do_not_count(measure: ModuleTy
     assert all(seconds >= 0 for seconds in medians)
 
 
-def test_the_table_is_markdown_with_a_column_for_the_verdict(measure: ModuleType) -> None:
+def test_the_table_is_markdown_and_says_whether_goals_are_met(measure: ModuleType) -> None:
     comparisons = [
         measure.Comparison("a", "x", "tokens/s", 12_345.0, 1_000.0, measure.Goal("ratio", 20)),
         measure.Comparison("b", "y", "s", 0.25, 0.125),
@@ -70,7 +70,7 @@ def test_the_table_is_markdown_with_a_column_for_the_verdict(measure: ModuleType
     assert len({len(line) for line in measure.table(comparisons)}) == 1
 
 
-def test_one_case_alone_is_measured_printed_and_written_as_json(run: RunScript, tmp_path: Path) -> None:
+def test_one_case_is_measured_printed_and_written_as_json(run: RunScript, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     process = run("starting", "--only", "textgen info --help", "--rounds", "3", "--json", str(path))
     assert process.returncode == 0, process.stderr
@@ -90,9 +90,7 @@ def test_one_case_alone_is_measured_printed_and_written_as_json(run: RunScript, 
         (["starting", "--json", "no-such-folder/file"], "no-such-folder"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_words(
-    run: RunScript, arguments: list[str], words: str
-) -> None:
+def test_what_cannot_be_measured_is_a_usage_error(run: RunScript, arguments: list[str], words: str) -> None:
     process = run(*arguments)
     assert process.returncode == 2
     assert words in process.stderr

@@ -1,4 +1,4 @@
-"""The copy task: what a sequence is, that a network learns it, and the script as a user runs it."""
+"""The copy task: its sequences, that a network learns it, and the script."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def test_a_sequence_is_a_symbol_then_distractors_then_the_cue(copy_task: ModuleT
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_a_few_steps_are_remembered_after_a_little_training_and_not_before(
-    copy_task: ModuleType, cell: str
-) -> None:
+def test_a_short_delay_is_learned_by_a_little_training(copy_task: ModuleType, cell: str) -> None:
     settings = {"hidden_size": 24, "learning_rate": 1e-2, "seed": 1}
     assert copy_task.accuracy(cell, 2, steps=1, **settings) < 0.6
     assert copy_task.accuracy(cell, 2, steps=150, **settings) > 0.95
@@ -58,7 +56,7 @@ def test_the_script_measures_every_cell_delay_and_seed(run_script: RunScript, tm
 @pytest.mark.parametrize(
     "arguments", [("--delays", "5,x"), ("--delays", "0"), ("--steps", "0"), ("--plot", "no/such/folder.png")]
 )
-def test_an_option_that_cannot_be_met_is_refused_before_any_work(
+def test_an_invalid_option_is_refused_before_any_work(
     run_script: RunScript, arguments: tuple[str, str]
 ) -> None:
     process = run_script("copy_task.py", *arguments)

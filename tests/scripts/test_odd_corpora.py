@@ -1,4 +1,4 @@
-"""The odd corpora: what counts as divergence, and two of them trained on for a few steps."""
+"""The odd corpora: what counts as divergence, and a few steps of training on two of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def metrics(*losses: float) -> list[dict[str, Any]]:
 def test_divergence_is_a_training_loss_that_ends_high(
     odd: ModuleType, losses: tuple[float, ...], words: str
 ) -> None:
-    row = odd.judged("name", (), metrics(*losses), 60, "")
+    row = odd.judge("name", (), metrics(*losses), 60, "")
     assert bool(row.diverged) == bool(words)
     assert words in row.diverged
     assert (row.best, row.last, row.rollbacks) == (min(losses), losses[-1], 1)
@@ -44,16 +44,16 @@ def test_divergence_is_a_training_loss_that_ends_high(
 
 
 def test_a_command_that_fails_has_diverged(odd: ModuleType) -> None:
-    assert odd.judged("name", (), [], 60, "out of luck").diverged == "out of luck"
+    assert odd.judge("name", (), [], 60, "out of luck").diverged == "out of luck"
 
 
-def test_fifty_runs_hold_each_corpus_with_the_defaults_and_none_twice(odd: ModuleType) -> None:
+def test_fifty_runs_are_all_different_and_use_each_corpus_with_the_defaults(odd: ModuleType) -> None:
     runs = odd.plan(list(odd.CORPORA), 50)
     assert len(runs) == len(set(runs)) == 50
     assert {(name, ()) for name in odd.CORPORA} <= set(runs)
 
 
-def test_a_corpus_repeats_with_its_seed(odd: ModuleType) -> None:
+def test_the_same_seed_makes_the_same_corpus(odd: ModuleType) -> None:
     for make in odd.CORPORA.values():
         assert make(random.Random(3)) == make(random.Random(3))
 

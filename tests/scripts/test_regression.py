@@ -1,4 +1,4 @@
-"""The regression example as a user runs it: a process of its own."""
+"""The regression example, run as a user runs it."""
 
 import functools
 import json
@@ -27,7 +27,7 @@ def results(run: RunScript) -> dict[str, Any]:
     return found
 
 
-def test_the_textbooks_networks_have_the_sizes_that_keras_counts_and_torchs_second_bias(
+def test_the_textbook_networks_have_the_parameters_of_keras_plus_torchs_second_bias(
     results: dict[str, Any],
 ) -> None:
     lstm, gru = results["textbook"]["lstm"], results["textbook"]["gru"]
@@ -41,21 +41,27 @@ def test_random_targets_are_not_predicted_better_than_by_their_mean(results: dic
         assert row["seconds"] > 0
 
 
-def test_both_networks_beat_both_baselines_on_the_series_that_can_be_learnt(results: dict[str, Any]) -> None:
+def test_both_networks_beat_both_baselines_on_the_series_that_can_be_learned(results: dict[str, Any]) -> None:
     series = results["series"]
     assert max(series["lstm"], series["gru"]) < min(series["mean"], series["last_value"])
-    assert min(series.values()) > 0.1**2 / 2  # the noise: better would mean that the test part leaked
+    assert min(series.values()) > 0.1**2 / 2  # the noise; less would mean that test values leaked
 
 
-def test_without_json_it_prints_a_table_and_draws_the_forecast_where_it_is_told(
-    run: RunScript, tmp_path: Path
-) -> None:
+def test_without_json_it_prints_tables_and_plots_the_forecast(run: RunScript, tmp_path: Path) -> None:
     process = run("--epochs", "1", "--plot", str(tmp_path / "forecast.png"))
     assert process.returncode == 0, process.stderr
     assert "10,651" in process.stdout
     assert "10,451" in process.stdout
     assert "last value" in process.stdout
     assert (tmp_path / "forecast.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_help_explains_the_example(run: RunScript) -> None:
+    process = run("--help")
+    assert process.returncode == 0, process.stderr
+    assert "1000 random sequences of 10 steps and 1 feature" in process.stdout
+    assert "The GRU has 8,001 parameters, as in Keras. The LSTM has 10,651" in process.stdout
+    assert "    python scripts/regression.py --keras\n" in process.stdout, "line breaks are kept"
 
 
 @pytest.mark.parametrize(
@@ -68,9 +74,7 @@ def test_without_json_it_prints_a_table_and_draws_the_forecast_where_it_is_told(
         ("--plot", "no/such/folder.png"),
     ],
 )
-def test_an_option_that_cannot_be_met_is_refused_before_any_work(
-    run: RunScript, arguments: tuple[str, str]
-) -> None:
+def test_an_invalid_option_is_refused_before_any_work(run: RunScript, arguments: tuple[str, str]) -> None:
     process = run(*arguments)
     assert process.returncode == 2
     assert arguments[0] in process.stderr

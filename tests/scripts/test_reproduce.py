@@ -1,4 +1,4 @@
-"""The table of the README's figures, and how a row is judged; the runs themselves take more than an hour."""
+"""The table of quality results and its goals, and one short run; a whole table takes more than an hour."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def line(row: str, nats: float, *, bits_per_byte: float = 2.0, busy: bool = Fals
     }
 
 
-def test_a_figure_is_judged_against_its_goal_and_a_busy_machine_is_named(reproduce: ModuleType) -> None:
+def test_a_result_is_compared_with_its_goal_and_a_busy_machine_is_marked(reproduce: ModuleType) -> None:
     _, met, missed = reproduce.table([line("2 minutes", 1.48), line("2 minutes", 1.481, busy=True)])
     assert met[2:6] == ["**1.480**", "at most 1.48, met", "1.490", "1.380"]
     assert met[6:] == ["1 x 384, 0.72 M", "5,000", "100,000"]
@@ -45,7 +45,7 @@ def test_a_figure_is_judged_against_its_goal_and_a_busy_machine_is_named(reprodu
     assert missed[8] == "100,000 (busy)"
 
 
-def test_subwords_are_judged_by_bits_per_byte_against_characters(reproduce: ModuleType) -> None:
+def test_the_goal_of_subwords_is_in_bits_per_byte_relative_to_characters(reproduce: ModuleType) -> None:
     rows = reproduce.table([line("2 minutes", 1.4), line("bpe 2 minutes", 1.5, bits_per_byte=2.05)])
     assert rows[2][3] == "+2.5 % bits/byte: at most 1.02 of the first row, missed"
 
@@ -54,11 +54,11 @@ def test_the_run_of_ten_minutes_has_a_goal_with_dynamic_evaluation_too(reproduce
     assert reproduce.table([line("10 minutes", 1.42)])[1][5] == "1.320 (at most 1.33, met)"
 
 
-def test_nats_per_character_are_those_of_the_bits_whatever_a_token_is(reproduce: ModuleType) -> None:
+def test_nats_per_character_do_not_depend_on_the_tokenizer(reproduce: ModuleType) -> None:
     assert reproduce.nats({"bits_per_character": 2.0, "nats_per_token": 9.9}) == 2 * math.log(2)
 
 
-def test_a_row_is_one_run_measured_in_three_ways_its_windows_of_characters_whatever_a_token_is(
+def test_a_row_is_one_run_evaluated_in_three_ways_with_windows_of_256_characters(
     reproduce: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
@@ -77,7 +77,7 @@ def test_a_row_is_one_run_measured_in_three_ways_its_windows_of_characters_whate
     assert int(asked[0][asked[0].index("--window") + 1]) == round(256 / per_token)
 
 
-def test_rows_that_are_there_are_not_measured_again(run_script: RunScript, tmp_path: Path) -> None:
+def test_rows_in_the_results_are_not_run_again(run_script: RunScript, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("text")
     results = tmp_path / "results.jsonl"
     digest = hashlib.sha256(b"text").hexdigest()[:16]
@@ -90,8 +90,8 @@ def test_rows_that_are_there_are_not_measured_again(run_script: RunScript, tmp_p
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("| `--minutes 2`") == 3
     assert answer.stderr == ""
-    assert answer.stdout.endswith("\n\nOn processor P0.\n\nOn processor P1.\n"), "where they were measured"
+    assert answer.stdout.endswith("\n\nOn processor P0.\n\nOn processor P1.\n")
     (tmp_path / "text.txt").write_text("another")
     answer = run_script("reproduce.py", str(tmp_path / "text.txt"), str(results), "--rows", "2 minutes")
     assert answer.returncode == 2
-    assert "has results of another text than" in answer.stderr
+    assert "has results of a text other than" in answer.stderr

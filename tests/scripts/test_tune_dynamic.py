@@ -1,4 +1,4 @@
-"""Tuning on a part of the training text: what it measures, and that it leaves the last tenth alone."""
+"""Tuning on part of the training text: what it measures, and that it does not read the last tenth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def words(length: int) -> str:
     return " ".join(rng.choice(["dog", "cat", "sees", "the", "a"]) for _ in range(length))
 
 
-def test_it_measures_both_methods_and_writes_what_it_found(run_script: RunScript, tmp_path: Path) -> None:
+def test_it_measures_both_methods_and_writes_the_results(run_script: RunScript, tmp_path: Path) -> None:
     corpus, result = tmp_path / "corpus.txt", tmp_path / "result.json"
     corpus.write_text(words(400))
     process = run_script("tune_dynamic.py", str(corpus), *SMALL, "--json", str(result))
@@ -35,7 +35,7 @@ def test_it_measures_both_methods_and_writes_what_it_found(run_script: RunScript
     assert len(set(losses)) > len(losses) / 2
 
 
-def test_it_reads_all_but_the_last_tenth_as_it_is_and_no_settings_are_too_wild(
+def test_it_does_not_read_the_last_tenth_and_survives_settings_that_diverge(
     import_script: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
     text = words(400).replace(" ", "\r\n")
@@ -50,7 +50,7 @@ def test_it_reads_all_but_the_last_tenth_as_it_is_and_no_settings_are_too_wild(
 
 
 @pytest.mark.parametrize("content", [b"ab", "\N{SNOWMAN}".encode()[:2] * 9])
-def test_text_that_is_not_utf8_or_too_little_is_one_line(
+def test_text_that_is_not_utf8_or_too_short_is_a_one_line_error(
     content: bytes, run_script: RunScript, tmp_path: Path
 ) -> None:
     (tmp_path / "short.txt").write_bytes(content)

@@ -23,7 +23,8 @@ def test_every_cell_has_one_weight_for_the_input_and_one_for_the_state_which_com
 
 
 def test_an_unknown_cell_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CELL_SPECS, "mgu", CellSpec((), (), ("hidden",), CELL_SPECS["rnn"].weight_shapes))
+    spec = CellSpec(gates=(), candidates=(), state=("hidden",), weight_shapes=CELL_SPECS["rnn"].weight_shapes)
+    monkeypatch.setitem(CELL_SPECS, "mgu", spec)
     assert find_spec("mgu") is CELL_SPECS["mgu"]
     message = r"unknown cell 'lsmt'; did you mean 'lstm'\?; the cells are lstm, gru, rnn, mgu"
     with pytest.raises(ConfigError, match=message):

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -77,8 +78,15 @@ def test_a_silent_reporter_prints_nothing_even_in_a_terminal(
     reporter.work("encoding", 1, 2)
     reporter.training(0.5, "loss")
     reporter.close()
+    assert reporter.is_silent
     assert not reporter.shows_bars
     assert capsys.readouterr() == ("", "")
+
+
+def test_bars_are_shown_in_a_notebook_though_it_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", types.ModuleType("zmqshell"))
+    assert Reporter(io.StringIO()).shows_bars
+    assert not Reporter(None).shows_bars
 
 
 def test_a_stream_without_a_file_descriptor_may_break_too() -> None:

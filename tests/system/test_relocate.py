@@ -12,7 +12,7 @@ import tokenizers
 
 from textgen.errors import CorpusError, RunError
 from textgen.run import Run
-from textgen.settings.given import read_options
+from textgen.settings.files import read_options
 
 if TYPE_CHECKING:
     from tests.conftest import Invoke
@@ -41,7 +41,7 @@ def moved(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def test_a_moved_run_is_evaluated_and_repeated(invoke: Invoke, moved: Path) -> None:
     figures = json.loads(invoke("eval", moved / "runs/second", "--json").stdout)
     assert figures["characters"] == 500
-    options = read_options(moved / "runs/second")
+    options = read_options(moved / "runs/second").names()
     assert options["corpus"] == (str(moved / "texts/*.txt"),)
     assert options["val"] == str(moved / "held.txt")
     assert options["from_run"] == str(moved / "runs/first")

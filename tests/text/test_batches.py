@@ -26,7 +26,7 @@ def epoch_of(batches):
 
 
 def batches_of(size, vary_seq_len=False):
-    """Tokens are their own places, so that a batch shows where it was taken from."""
+    """Token ids equal their positions, so that a batch shows where it was taken from."""
     num_tokens, batch_size, seq_len, seed = size
     tokens = np.arange(num_tokens, dtype=np.uint16)
     return StreamBatches(tokens, None, batch_size, seq_len, seed, vary_seq_len=vary_seq_len)
@@ -42,7 +42,7 @@ def test_targets_are_the_tokens_after_their_inputs(size, vary):
 
 
 @given(sizes, st.booleans())
-def test_no_target_comes_twice_in_an_epoch_and_fewer_than_batch_size_are_left_out(size, vary):
+def test_no_target_occurs_twice_in_an_epoch_and_fewer_than_batch_size_are_left_out(size, vary):
     num_tokens, batch_size, _, _ = size
     batches = batches_of(size, vary)
     for _ in range(3):
@@ -52,11 +52,11 @@ def test_no_target_comes_twice_in_an_epoch_and_fewer_than_batch_size_are_left_ou
 
 
 @given(sizes, st.booleans())
-def test_each_lane_goes_on_where_its_last_window_ended_round_the_ring(size, vary):
+def test_each_stream_continues_around_the_ring_where_its_last_window_ended(size, vary):
     batches = batches_of(size, vary)
-    lanes = np.concatenate([batch.inputs for batch in epoch_of(batches)], axis=1)
-    assert lanes.shape == (size[1], (size[0] - 1) // size[1])
-    along = lanes.ravel()
+    streams = np.concatenate([batch.inputs for batch in epoch_of(batches)], axis=1)
+    assert streams.shape == (size[1], (size[0] - 1) // size[1])
+    along = streams.ravel()
     assert ((along[1:] - along[:-1]) % (size[0] - 1) == 1 % (size[0] - 1)).all()
 
 
@@ -67,7 +67,7 @@ def test_no_window_crosses_the_wrap(size, vary):
 
 
 @given(sizes)
-def test_windows_are_full_but_before_the_wrap_and_at_the_end(size):
+def test_windows_are_full_except_before_the_wrap_and_at_the_end(size):
     num_tokens, _, seq_len, _ = size
     found = epoch_of(batches_of(size))
     for batch, following in pairwise(found):
@@ -78,7 +78,7 @@ def test_windows_are_full_but_before_the_wrap_and_at_the_end(size):
 
 
 @given(sizes, st.booleans())
-def test_an_epoch_has_as_many_targets_as_said_and_says_where_it_starts(size, vary):
+def test_an_epoch_has_tokens_per_epoch_targets_and_marks_its_first_batch(size, vary):
     batches = batches_of(size, vary)
     for _ in range(3):
         found = epoch_of(batches)
@@ -87,7 +87,7 @@ def test_an_epoch_has_as_many_targets_as_said_and_says_where_it_starts(size, var
 
 
 @given(sizes, st.integers(0, 40), st.booleans())
-def test_a_saved_place_goes_on_exactly(size, steps, vary):
+def test_a_restored_place_continues_exactly(size, steps, vary):
     batches = batches_of(size, vary)
     for _ in range(steps):
         next(batches)
@@ -109,7 +109,7 @@ def test_each_epoch_and_seed_has_its_own_offset():
     assert int(next(batches_of((10_001, 4, 50, 1))).inputs[0, 0]) == starts[0]
 
 
-def test_varied_windows_are_long_about_seq_len_and_some_about_half_of_it():
+def test_varied_windows_have_lengths_around_seq_len_and_a_few_around_half_of_it():
     lengths = np.array(
         [batch.inputs.shape[1] for batch in epoch_of(batches_of((60_001, 1, 70, 0), vary_seq_len=True))]
     )
@@ -127,7 +127,7 @@ def test_each_epoch_draws_its_own_windows():
     assert first != second
 
 
-def test_others_are_left_out_each_epoch():
+def test_each_epoch_leaves_out_different_targets():
     batches = batches_of((104, 5, 10, 0))
     left_out = [
         frozenset(range(1, 104)) - set(np.concatenate([batch.targets.ravel() for batch in epoch_of(batches)]))
@@ -137,14 +137,14 @@ def test_others_are_left_out_each_epoch():
     assert len(set(left_out)) > 1
 
 
-def test_ids_become_rows():
+def test_token_ids_become_model_ids():
     tokens = np.array([5, 9, 5, 7, 9, 5], np.uint16)
     vocab = ModelVocab.from_counts(np.bincount(tokens))
     for seed in range(5):
-        of_rows, of_ids = (next(StreamBatches(tokens, given, 1, 5, seed)) for given in (vocab, None))
-        assert of_rows.inputs.tolist() == vocab.to_model_ids(of_ids.inputs).tolist()
-        assert of_rows.targets.tolist() == vocab.to_model_ids(of_ids.targets).tolist()
-        assert of_rows.inputs.max() < vocab.size
+        mapped, unmapped = (next(StreamBatches(tokens, each, 1, 5, seed)) for each in (vocab, None))
+        assert mapped.inputs.tolist() == vocab.to_model_ids(unmapped.inputs).tolist()
+        assert mapped.targets.tolist() == vocab.to_model_ids(unmapped.targets).tolist()
+        assert mapped.inputs.max() < vocab.size
 
 
 def test_a_batch_is_read_in_far_less_time_than_it_is_trained_on(tmp_path):
@@ -155,7 +155,7 @@ def test_a_batch_is_read_in_far_less_time_than_it_is_trained_on(tmp_path):
         start = time.perf_counter()
         next(batches)
         times.append(time.perf_counter() - start)
-    assert np.median(times) < 500e-6  # about 30 microseconds where nothing else runs
+    assert np.median(times) < 500e-6
 
 
 def test_too_few_tokens_are_refused():
@@ -166,12 +166,12 @@ def test_too_few_tokens_are_refused():
 
 
 @given(st.integers(2, 10_000), st.integers(1, 200), st.integers(1, 500))
-def test_batches_that_fit_are_never_larger_and_give_some_steps(num_tokens, batch_size, seq_len):
-    lanes, window = fit_batches(num_tokens, batch_size, seq_len)
-    assert 1 <= lanes <= batch_size
-    assert 1 <= window <= seq_len
+def test_fitted_batches_are_never_larger_and_give_some_steps(num_tokens, batch_size, seq_len):
+    fitted_size, fitted_len = fit_batches(num_tokens, batch_size, seq_len)
+    assert 1 <= fitted_size <= batch_size
+    assert 1 <= fitted_len <= seq_len
     assume(num_tokens > 8)
-    batches = StreamBatches(np.arange(num_tokens), None, lanes, window, 0)
+    batches = StreamBatches(np.arange(num_tokens), None, fitted_size, fitted_len, 0)
     assert len(epoch_of(batches)) >= 8
 
 

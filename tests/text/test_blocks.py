@@ -1,4 +1,4 @@
-"""Blocks of a stream against the same characters of a list."""
+"""Blocks of a text stream against the same characters taken from a list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from textgen.text.documents import Separator
 )
 def test_blocks_hold_the_characters_of_their_spans(documents, data) -> None:
     stream: list[str | Separator] = []
-    characters: list[str] = []  # separators count as many characters, and hold no text
+    characters: list[str] = []  # a separator counts as its characters, but holds no text
     for number, (pieces, width) in enumerate(documents):
         if number:
             stream.append(Separator(width, width))
@@ -40,7 +40,7 @@ def test_blocks_hold_the_characters_of_their_spans(documents, data) -> None:
         assert text == "".join(characters[start:stop])
 
 
-def test_a_block_that_ends_within_a_separator_holds_nothing_of_what_follows() -> None:
+def test_a_block_that_ends_inside_a_separator_contains_nothing_of_the_text_after_it() -> None:
     file = io.BytesIO()
     copy_blocks(["one", Separator(4, 4), "another"], [(1, 5), (8, 10)], file)
     assert file.getvalue() == b"ne" + DOCUMENT + 4 * GAP + DOCUMENT + b"no" + DOCUMENT

@@ -1,4 +1,4 @@
-"""The index of a training text against the slow definition: str.find in every document."""
+"""The index of a training text against its slow definition: str.find in every document."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 
 def slow_lengths(text: str, documents: Sequence[str]) -> list[int]:
-    """For each end, how long the longest segment is that some document holds."""
+    """For each end, the length of the longest segment that some document contains."""
     return [
         max(
             length
@@ -55,14 +55,14 @@ def slow_lengths(text: str, documents: Sequence[str]) -> list[int]:
     documents=st.lists(st.text(LETTERS, min_size=2, max_size=30), min_size=1, max_size=4),
     text=st.text(LETTERS + "ç語", max_size=25),
 )
-def test_lengths_are_those_of_the_longest_stretches_that_stand_in_a_document(index, documents, text) -> None:
+def test_lengths_are_those_of_the_longest_segments_that_occur_in_a_document(index, documents, text) -> None:
     copies = index("\n".join(documents), "line")
     assert copies.lengths(text).tolist() == slow_lengths(text, documents)
 
 
 @settings(max_examples=60)
 @given(text=st.text(LETTERS + "\n", min_size=2, max_size=60), data=st.data())
-def test_a_stretch_is_found_as_often_as_it_stands_there_and_where_it_does_first(index, text, data) -> None:
+def test_a_segment_is_found_with_its_number_of_occurrences_and_its_first_place(index, text, data) -> None:
     copies = index(text)
     start = data.draw(st.integers(0, len(text) - 1))
     segment = text[start : data.draw(st.integers(start + 1, len(text)))]
@@ -81,7 +81,7 @@ def test_contains_and_find_agree_with_str_find(index, text, segment) -> None:
     assert (copies.find(segment) is not None) == (segment in text)
 
 
-def test_a_place_is_told_by_character_document_and_line_with_separators_as_they_were(index) -> None:
+def test_a_place_is_given_as_character_document_and_line_with_original_separators(index) -> None:
     text = "日本\r\n語\r\n\r\n\r\nzwei\nzwölf\n\ndrei"
     copies = index(text, "block")
     assert copies.documents == 3
@@ -91,25 +91,25 @@ def test_a_place_is_told_by_character_document_and_line_with_separators_as_they_
         assert found.first == Place(text.index(segment), document, line)
 
 
-def test_no_stretch_reaches_from_one_document_into_another(index) -> None:
+def test_no_segment_spans_two_documents(index) -> None:
     copies = index("ab\ncd", "line")
     assert copies.lengths("abcd").tolist() == [1, 2, 1, 2]
     assert not any(copies.contains(segment) for segment in ("bc", "b\nc", "\n"))
 
 
-def test_half_a_character_is_no_copy(index) -> None:
-    # é is c3 a9, è c3 a8, © c2 a9: bytes in common, but no character.
+def test_part_of_a_character_is_not_a_copy(index) -> None:
+    # é is c3 a9, è c3 a8, © c2 a9: they share bytes, but no character.
     assert index("xé").lengths("xè©").tolist() == [1, 0, 0]
 
 
-# ---- texts that are too large
+# ---- texts that are too large to index whole
 
 
 def numbered(count: int) -> str:
     return "".join(f"{number:04d} ü\n" for number in range(count))  # 7 characters and 8 bytes each
 
 
-def test_of_a_large_text_blocks_are_indexed_and_their_places_are_those_in_the_text(
+def test_for_a_large_text_blocks_are_indexed_and_places_are_those_in_the_text(
     index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = numbered(2000)
@@ -127,11 +127,12 @@ def test_of_a_large_text_blocks_are_indexed_and_their_places_are_those_in_the_te
     assert min(quarters) > 40
     assert [again.find(line) for line in text.splitlines()] == found
     assert copies.remarks() == [
-        "Only 10.0% of the training text, spread over it, was looked at: there may be more and longer copies."
+        "Only 10.0% of the training text, spread evenly over it, was searched: "
+        "there may be more and longer copies."
     ]
 
 
-def test_of_a_large_text_of_many_documents_places_are_right_too(
+def test_for_a_large_text_of_many_documents_places_are_right_too(
     index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = numbered(2000)
@@ -161,7 +162,7 @@ def test_in_a_block_of_a_large_text_lines_are_counted_from_where_their_document_
         assert found.first == Place(text.index(f"{number:04d} ü"), number // 10 + 1, number % 10 + 1)
 
 
-def test_a_text_at_the_limit_is_indexed_whole(index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_of_exactly_the_limit_is_indexed_whole(index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies_module, "LARGEST_TEXT", 8 * 100)
     copies = index(numbered(100))
     assert copies.indexed_share == 1
@@ -175,7 +176,7 @@ def test_a_text_at_the_limit_is_indexed_whole(index, monkeypatch: pytest.MonkeyP
     largest=st.integers(1, 10**4),
     count=st.integers(1, 60),
 )
-def test_blocks_do_not_overlap_and_hold_no_more_than_the_limit(characters, width, largest, count) -> None:
+def test_blocks_do_not_overlap_and_stay_within_the_limit(characters, width, largest, count) -> None:
     from textgen.text.documents import TextSize
 
     size = TextSize(characters, width * characters, 1, 1)
@@ -196,7 +197,7 @@ def test_a_megabyte_is_indexed_in_under_10_seconds(index, text: str) -> None:
     assert copies.lengths(text[-300:])[-1] == 300
 
 
-# ---- the folder
+# ---- the cache folder
 
 
 def corpus_of(path: Path) -> Corpus:
@@ -210,16 +211,16 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def without_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def hide_pydivsufsort(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydivsufsort", None)
 
 
-def test_an_index_is_kept_by_content_and_needs_the_package_only_to_be_built(
+def test_an_index_is_cached_by_content_and_needs_pydivsufsort_only_to_be_built(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Copies.open_or_build(corpus_of(path), tmp_path / "cache")
     os.utime(path, (1, 1))
-    without_package(monkeypatch)
+    hide_pydivsufsort(monkeypatch)
     copies = Copies.open_or_build(corpus_of(path.rename(tmp_path / "moved.txt")), tmp_path / "cache")
     assert copies.contains("0042 ü")
     (tmp_path / "moved.txt").write_text(numbered(101), encoding="utf-8")
@@ -243,12 +244,12 @@ def test_a_damaged_index_is_built_again(path: Path, tmp_path: Path, name: str) -
     assert [*(tmp_path / "cache").iterdir()] == [folder]
 
 
-def test_a_cache_that_cannot_be_written_is_one_line_that_names_the_option(path: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_option(path: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="--cache-dir"):
         Copies.open_or_build(corpus_of(path), path / "cache")
 
 
-def test_a_text_that_changes_while_it_is_indexed_is_refused_and_leaves_nothing(
+def test_a_text_that_changes_while_it_is_indexed_is_refused_and_nothing_is_left_behind(
     path: Path, tmp_path: Path
 ) -> None:
     text = path.read_text(encoding="utf-8")
@@ -262,6 +263,6 @@ def test_a_text_that_changes_while_it_is_indexed_is_refused_and_leaves_nothing(
 
 
 def test_progress_ends_with_all_characters(path: Path, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    Copies.open_or_build(corpus_of(path), tmp_path / "cache", lambda *work: told.append(work))
-    assert told[-1] == ("indexing train", 630, 630)
+    reported: list[tuple[str, int, int]] = []
+    Copies.open_or_build(corpus_of(path), tmp_path / "cache", lambda *work: reported.append(work))
+    assert reported[-1] == ("indexing train", 630, 630)

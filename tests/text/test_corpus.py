@@ -54,14 +54,14 @@ def test_many_documents_are_cut_at_the_nearest_boundary(tmp_path_factory, docume
     assert text_of(corpus, "val") == "|".join(documents[count:])
 
 
-def test_each_source_gives_its_own_end_to_validation(tmp_path):
+def test_the_end_of_each_source_is_held_out_for_validation(tmp_path):
     write(tmp_path, {"a.txt": "a" * 100, "b.txt": "b" * 50})
     corpus = corpus_of(tmp_path / "a.txt", tmp_path / "b.txt")
     assert text_of(corpus, "train") == "a" * 90 + "|" + "b" * 45
     assert text_of(corpus, "val") == "a" * 10 + "|" + "b" * 5
 
 
-def test_a_new_file_begins_a_new_document_of_no_separating_characters(tmp_path):
+def test_a_new_file_begins_a_new_document_with_a_separator_of_no_characters(tmp_path):
     write(tmp_path, {"a.txt": "one\ntwo\n", "b.txt": "three\n", "c.txt": ""})
     for kind, expected in [
         ("line", "one|two|three"),
@@ -97,7 +97,7 @@ def test_standard_input_is_read_from_its_copy_as_plain_text(tmp_path):
         corpus_of("-", "-", stdin=copy)
 
 
-def test_records_are_documents_one_line_end_apart(tmp_path):
+def test_records_are_documents_with_one_line_end_between_them(tmp_path):
     lines = [json.dumps({"text": text}) for text in ["one\n\ntwo", "", "three"]]
     write(tmp_path, {"a.jsonl": "\n".join(lines), "b.csv": "n,text\n1,four\n"})
     config = DataConfig(corpus=("x",), field="text", documents="line")
@@ -106,7 +106,7 @@ def test_records_are_documents_one_line_end_apart(tmp_path):
     assert list(corpus.stream("text")) == expected
 
 
-def test_named_validation_and_test_files_are_parts_of_their_own(tmp_path):
+def test_named_validation_and_test_files_are_separate_parts(tmp_path):
     write(tmp_path, {"a.txt": "train text", "v.txt": "v\nw", "t.txt": "tt"})
     corpus = corpus_of(
         tmp_path / "a.txt", val=str(tmp_path / "v.txt"), test=str(tmp_path / "t.txt"), documents="line"
@@ -118,7 +118,7 @@ def test_named_validation_and_test_files_are_parts_of_their_own(tmp_path):
     assert [text_of(corpus, part) for part in corpus.parts] == ["train", " text", "tt"]
 
 
-def test_sizes_count_separators_between_documents(tmp_path):
+def test_sizes_include_separators_between_documents(tmp_path):
     path = write(tmp_path, {"a.txt": "né o\r\n\r\nzwei drei\n"}) / "a.txt"
     corpus = Corpus.whole(DataConfig(corpus=("x",), documents="block"), str(path))
     assert corpus.size("text") == TextSize(characters=17, bytes=18, words=4, documents=2)
@@ -152,8 +152,8 @@ def test_a_pattern_that_matches_nothing_is_refused(tmp_path):
         corpus_of(tmp_path / "*.txt")
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
-def test_a_pipe_is_refused_since_text_is_read_more_than_once(tmp_path):
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe_is_refused_since_text_is_read_more_than_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CorpusError, match="pipe it into `-`"):
         corpus_of(tmp_path / "pipe")
@@ -165,7 +165,7 @@ def test_a_file_inside_a_folder_cannot_be_given_again(tmp_path):
         corpus_of(tmp_path / "a", tmp_path / "a" / "b.txt")
 
 
-def test_the_fingerprint_follows_content_and_settings_but_not_place_and_time(tmp_path):
+def test_the_fingerprint_depends_on_content_and_settings_but_not_on_path_and_time(tmp_path):
     text = "line one\nline two\n" * 5
     write(
         tmp_path,
@@ -194,7 +194,7 @@ def test_the_fingerprint_follows_content_and_settings_but_not_place_and_time(tmp
     assert len({base, *(corpus.fingerprint for corpus in others)}) == len(others) + 1
 
 
-def test_one_long_line_is_streamed_in_little_memory(tmp_path):
+def test_a_long_line_is_streamed_in_little_memory(tmp_path):
     path = tmp_path / "long.txt"
     with path.open("w") as file:
         for _ in range(200):

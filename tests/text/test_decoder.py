@@ -1,4 +1,4 @@
-"""What a decoder says would come if an id were the last one."""
+"""Decoders: peek against push and flush, and the bytes of bpe tokens against the library."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ TEXT = "née 🙂👩‍👩‍👧 日本語 שלום e\u0301"
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
 @pytest.mark.parametrize("learnt", ["ascii letters only", TEXT * 3], ids=["unseen", "seen"])
-def test_peek_gives_what_push_and_flush_would_without_half_a_character_and_changes_nothing(
+def test_peek_equals_push_and_flush_without_an_incomplete_character_and_changes_nothing(
     kind: str, learnt: str
 ) -> None:
     tokenizer = Tokenizer.train(kind, [learnt])
     ids = tokenizer.encode(TEXT).tolist()
     for length in range(1, len(ids) + 1):
         decoder = tokenizer.decoder()
-        given = "".join(map(decoder.push, ids[: length - 1]))
+        decoded = "".join(map(decoder.push, ids[: length - 1]))
         peeked = decoder.peek(ids[length - 1])
         for other in ids[:5]:
             decoder.peek(other)
-        assert given + peeked == tokenizer.decode(ids[:length]).rstrip("\ufffd")
+        assert decoded + peeked == tokenizer.decode(ids[:length]).rstrip("\ufffd")
         assert (decoder.push(ids[length - 1]) + decoder.flush()).rstrip("\ufffd") == peeked
 
 
-def test_peek_tells_the_text_that_stands_before_half_a_character_in_one_token() -> None:
+def test_peek_returns_the_text_before_an_incomplete_character_in_one_token() -> None:
     tokenizer = Tokenizer.train("bpe", ["a 🙂 b 😀 c 😁 d " * 50], vocab_size=262, min_frequency=2)
     texts = [tokenizer.decode([token_id]) for token_id in range(tokenizer.vocab_size)]
-    half = texts.index(" \ufffd")
-    for decoder, at_once in ((tokenizer.decoder(), " "), (WindowDecoder(tokenizer.decode), "")):
+    incomplete = texts.index(" \ufffd")
+    for decoder, pushed in ((tokenizer.decoder(), " "), (WindowDecoder(tokenizer.decode), "")):
         decoder.push(texts.index("a"))
-        assert decoder.peek(half) == " "
-        assert decoder.push(half) == at_once
-        assert at_once + decoder.flush() == " \ufffd"
+        assert decoder.peek(incomplete) == " "
+        assert decoder.push(incomplete) == pushed
+        assert pushed + decoder.flush() == " \ufffd"
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
-def test_a_replacement_character_that_stands_in_the_text_is_no_half_of_another(kind: str) -> None:
+def test_a_replacement_character_in_the_text_is_not_taken_for_an_incomplete_character(kind: str) -> None:
     tokenizer = Tokenizer.train(kind, ["ab\ufffd " * 50])
     decoder = tokenizer.decoder()
     *before, last = tokenizer.encode("ab\ufffd").tolist()
-    given = "".join(map(decoder.push, before))
-    assert given + decoder.peek(last) == given + decoder.push(last) == "ab\ufffd"
+    decoded = "".join(map(decoder.push, before))
+    assert decoded + decoder.peek(last) == decoded + decoder.push(last) == "ab\ufffd"
 
 
 @pytest.mark.parametrize("learnt", ["", TEXT * 3], ids=["bytes", "merges"])

@@ -13,7 +13,7 @@ from textgen.text.documents import (
     stream_slice,
 )
 
-# Few characters, so that line ends, blanks and text meet in every order.
+# Few distinct characters, so that line ends, blanks and text occur in every order.
 texts = st.text(st.sampled_from("ab \t\r\n"), max_size=40)
 
 
@@ -32,7 +32,7 @@ def documents_of(stream):
 
 
 def split_at_once(text, kind):
-    """The readable twin of split_documents: the whole text under one pattern."""
+    """The slow, readable twin of split_documents: one pattern on the whole text."""
     if kind == "line":
         pieces = re.split(r"((?:\r?\n)+)", text)
     else:
@@ -62,7 +62,7 @@ def test_documents_do_not_depend_on_where_the_blocks_of_a_file_end(text, kind, s
         ("block", "a\r\r\nb", ["a\r\r\nb"], []),
     ],
 )
-def test_each_kind_of_document_is_separated_as_said(kind, text, documents, widths):
+def test_each_kind_of_document_is_separated_as_documented(kind, text, documents, widths):
     found, separators = documents_of(split_documents([text], kind))
     assert (found, [each.characters for each in separators]) == (documents, widths)
 
@@ -78,7 +78,7 @@ items = st.lists(st.one_of(st.text("ab ", min_size=1, max_size=5), st.just(None)
 
 
 def stream_of(pieces):
-    """A stream as the splitting makes them: separators single, and only between texts."""
+    """A stream as split_documents makes it: single separators, and only between texts."""
     stream = []
     for piece in pieces:
         if piece is not None:
@@ -91,7 +91,7 @@ def stream_of(pieces):
 
 
 @given(items, st.integers(0, 30))
-def test_two_excerpts_hold_all_the_text_and_no_separator_at_their_edges(pieces, cut):
+def test_two_slices_contain_all_the_text_and_no_separator_at_either_end(pieces, cut):
     stream = stream_of(pieces)
     first, second = list(stream_slice(stream, 0, cut)), list(stream_slice(stream, cut, None))
     text = "".join(item for item in stream if isinstance(item, str))
@@ -103,7 +103,7 @@ def test_two_excerpts_hold_all_the_text_and_no_separator_at_their_edges(pieces, 
     assert sum(isinstance(item, Separator) for item in stream) - num_separators in (0, 1)
 
 
-def test_streams_are_kept_apart_and_empty_ones_leave_no_trace():
+def test_streams_are_separated_and_empty_ones_are_skipped():
     streams = [[], ["a", Separator(1, 1), "b"], [], ["c"], []]
     assert list(between_documents(streams)) == ["a", Separator(1, 1), "b", Separator(0, 0, 0), "c"]
 
@@ -120,5 +120,5 @@ def test_measuring_piece_by_piece_equals_measuring_each_document_at_once(pieces)
     )
 
 
-def test_bytes_are_those_of_utf8():
+def test_bytes_are_counted_in_utf8():
     assert measure(["né", Separator(1, 1), "中"]) == TextSize(4, 7, 2, 2)

@@ -106,7 +106,7 @@ END_OF_TEXT = {
 
 @pytest.fixture(scope="module", params=MAKERS)
 def case(request, tmp_path_factory):
-    """The file's name, the original in the plain library, and the tokenizer that it became."""
+    """The name of the case, the original in the plain library, and the adopted tokenizer."""
     path = tmp_path_factory.mktemp("external") / "tokenizer.json"
     original = MAKERS[request.param]()
     original.save(str(path))
@@ -127,7 +127,7 @@ hard_texts = st.lists(
 
 
 @given(text=hard_texts)
-def test_ids_stay_those_of_the_original_file(case, text):
+def test_ids_are_those_of_the_original_file(case, text):
     name, original, tokenizer = case
     if END_OF_TEXT[name] in original.get_vocab():
         text = text.replace(END_OF_TEXT[name], "")
@@ -142,14 +142,14 @@ def test_the_saved_file_gives_the_same_ids_in_the_plain_library(case, text):
 
 
 @given(text=hard_texts)
-def test_end_of_text_is_one_that_its_literal_text_does_not_produce(case, text):
+def test_the_literal_name_of_end_of_text_does_not_produce_it(case, text):
     name, _, tokenizer = case
     assert tokenizer.end_of_text == END_OF_TEXT[name]
     assert tokenizer.end_of_text_id not in tokenizer.encode(text + tokenizer.end_of_text + text)
 
 
 @given(text=hard_texts)
-def test_every_token_begins_somewhere_in_the_text_and_none_before_the_one_in_front(case, text):
+def test_every_token_begins_inside_the_text_and_not_before_the_previous_token(case, text):
     ids, starts = case[2].encode_with_starts(text)
     assert ids.tolist() == case[2].encode(text).tolist()
     assert len(starts) == len(ids)
@@ -160,20 +160,20 @@ def test_every_token_begins_somewhere_in_the_text_and_none_before_the_one_in_fro
 @given(
     documents=st.lists(hard_texts.filter(bool), min_size=1, max_size=3),
     size=st.integers(1, 50),
-    at_once=st.booleans(),
+    unbuffered=st.booleans(),
 )
-def test_a_stream_gives_the_ids_of_each_document_in_one_call(case, documents, size, at_once):
+def test_a_stream_gives_the_ids_of_each_document_in_one_call(case, documents, size, unbuffered):
     tokenizer = case[2]
     stream = [item for document in documents for item in (Separator(1, 1), document)][1:]
     expected = [i for document in documents for i in (*tokenizer.encode(document), tokenizer.end_of_text_id)]
     with pytest.MonkeyPatch.context() as patch:
-        how = {"size": size, "at_once": at_once}
-        patch.setattr("textgen.text.tokenizer.chunks", lambda *stream, at_once: chunks(*stream, **how))
+        how = {"size": size, "unbuffered": unbuffered}
+        patch.setattr("textgen.text.tokenizer.chunks", lambda *stream, unbuffered: chunks(*stream, **how))
         ids = np.concatenate([*tokenizer.encode_stream(stream)])
     assert ids.tolist() == expected[:-1]
 
 
-def test_only_splits_known_to_be_safe_are_cut(case):
+def test_text_is_cut_only_for_splits_known_to_be_safe(case):
     name, _, tokenizer = case
     assert tokenizer._cut == (cut_after_letter if name in ("gpt2", "llama3", "qwen2") else cut_nowhere)
 
@@ -207,7 +207,7 @@ def test_a_cut_changes_no_pre_token(case, text):
 
 
 @pytest.mark.parametrize("token", ["two words", "\n", "中，"])
-def test_an_added_token_in_a_cut_place_keeps_documents_whole(tmp_path, token):
+def test_an_added_token_that_could_be_cut_prevents_cutting(tmp_path, token):
     library = gpt2()
     library.add_special_tokens([token])
     library.save(str(tmp_path / "a.json"))
@@ -223,7 +223,7 @@ def test_end_of_text_can_be_named(tmp_path):
     ):
         Tokenizer.from_file(path, "<|end_of_txt|>")
     unigram().save(str(path))
-    with pytest.raises(TokenizerError, match="text produces it"):
+    with pytest.raises(TokenizerError, match="a text can produce it"):
         Tokenizer.from_file(path, "</s>")
 
 
@@ -233,7 +233,7 @@ def test_a_text_that_would_produce_end_of_text_is_refused(tmp_path):
         single="$A", pair="$A $B:1", special_tokens=[("</s>", 1)]
     )
     library.save(str(tmp_path / "a.json"))
-    with pytest.raises(TokenizerError, match="holds the end-of-text token '</s>'"):
+    with pytest.raises(TokenizerError, match="contains the end-of-text token '</s>'"):
         Tokenizer.load(tmp_path / "a.json").encode("</s>")
 
 
@@ -246,7 +246,7 @@ def test_a_text_that_would_produce_end_of_text_is_refused(tmp_path):
         (b"\xff", "not a tok"),
     ],
 )
-def test_a_file_that_is_no_tokenizer_is_one_line(tmp_path, content, message):
+def test_a_file_that_is_not_a_tokenizer_is_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "a.json"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -258,7 +258,7 @@ def test_a_file_that_is_no_tokenizer_is_one_line(tmp_path, content, message):
         Tokenizer.load(path)
 
 
-def test_a_file_of_others_is_not_taken_for_ours_by_its_template(tmp_path):
+def test_a_foreign_file_with_a_similar_template_is_not_taken_for_one_of_textgen(tmp_path):
     library = tokenizers.Tokenizer(models.WordLevel({"a": 0, "b": 1, "[SEP]": 2}, unk_token="a"))
     library.pre_tokenizer = pre_tokenizers.Whitespace()
     library.add_special_tokens(["[SEP]"])
@@ -271,7 +271,7 @@ def test_a_file_of_others_is_not_taken_for_ours_by_its_template(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["enable_truncation", "enable_padding"])
-def test_what_was_changed_in_a_file_of_ours_since_is_turned_off(tmp_path, change):
+def test_truncation_and_padding_added_to_a_file_of_textgen_are_turned_off(tmp_path, change):
     path = tmp_path / "a.json"
     Tokenizer.train("char", ["some text"]).save(path)
     library = tokenizers.Tokenizer.from_file(str(path))
@@ -291,7 +291,7 @@ def test_dropout_is_turned_off_since_it_would_change_the_ids(tmp_path):
     assert tokenizer.encode(TEXT[0]).tolist() == library.encode(TEXT[0]).ids
 
 
-def test_text_that_a_tokenizer_cannot_encode_is_one_line(tmp_path):
+def test_text_that_a_tokenizer_cannot_encode_is_refused(tmp_path):
     library = tokenizers.Tokenizer(models.WordLevel({chr(code): code for code in range(128)}))
     library.pre_tokenizer = pre_tokenizers.Split(Regex(r"."), "isolated")
     library.add_special_tokens(["<|endoftext|>"])
@@ -303,7 +303,7 @@ def test_text_that_a_tokenizer_cannot_encode_is_one_line(tmp_path):
             encode("café")
 
 
-def test_what_a_tokenizer_loses_is_counted_and_shown(case):
+def test_what_a_tokenizer_loses_is_measured(case):
     name, _, tokenizer = case
     found = measure_round_trip(
         tokenizer, ["the", " cat", Separator(1, 1), "the CAT's é", Separator(1, 1), "the"]

@@ -1,13 +1,10 @@
 import gzip
-import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from textgen.errors import CorpusError
 from textgen.text import formats
-from textgen.text.formats import TextFile, records, text_blocks
+from textgen.text.formats import TextFile, text_blocks
 
 
 def read(path, encoding="utf-8"):
@@ -38,7 +35,7 @@ def test_only_the_first_byte_order_mark_is_dropped(tmp_path):
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize(("data", "offset"), [(b"abcdefghij\xffk", 10), ("abcdefgé".encode() + b"\xc3(", 9)])
-def test_an_invalid_byte_is_named_with_its_offset(tmp_path, data, offset):
+def test_an_invalid_byte_is_reported_with_its_offset(tmp_path, data, offset):
     with pytest.raises(CorpusError, match=rf"text.txt: invalid utf-8 at byte {offset} .*--encoding"):
         read(written(tmp_path, data))
 
@@ -86,7 +83,7 @@ def test_utf16_is_recognised(tmp_path):
         (b"\x89PNG\r\n\x1a\n", "PNG"),
         (b"PK\x03\x04rest", "zip"),
         (b"\x7fELF\x02\x01", "program"),
-        (gzip.compress(b"text", mtime=0), r"\.gz"),  # a test's name holds no time
+        (gzip.compress(b"text", mtime=0), r"\.gz"),  # the test id must not depend on the time
         (bytes(range(256)) * 4, "binary"),
         (b"\x00\x01\x02text" * 40, "binary"),
     ],
@@ -104,21 +101,21 @@ def test_a_text_with_some_nul_characters_is_text(tmp_path):
 
 
 @pytest.mark.parametrize("beginning", ["PAR1 is a region", "GIF89a and GIF87a", "BZhang wrote", "PK"])
-def test_a_text_may_begin_as_a_kind_of_file_does(tmp_path, beginning):
+def test_a_text_may_begin_with_a_magic_number_in_letters(tmp_path, beginning):
     text = f"{beginning} of the text.\n" * 9
     (tmp_path / "a.txt").write_text(text)
     assert "".join(text_blocks(TextFile(tmp_path / "a.txt", "a.txt"), "utf-8")) == text
 
 
-def test_gzip_is_read_by_its_name_and_a_damaged_one_refused(tmp_path):
+def test_gzip_is_recognised_by_its_name_and_a_damaged_file_is_refused(tmp_path):
     packed = gzip.compress(b"some text" * 1000)
     assert read(written(tmp_path, packed, "a.txt.gz")) == "some text" * 1000
     for damaged in (packed[:-4], packed[:20] + b"xxxx" + packed[24:], b"no gzip"):
-        with pytest.raises(CorpusError, match=r"b.gz: not a whole gzip file"):
+        with pytest.raises(CorpusError, match=r"b.gz: damaged gzip file"):
             read(written(tmp_path, damaged, "b.gz"))
 
 
-def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
+def test_a_file_that_cannot_be_opened_is_reported_by_name(tmp_path):
     with pytest.raises(CorpusError, match=r"gone\.txt: No such file"):
         read(tmp_path / "gone.txt")
 
@@ -135,61 +132,13 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
         ("a", ("text", False, False)),
     ],
 )
-def test_the_name_says_how_a_file_is_read(tmp_path, name, expected):
+def test_the_name_decides_how_a_file_is_read(tmp_path, name, expected):
     file = TextFile(tmp_path / name, name)
     assert (file.format, file.compressed, file.known) == expected
 
 
-def records_of(path, field):
-    return list(records(TextFile(path, path.name), field, "utf-8"))
-
-
-json_texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\r\n\t\u2028"))
-
-
-@given(st.lists(json_texts, min_size=1, max_size=5), st.booleans())
-def test_jsonl_records_come_back_as_written(tmp_path_factory, texts, escaped):
-    path = tmp_path_factory.mktemp("jsonl") / "a.jsonl"
-    lines = [json.dumps({"id": 1, "text": text}, ensure_ascii=escaped) for text in texts]
-    path.write_text("\n\n".join(lines), encoding="utf-8", newline="")
-    assert records_of(path, "text") == texts
-
-
-@pytest.mark.usefixtures("small_blocks")
-def test_csv_fields_hold_commas_quotes_and_line_ends(tmp_path):
-    path = written(tmp_path, b'id,text\r\n1,"a, ""b""\r\nc"\r\n\r\n2,d\r\n', "a.csv")
-    assert records_of(path, "text") == ['a, "b"\r\nc', "d"]
-
-
-def test_a_csv_field_may_be_long(tmp_path):
-    path = written(tmp_path, b"text\n" + b"x" * 200_000 + b"\n", "a.csv")
-    assert records_of(path, "text") == ["x" * 200_000]
-
-
 @pytest.mark.parametrize("encoding", ["unicode_escape", "utf-7"])
-def test_text_that_decodes_to_half_a_surrogate_pair_is_one_line(tmp_path, encoding):
+def test_text_that_decodes_to_a_lone_surrogate_is_refused(tmp_path, encoding):
     path = written(tmp_path, {"unicode_escape": rb"a\ud800b", "utf-7": b"a+2AA-b"}[encoding])
-    with pytest.raises(CorpusError, match="half a surrogate pair stands alone"):
+    with pytest.raises(CorpusError, match="decodes to a lone surrogate"):
         read(path, encoding)
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "field", "message"),
-    [
-        ("a.jsonl", '{"id": 1, "body": "x"}', None, r"a.jsonl:1: .*--field; there are: id, body"),
-        ("a.csv", "id,body\n1,x\n", None, r"a.csv:1: .*--field; there are: id, body"),
-        ("a.jsonl", '{"text": "x"}\n{"body": "y"}', "text", r"a.jsonl:2: no field 'text'; there are: body"),
-        ("a.csv", "id,body\n1,x\n", "text", r"a.csv:1: no field 'text'"),
-        ("a.csv", "id,text\n1,x\n2\n", "text", r"a.csv:3: 1 fields where the header has 2"),
-        ("a.jsonl", '{"text": "x"}\n\n{"text": \n', "text", r"a.jsonl:3: not JSON"),
-        ("a.jsonl", "[" * 100_000, "text", r"a.jsonl:1: not JSON"),
-        ("a.jsonl", '["x"]', "text", r"a.jsonl:1: a list; each line must be one object"),
-        ("a.jsonl", '{"text": 5}', "text", r"a.jsonl:1: the field 'text' is not text but 5"),
-        ("a.jsonl", '{"text": "\\ud800"}', "text", r"a.jsonl:1: half a surrogate pair"),
-        ("a.csv", 'text\n"x" y\n', "text", r"a.csv:2: not CSV"),
-        ("a.csv", 'text\n"x', "text", r"a.csv:2: not CSV"),
-    ],
-)
-def test_a_record_that_cannot_be_used_is_named_with_file_and_line(tmp_path, name, data, field, message):
-    with pytest.raises(CorpusError, match=message):
-        records_of(written(tmp_path, data.encode(), name), field)

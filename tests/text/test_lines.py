@@ -1,4 +1,4 @@
-"""Lines as they come: whole, in order, and those too long for memory on the disk."""
+"""Lines as they arrive: complete, in order, and on disk when they are too long for memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TEXT = "one\r\n\n\ntwo three\nrest"
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
-def test_the_lines_of_a_text_are_the_same_however_it_comes(size: int) -> None:
+def test_the_lines_of_a_text_do_not_depend_on_its_blocks(size: int) -> None:
     blocks = [TEXT[start : start + size] for start in range(0, len(TEXT), size)]
     found = [line for ended in lines(blocks) for line in ended]
     assert ["".join(line) for line in found] == ["one\r\n", "\n", "\n", "two three\n", "rest"]
@@ -19,11 +19,11 @@ def test_the_lines_of_a_text_are_the_same_however_it_comes(size: int) -> None:
     assert [line.characters for line in found] == [5, 1, 1, 10, 4]
 
 
-def test_a_line_is_there_when_its_block_is() -> None:
+def test_a_line_is_yielded_as_soon_as_its_block_has_arrived() -> None:
     assert [[*line] for line in next(lines(iter(["one\ntwo\nth", "ree"])))] == [["one\n"], ["two\n"]]
 
 
-def test_a_long_line_lies_on_the_disk_and_may_be_read_again() -> None:
+def test_a_long_line_is_kept_on_disk_and_may_be_read_again() -> None:
     line = Line()
     pieces = ["日本\r" * 10_000, "x" * LONGEST_IN_MEMORY, "\n"]
     for piece in pieces:
@@ -35,7 +35,7 @@ def test_a_long_line_lies_on_the_disk_and_may_be_read_again() -> None:
     line.close()
 
 
-def test_a_limit_keeps_the_beginning_only() -> None:
+def test_a_limit_keeps_only_the_beginning() -> None:
     line = Line(limit=5)
     for piece in ("abc", "defg", "hij\n"):
         line.add(piece)
@@ -52,9 +52,7 @@ def test_a_limit_keeps_the_beginning_only() -> None:
         ("\r\n", []),
     ],
 )
-def test_where_lines_are_documents_end_of_text_stands_for_a_lines_end(
-    text: str, expected: list[object]
-) -> None:
+def test_where_lines_are_documents_a_line_end_becomes_a_separator(text: str, expected: list[object]) -> None:
     (ended,) = lines([text])
     assert list(as_text(ended[0], "line")) == expected
     assert "".join(map(str, as_text(ended[0], "file"))) == "".join(as_text(ended[0], "block")) == text

@@ -38,7 +38,7 @@ def built(path, cache, kind="char", progress=None, **settings):
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
-def test_a_store_holds_the_ids_of_each_part_and_the_counts_of_the_first(path, cache, kind):
+def test_a_store_has_the_ids_of_each_part_and_the_counts_of_the_first(path, cache, kind):
     corpus = corpus_of(path)
     tokenizer = Tokenizer.train(kind, corpus.stream("train"))
     store = TokenStore.open_or_build(corpus, tokenizer, cache)
@@ -55,7 +55,7 @@ def test_a_store_holds_the_ids_of_each_part_and_the_counts_of_the_first(path, ca
 @pytest.mark.parametrize(
     ("vocab_size", "dtype"), [(256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32")]
 )
-def test_ids_are_kept_in_the_smallest_type_that_holds_them(path, cache, monkeypatch, vocab_size, dtype):
+def test_ids_are_stored_in_the_smallest_type_that_can_hold_them(path, cache, monkeypatch, vocab_size, dtype):
     corpus = corpus_of(path)
     tokenizer = Tokenizer.train("byte", [])
     monkeypatch.setattr(tokenizer, "vocab_size", vocab_size)
@@ -72,7 +72,7 @@ def counting_builds(monkeypatch):
     return builds
 
 
-def test_a_touched_or_moved_file_is_not_encoded_again_and_an_edited_one_is(path, cache, monkeypatch):
+def test_an_edited_file_is_encoded_again_but_not_a_touched_or_moved_one(path, cache, monkeypatch):
     builds = counting_builds(monkeypatch)
     first = built(path, cache)
     os.utime(path, (1, 1))
@@ -81,7 +81,7 @@ def test_a_touched_or_moved_file_is_not_encoded_again_and_an_edited_one_is(path,
     assert len(builds) == 1
     before = path.stat()
     path.write_text(TEXT.replace("one", "two", 1), encoding="utf-8")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as old and as long as it was
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # with the same time and size as before
     edited = built(path, cache)
     assert edited.key != first.key
     assert edited.tokens("train").tolist() != first.tokens("train").tolist()
@@ -110,12 +110,12 @@ def damage_counts(store):
     (store / "counts.npy").write_bytes(b"")
 
 
-def lose_a_part(store):
+def delete_a_part(store):
     (store / "val.bin").unlink()
 
 
 @pytest.mark.parametrize(
-    "damage", [damage_tokens, lengthen_tokens, damage_meta, damage_meta_keys, damage_counts, lose_a_part]
+    "damage", [damage_tokens, lengthen_tokens, damage_meta, damage_meta_keys, damage_counts, delete_a_part]
 )
 def test_a_damaged_store_is_built_again(path, cache, damage):
     store = built(path, cache)
@@ -128,7 +128,7 @@ def test_a_damaged_store_is_built_again(path, cache, damage):
     assert list(cache.iterdir()) == [folder]
 
 
-def test_a_build_that_is_interrupted_leaves_nothing(path, cache):
+def test_an_interrupted_build_leaves_nothing_behind(path, cache):
     def interrupt(part, done, total):
         raise KeyboardInterrupt
 
@@ -137,7 +137,7 @@ def test_a_build_that_is_interrupted_leaves_nothing(path, cache):
     assert list(cache.iterdir()) == []
 
 
-def test_a_text_that_changes_while_it_is_encoded_is_refused_and_leaves_nothing(path, cache):
+def test_a_text_that_changes_while_it_is_encoded_is_refused_and_nothing_is_left_behind(path, cache):
     size = path.stat().st_size
 
     def grow(what, done, total):
@@ -150,7 +150,7 @@ def test_a_text_that_changes_while_it_is_encoded_is_refused_and_leaves_nothing(p
     assert list(cache.iterdir()) == []
 
 
-def test_what_a_killed_build_left_is_removed_after_a_day_only(path, cache):
+def test_remains_of_a_killed_build_are_removed_after_a_day_and_not_before(path, cache):
     for name in ("new", "old"):
         (cache / f".{64 * 'a'}.{name}").mkdir(parents=True)
         (cache / f".{64 * 'a'}.{name}" / "train.bin").write_bytes(b"x")
@@ -176,26 +176,26 @@ def test_two_builders_at_once_both_succeed(path, cache, monkeypatch):
     assert [entry.name for entry in cache.iterdir()] == [stores[0].key]
 
 
-def test_a_tokenizer_that_makes_nothing_of_a_part_is_refused(path, cache, tmp_path):
+def test_a_tokenizer_that_produces_no_tokens_for_a_part_is_refused(path, cache, tmp_path):
     words = {"model": {"type": "WordLevel", "vocab": {"<unk>": 0, "the": 1}, "unk_token": "<unk>"}}
     file = tmp_path / "words.json"
     file.write_text(json.dumps(words | {"version": "1.0", "pre_tokenizer": {"type": "Whitespace"}}))
     path.write_text("the the the " * 50 + "\n" * 100)
-    with pytest.raises(CorpusError, match="no token of the val text"):
+    with pytest.raises(CorpusError, match="no tokens for the val text"):
         TokenStore.open_or_build(Corpus(DataConfig(corpus=(str(path),))), Tokenizer.from_file(file), cache)
     assert not list(cache.iterdir())
 
 
 def test_progress_ends_with_all_characters_of_each_part(path, cache):
-    told = []
-    store = built(path, cache, progress=lambda part, done, total: told.append((part, done, total)))
-    assert len(told) > 10
+    reported = []
+    store = built(path, cache, progress=lambda part, done, total: reported.append((part, done, total)))
+    assert len(reported) > 10
     for part in ("train", "val"):
         total = store.size(part).characters
-        assert [entry for entry in told if entry[0] == f"encoding {part}"][-1][1:] == (total, total)
+        assert [entry for entry in reported if entry[0] == f"encoding {part}"][-1][1:] == (total, total)
 
 
-def test_a_cache_that_cannot_be_written_is_one_line_that_names_the_option(path, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_the_option(path, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(CorpusError, match="--cache-dir") as caught:
         built(path, tmp_path / "file" / "cache")
@@ -209,7 +209,7 @@ def test_a_cache_that_cannot_be_written_is_one_line_that_names_the_option(path, 
         built(path, tmp_path / "cache")
 
 
-def test_another_text_has_a_store_of_one_part(path, cache):
+def test_a_whole_text_has_a_store_of_one_part(path, cache):
     corpus = corpus_of(path)
     tokenizer = Tokenizer.train("char", corpus.stream("train"))
     config = DataConfig(corpus=("unused",), documents="line")
@@ -218,7 +218,7 @@ def test_another_text_has_a_store_of_one_part(path, cache):
     assert tokenizer.decode(store.tokens("text")) == TEXT.strip().replace("\n", tokenizer.end_of_text)
 
 
-def test_without_a_home_a_cache_is_asked_for_where_none_is_named(monkeypatch, tmp_path):
+def test_without_a_home_directory_the_error_names_the_cache_dir_option(monkeypatch, tmp_path):
     def homeless():
         raise RuntimeError("Could not determine home directory.")
 
@@ -231,7 +231,7 @@ def test_without_a_home_a_cache_is_asked_for_where_none_is_named(monkeypatch, tm
         default_cache_dir()
 
 
-def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path):
+def test_the_cache_is_where_the_operating_system_has_it(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / "textgen"
@@ -245,8 +245,8 @@ def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path):
     assert default_cache_dir() == tmp_path / "Local" / "textgen"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="permissions of another kind")
-def test_files_can_be_read_by_whom_the_user_lets_read(path, tmp_path):
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_files_have_the_permissions_of_the_users_umask(path, tmp_path):
     before = os.umask(0o022)
     try:
         Tokenizer.train("byte", []).save(tmp_path / "tokenizer.json")

@@ -40,7 +40,7 @@ HARD = [
 hard_texts = st.lists(
     st.one_of(st.sampled_from(HARD), st.text(st.characters(codec="utf-8"), max_size=8)), max_size=8
 ).map("".join)
-# Runs longer than any pre-token, with every kind of boundary in between.
+# Runs longer than any pre-token, with every kind of boundary between them.
 long_texts = st.lists(
     st.tuples(
         st.sampled_from([*"a中१1.，。_' \n\t\u0301\u180e\u200b", "ll", "\r\n", "'s", " a", "x y\n", "中。"]),
@@ -52,17 +52,17 @@ long_texts = st.lists(
 
 @pytest.fixture(scope="module", params=KINDS)
 def tokenizer(request):
-    return learnt(request.param)
+    return trained(request.param)
 
 
-def learnt(kind, text=TRAINING_TEXT, **settings):
+def trained(kind, text=TRAINING_TEXT, **settings):
     if kind == "bpe":
         settings = {"vocab_size": 330, **settings}
     return Tokenizer.train(kind, [text], **settings)
 
 
 def plain(tokenizer):
-    """The tokenizer as anyone else would read it."""
+    """The tokenizer as read by the plain library."""
     return tokenizers.Tokenizer.from_str(tokenizer.to_json())
 
 
@@ -96,15 +96,15 @@ def test_a_stream_gives_the_ids_of_each_document_in_one_call(tokenizer, document
     expected = [i for document in documents for i in (*tokenizer.encode(document), tokenizer.end_of_text_id)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("textgen.text.tokenizer._BATCH_CHARACTERS", 50)
-        how = {"size": size, "at_once": data.draw(st.booleans())}
+        how = {"size": size, "unbuffered": data.draw(st.booleans())}
         patch.setattr(
-            "textgen.text.tokenizer.chunks", lambda stream, cut, at_once: chunks(stream, cut, **how)
+            "textgen.text.tokenizer.chunks", lambda stream, cut, unbuffered: chunks(stream, cut, **how)
         )
         ids = np.concatenate([*tokenizer.encode_stream(stream)])
     assert ids.tolist() == expected[:-1]
 
 
-def test_a_text_without_spaces_is_chunked_all_the_same(tokenizer):
+def test_a_text_without_spaces_is_chunked_too(tokenizer):
     for unit in ("a", "中", " ", "\n", ".", "1"):
         pieces = list(chunks([unit * 5000], tokenizer._cut, 100))
         assert max(map(len, pieces)) < 400
@@ -119,8 +119,8 @@ def test_decoding_id_by_id_equals_decoding_at_once(tokenizer, ids, text):
         assert "".join(pieces) + decoder.flush() == tokenizer.decode(ids)
 
 
-def test_half_a_character_is_kept_until_the_rest_comes():
-    tokenizer = learnt("byte")
+def test_an_incomplete_character_is_buffered_until_it_is_complete():
+    tokenizer = trained("byte")
     decoder = tokenizer.decoder()
     assert [decoder.push(byte) for byte in "é中".encode()] == ["", "é", "", "", "中"]
     assert decoder.flush() == ""
@@ -128,12 +128,12 @@ def test_half_a_character_is_kept_until_the_rest_comes():
     assert decoder.flush() == "\ufffd"
 
 
-def test_one_wrong_byte_costs_only_itself():
+def test_an_invalid_byte_does_not_affect_its_neighbours():
     for kind in ("byte", "bpe"):
-        tokenizer = learnt(kind)
+        tokenizer = trained(kind)
         ids = tokenizer.encode("né").tolist()
-        wrong = next(i for i in range(256) if tokenizer.decode([i]) == "\ufffd" and i not in ids)
-        assert tokenizer.decode([*ids, wrong, *ids]) == "né\ufffdné"
+        invalid = next(i for i in range(256) if tokenizer.decode([i]) == "\ufffd" and i not in ids)
+        assert tokenizer.decode([*ids, invalid, *ids]) == "né\ufffdné"
 
 
 def test_saving_and_loading_changes_nothing(tokenizer, tmp_path):
@@ -147,84 +147,84 @@ def test_saving_and_loading_changes_nothing(tokenizer, tmp_path):
         assert again.end_of_text_id == tokenizer.end_of_text_id == tokenizer.vocab_size - 1
 
 
-def test_learning_twice_gives_the_same_tokenizer(tokenizer):
-    assert learnt(tokenizer.kind).fingerprint == tokenizer.fingerprint
+def test_training_twice_gives_the_same_tokenizer(tokenizer):
+    assert trained(tokenizer.kind).fingerprint == tokenizer.fingerprint
     assert (
-        tokenizer.kind == "byte" or learnt(tokenizer.kind, "other text").fingerprint != tokenizer.fingerprint
+        tokenizer.kind == "byte" or trained(tokenizer.kind, "other text").fingerprint != tokenizer.fingerprint
     )
 
 
-def test_learning_does_not_depend_on_the_pieces_of_the_text(tokenizer):
+def test_training_does_not_depend_on_how_the_text_is_cut(tokenizer):
     pieces = [TRAINING_TEXT[start : start + 7] for start in range(0, len(TRAINING_TEXT), 7)]
     settings = {"vocab_size": 330} if tokenizer.kind == "bpe" else {}
     assert Tokenizer.train(tokenizer.kind, pieces, **settings).fingerprint == tokenizer.fingerprint
 
 
-def test_end_of_text_is_in_the_models_vocabulary_and_no_added_token(tokenizer):
+def test_end_of_text_is_in_the_models_vocabulary_and_not_an_added_token(tokenizer):
     data = json.loads(tokenizer.to_json())
     assert data["added_tokens"] == []
     assert data["model"]["vocab"]["<|endoftext|>"] == tokenizer.end_of_text_id
 
 
-def test_the_vocabulary_size_counts_what_was_learnt():
+def test_the_vocabulary_size_counts_what_was_learned():
     text = "aaa bb bb c the the the\n"
-    assert learnt("char", text).vocab_size == 256 + len(set(text)) + 1
-    assert learnt("char", text, vocab_size=3).vocab_size == 256 + 3 + 1
-    assert learnt("char", text, min_frequency=3).vocab_size == 256 + len("a bthe") - 0 + 1
-    assert learnt("word", text).vocab_size == 256 + len(set(text)) + len(["bb", "the"]) + 1
-    assert learnt("word", text, vocab_size=1).vocab_size == 256 + len(set(text)) + 1 + 1
+    assert trained("char", text).vocab_size == 256 + len(set(text)) + 1
+    assert trained("char", text, vocab_size=3).vocab_size == 256 + 3 + 1
+    assert trained("char", text, min_frequency=3).vocab_size == 256 + len("a bthe") - 0 + 1
+    assert trained("word", text).vocab_size == 256 + len(set(text)) + len(["bb", "the"]) + 1
+    assert trained("word", text, vocab_size=1).vocab_size == 256 + len(set(text)) + 1 + 1
     assert (
-        learnt("word", text, min_frequency=1).vocab_size
+        trained("word", text, min_frequency=1).vocab_size
         == 256 + len(set(text)) + len(["aaa", "bb", "the"]) + 1
     )
-    assert learnt("byte", text).vocab_size == 257
-    assert learnt("bpe", text, vocab_size=258).vocab_size == 258 + 1
-    assert learnt("bpe", text, vocab_size=256).vocab_size == 256 + 1
+    assert trained("byte", text).vocab_size == 257
+    assert trained("bpe", text, vocab_size=258).vocab_size == 258 + 1
+    assert trained("bpe", text, vocab_size=256).vocab_size == 256 + 1
 
 
-def test_characters_are_numbered_by_falling_frequency_then_code_point():
-    tokenizer = learnt("char", "cbbaab" + "é" * 9)
+def test_characters_are_numbered_by_descending_frequency_then_code_point():
+    tokenizer = trained("char", "cbbaab" + "é" * 9)
     assert [tokenizer.token_text(i) for i in range(256, 261)] == ["é", "b", "a", "c", "<|endoftext|>"]
 
 
-def test_a_word_not_learnt_is_read_by_characters_and_those_not_learnt_by_bytes():
-    tokenizer = learnt("word", "the cat the cat sat")
+def test_unknown_words_are_encoded_as_characters_and_unknown_characters_as_bytes():
+    tokenizer = trained("word", "the cat the cat sat")
     tokens = [tokenizer.token_text(i) for i in tokenizer.encode("the hat é")]
     assert tokens == ["the", " ", "h", "a", "t", " ", "<0xC3>", "<0xA9>"]
 
 
-def test_separators_are_no_part_of_what_is_learnt():
+def test_nothing_is_learned_across_a_separator():
     tokenizer = Tokenizer.train("word", ["the", Separator(1, 1), "the"])
     assert [len(tokenizer.encode(text)) for text in ("the", "thethe")] == [1, 6]
 
 
-def test_a_long_text_is_learnt_from_in_part_but_evenly_from_all_over_it(monkeypatch):
+def test_a_long_text_is_sampled_evenly(monkeypatch):
     monkeypatch.setattr(vocabulary, "_SAMPLE_CHARACTERS", 2**19)
     stream = [chr(ord("a") + index % 26) * 3 + " " for index in range(26) for _ in range(2**14)]
-    told = []
-    kept = vocabulary._sample(stream, vocabulary.split_of("word"), lambda *sizes: told.append(sizes))
-    assert 2**18 <= sum(map(len, kept)) <= 2**19
-    assert told == [(sum(map(len, kept)), sum(map(len, stream)))]
-    counts = Counter("".join(kept).replace(" ", ""))
+    reported = []
+    sample = vocabulary._sample(stream, vocabulary.split_of("word"), lambda *sizes: reported.append(sizes))
+    assert 2**18 <= sum(map(len, sample)) <= 2**19
+    assert reported == [(sum(map(len, sample)), sum(map(len, stream)))]
+    counts = Counter("".join(sample).replace(" ", ""))
     assert sorted(counts) == [chr(ord("a") + index) for index in range(26)]
     assert max(counts.values()) < 2 * min(counts.values())
 
 
 @pytest.mark.parametrize("kind", ["bpe", "word"])
-def test_a_text_is_learnt_from_whole_up_to_a_size_and_else_it_is_said(monkeypatch, kind):
-    told = []
-    train = partial(Tokenizer.train, kind, sampled=lambda *sizes: told.append(sizes))
+def test_sampling_begins_above_a_size_and_is_reported(monkeypatch, kind):
+    reported = []
+    train = partial(Tokenizer.train, kind, sampled=lambda *sizes: reported.append(sizes))
     line = "one two three four\n"
     monkeypatch.setattr(vocabulary, "_SAMPLE_CHARACTERS", 2000 * len(line))
     stream = [line] * 2000
     assert train(stream).fingerprint == Tokenizer.train(kind, stream).fingerprint
-    assert told == []
+    assert reported == []
     train([line] * 4000)
-    assert len(told) == 1
-    assert told[0][0] <= 2000 * len(line) < told[0][1] == 4000 * len(line)
+    assert len(reported) == 1
+    assert reported[0][0] <= 2000 * len(line) < reported[0][1] == 4000 * len(line)
 
 
-def test_characters_that_no_utf8_can_hold_are_refused(tokenizer):
+def test_characters_that_utf8_cannot_encode_are_refused(tokenizer):
     for call in (tokenizer.encode, lambda text: list(tokenizer.encode_stream([text]))):
         with pytest.raises(TokenizerError, match=r"character 2 of the text, '\\ud800'"):
             call("ab\ud800")
@@ -239,7 +239,7 @@ def test_characters_that_no_utf8_can_hold_are_refused(tokenizer):
         ("chars", {}, "did you mean 'char'"),
     ],
 )
-def test_what_cannot_be_learnt_is_refused(kind, settings, message):
+def test_a_vocabulary_that_cannot_be_learned_is_refused(kind, settings, message):
     with pytest.raises(TokenizerError, match=message):
         Tokenizer.train(kind, ["text"], **settings)
 

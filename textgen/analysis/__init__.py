@@ -1,1 +1,1 @@
-"""Runs become what there is to know about them."""
+"""Analyses of trained runs: comparing cells, inspecting gates and states, gradients and context, novelty."""

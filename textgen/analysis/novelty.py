@@ -15,7 +15,7 @@ import numpy as np
 from textgen.analysis.real_text import RealText
 from textgen.generation.generator import Generator
 from textgen.settings.config import NoveltyConfig, SampleConfig
-from textgen.text.copies import Copies, Found
+from textgen.text.copies import Copies, Match
 
 SHOWN_CHARACTERS = 200  # of a copy, to a person
 
@@ -30,7 +30,7 @@ class Novelty:
 
     characters: int
     copied_characters: int
-    longest: Found | None
+    longest: Match | None
 
     @property
     def longest_characters(self) -> int:

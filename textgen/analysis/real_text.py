@@ -1,4 +1,4 @@
-"""Text that training never saw, in pieces that what a run writes can be compared with."""
+"""Cuts unseen text into pieces that samples can be compared with."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Iterable, Iterator
 from textgen.text.documents import Separator
 
 PIECES = 20
-_CHUNK_CHARACTERS = 5000  # the longest piece
-_MOST_CHUNKS = 400  # two million characters are held at most
+_CHUNK_CHARACTERS = 5000  # the maximum length of a piece
+_MAX_CHUNKS = 400  # keeps at most two million characters in memory
 
 
 class RealText:
-    """Text that training never saw, to be cut into pieces that samples can be compared with.
+    """Text that was not trained on, called name, to compare samples with.
 
-    Of a long text, chunks that are spread evenly over it. A piece never reaches from one document into
-    another, as no sample does.
+    Of a long text, evenly spaced chunks are kept. Like a sample, a piece never spans two documents.
     """
 
     def __init__(self, name: str, stream: Iterable[str | Separator]) -> None:
@@ -25,11 +24,11 @@ class RealText:
         for number, chunk in enumerate(_chunks(stream)):
             if number % every == 0:
                 self._chunks.append(chunk)
-            if len(self._chunks) > _MOST_CHUNKS:
+            if len(self._chunks) > _MAX_CHUNKS:
                 every, self._chunks = 2 * every, self._chunks[::2]
 
     def pieces(self, length: int, count: int = PIECES) -> list[str]:
-        """At most `count` pieces of `length` characters, spread evenly; a shorter document is one whole."""
+        """At most `count` evenly spaced pieces of `length` characters; shorter documents are kept whole."""
         length = max(length, 1)
         pieces = [
             chunk[start : start + length]
@@ -40,7 +39,7 @@ class RealText:
 
 
 def _chunks(stream: Iterable[str | Separator]) -> Iterator[str]:
-    """Whole documents, and longer ones in chunks without what is left over at the end."""
+    """Short documents whole, long ones in chunks of equal length without the remainder."""
     held, is_long = "", False
     for item in stream:
         if isinstance(item, Separator):

@@ -42,7 +42,7 @@ LISTED_UNITS = 10  # of the most selective ones, in the lines for a person
     "0:17,1:0-5, both counted from 0.  [default: 64, fewer of a long text, to keep the page near 5 MB]",
 )  # fmt: skip
 @click.option(
-    "--png", metavar="DIR", help="Draw pictures into DIR: surprise.png, gates.png and saturation.png."
+    "--png", metavar="DIR", help="Draw pictures into DIR: surprisal.png, gates.png and saturation.png."
 )
 @click.option(
     "--npz", metavar="FILE",

@@ -19,7 +19,7 @@ from textgen.system.threads import multiply_on_few_threads, numpy_threads
 
 if TYPE_CHECKING:
     from textgen.evaluation.report import Report
-    from textgen.evaluation.score import Piece, Scorer
+    from textgen.evaluation.score import ScoredPiece, Scorer
     from textgen.evaluation.summary import Summary
     from textgen.text.documents import Separator
     from textgen.text.lines import Line
@@ -84,23 +84,23 @@ def command(
     blocks = CountedLines(_blocks(file, data.encoding), data.documents)
     scorer = Scorer.from_run(run, device, set_threads)
 
-    def pieces(*, at_once: bool) -> Iterator[Piece]:
+    def pieces(*, unbuffered: bool) -> Iterator[ScoredPiece]:
         stream: Iterable[str | Separator] = split_documents(blocks, data.documents)
-        return scorer.read(stream, at_once=at_once)
+        return scorer.read(stream, unbuffered=unbuffered)
 
     if by_line:
         scored = (
-            lines_in_context(pieces(at_once=True), counted=blocks)
+            lines_in_context(pieces(unbuffered=True), counted=blocks)
             if context
             else score_each_line(scorer, blocks, data.documents)
         )
         _print_lines(scored, as_json)
     elif by_token:
-        _print_tokens(pieces(at_once=True), scorer, as_json)
+        _print_tokens(pieces(unbuffered=True), scorer, as_json)
     elif view:
-        _print_view(pieces(at_once=True))
+        _print_view(pieces(unbuffered=True))
     else:
-        summary = summarize(pieces(at_once=False), _progress(file), blocks)
+        summary = summarize(pieces(unbuffered=False), _progress(file), blocks)
         if not summary.report.loss.tokens:
             raise CorpusError(f"{file or 'standard input'}: there is no text in it; name another")
         source = {"run": str(run.path), "text": file or "-"}
@@ -121,12 +121,12 @@ def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
 
 def _blocks(file: str | None, encoding: str) -> Iterator[str]:
     """The text, in blocks as they come. Raises CorpusError."""
-    from textgen.text.formats import TextFile, text_as_it_comes, text_blocks
-    from textgen.text.sources import say_how_typing_ends
+    from textgen.text.formats import TextFile, decode_stream, text_blocks
+    from textgen.text.sources import print_typing_hint
 
     if file is None or file == "-":
-        say_how_typing_ends()
-        return text_as_it_comes(cast(BufferedIOBase, sys.stdin.buffer), "standard input", encoding)
+        print_typing_hint()
+        return decode_stream(cast(BufferedIOBase, sys.stdin.buffer), "standard input", encoding)
     source = TextFile(Path(file), file)
     if source.path.is_dir():
         raise CorpusError(f"{file}: a folder; name one file")
@@ -163,7 +163,7 @@ def _print_lines(scored: Iterable[tuple[Line, Report]], as_json: bool) -> None:
         sys.stdout.flush()
 
 
-def _print_tokens(pieces: Iterable[Piece], scorer: Scorer, as_json: bool) -> None:
+def _print_tokens(pieces: Iterable[ScoredPiece], scorer: Scorer, as_json: bool) -> None:
     from textgen.cli.support.terminal import escaped
 
     for piece in pieces:
@@ -175,7 +175,7 @@ def _print_tokens(pieces: Iterable[Piece], scorer: Scorer, as_json: bool) -> Non
         sys.stdout.flush()
 
 
-def _print_view(pieces: Iterable[Piece]) -> None:
+def _print_view(pieces: Iterable[ScoredPiece]) -> None:
     from textgen.cli.support.terminal import coloured, legend
     from textgen.evaluation.score import Tally
 

@@ -1,1 +1,1 @@
-"""A model and a text become nats and bits."""
+"""Measuring how well a model predicts a text: cross-entropy in nats, bits and perplexity."""

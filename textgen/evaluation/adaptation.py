@@ -1,4 +1,4 @@
-"""A run that follows a text: what it makes of the text, and what the text makes of it."""
+"""Adapting a run to a text by dynamic evaluation: the loss on the text and the adapted weights."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from textgen.text.store import Progress, TokenStore
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What a text did to a run: its loss under the weights as trained (static) and under weights that
-    followed it (dynamic), and the network with the weights as the text's end left them.
+    """The result of adapting a run to a text.
+
+    static: the loss under the trained weights. dynamic: the loss under weights that adapt to the text while
+    they predict it. model: the network with the weights at the end of the text.
     """
 
     static: Loss
@@ -27,10 +29,10 @@ class Adaptation:
     model: LanguageModel
 
     def summary(self) -> str:
-        """In one line what the weights made of the text before they followed it, and meanwhile."""
+        """The static and the dynamic loss in one line."""
         return (
             f"{self.static.tokens:,} tokens, {self.static.nats_per_token:.4f} nats/token as trained, "
-            f"{self.dynamic.nats_per_token:.4f} while following them"
+            f"{self.dynamic.nats_per_token:.4f} while adapting"
         )
 
 
@@ -44,12 +46,12 @@ def adapt(
     training_store: Callable[[], TokenStore],
     progress: Progress | None = None,
 ) -> Adaptation:
-    """Let the best weights of a run follow a whole part of a store, once, in float32 and one lane.
+    """Adapt the best weights of a run to a whole part of a store, read once, in float32 with batch size 1.
 
-    training_store opens the text that the run was trained on; it is called for the method `rms` alone. On
-    disk nothing changes.
+    training_store: opens the text that the run was trained on; called only for the method `rms`. Nothing is
+    written to disk.
 
-    Raises TrainingError when the rate is too high, RunError when the run's weights are damaged, and what
+    Raises TrainingError when the weights diverge, RunError when the run's weights are damaged, and whatever
     training_store raises.
     """
     model = LanguageModel.from_pretrained(run.path).to(device)
@@ -66,7 +68,7 @@ def adapt(
         vocab_size=run.tokenizer.vocab_size,
         start_id=start,
         progress=named(f"evaluating on {part}", progress),
-    ).of_sound_weights()
+    ).require_finite()
     dynamic = evaluate_dynamically(
         model,
         store.tokens(part),
@@ -74,7 +76,7 @@ def adapt(
         start_id=start,
         config=config,
         root_mean_squares=scales,
-        progress=named(f"following {part}", progress),
+        progress=named(f"adapting to {part}", progress),
     )
     return Adaptation(static, dynamic, model)
 
@@ -89,11 +91,9 @@ def evaluate_run_dynamically(
     training_store: Callable[[], TokenStore],
     progress: Progress | None = None,
 ) -> DynamicReport:
-    """As evaluate_run, and again with weights that follow the text.
+    """Evaluate a run as evaluate_run does, and again by dynamic evaluation.
 
-    training_store opens the text that the run was trained on; it is called for the method `rms` alone.
-
-    Raises TrainingError when the weights leave all bounds, and what training_store raises.
+    The arguments and errors are those of `adapt`.
     """
     adaptation = adapt(
         run, store, part, config, device=device, training_store=training_store, progress=progress

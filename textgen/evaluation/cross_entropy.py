@@ -1,7 +1,8 @@
-"""What a text's tokens cost: their sum, and what no softmax says of them.
+"""Cross-entropy of a text, including tokens that training never saw.
 
-Tokens that training never saw share the probability 1 / (training tokens + 1) equally; the seen ones share
-the rest in the proportions that the softmax gives. So every text has a finite loss, and an honest one.
+Unseen tokens share the probability 1 / (training tokens + 1) equally; seen tokens share the rest in
+proportion to their softmax probabilities. So every text has a finite loss, under a proper probability
+distribution.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from textgen.text.model_vocab import ModelVocab
 
 @dataclass(frozen=True)
 class Loss:
-    """The summed cross-entropy of some tokens, in nats."""
+    """The summed cross-entropy of some tokens, in nats, and how many of them training never saw."""
 
     total_nats: float
     tokens: int
     unseen_tokens: int
 
     def __add__(self, other: Loss) -> Loss:
-        """That of both texts."""
+        """The loss of both texts together."""
         return Loss(
             self.total_nats + other.total_nats,
             self.tokens + other.tokens,
@@ -31,11 +32,11 @@ class Loss:
 
     @property
     def nats_per_token(self) -> float:
-        """Mean cross-entropy of a token; not a number where there is none."""
+        """Mean cross-entropy per token; NaN if there are no tokens."""
         return self.total_nats / self.tokens if self.tokens else math.nan
 
-    def of_sound_weights(self) -> Loss:
-        """The same loss, of a run's own weights. Raises RunError where it is no number."""
+    def require_finite(self) -> Loss:
+        """Return the loss itself. Raises RunError (damaged weights) if it is infinite or NaN."""
         if not math.isfinite(self.total_nats):
             raise damaged_weights()
         return self
@@ -43,9 +44,9 @@ class Loss:
 
 @dataclass(frozen=True)
 class TokenCosts:
-    """What tokens cost beside the softmax of their logits, with the shared probability of unseen tokens.
+    """The terms of a token's cross-entropy that do not come from its logits.
 
-    num_unseen is how many tokens the tokenizer has that training never saw.
+    num_unseen: how many tokens the tokenizer has that training never saw.
     """
 
     vocab: ModelVocab
@@ -53,16 +54,16 @@ class TokenCosts:
 
     @property
     def seen_nats(self) -> float:
-        """What every seen token pays for the probability that unseen ones hold."""
+        """Nats added to every seen token, for the probability that is reserved for unseen tokens."""
         return -math.log1p(-1 / (self.vocab.total + 1)) if self.num_unseen else 0.0
 
     @property
     def unseen_nats(self) -> float:
-        """The cost of one unseen token."""
+        """The cross-entropy of an unseen token, in nats."""
         return math.log(self.vocab.total + 1) + math.log(self.num_unseen) if self.num_unseen else math.inf
 
-    def first_nats(self, row: int) -> float:
-        """The cost of a text's first token where there is no token to start after: by training frequency."""
-        if row == self.vocab.size:
+    def first_nats(self, model_id: int) -> float:
+        """The cross-entropy, by training frequency, of a first token that no start token precedes."""
+        if model_id == self.vocab.size:
             return self.unseen_nats
-        return -math.log(self.vocab.frequencies[row]) + self.seen_nats
+        return -math.log(self.vocab.frequencies[model_id]) + self.seen_nats

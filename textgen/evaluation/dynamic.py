@@ -1,24 +1,25 @@
-"""Dynamic evaluation: the weights learn from the text while they predict it.
+"""Dynamic evaluation: the weights adapt to the text while they predict it.
 
-A text repeats itself: its names, its words, its form. So it is read in windows, and each window's loss is
-counted first, with the weights as they were before it; then one gradient step on that window is taken, while
-the weights decay back towards the trained ones, so that what lies far back is forgotten:
+Texts repeat themselves: names, words, form. So the text is read in windows. The loss of each window is
+counted first, with the weights before it; then they take one gradient step on that window, and decay towards
+the trained weights, so that the influence of earlier windows fades:
 
     sgd    theta  <-  theta - rate * gradient + decay * (trained - theta)
     rms    theta  <-  theta - rate * gradient / (0.2 * (rms + 0.1)) + decay * rms * (trained - theta)
 
-where rms is the root mean square of each weight's gradient on the training text, as a multiple of its mean
-over all weights: a weight whose gradients are small by nature moves as far as the others, and one of which
-the training text says much returns sooner. The paper has no factor 0.2; with it one rate suits both methods.
+where rms is the root mean square of each weight's gradient on the training text, divided by its mean over all
+weights. So weights with small gradients move as far as others, and weights with large ones return sooner. The
+factor 0.2, which is not in the paper, makes one rate suit both methods.
 
 Krause, Kahembwe, Murray and Renals, "Dynamic Evaluation of Neural Sequence Models" (2018); "Dynamic
-Evaluation of Transformer Language Models" (2019). As there, the next window starts from the state that the
-weights before the step left: with the new ones the window would have to be read once more.
+Evaluation of Transformer Language Models" (2019). As in the paper, the next window starts from the state that
+the weights before the step computed: with the new weights, the window would have to be read twice.
 
-A text with nothing to follow only leads the weights astray. So the trained weights read it too, and what
-counts is a mixture of both predictions, weighted by how each has done so far (`mix`, not in the paper).
+On a text without such repetition, adapting only makes the predictions worse. So the trained weights read it
+too, and the loss is that of a mixture of both predictions, weighted by how well each has predicted so far
+(`mix`, not in the paper).
 
-Shapes: B lanes, T window, V vocab.
+Shapes: B batch, T window, V model vocabulary.
 """
 
 from __future__ import annotations
@@ -41,20 +42,20 @@ from textgen.models.language_model import LanguageModel
 from textgen.settings.config import DynamicConfig
 from textgen.text.batches import StreamBatches
 
-# A gradient is divided by RMS_FACTOR * (rms + RMS_FLOOR). Without a floor a weight whose gradient is nearly
-# always zero, as those of a rare token are, would leap when it is not.
+# A gradient is divided by RMS_FACTOR * (rms + RMS_FLOOR). Without a floor, a weight whose gradient is almost
+# always zero, such as those of a rare token, would make a huge step when it is not.
 RMS_FACTOR, RMS_FLOOR = 0.2, 0.1
-# Windows of the training text whose gradients the scales are taken from, and how many are read side by side.
-SCALE_WINDOWS, SCALE_LANES = 3200, 16
-# Trained weights are below a hundred. With ones so large every gate is shut or open: the loss is still a
-# number, and the network good for nothing.
+# How many windows of the training text the gradient scales are computed from, and how many form a batch.
+SCALE_WINDOWS, SCALE_BATCH_SIZE = 3200, 16
+# Trained weights are below a hundred. With weights this large every gate is saturated: the loss may still be
+# finite, but the network is useless.
 LARGEST_WEIGHT = 1e4
 
 
-class MovingWeights:
-    """The weights of a model on their way through a text; each step changes them in place.
+class DynamicWeights:
+    """The weights of a model that adapts to a text; each step changes them in place.
 
-    root_mean_squares, one tensor a parameter, are what the method `rms` scales by; None for `sgd`.
+    root_mean_squares: the gradient scales of the method `rms`, one tensor per parameter; None for `sgd`.
     """
 
     def __init__(
@@ -70,22 +71,22 @@ class MovingWeights:
             mean = max(total / model.num_parameters, torch.finfo(torch.float32).tiny)
             relative = [root / mean for root in root_mean_squares]
             self._scales = [(root + RMS_FLOOR) * RMS_FACTOR for root in relative]
-            # All the way back is the most: a larger share would overshoot.
+            # At most 1, which is all the way back: more would overshoot.
             self._decays = [(root * config.decay).clamp(max=1.0) for root in relative]
 
     def largest(self) -> float:
-        """The largest magnitude of any weight; not a number where one is none."""
+        """The largest magnitude of any weight; NaN if any weight is NaN."""
         with torch.no_grad():
             return float(torch.stack(torch._foreach_norm(self._parameters, ord=math.inf)).max())
 
     def step(self, loss: Tensor) -> None:
-        """One step down the gradient of a loss, a scalar with its graph; the gradient's norm is clipped."""
+        """Take one step with decay on a loss, a scalar with its graph; the gradient norm is clipped."""
         gradients = torch.autograd.grad(loss, self._parameters)
         config = self._config
         with torch.no_grad():
             norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
             rate = config.rate * min(1.0, config.clip_norm / max(norm, config.clip_norm))
-            # The decay first: then both are measured from where the weights were, as in the equation.
+            # Decay first, so that it is computed from the weights before the step, as in the equation.
             if self._scales is None:
                 torch._foreach_lerp_(self._parameters, self._trained, config.decay)
                 torch._foreach_add_(self._parameters, gradients, alpha=-rate)
@@ -100,21 +101,21 @@ def root_mean_squares(
     window: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tensor]:
-    """Each parameter's root mean squared gradient on a training text (N,), N >= 2, in windows of this length.
+    """The root mean square of each parameter's gradient on training token ids (N,), N >= 2.
 
-    The text is read in lanes from all over it, the state carried, dropout off, a few thousand windows at
-    most. No weight changes.
+    The text is read in parallel streams from all parts of it, in windows of `window` tokens, at most a few
+    thousand; the state is carried, dropout is off, and no weight changes.
 
-    Raises CorpusError when there are not two tokens.
+    Raises CorpusError for fewer than two tokens.
     """
     device = next(model.parameters()).device
-    lanes = min(SCALE_LANES, max(1, len(token_ids) - 1))
-    batches = StreamBatches(token_ids, model.vocab, lanes, window, seed=0)
+    batch_size = min(SCALE_BATCH_SIZE, max(1, len(token_ids) - 1))
+    batches = StreamBatches(token_ids, model.vocab, batch_size, window, seed=0)
     parameters = list(model.parameters())
     squares = [torch.zeros_like(parameter) for parameter in parameters]
     was_training = model.training
     model.eval()
-    num_batches = max(1, min(SCALE_WINDOWS, batches.tokens_per_epoch // window) // lanes)
+    num_batches = max(1, min(SCALE_WINDOWS, batches.tokens_per_epoch // window) // batch_size)
     state = None
     for done, batch in enumerate(islice(batches, num_batches), start=1):
         logits, state = model(torch.from_numpy(batch.inputs).to(device), state)
@@ -140,45 +141,45 @@ def evaluate_dynamically(
     root_mean_squares: list[Tensor] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
-    """The cross-entropy of token ids (N,) under a model that learns from each window once it is counted.
+    """The cross-entropy of token ids (N,) under a model that learns from each window after it is counted.
 
-    The model's weights move, and stay where the last window left them. Everything else is as in `evaluate`:
-    every token counts once, the state is carried, dropout is off, unseen tokens cost what they cost there.
-    An unseen token has no weights of its own to move: as a target it only counts; read, it moves the
-    embeddings whose mean stands for it. root_mean_squares: see MovingWeights.
+    The weights of the model are changed in place and keep their values after the last window. Otherwise it is
+    like `evaluate`: every token counts once, the state is carried, dropout is off, and unseen tokens cost the
+    same. An unseen token has no weights of its own: as a target it gives no gradient; as an input it moves
+    the embeddings whose mean it is. root_mean_squares: see DynamicWeights.
 
-    Raises TrainingError when the loss is no longer a number, or a weight is out of all proportion.
+    Raises TrainingError when the loss is not finite or the weights diverge.
     """
     vocab = model.vocab
     scorer = TokenScorer(vocab, vocab_size - vocab.size)
     trained = copy.deepcopy(model).eval() if config.mix else None
-    weights = MovingWeights(model, config, root_mean_squares)
+    weights = DynamicWeights(model, config, root_mean_squares)
     device = next(model.parameters()).device
     first, total_nats, num_unseen = 0, 0.0, 0
-    if start_id is None:  # the first token is charged by its training frequency; it teaches nothing
-        beginning = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_id=None)
-        first, total_nats, num_unseen = 1, beginning.total_nats, beginning.unseen_tokens
+    if start_id is None:  # the first token counts by its training frequency, and gives no gradient
+        first_loss = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_id=None)
+        first, total_nats, num_unseen = 1, first_loss.total_nats, first_loss.unseen_tokens
     was_training = model.training
     model.eval()
     mixture, state, trained_state = Mixture(), None, None
     for start in range(first, len(token_ids), config.window):
         stop = min(start + config.window, len(token_ids))
-        read = vocab.to_model_ids(token_ids[max(start - 1, 0) : stop])
+        model_ids = vocab.to_model_ids(token_ids[max(start - 1, 0) : stop])
         if start == 0:
-            read = np.append(start_id, read)  # type: ignore[arg-type]
-        chunk = torch.from_numpy(read).to(device).unsqueeze(0)  # (1, T + 1)
+            model_ids = np.append(start_id, model_ids)  # type: ignore[arg-type]
+        chunk = torch.from_numpy(model_ids).to(device).unsqueeze(0)  # (1, T + 1)
         logits, state = model(chunk[:, :-1], state)  # (1, T, V)
         nats = scorer.token_nats(logits, chunk[:, 1:])  # (1, T)
-        moving_nats = nats.detach()[0].cpu().numpy()
+        dynamic_nats = nats.detach()[0].cpu().numpy()
         if trained is None:
-            total_nats += float(moving_nats.sum())
+            total_nats += float(dynamic_nats.sum())
         else:
             with torch.no_grad():
                 trained_logits, trained_state = trained(chunk[:, :-1], trained_state)
             trained_nats = scorer.token_nats(trained_logits, chunk[:, 1:])[0].cpu().numpy()
-            total_nats += mixture.total_nats(moving_nats, trained_nats)
+            total_nats += mixture.total_nats(dynamic_nats, trained_nats)
         num_unseen += int((chunk[:, 1:] == vocab.size).sum())
-        # Over the full window: a last one of few tokens steps by few.
+        # Divided by the full window, so that a short last window takes a proportionally smaller step.
         weights.step(nats.sum() / config.window)
         state = tuple(part.detach() for part in state)
         if progress is not None:
@@ -186,7 +187,6 @@ def evaluate_dynamically(
     model.train(was_training)
     if not (math.isfinite(total_nats) and weights.largest() < LARGEST_WEIGHT):
         raise TrainingError(
-            f"the weights left all bounds while they followed the text (rate {config.rate:g}); "
-            "use a lower rate"
+            f"the weights diverged while adapting to the text (rate {config.rate:g}); use a lower rate"
         )
     return Loss(total_nats, len(token_ids), num_unseen)

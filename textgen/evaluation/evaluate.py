@@ -1,15 +1,15 @@
 """Cross-entropy of a text under a model, every token counted once.
 
     targets    t0  t1  t2  ...  tN-1
-    inputs     s   t0  t1  ...  tN-2         s: the token that sampling starts after
+    inputs     s   t0  t1  ...  tN-2         s: the start token, after which sampling starts too
 
-The state is carried over the whole text, or set to zero after every so many tokens, to compare with models of
-a fixed context. Token after token a processor reads slowly: segments that share no state are read side by
-side, those between two resets (evaluate_with_resets) or a few long ones of a long text (evaluate_whole).
+The state is carried over the whole text, or reset to zero after every so many tokens, to compare with models
+of a fixed context. Reading one token at a time is slow, so independent segments are read in one batch: those
+between two resets (evaluate_with_resets), or a few long segments of a long text (evaluate_whole).
 
-What a token costs that training never saw: see loss.py.
+For tokens that training never saw, see cross_entropy.py.
 
-Shapes: B lanes, T window, V vocab.
+Shapes: B segments in a batch, T window, V model vocabulary.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from textgen.system.device import widest_float
 from textgen.text.model_vocab import start_id
 from textgen.text.store import Progress, TokenStore
 
-# A call of the model is worth its while with many steps, but its logits (B, T, V) should fit into cache.
+# How many logits (B, T, V) a call of the model computes: many steps per call, but few enough for the cache.
 LOGITS = 2**20
 LONGEST_WINDOW = 512  # steps
-# The first tokens of a segment, which know nothing of what stands before it, cost some nats more in all: of
-# so many tokens that is less than the last digit shown.
+# The first tokens of a segment cost a few nats more, for lack of context. In a segment of this many tokens
+# that is less than the last digit shown.
 SHORTEST_SEGMENT, MOST_SEGMENTS = 200_000, 64
 
 
 class TokenScorer(TokenCosts):
-    """Nats of target rows under torch's logits."""
+    """The cross-entropy of target model ids under torch logits."""
 
     def token_nats(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The nats of each target, in the widest type (B, T), from logits (B, T, V) and targets (B, T)."""
+        """The nats (B, T), in the widest float type, of targets (B, T) under logits (B, T, V)."""
         unseen = targets == logits.shape[-1]
         nats = cross_entropy(
             logits.float().flatten(0, 1), targets.masked_fill(unseen, -100).flatten(), reduction="none"
-        )  # -100 is cross_entropy's "ignore this one", and costs 0
+        )  # -100 is the ignore_index of cross_entropy: the loss there is 0
         nats = nats.to(widest_float(nats.device)).view_as(targets) + self.seen_nats
         return nats.masked_fill(unseen, self.unseen_nats) if self.num_unseen else nats
 
@@ -56,7 +56,7 @@ class TokenScorer(TokenCosts):
 
 
 class Segments(NamedTuple):
-    """Parts of a text to read side by side: where each starts (B,), and how many tokens each has."""
+    """Parts of a text to read in one batch: the token at which each starts (B,), and their common length."""
 
     starts: np.ndarray
     length: int
@@ -74,15 +74,15 @@ def evaluate(
 ) -> Loss:
     """The cross-entropy of token ids (N,) under a model, in the model's compute_dtype.
 
-    vocab_size is the tokenizer's, all tokens counted. start_id is the row of the token that the text starts
-    after; None charges the first token by its training frequency. Given segments, only they are read, side
-    by side, each from a zero state after the token before it: quick and comparable with itself, for use
-    during training. progress is called with (tokens read, tokens in all).
+    vocab_size: that of the tokenizer. start_id: the model id of the start token; None scores the first token
+    by its training frequency. segments: read only these, in one batch, each from a zero state after the token
+    before it, which is fast and comparable during training; None reads the whole text with one state.
+    progress is called with (tokens read, tokens in total).
     """
     vocab = model.vocab
     scorer = TokenScorer(vocab, vocab_size - vocab.size)
     starts, length = (np.zeros(1, np.int64), len(token_ids)) if segments is None else segments
-    lanes = len(starts)
+    batch_size = len(starts)
     device = next(model.parameters()).device
     total = torch.zeros((), dtype=torch.float64, device="cpu" if device.type == "mps" else device)
     num_unseen = torch.zeros((), dtype=torch.int64, device=total.device)
@@ -92,26 +92,25 @@ def evaluate(
     extra_nats, first = 0.0, 0
     if start_id is None:
         extra_nats, first = scorer.first_nats(int(vocab.to_model_ids(token_ids[:1])[0])), 1
-    longest = min(max(LOGITS // (lanes * vocab.size), 16), LONGEST_WINDOW)
+    longest = min(max(LOGITS // (batch_size * vocab.size), 16), LONGEST_WINDOW)
     for start in range(first, length, longest):
         stop = min(start + longest, length)
-        # One token more to the left: the input of the first target. The text's own start stands before it
-        # all.
+        # One more token on the left: the input of the first target. Before the text is the start token.
         positions = starts[:, None] + np.arange(start - 1, stop)[None, :]  # (B, T + 1)
-        read = vocab.to_model_ids(token_ids[positions.clip(min=0)])
+        model_ids = vocab.to_model_ids(token_ids[positions.clip(min=0)])
         if start_id is not None:
-            read[positions < 0] = start_id
-        chunk = torch.from_numpy(read).to(device)
+            model_ids[positions < 0] = start_id
+        chunk = torch.from_numpy(model_ids).to(device)
         logits, state = model(chunk[:, :-1], state)
         nats, unseen = scorer.total_nats(logits, chunk[:, 1:])
         total += nats.to(total.device)
         num_unseen += unseen.to(total.device)
         if progress is not None:
-            progress(stop * lanes, length * lanes)
+            progress(stop * batch_size, length * batch_size)
     model.train(was_training)
     if first and vocab.to_model_ids(token_ids[:1])[0] == vocab.size:
         num_unseen += 1
-    return Loss(float(total) + extra_nats, lanes * (length - first) + first, int(num_unseen))
+    return Loss(float(total) + extra_nats, batch_size * (length - first) + first, int(num_unseen))
 
 
 def evaluate_with_resets(
@@ -123,24 +122,27 @@ def evaluate_with_resets(
     reset_every: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
-    """As `evaluate`, the state set to zero after every so many tokens of the whole text."""
+    """Like `evaluate` on the whole text, with the state reset to zero after every reset_every tokens."""
     size = len(token_ids)
-    reset_every = min(reset_every, max(size, 1))  # longer is the same, and NumPy's whole numbers end
+    reset_every = min(reset_every, max(size, 1))  # more makes no difference, but may not fit into an int64
     loss, first = Loss(0.0, 0, 0), 0
-    if start_id is None:  # the first token stands after nothing
+    if start_id is None:  # nothing precedes the first token
         loss, first = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_id=None), 1
-        start_id = 0  # no segment begins before it
-    whole = (size - first) // reset_every
-    starts = first + np.arange(whole + 1) * reset_every
-    lanes = max(LOGITS // (min(reset_every, LONGEST_WINDOW) * model.vocab.size), 1)
-    batches = [Segments(starts[at : at + lanes][: whole - at], reset_every) for at in range(0, whole, lanes)]
+        start_id = 0  # not used: no segment begins at the first token
+    num_full = (size - first) // reset_every
+    starts = first + np.arange(num_full + 1) * reset_every
+    batch_size = max(LOGITS // (min(reset_every, LONGEST_WINDOW) * model.vocab.size), 1)
+    batches = [
+        Segments(starts[at : at + batch_size][: num_full - at], reset_every)
+        for at in range(0, num_full, batch_size)
+    ]
     if starts[-1] < size:
         batches.append(Segments(starts[-1:], size - int(starts[-1])))
-    read = first
+    num_read = first
 
-    def tell(done: int, _: int) -> None:
+    def report(done: int, _: int) -> None:
         if progress is not None:
-            progress(read + done, size)
+            progress(num_read + done, size)
 
     for segments in batches:
         loss += evaluate(
@@ -149,9 +151,9 @@ def evaluate_with_resets(
             vocab_size=vocab_size,
             start_id=start_id,
             segments=segments,
-            progress=tell,
+            progress=report,
         )
-        read = loss.tokens
+        num_read = loss.tokens
     return loss
 
 
@@ -163,9 +165,10 @@ def evaluate_whole(
     start_id: int | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
-    """As `evaluate`, the state carried over the whole text, or over each of a few segments of a long one.
+    """Like `evaluate` on the whole text, except that a long text is read as a batch of a few segments.
 
-    They are as many as have SHORTEST_SEGMENT tokens, up to MOST_SEGMENTS, and read side by side.
+    A segment has at least SHORTEST_SEGMENT tokens, and there are at most MOST_SEGMENTS. The state is carried
+    over each segment.
     """
     count = 1 if start_id is None else min(len(token_ids) // SHORTEST_SEGMENT, MOST_SEGMENTS)
     settings: dict[str, Any] = {"vocab_size": vocab_size, "start_id": start_id}
@@ -174,8 +177,7 @@ def evaluate_whole(
     length = len(token_ids) // count
     starts = np.arange(count + 1) * length
     loss = evaluate(model, token_ids, **settings, segments=Segments(starts[:-1], length), progress=progress)
-    # Fewer tokens than there are segments.
-    rest = Segments(starts[-1:], len(token_ids) - count * length)
+    rest = Segments(starts[-1:], len(token_ids) - count * length)  # fewer tokens than there are segments
     return loss + evaluate(model, token_ids, **settings, segments=rest)
 
 
@@ -188,10 +190,10 @@ def evaluate_run(
     reset_every: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """The best weights of a run on a whole part of a store, in float32, as evaluate_whole reads it.
+    """Evaluate the best weights of a run on a whole part of a store, in float32.
 
-    reset_every, in tokens: see evaluate_with_resets; None carries the state. progress is called with (what is
-    done, tokens read, tokens in all).
+    reset_every: in tokens, as in evaluate_with_resets; None carries the state, as evaluate_whole does.
+    progress is called with (what is being done, tokens read, tokens in total).
 
     Raises RunError when the weights are damaged.
     """
@@ -205,9 +207,9 @@ def evaluate_run(
         loss = evaluate_whole(model, store.tokens(part), **settings)
     else:
         loss = evaluate_with_resets(model, store.tokens(part), **settings, reset_every=reset_every)
-    return Report(loss.of_sound_weights(), store.size(part))
+    return Report(loss.require_finite(), store.size(part))
 
 
 def named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:
-    """What takes (done, total) alone, for work of that name; None stays None."""
+    """A progress callback for (done, total) that passes on `what` is being done; None for None."""
     return None if progress is None else lambda done, total: progress(what, done, total)

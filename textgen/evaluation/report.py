@@ -1,4 +1,4 @@
-"""What a run makes of a text, in every unit that people use."""
+"""The loss of a run on a text, in all common units."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from textgen.evaluation.cross_entropy import Loss
 from textgen.settings.config import DynamicConfig
 from textgen.text.documents import TextSize
 
-BITS = 1 / math.log(2)  # bits in a nat
+BITS = 1 / math.log(2)  # bits per nat
 
 
 @dataclass(frozen=True)
 class Report:
-    """The loss of a whole text in every unit that people use; each says between what it can be compared."""
+    """The loss on a whole text in all common units; each property says what it can be compared across."""
 
     loss: Loss
     size: TextSize
 
     @property
     def bits_per_character(self) -> float:
-        """Bits for a character of the original text; comparable between tokenizers."""
+        """Bits per character of the original text; comparable between tokenizers."""
         return self.loss.total_nats * BITS / self.size.characters
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits for a UTF-8 byte of the original text; comparable between tokenizers."""
+        """Bits per UTF-8 byte of the original text; comparable between tokenizers."""
         return self.loss.total_nats * BITS / self.size.bytes
 
     @property
     def perplexity_per_token(self) -> float:
-        """exp of nats per token; comparable only under one tokenizer."""
+        """exp of nats per token; comparable only with the same tokenizer."""
         return _exp(self.loss.nats_per_token)
 
     @property
     def perplexity_per_word(self) -> float:
-        """exp of nats per word, a word being a run of characters between white space."""
+        """exp of nats per word, a word being a run of characters other than white space."""
         return _exp(self.loss.total_nats / self.size.words) if self.size.words else math.inf
 
     @property
     def by_unit(self) -> dict[str, float]:
-        """The figures by what they are measured in."""
+        """The figures by unit."""
         return {
             "nats/token": self.loss.nats_per_token,
             "bits/character": self.bits_per_character,
@@ -53,7 +53,7 @@ class Report:
         }
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """The figures by name, with their units in the names; None for one beyond what a float holds."""
+        """The figures by name, with the unit in the name; None for a figure that is infinite or NaN."""
         figures = {
             "nats_per_token": self.loss.nats_per_token,
             "bits_per_character": self.bits_per_character,
@@ -69,7 +69,7 @@ class Report:
         return {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
 
     def lines(self) -> list[str]:
-        """The figures for a person."""
+        """The figures as lines to print."""
         unseen = self.loss.unseen_tokens
         return [
             f"{self.loss.nats_per_token:.4f} nats/token",
@@ -83,19 +83,19 @@ class Report:
 
 @dataclass(frozen=True)
 class DynamicReport:
-    """The same text twice: under the weights as trained, and under weights that follow it."""
+    """The reports of one text under the trained weights (static) and by dynamic evaluation (dynamic)."""
 
     static: Report
     dynamic: Report
     config: DynamicConfig
 
     def as_dict(self) -> dict[str, Any]:
-        """The static figures as Report gives them, and under `dynamic` the others with their settings."""
+        """The static figures as in Report, and under `dynamic` the dynamic ones with their settings."""
         settings = dataclasses.asdict(self.config)
         return self.static.as_dict() | {"dynamic": self.dynamic.as_dict() | {"settings": settings}}
 
     def lines(self) -> list[str]:
-        """The figures for a person, static and dynamic beside each other."""
+        """The figures as lines to print, static and dynamic side by side."""
         lines = [f"{'static':>10} {'dynamic':>10}"]
         for unit, static in self.static.by_unit.items():
             lines.append(f"{static:10.5g} {self.dynamic.by_unit[unit]:10.5g} {unit}")
@@ -103,7 +103,7 @@ class DynamicReport:
 
 
 def describe_dynamic(config: DynamicConfig) -> str:
-    """How weights follow a text, in one line."""
+    """The settings of dynamic evaluation in one line."""
     return (
         f"{config.method}, rate {config.rate:g}, windows of {config.window} tokens, "
         f"decay {config.decay:g}, gradient norm at most {config.clip_norm:g}, "
@@ -112,10 +112,10 @@ def describe_dynamic(config: DynamicConfig) -> str:
 
 
 def _exp(nats: float) -> float:
-    return math.exp(nats) if nats < 700 else math.inf  # exp(710) is beyond a float64
+    return math.exp(nats) if nats < 700 else math.inf  # exp(710) overflows a float64
 
 
 def describe_loss(nats_per_token: float, characters_per_token: float) -> str:
-    """A loss in nats per token and, by how many characters a token has on average, in bits per character."""
+    """A loss in nats per token and in bits per character, given the mean number of characters per token."""
     bits_per_character = nats_per_token * BITS / characters_per_token
     return f"{nats_per_token:.4f} nats/token, {bits_per_character:.4f} bits/character"

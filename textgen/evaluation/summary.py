@@ -1,7 +1,7 @@
-"""A text's lines by what they cost, and a text in all with its hardest lines.
+"""Scoring a text line by line, and summarizing a text with its hardest lines.
 
-A line is read by itself, as a text that begins there, or as it stands in its text: then the costs of all
-lines are those of the text.
+A line is scored either alone, as a text of its own, or in context; then the losses of all lines add up to
+that of the text.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from itertools import chain, islice, repeat
 
 from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import Report
-from textgen.evaluation.score import EMPTY_LINE, Piece, Scorer, Tally
+from textgen.evaluation.score import EMPTY_LINE, ScoredPiece, Scorer, Tally
 from textgen.text.documents import Separator, measure
 from textgen.text.lines import Line, as_text, lines
 
 HARDEST_LINES = 5
-# A line of fewer characters says little: one odd character is all of its figure.
-JUDGED_CHARACTERS = 16
-EXCERPT_CHARACTERS = 200
+# Shorter lines do not count as hard: their bits per character depend too much on a single character.
+MIN_LINE_CHARACTERS = 16
+EXCERPT_CHARACTERS = 200  # that are shown of a line
 
 
 def score_each_line(scorer: Scorer, blocks: Iterable[str], documents: str) -> Iterator[tuple[Line, Report]]:
-    """Each line of a text, scored as a text that begins there, as soon as its block is there.
+    """Score each line of a text alone, as soon as its block has arrived.
 
-    documents: what a document is to the run. A line may be read until the next one is asked for.
+    documents: the run's `documents` option. Each line is closed when the next one is requested.
     """
     for ended in lines(blocks):
-        losses = iter(scorer.each([as_text(line, documents) for line in ended if not line.is_long]))
+        losses = iter(scorer.score_texts([as_text(line, documents) for line in ended if not line.is_long]))
         for line in ended:
-            loss = _one(scorer, as_text(line, documents)) if line.is_long else next(losses)
+            loss = _loss_of(scorer, as_text(line, documents)) if line.is_long else next(losses)
             yield line, Report(loss, measure(line))
             line.close()
 
 
-def _one(scorer: Scorer, text: Iterable[str | Separator]) -> Loss:
+def _loss_of(scorer: Scorer, text: Iterable[str | Separator]) -> Loss:
     tally = Tally()
     for piece in scorer.read(text):
         tally.add(piece)
@@ -43,10 +43,10 @@ def _one(scorer: Scorer, text: Iterable[str | Separator]) -> Loss:
 
 
 class CountedLines:
-    """The blocks of a text as they come, and how many lines they have had.
+    """Passes on the blocks of a text and counts its lines.
 
-    `leading` of them are empty ones before the first document, `number` are all. Where documents are lines or
-    blocks, those before the first one and after the last are no part of what is scored.
+    leading: how many empty lines precede the first document. Where documents are lines or blocks, empty lines
+    before the first and after the last document are not part of the scored text.
     """
 
     def __init__(self, blocks: Iterable[str], documents: str) -> None:
@@ -57,7 +57,7 @@ class CountedLines:
 
     @property
     def number(self) -> int:
-        """Lines so far, with the one that nothing ended yet."""
+        """How many lines there were so far, including one without a line end yet."""
         return self._ends + self._is_open
 
     def __iter__(self) -> Iterator[str]:
@@ -73,27 +73,27 @@ class CountedLines:
 
 
 def lines_in_context(
-    pieces: Iterable[Piece], limit: int | None = None, counted: CountedLines | None = None
+    pieces: Iterable[ScoredPiece], limit: int | None = None, counted: CountedLines | None = None
 ) -> Iterator[tuple[Line, Report]]:
-    """The lines of one text, each with the costs of the tokens that begin in it; their sum is the text's.
+    """The lines of a scored text in context, each with the report of the tokens that begin in it.
 
-    limit: only so many characters of a line are kept. counted: the blocks that the text came in, of which
-    every line is given then; None where it begins and ends with a document. A line may be read until the next
-    one is asked for.
+    limit: only this many characters of a line are kept; None keeps all. counted: the blocks of the text, to
+    include the empty lines before its first and after its last document; None leaves them out. Each line is
+    closed when the next one is requested.
     """
     scored = _lines(pieces, limit)
     if counted is None:
         yield from scored
         return
-    first = [*islice(scored, 1)]  # when it is there, those before it have been counted
+    first = [*islice(scored, 1)]  # once it is there, the leading lines have been counted
     number = 0
-    for each in chain(_lines(repeat(EMPTY_LINE, counted.leading), limit), first, scored):
+    for line_and_report in chain(_lines(repeat(EMPTY_LINE, counted.leading), limit), first, scored):
         number += 1
-        yield each
+        yield line_and_report
     yield from _lines(repeat(EMPTY_LINE, counted.number - number), limit)
 
 
-def _lines(pieces: Iterable[Piece], limit: int | None) -> Iterator[tuple[Line, Report]]:
+def _lines(pieces: Iterable[ScoredPiece], limit: int | None) -> Iterator[tuple[Line, Report]]:
     line, tally = Line(limit), Tally()
     for piece in pieces:
         for part, ends in piece.by_line():
@@ -110,7 +110,7 @@ def _lines(pieces: Iterable[Piece], limit: int | None) -> Iterator[tuple[Line, R
 
 @dataclass(frozen=True, order=True)
 class HardLine:
-    """A line that a run predicts badly: bits per character, its number from 1 on, and how it begins."""
+    """A line that a run predicts badly. number: counted from 1. text: its first EXCERPT_CHARACTERS."""
 
     bits_per_character: float
     number: int
@@ -119,14 +119,14 @@ class HardLine:
 
 @dataclass(frozen=True)
 class Summary:
-    """A text in all, how many lines it has, and its hardest lines, the hardest first."""
+    """The report of a whole text, how many lines it has, and its hardest lines, hardest first."""
 
     report: Report
     num_lines: int
     hardest: tuple[HardLine, ...]
 
     def as_dict(self) -> dict[str, object]:
-        """The figures by name as Report gives them, with the lines."""
+        """The figures of the report by name, with the number of lines and the hardest lines."""
         return self.report.as_dict() | {
             "lines": self.num_lines,
             "hardest_lines": [dict(vars(line)) for line in self.hardest],
@@ -134,17 +134,17 @@ class Summary:
 
 
 def summarize(
-    pieces: Iterable[Piece],
+    pieces: Iterable[ScoredPiece],
     progress: Callable[[int], None] | None = None,
     lines: CountedLines | None = None,
 ) -> Summary:
-    """Read a text to its end. progress is called with the bytes (UTF-8) read so far.
+    """Read a scored text to its end and summarize it.
 
-    lines: what lines_in_context counts by.
+    progress is called with the UTF-8 bytes read so far. lines: the argument `counted` of lines_in_context.
     """
     total, hardest, num_lines = Tally(), list[HardLine](), 0
 
-    def counted() -> Iterator[Piece]:
+    def counted() -> Iterator[ScoredPiece]:
         for piece in pieces:
             total.add(piece)
             if progress is not None:
@@ -153,9 +153,9 @@ def summarize(
 
     for line, report in lines_in_context(counted(), EXCERPT_CHARACTERS, lines):
         num_lines += 1
-        if report.size.characters >= JUDGED_CHARACTERS:
+        if report.size.characters >= MIN_LINE_CHARACTERS:
             hard = HardLine(report.bits_per_character, num_lines, "".join(line.without_end()))
-            # A line that comes again and again is named once, where it was hardest.
-            by_text = {each.text: each for each in sorted([*hardest, hard])}
+            # A line that occurs repeatedly is listed once, where it was hardest.
+            by_text = {candidate.text: candidate for candidate in sorted([*hardest, hard])}
             hardest = sorted(by_text.values(), reverse=True)[:HARDEST_LINES]
     return Summary(total.report, num_lines, tuple(hardest))

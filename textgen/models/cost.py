@@ -38,8 +38,8 @@ def matched_hidden_size(config: ModelConfig, cell: str) -> int:
     """The hidden_size at which another cell has as many parameters as this network, all else equal.
 
     It is a round number where one is CLOSE enough, for processors multiply whole blocks; else the nearest.
-    Only the number of parameters is matched, as Chung, Gulcehre, Cho & Bengio did ("Empirical evaluation of gated
-    recurrent neural networks on sequence modeling", 2014).
+    Only the number of parameters is matched, as in Chung, Gulcehre, Cho & Bengio, "Empirical evaluation of
+    gated recurrent neural networks on sequence modeling", 2014.
     """
     if cell == config.cell:
         return config.hidden_size

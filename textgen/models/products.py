@@ -79,7 +79,7 @@ def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def step_product(weight: Tensor, batch_size: int, bias: Tensor | None = None) -> StepProduct:
-    """The product with one weight (M, K) for many steps of batch_size rows; the weight is packed only once."""
+    """The product with one weight (M, K) for many steps of batch_size rows; it is packed once."""
     if not _suits_onednn(weight, batch_size * weight.numel()):
         columns = weight.t().contiguous()  # (K, M)
         if bias is None:

@@ -1,4 +1,4 @@
-"""The one style of all pictures, which reads in black and white, and how they are written.
+"""The common style of all pictures, readable in black and white, and saving them atomically.
 
 Needs matplotlib (extra `plot`).
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# One a cell, in the order that they are given in; told apart without colour.
+# One per cell, in the order in which the cells are given; distinguishable without colour.
 CELL_STYLES: tuple[dict[str, Any], ...] = (
     {"color": "black", "marker": "o"},
     {"color": "0.45", "marker": "s"},
@@ -32,8 +32,8 @@ def can_draw() -> bool:
 
 
 def new_figure(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    """An empty figure of the common size, with one pair of axes."""
-    # The object interface, not pyplot: no global state, no window, no choice of backend.
+    """A figure of the default size with one empty pair of axes, labelled and styled."""
+    # The object interface instead of pyplot, which has global state and chooses a backend.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
@@ -41,7 +41,7 @@ def new_figure(x_label: str, y_label: str) -> tuple[Figure, Axes]:
 
 
 def in_style(axes: Axes, x_label: str, y_label: str) -> Axes:
-    """The same axes, labelled, with a pale grid and no frame above and on the right."""
+    """Label the axes and give them a pale grid and no frame at the top and right; returns the same axes."""
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(visible=True, color="0.9", linewidth=0.8)
@@ -51,14 +51,14 @@ def in_style(axes: Axes, x_label: str, y_label: str) -> Axes:
 
 
 def drawable(text: str, family: str = "sans-serif") -> str:
-    """The text with a box for what the font has no sign for, such as Chinese."""
-    signs = _signs(family)
-    return "".join(sign if ord(sign) in signs and sign.isprintable() else "□" for sign in text)
+    """The text with a box in place of every character that the font has no glyph for."""
+    glyphs = _glyphs(family)
+    return "".join(char if ord(char) in glyphs and char.isprintable() else "□" for char in text)
 
 
 @lru_cache
-def _signs(family: str) -> frozenset[int]:
-    """The code points that a font has signs for; kept, since a picture asks for each character alone."""
+def _glyphs(family: str) -> frozenset[int]:
+    """The code points that a font has glyphs for."""
     from matplotlib import font_manager
 
     font = font_manager.findfont(font_manager.FontProperties(family=[family]))
@@ -66,7 +66,7 @@ def _signs(family: str) -> frozenset[int]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """As PNG, SVG or PDF by the path's name, whole or not at all. Raises OSError."""
+    """Save a figure atomically as PNG, SVG or PDF, by the suffix of the path. Raises OSError."""
     image = io.BytesIO()
     figure.savefig(image, format=path.suffix[1:])
     write_file(path, image.getvalue())

@@ -1,4 +1,4 @@
-"""A text and what was measured at each of its tokens: surprise, gates; and the gates' saturation."""
+"""Pictures of a text token by token: surprisal, gates and states; and the saturation of the gates."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 
 from textgen.plots.style import drawable, in_style, save
 
-_COLUMNS, _LINES = 90, 40  # of the text in surprise.png
+_COLUMNS, _LINES = 90, 40  # how much text draw_surprisal shows
 _LINE_END = "↵"
 
 
-def draw_surprise(pieces: Sequence[str], bits: np.ndarray, title: str, path: Path) -> None:
-    """The first lines of a text, N pieces, each on a ground the darker the more bits (N,) it took; PNG."""
+def draw_surprisal(pieces: Sequence[str], bits: np.ndarray, title: str, path: Path) -> None:
+    """Draw the first lines of a text of N pieces, with darker backgrounds for more bits (N,); PNG."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    # Full at what one token in fifty exceeds, so that one odd token does not pale all others.
+    # The scale ends at the 98th percentile, so that one outlier does not make all other tokens look pale.
     full = max(4.0, 2 * float(np.ceil(np.quantile(bits, 0.98) / 2)))
     cells = _text_cells(pieces, bits)
     lines = cells[-1][1] + 1
-    # A cell has the proportions of a letter of 8 points; the margins are 0.2 inches, with 0.45 for the title.
+    # In inches: 0.075 x 0.17 per character (8 points), margins of 0.2, and 0.45 for the title.
     columns = max(max(cell[0] for cell in cells) + 1, 76)
     width, height = 0.4 + 0.075 * columns, 0.85 + 0.17 * lines
     figure = Figure(figsize=(width, height), dpi=160)
@@ -34,21 +34,21 @@ def draw_surprise(pieces: Sequence[str], bits: np.ndarray, title: str, path: Pat
     for column, line, character, cost in cells:
         strength = min(cost / full, 1.0)
         axes.add_patch(Rectangle((column, line), 1, 1, color=str(1 - 0.72 * strength), linewidth=0))
-        # White on what is darker than the middle.
+        # White text on dark backgrounds.
         ink = "0.6" if character == _LINE_END else "white" if strength > 0.7 else "black"
         axes.text(
             column + 0.5, line + 0.54, character, color=ink, ha="center", va="center", family="monospace",
             fontsize=8, parse_math=False,
         )  # fmt: skip
     axes.set_title(
-        f"{drawable(title)}\nsurprise: 0 bits white, {full:.0f} bits a token or more dark",
+        f"{drawable(title)}\nsurprisal: white = 0 bits, darkest = {full:.0f} bits per token or more",
         loc="left", fontsize=9, parse_math=False,
     )  # fmt: skip
     save(figure, path)
 
 
 def _text_cells(pieces: Sequence[str], bits: np.ndarray) -> list[tuple[int, int, str, float]]:
-    """Column, line, character and the bits of its token, for what fits; lines are broken at the edge."""
+    """(column, line, character, bits of its token) for the text that fits; long lines are wrapped."""
     cells, column, line = list[tuple[int, int, str, float]](), 0, 0
     for piece, cost in zip(pieces, bits.tolist(), strict=True):
         for character in piece or "·":
@@ -64,7 +64,7 @@ def _text_cells(pieces: Sequence[str], bits: np.ndarray) -> list[tuple[int, int,
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Values (K, N) of K units at N tokens: 0..1, or signed, from -s to s."""
+    """Values (K, N) of K units at N tokens: from 0 to 1, or if signed, of any range around 0."""
 
     title: str
     values: np.ndarray
@@ -74,9 +74,9 @@ class HeatMap:
 def draw_gates(
     maps: Sequence[HeatMap], units: Sequence[str], pieces: Sequence[str], title: str, path: Path
 ) -> None:
-    """A heat map for each gate and state, K units by name down and the N pieces of the text across; PNG.
+    """Draw a heat map for each gate and state, with K unit names as rows and N pieces as columns; PNG.
 
-    Gates go from white, shut, to black, open. What is signed goes from dark, below 0, to light, above.
+    Gates go from white (shut) to black (open), signed values from dark (negative) to light (positive).
     """
     from matplotlib.figure import Figure
 
@@ -110,7 +110,9 @@ def draw_gates(
 
 
 def draw_saturation(gates: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, path: Path) -> None:
-    """For each gate a dot a unit: the shares of tokens at which it is shut and open, (L, H) each; PNG.
+    """Draw for each gate one dot per unit, from the shares of tokens at which it is shut and open; PNG.
+
+    gates has the two shares by the name of the gate, (L, H) each.
 
     After figure 3 of Karpathy, Johnson & Fei-Fei, "Visualizing and understanding recurrent networks", 2015.
     """
@@ -121,7 +123,7 @@ def draw_saturation(gates: Mapping[str, tuple[np.ndarray, np.ndarray]], title: s
     figure.suptitle(f"{drawable(title)}\n", x=0.01, ha="left", fontsize=10, parse_math=False)
     all_axes = figure.subplots(1, len(gates), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (gate, (shut, is_open)) in zip(all_axes, gates.items(), strict=True):
-        in_style(axes, "tokens at which shut, below 0.1 (%)", "tokens at which open, above 0.9 (%)")
+        in_style(axes, "shut (below 0.1), % of tokens", "open (above 0.9), % of tokens")
         axes.plot([0, 100], [100, 0], color="0.7", linewidth=0.8)
         for layer, (x, y) in enumerate(zip(shut, is_open, strict=True)):
             axes.plot(

@@ -32,7 +32,7 @@ class CellWeights(NamedTuple, Generic[Item]):
     bias_hh: Item  # (G*H,)  only the GRU's new gate can tell it from the first bias
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellSpec:
     """What a cell is made of.
 
@@ -61,7 +61,7 @@ class CellSpec:
 
 
 def _stacked(num_gates: int) -> Callable[[int, int], CellWeights[Shape]]:
-    """The shapes of torch.nn's recurrent layers with so many gates and candidates."""
+    """The weight shapes of torch.nn's recurrent layers; num_gates counts the candidates too."""
 
     def weight_shapes(input_size: int, hidden_size: int) -> CellWeights[Shape]:
         height = num_gates * hidden_size
@@ -71,9 +71,16 @@ def _stacked(num_gates: int) -> Callable[[int, int], CellWeights[Shape]]:
 
 
 CELL_SPECS: dict[str, CellSpec] = {
-    "lstm": CellSpec(("input", "forget", "output"), ("cell_candidate",), ("hidden", "cell"), _stacked(4)),
-    "gru": CellSpec(("reset", "update"), ("new",), ("hidden",), _stacked(3)),
-    "rnn": CellSpec((), (), ("hidden",), _stacked(1)),
+    "lstm": CellSpec(
+        gates=("input", "forget", "output"),
+        candidates=("cell_candidate",),
+        state=("hidden", "cell"),
+        weight_shapes=_stacked(4),
+    ),
+    "gru": CellSpec(
+        gates=("reset", "update"), candidates=("new",), state=("hidden",), weight_shapes=_stacked(3)
+    ),
+    "rnn": CellSpec(gates=(), candidates=(), state=("hidden",), weight_shapes=_stacked(1)),
 }
 
 

@@ -27,6 +27,11 @@ class Reporter:
         self._bar: tqdm[Any] | None = None
         self._bar_name = ""
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether lines are written nowhere, so that what they would say need not be computed."""
+        return self.stream is None
+
     def line(self, text: str = "") -> None:
         """Write one line, above the bar if there is one."""
         if self.stream is None:

@@ -1,1 +1,1 @@
-"""From text to lanes of tokens: corpus, tokenizer, rows, store, batches."""
+"""From text to batches of token ids: corpus, tokenizer, model vocabulary, store, batches."""

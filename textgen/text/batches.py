@@ -1,23 +1,25 @@
-"""Lanes: how a long row of tokens becomes batches whose state can be carried on.
+"""Batches for truncated backpropagation through time, cut from parallel streams of tokens.
 
-N tokens are N-1 pairs of an input and its target, the next token. An epoch turns the ring of pairs to an
-offset drawn for it and lays batch_size lanes of equal length along it; a batch is one window of every lane:
+N tokens make N-1 pairs of an input and its target, the next token. An epoch treats the pairs as a ring,
+starts at a random offset and cuts batch_size streams of equal length; a batch is one window of every stream:
 
-    pairs        offset ┐          ┌ the wrap: the text's end, then its beginning
+    pairs        offset ┐          ┌ the wrap: the end of the text, followed by its beginning
         ... ·  ·  ·  ·  ▼
-    lane 0              ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤
-    lane 1              ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    the wrap falls into this lane,
-    lane 2              ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    so window 2 ends there for all
-    left out            fewer than batch_size pairs, others each epoch
+    stream 0            ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤
+    stream 1            ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    the wrap is in this stream,
+    stream 2            ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    so window 2 ends there in all
+    left out            fewer than batch_size pairs, different ones each epoch
 
-Window k+1 of a lane continues window k, so the state that left the one may enter the other: truncated
-backpropagation through time (Williams and Peng 1990). The state is zero at the start of an epoch. No pair
-comes twice in an epoch; no window runs across the wrap, where the text's beginning follows on its end.
+Window k+1 of a stream continues window k, so the state after one window is the initial state of the next:
+truncated backpropagation through time (Williams and Peng 1990). The state is zero at the start of an epoch.
+No pair occurs twice in an epoch, and no window crosses the wrap.
 
-Windows that all have one length would cut the text at few places, and the gradient never reaches across a
-cut. An offset for each epoch moves the cuts; on request their distances vary too (Merity, Keskar & Socher,
-"Regularizing and optimizing LSTM language models", 2018). They are drawn with the epoch's offset, so that a
-place in it stays two numbers.
+No gradient flows across the boundary between two windows, so the boundaries should not always fall in the
+same places. The offset of each epoch moves them; optionally the window lengths vary too (Merity, Keskar &
+Socher, "Regularizing and optimizing LSTM language models", 2018). Offset and lengths are drawn from seed and
+epoch alone, so that two numbers, epoch and position, are enough to resume.
+
+Shapes: B batch_size (one row per stream), T window length, V model vocabulary.
 """
 
 from __future__ import annotations
@@ -31,13 +33,16 @@ from textgen.errors import CorpusError
 from textgen.text.model_vocab import ModelVocab
 
 _MIN_WINDOWS_PER_EPOCH = 8
-_SHORT_WINDOWS = 0.05  # of the windows are drawn around half of seq_len
-_DEVIATION = 5 / 70  # of a window's length, as a share of seq_len
+_SHORT_WINDOW_SHARE = 0.05  # of the windows have lengths drawn around half of seq_len
+_LENGTH_DEVIATION = 5 / 70  # standard deviation of a window's length, as a share of seq_len
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One window of every lane: inputs and targets (B, T) int64. starts_epoch: to be read from zero state."""
+    """One window of every stream: inputs and targets, both (B, T) int64.
+
+    starts_epoch: the first batch of an epoch, to be read from a zero state.
+    """
 
     inputs: np.ndarray
     targets: np.ndarray
@@ -46,21 +51,24 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Epoch:
-    """How an epoch lies on the ring: its first pair, the length of a lane, where in a lane windows begin."""
+    """The layout of an epoch on the ring of pairs.
+
+    offset: the first pair of stream 0. stream_length: in pairs. window_starts: where windows begin within a
+    stream, in pairs, ascending.
+    """
 
     offset: int
-    lane_length: int
+    stream_length: int
     window_starts: np.ndarray
 
 
 class StreamBatches(Iterator[Batch]):
-    """Batches without end, from tokens (N,) of any integer type.
+    """An endless iterator over batches, epoch after epoch, from token ids (N,) of any integer type.
 
-    vocab turns token ids into model ids; None leaves them as they are.
+    vocab maps token ids to model ids; None leaves the ids unchanged. vary_seq_len: window lengths are drawn
+    around seq_len, a few of them around half of it, instead of all being seq_len.
 
-    vary_seq_len: the windows' lengths are drawn around seq_len, one in 20 around half of it.
-
-    Raises CorpusError when there is not one pair for each lane.
+    Raises CorpusError when there are fewer pairs than streams.
     """
 
     def __init__(
@@ -88,41 +96,41 @@ class StreamBatches(Iterator[Batch]):
 
     @property
     def place(self) -> dict[str, int]:
-        """Where the next batch is: its epoch, and how far into the lanes. Can be written as JSON."""
+        """Where the next batch begins: epoch, and position within a stream in pairs. JSON serializable."""
         return {"epoch": self._epoch, "position": self._position}
 
     def restore(self, place: Mapping[str, int]) -> None:
-        """Go to a place that `place` gave, in the same tokens with the same sizes and seed."""
+        """Continue from a `place` of an iterator over the same tokens with the same sizes and seed."""
         self._epoch, self._position = place["epoch"], place["position"]
-        self._layout = self._lay_out(self._epoch)
+        self._layout = self._draw_layout(self._epoch)
 
     @property
     def tokens_per_epoch(self) -> int:
-        """How many targets an epoch has."""
+        """The number of targets in an epoch."""
         return (len(self._tokens) - 1) // self._batch_size * self._batch_size
 
-    def _lay_out(self, epoch: int) -> _Epoch:
+    def _draw_layout(self, epoch: int) -> _Epoch:
         num_pairs = len(self._tokens) - 1
-        lane_length = num_pairs // self._batch_size
+        stream_length = num_pairs // self._batch_size
         rng = np.random.default_rng([self._seed, epoch])
         offset = int(rng.integers(num_pairs))
-        lane_of_wrap, wrap = divmod(num_pairs - offset, lane_length)
-        if lane_of_wrap >= self._batch_size:  # among the pairs that are left out
+        stream_of_wrap, wrap = divmod(num_pairs - offset, stream_length)
+        if stream_of_wrap >= self._batch_size:  # the wrap is among the pairs that are left out
             wrap = 0
-        before = self._cut(wrap, rng)
-        after = wrap + self._cut(lane_length - wrap, rng)
-        return _Epoch(offset, lane_length, np.concatenate([before, after]))
+        before = self._draw_window_starts(wrap, rng)
+        after = wrap + self._draw_window_starts(stream_length - wrap, rng)
+        return _Epoch(offset, stream_length, np.concatenate([before, after]))
 
-    def _cut(self, length: int, rng: np.random.Generator) -> np.ndarray:
-        """Where the windows of a piece of a lane begin."""
+    def _draw_window_starts(self, length: int, rng: np.random.Generator) -> np.ndarray:
+        """Where windows begin in a part of a stream, `length` pairs long, that no window may leave."""
         if not self._vary_seq_len:
             return np.arange(0, length, self._seq_len)
-        # None is shorter than a quarter of seq_len, so this many are enough.
+        # No window is shorter than a quarter of seq_len, so this many are enough.
         shortest = max(1, self._seq_len // 4)
         num_drawn = length // shortest + 1
-        around = np.where(rng.random(num_drawn) < _SHORT_WINDOWS, self._seq_len / 2, self._seq_len)
-        lengths = np.rint(rng.normal(around, _DEVIATION * self._seq_len)).astype(np.int64)
-        # Nor longer than one and a half, for memory is planned for windows of about seq_len.
+        means = np.where(rng.random(num_drawn) < _SHORT_WINDOW_SHARE, self._seq_len / 2, self._seq_len)
+        lengths = np.rint(rng.normal(means, _LENGTH_DEVIATION * self._seq_len)).astype(np.int64)
+        # Nor longer than one and a half times seq_len: memory is planned for windows of about seq_len.
         lengths = lengths.clip(shortest, max(1, self._seq_len * 3 // 2))
         starts = np.cumsum(lengths) - lengths
         return starts[starts < length]
@@ -131,13 +139,13 @@ class StreamBatches(Iterator[Batch]):
         layout = self._layout
         index = int(np.searchsorted(layout.window_starts, self._position, side="right"))
         last = index == len(layout.window_starts)
-        end = layout.lane_length if last else int(layout.window_starts[index])
-        lanes = layout.offset + layout.lane_length * np.arange(self._batch_size) + self._position
-        first_pairs = lanes % (len(self._tokens) - 1)
-        # A pair p is tokens p and p+1, so a window of T pairs is T+1 tokens.
+        end = layout.stream_length if last else int(layout.window_starts[index])
+        along_ring = layout.offset + layout.stream_length * np.arange(self._batch_size) + self._position
+        first_pairs = along_ring % (len(self._tokens) - 1)  # (B,)
+        # Pair p is tokens p and p+1, so a window of T pairs is T+1 tokens.
         ids = self._tokens[first_pairs[:, None] + np.arange(end - self._position + 1)]  # (B, T+1)
-        read = ids.astype(np.int64) if self._vocab is None else self._vocab.to_model_ids(ids)
-        batch = Batch(read[:, :-1], read[:, 1:], starts_epoch=self._position == 0)
+        model_ids = ids.astype(np.int64) if self._vocab is None else self._vocab.to_model_ids(ids)
+        batch = Batch(model_ids[:, :-1], model_ids[:, 1:], starts_epoch=self._position == 0)
         if last:
             self.restore({"epoch": self._epoch + 1, "position": 0})
         else:
@@ -146,16 +154,17 @@ class StreamBatches(Iterator[Batch]):
 
 
 def fit_batches(num_tokens: int, batch_size: int, seq_len: int) -> tuple[int, int]:
-    """Shrink batch and window until a small corpus has some windows in an epoch, so that it takes some steps.
+    """Shrink batch_size and seq_len until an epoch over num_tokens has at least a few steps.
 
-    The longer side is halved first, where 2 tokens of a window count as much as one lane.
+    Whichever is larger is halved first, counting 2 tokens of seq_len as one of batch_size. Returns batch_size
+    and seq_len, unchanged for a corpus that is large enough.
 
-    Raises CorpusError when there is not one pair of tokens.
+    Raises CorpusError for fewer than 2 tokens.
     """
     num_pairs = num_tokens - 1
     if num_pairs < 1:
         raise CorpusError(
-            f"{num_tokens} tokens are too few to train on: at least 2 are needed; give more text"
+            f"{num_tokens} tokens are too few to train on: at least 2 are needed. Add more text."
         )
     while batch_size * seq_len * _MIN_WINDOWS_PER_EPOCH > num_pairs and (batch_size > 1 or seq_len > 1):
         if seq_len > 2 * batch_size or batch_size == 1:

@@ -1,10 +1,10 @@
-"""Blocks of a long text, spread evenly over it, written one after the other.
+"""Evenly spaced blocks of a long text, written to a file one after another.
 
-    text    ████░░░░░░░░████░░░░░░░░████░░░░░░░░        written: ████╳████╳████╳
+    text    ████░░░░░░░░████░░░░░░░░████░░░░░░░░        file: ████╳████╳████╳
 
-A text that is short enough is one block. In what is written, DOCUMENT begins the separator between two
-documents and ends a block, and a GAP follows it for each character of the separator: bytes that no UTF-8
-holds, so no segment of text reaches across.
+A short text is one block. In the file, a DOCUMENT byte marks the end of a document or of a block; at the end
+of a document, one GAP byte follows for each character of the separator. Neither byte occurs in UTF-8, so no
+match of a text can extend across them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ DOCUMENT, GAP = b"\xfe", b"\xff"
 
 @dataclass(frozen=True)
 class Block:
-    """Where a block begins: at which byte of what is written, and in the text, of which `offset` is in
-    characters, documents and lines are counted from 1, and lines within their document."""
+    """Where a block begins, in the file and in the text.
+
+    start: byte offset in the file. offset: characters of the text before the block, separators included.
+    document: counted from 1. line: counted from 1 within its document.
+    """
 
     start: int
     offset: int
@@ -30,7 +33,11 @@ class Block:
 
 
 def spread_blocks(size: TextSize, largest: int, count: int) -> list[tuple[int, int]]:
-    """The characters (start, stop) of each block: of all the text, or of about `largest` bytes of it."""
+    """The span of each block as (start, stop) in characters, ascending.
+
+    A text of at most `largest` bytes is one block; a longer one has `count` equally long blocks that come to
+    about `largest` bytes.
+    """
     if size.bytes <= largest:
         return [(0, size.characters)]
     length = size.characters * largest // (size.bytes * count)
@@ -41,10 +48,13 @@ def spread_blocks(size: TextSize, largest: int, count: int) -> list[tuple[int, i
 def copy_blocks(
     stream: Iterable[str | Separator], spans: Iterable[tuple[int, int]], file: BinaryIO
 ) -> list[Block]:
-    """Write the characters of a stream that are in spans, which ascend. Returns where the blocks begin."""
-    waiting = list(spans)[::-1]  # the next one last
+    """Write the characters of a text stream that lie in the spans to a file, in UTF-8.
+
+    spans: (start, stop) in characters, separators included, ascending. Returns where each block begins.
+    """
+    pending = list(spans)[::-1]  # the next one last
     blocks: list[Block] = []
-    inside = False  # whether the next one's block has begun
+    inside = False  # whether the block of the next span has begun
     offset, document, line = 0, 1, 1
     for item in stream:
         if isinstance(item, Separator):
@@ -53,8 +63,8 @@ def copy_blocks(
             offset, document, line = offset + item.characters, document + 1, 1
             continue
         end = offset + len(item)
-        while waiting and waiting[-1][0] < end:
-            start, stop = waiting[-1]
+        while pending and pending[-1][0] < end:
+            start, stop = pending[-1]
             first = max(start - offset, 0)
             if not inside:
                 blocks.append(Block(file.tell(), offset + first, document, line + item.count("\n", 0, first)))
@@ -64,6 +74,6 @@ def copy_blocks(
             if inside:
                 break
             file.write(DOCUMENT)
-            waiting.pop()
+            pending.pop()
         offset, line = end, line + item.count("\n")
     return blocks

@@ -1,8 +1,8 @@
-"""Folders of what can be made again, each under a name that is made of the content it comes from.
+"""A cache on disk: one folder per entry, named by a hash of the content that it was built from.
 
-A folder appears whole or not at all. Two processes may build the same one at once: the first stays. One that
-nobody has read for thirty days goes when another is built, so that the cache of a text that grows every day
-does not.
+A folder is written atomically. Two processes may build the same one at the same time: the first to finish
+wins. An entry that has not been read for thirty days is removed when another is built, so that a corpus that
+changes every day does not fill the disk.
 """
 
 from __future__ import annotations
@@ -18,55 +18,56 @@ from typing import TypeVar
 from textgen.errors import CorpusError
 from textgen.system.atomic import new_directory
 
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
-_WHOLE = 64 * "[0-9a-f]"
-_BUILDING = f".{_WHOLE}.*"  # what new_directory calls a folder that is not whole yet
+_ENTRY = 64 * "[0-9a-f]"
+_BUILDING = f".{_ENTRY}.*"  # the name that new_directory gives a folder that is still being built
 _ABANDONED_SECONDS = 24 * 60 * 60
 _UNREAD_SECONDS = 30 * 24 * 60 * 60
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
 
-def read_or_build(path: Path, read: Callable[[Path], Kept], build: Callable[[Path], None]) -> Kept:
-    """What `read` makes of the folder at path; one that is absent or not whole is built first.
+def read_or_build(path: Path, read: Callable[[Path], Value], build: Callable[[Path], None]) -> Value:
+    """Return read(path), building the folder first when it is missing or damaged.
 
-    `read` raises one of _DAMAGED for such a folder; `build` fills an empty one.
+    read: raises one of the errors in _DAMAGED when the folder is missing or damaged. build: fills an empty
+    folder.
 
-    Raises CorpusError for a cache folder that cannot be written, and what `build` raises.
+    Raises CorpusError when the cache folder cannot be written, and whatever `build` raises.
     """
     cache_dir = path.parent
     with suppress(*_DAMAGED):
-        kept = read(path)
-        with suppress(OSError):  # a cache that cannot be written can be read
+        value = read(path)
+        with suppress(OSError):  # a read-only cache can still be read
             os.utime(path)
-        return kept
+        return value
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        _remove_older(cache_dir, _BUILDING, _ABANDONED_SECONDS)
-        _remove_older(cache_dir, _WHOLE, _UNREAD_SECONDS)
-        with suppress(*_DAMAGED):  # by now another process may have built it
+        _remove_stale(cache_dir, _BUILDING, _ABANDONED_SECONDS)
+        _remove_stale(cache_dir, _ENTRY, _UNREAD_SECONDS)
+        with suppress(*_DAMAGED):  # another process may have built it in the meantime
             return read(path)
         shutil.rmtree(path, ignore_errors=True)
-        # Another process may put the same folder there first; then that one stays.
+        # If another process puts the same folder there first, that one is kept.
         with suppress(FileExistsError), new_directory(path) as building:
             build(building)
         return read(path)
     except OSError as error:
         raise CorpusError(
-            f"{cache_dir}: {error.strerror or error}; name a folder that can be written, with --cache-dir"
+            f"{cache_dir}: {error.strerror or error}; choose a writable folder with --cache-dir"
         ) from error
 
 
-def _remove_older(cache_dir: Path, pattern: str, seconds: float) -> None:
-    """Remove the folders of that name into which nothing has come for so long.
+def _remove_stale(cache_dir: Path, pattern: str, seconds: float) -> None:
+    """Remove folders matching a pattern that have not been modified for this many seconds.
 
-    That is what a killed process left half built, for another may still be at one that changes, or what is
-    whole and no longer used: each reading of it sets its time anew.
+    These are builds abandoned by a killed process (one that still changes may belong to a running process)
+    and entries no longer in use: reading an entry updates its modification time.
     """
     for folder in cache_dir.glob(pattern):
         try:
             latest = max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
-        except OSError:  # a file of somebody's, or another process has just moved or removed it
+        except OSError:  # not a folder, or another process has just moved or removed it
             continue
         if time.time() - latest > seconds:
             shutil.rmtree(folder, ignore_errors=True)

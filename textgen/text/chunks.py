@@ -1,15 +1,15 @@
-"""Where a stream of text may be cut so that the tokens stay those of each document encoded in one call.
+"""Cutting a stream of text into chunks that encode to the same tokens as the whole document in one call.
 
-A tokenizer first splits text into pre-tokens, from left to right, and then encodes each by itself. A cut
-between two pre-tokens is safe when neither what comes before it nor what comes after it needs to see across:
+A tokenizer first splits text into pre-tokens, from left to right, and then encodes each one separately. A cut
+between two pre-tokens is safe when the split on either side does not depend on the text on the other side:
 
 - Between a letter and a space, a line end, or a Chinese comma or full stop. None of the patterns used here
-  has a match that crosses from one to the other, or that ends before it and looks past it.
-- Between anything and a space or a line end, in the splits that textgen makes itself: there only white space
-  begins what white space goes on with.
-- At a boundary of the tokenizer's own split that lies far enough before the end for more text not to move it:
-  a split whose matches are all short cannot see further than its longest match. But a run of white space may
-  be split otherwise when a word follows than when the text ends, so not between the two.
+  has a match that spans this boundary, or that ends before it and looks ahead past it.
+- Between anything and a space or a line end, in textgen's own splits: there, white space only continues a
+  pre-token that white space began.
+- At a boundary of the tokenizer's own split that is far enough from the end that more text cannot move it: a
+  split cannot look further than its longest match. Not inside a run of white space, though: that may be split
+  differently before a word than at the end of the text.
 """
 
 from __future__ import annotations
@@ -21,42 +21,43 @@ from tokenizers import pre_tokenizers
 
 from textgen.text.documents import Separator
 
-CHUNK_CHARACTERS = 1500  # the library encodes longer texts more slowly, and shorter ones
+CHUNK_CHARACTERS = 1500  # the library encodes both longer and shorter texts more slowly
 
+# Consecutive items of a text stream, encoded in one call.
 Piece = list[str | Separator]
 
-# Given a text that goes on: where it may be cut, or 0 where nothing is known to be safe.
+# The last safe place to cut a text that may continue, as a character index; 0 when none is known.
 Cut = Callable[[str], int]
 
-# The last such place of a text: what comes before it takes all there is and gives it back from the end.
+# Both patterns find the last match in a text: the greedy .* takes everything and backtracks from the end.
 _AFTER_LETTER = re.compile(r"(?s:.*)(?:[A-Za-z](?=[ \n])|[一-龥](?=[ \n，。]))")
-# The two named were white space in other versions of Unicode than Python's.
+# U+180E and U+200B are white space in other versions of Unicode than Python's.
 _BEFORE_SPACE = re.compile(r"(?s:.*)(?:[^\s\u180e\u200b](?=[ \n])|[一-龥](?=[，。]))")
 
 
 def cut_nowhere(text: str) -> int:
-    """For tokenizers that must see a document whole."""
+    """The cut for tokenizers that must encode each document in one call."""
     return 0
 
 
 def cut_anywhere(text: str) -> int:
-    """For tokenizers that encode each character by itself."""
+    """The cut for tokenizers that encode each character separately."""
     return len(text)
 
 
 def cut_after_letter(text: str) -> int:
-    """The last place between a letter and what always ends a word."""
+    """Cut at the last place between a letter and a character that always ends a word."""
     match = _AFTER_LETTER.match(text)
     return match.end() if match else 0
 
 
 def holds_a_cut(token: str) -> bool:
-    """Whether `cut_after_letter` may cut within this token, or beside it where it takes in white space."""
+    """Whether `cut_after_letter` could cut inside this token, or next to it where it includes white space."""
     return _AFTER_LETTER.match(token) is not None or any(map(str.isspace, token))
 
 
 def cut_by_split(split: pre_tokenizers.PreTokenizer, longest: int) -> Cut:
-    """A cut for a split of textgen's own, none of whose matches looks at more than `longest` characters."""
+    """A cut for one of textgen's own splits, whose matches look at no more than `longest` characters."""
 
     def cut(text: str) -> int:
         if match := _BEFORE_SPACE.match(text):
@@ -69,16 +70,16 @@ def cut_by_split(split: pre_tokenizers.PreTokenizer, longest: int) -> Cut:
 
 
 def chunks(
-    stream: Iterable[str | Separator], cut: Cut, size: int = CHUNK_CHARACTERS, *, at_once: bool = False
+    stream: Iterable[str | Separator], cut: Cut, size: int = CHUNK_CHARACTERS, *, unbuffered: bool = False
 ) -> Iterator[str | Separator]:
-    """The same stream in other pieces: about `size` characters where `cut` finds a place, else more.
+    """Regroup a text stream into strings of about `size` characters, or more where `cut` finds no place.
 
-    at_once: what comes in shorter pieces is given on as soon as it can be, and not gathered.
+    unbuffered: yield shorter strings as soon as they can be cut, instead of collecting `size` characters.
     """
-    least = 0 if at_once else size
+    least = 0 if unbuffered else size
     held: list[str] = []
     num_held = 0
-    wanted = least  # characters to gather before looking for a place
+    wanted = least  # characters to collect before looking for a place to cut
     for item in _slices(stream, size):
         if isinstance(item, Separator):
             if num_held:
@@ -95,7 +96,7 @@ def chunks(
         if position:
             yield text[:position]
         held, num_held = [text[position:]], len(text) - position
-        # Where there is no place, look again when there is twice as much: looking then costs little in all.
+        # Where there is no place, look again when there is twice as much, so that the total work is linear.
         wanted = max(least, 2 * num_held)
     if num_held:
         yield "".join(held)
@@ -110,7 +111,7 @@ def _slices(stream: Iterable[str | Separator], size: int) -> Iterator[str | Sepa
 
 
 def batches(stream: Iterable[str | Separator], size: int) -> Iterator[Piece]:
-    """A stream in batches of `size` characters or a little more."""
+    """Group a text stream into batches of `size` characters or a little more; a separator counts as one."""
     batch: Piece = []
     num_characters = 0
     for item in stream:

@@ -1,11 +1,11 @@
-"""Where segments of any text stand word for word in a training text: a suffix array over its UTF-8.
+"""Finding verbatim copies of a training text: a suffix array over its UTF-8 bytes.
 
     <cache folder>/<key>/
-        text.bin        the training text, or blocks of it where it is large; marks stand between documents
-        suffixes.bin    where the suffixes of text.bin begin, in the order of their bytes, int32
-        meta.json       how much text that is, and where its blocks begin
+        text.bin        the training text, or blocks of a large one, with marker bytes between documents
+        suffixes.bin    offsets of the suffixes of text.bin in lexicographic order, int32
+        meta.json       how much text is indexed, and where its blocks begin
 
-All suffixes that begin with a segment stand side by side in that order, so bisection finds them.
+All suffixes that begin with a given segment are adjacent in this order, so bisection finds them.
 
 Manber and Myers, "Suffix arrays: a new method for on-line string searches", 1993.
 """
@@ -30,15 +30,16 @@ from textgen.text.corpus import Corpus
 from textgen.text.store import Progress, reporting
 
 _FORMAT = 2
-LARGEST_TEXT = 50_000_000  # bytes; of a larger text so much is indexed, and its suffix array takes 200 MB
-BLOCKS = 50  # how many pieces that is in
+LARGEST_TEXT = 50_000_000  # bytes that are indexed of a larger text; the suffix array takes 4 times as much
+BLOCKS = 50  # how many blocks of a larger text are indexed
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a segment stands: characters of the training text before it; its document and line, from 1.
+    """A position in the training text.
 
-    A line is counted within its document. Separators between documents count as the characters they were.
+    offset: characters before it, including the separators between documents. document: counted from 1. line:
+    counted from 1 within its document.
     """
 
     offset: int
@@ -47,8 +48,8 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A segment of text that stands in the training text: how often, and where first."""
+class Match:
+    """A segment that occurs in the training text, how often, and where it occurs first."""
 
     text: str
     occurrences: int
@@ -56,7 +57,7 @@ class Found:
 
 
 class _Suffixes(NamedTuple):
-    """Neighbours in the suffix array, from `low` to before `high`, that share their first `depth` bytes."""
+    """The range low..high (exclusive) of the suffix array whose suffixes share their first `depth` bytes."""
 
     low: int
     high: int
@@ -64,13 +65,14 @@ class _Suffixes(NamedTuple):
 
 
 class Copies:
-    """A training text, to ask what of another text stands in it. Segments are of whole characters.
+    """An index of a training text that finds what another text has in common with it, in whole characters.
 
-    `documents` are those of all the training text, `indexed_share` is how much of it is looked at.
+    documents: how many documents the whole training text has. indexed_share: the share of the text that is
+    indexed, 1 unless it is large.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open an index. Raises some error, as read_or_build wants it, when it is absent or not whole."""
+        """Open an index. Raises an error that read_or_build understands when it is missing or damaged."""
         meta = json.loads((path / "meta.json").read_text())
         self.documents: int = meta["documents"]
         self.indexed_share: float = meta["indexed_share"]
@@ -80,31 +82,31 @@ class Copies:
 
     @classmethod
     def open_or_build(cls, corpus: Corpus, cache_dir: Path, progress: Progress | None = None) -> Copies:
-        """The index of a corpus's first part: the one that is there, or a new one.
+        """The index of the first part of a corpus, from the cache or built now.
 
-        Raises CorpusError for text that cannot be read or changes meanwhile and a cache folder that cannot be
-        written, and TextgenError where a new one needs a package that is not installed.
+        Raises CorpusError for text that cannot be read or changes while it is read, and for a cache folder
+        that cannot be written; TextgenError when building needs a package that is not installed.
         """
         identity = f"copies {_FORMAT} {corpus.fingerprint}"
         path = cache_dir / hashlib.sha256(identity.encode()).hexdigest()
 
         def build(folder: Path) -> None:
             _build(folder, corpus, progress)
-            corpus.require_unchanged()  # or another text would be looked at under this one's name
+            corpus.require_unchanged()  # else the index of another text would be cached under this key
 
         return read_or_build(path, cls, build)
 
     def remarks(self) -> list[str]:
-        """What limits the answers, in whole sentences; nothing where all of the text is looked at."""
+        """Sentences about what limits the results; none when the whole text is indexed."""
         if self.indexed_share == 1:
             return []
         return [
-            f"Only {self.indexed_share:.1%} of the training text, spread over it, was looked at: "
+            f"Only {self.indexed_share:.1%} of the training text, spread evenly over it, was searched: "
             "there may be more and longer copies."
         ]
 
     def contains(self, segment: str) -> bool:
-        """Whether a segment of at least one character stands in the training text."""
+        """Whether a segment of at least one character occurs in the training text."""
         pattern = segment.encode()
         place = self._before(pattern)
         if place == len(self._suffixes):
@@ -112,23 +114,23 @@ class Copies:
         start = self._suffixes[place]
         return self._text[start : start + len(pattern)] == pattern
 
-    def find(self, segment: str) -> Found | None:
-        """Where a segment of at least one character stands; None when it does not."""
+    def find(self, segment: str) -> Match | None:
+        """The occurrences of a segment of at least one character; None when there is none."""
         low, high, _ = self._beginning_with(segment.encode())
         if low == high:
             return None
-        return Found(segment, high - low, self._place(min(self._suffixes[low:high])))
+        return Match(segment, high - low, self._place(min(self._suffixes[low:high])))
 
     def lengths(self, text: str) -> np.ndarray:
-        """How long the longest segment is that ends at each character and stands in the training text.
+        """For each character, the length of the longest segment ending there that the training text contains.
 
-        In characters, (len(text),) int64; 0 at a character that the training text lacks.
+        In characters, (len(text),) int64; 0 for a character that the training text does not contain.
         """
         lengths = np.zeros(len(text), np.int64)
         begin, found = 0, _Suffixes(0, len(self._suffixes), 0)
         for end, character in enumerate(text):
             added = character.encode()
-            # What ends here and stands there begins no earlier than what ended one character before.
+            # The longest match that ends here begins no earlier than the one that ended a character before.
             while (longer := self._extended(found, added)).low == longer.high and begin < end:
                 begin += 1
                 found = self._beginning_with(text[begin:end].encode())
@@ -140,7 +142,7 @@ class Copies:
         return lengths
 
     def _extended(self, found: _Suffixes, added: bytes) -> _Suffixes:
-        """Those of some suffixes that go on with the bytes added; the same work however long they are."""
+        """Those suffixes that continue with the added bytes; the cost does not depend on `depth`."""
         low, high, depth = found
         text = self._text
         for byte in added:
@@ -160,16 +162,16 @@ class Copies:
         return _Suffixes(low, high, length)
 
     def _before(self, pattern: bytes) -> int:
-        """How many suffixes come before those that begin with a pattern."""
+        """How many suffixes sort before those that begin with a pattern."""
         text, length = self._text, len(pattern)
         return bisect_left(self._suffixes, pattern, key=lambda start: text[start : start + length])
 
     def _place(self, position: int) -> Place:
-        """Where a byte of the index stands in the training text."""
+        """The place in the training text of a byte of text.bin."""
         block = self._blocks[bisect_right(self._blocks, position, key=lambda block: block.start) - 1]
         before = self._text[block.start : position]
         documents = before.count(DOCUMENT)
-        # A byte that goes on with a character is one from -128 to -65.
+        # As int8, the continuation bytes of UTF-8 are -128 to -65.
         characters = np.count_nonzero(np.frombuffer(before, np.int8) >= -64) - documents
         lines = before.count(b"\n", before.rfind(DOCUMENT) + 1)
         return Place(
@@ -180,7 +182,7 @@ class Copies:
 
 
 def _map(path: Path, num_bytes: int) -> mmap.mmap:
-    """A file of that size, read-only, in memory that it does not take up."""
+    """Map a file read-only. Raises ValueError when it does not have this size."""
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if len(mapped) != num_bytes:
@@ -210,11 +212,11 @@ def _build(folder: Path, corpus: Corpus, progress: Progress | None) -> None:
 
 
 def _suffix_sorter() -> Callable[[bytes], np.ndarray]:
-    """What sorts the suffixes of a text of less than 2**31 bytes: where each begins, int32."""
+    """The function that returns the suffix array, int32, of a text of less than 2**31 bytes."""
     try:
         from pydivsufsort import divsufsort  # type: ignore[import-untyped]
     except ImportError:
         raise TextgenError(
-            "finding copies of the training text needs pydivsufsort; pip install 'textgen[novelty]'"
+            "finding copies of the training text needs pydivsufsort: pip install 'textgen[novelty]'"
         ) from None
     return cast(Callable[[bytes], np.ndarray], divsufsort)

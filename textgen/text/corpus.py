@@ -1,10 +1,10 @@
-"""The corpus: sources of text, divided into the parts that train, validate and test.
+"""The corpus: sources of text, divided into parts for training, validation and testing.
 
     a.txt        ██████████████████████████████████████░░░░    █ train   ░ val
     folder/      ███████████████████████████░░░
 
-The end of every source is kept for validation, so that each kind of text is validated on, and no window of
-training text can hold any of it. Everything is streamed: memory does not grow with the corpus.
+The end of every source is held out for validation, so that validation covers each source and no training
+window contains validation text. Everything is streamed: memory does not grow with the corpus.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from textgen.text.documents import Separator, TextSize, between_documents, measu
 from textgen.text.formats import raw_blocks
 from textgen.text.sources import Source, find_files, refuse_repeated_files, require_records
 
-# A source with this many documents is cut between two of them, one with fewer within its text.
+# A source with at least this many documents is cut between two of them, one with fewer at any character.
 _MIN_DOCUMENTS_TO_CUT_BETWEEN = 20
 _MIN_PART_CHARACTERS = 2  # one token to read and one to predict
 
 
 @dataclass(frozen=True)
-class _Share:
+class _Span:
     """The characters start..stop (None: to the end) of a source, separators not counted."""
 
     source: Source
@@ -41,21 +41,21 @@ class _Share:
 
 
 class Corpus:
-    """The text that `config` names, in the parts `train`, `val` and, with config.test, `test`.
+    """The text that a config names, in the parts `train`, `val` and, with config.test, `test`.
 
     The last config.val_fraction of each source is `val`, from character int(characters * (1 - val_fraction))
-    on, separators not counted; a source of many documents is cut at the nearest boundary between two. With
-    config.val, all sources are `train` and that file is `val`. With divided=False all is one part, `text`.
+    on, separators not counted; a source of many documents is cut at the nearest document boundary. With
+    config.val, all sources are `train` and that file is `val`. With divided=False there is one part, `text`.
 
-    `stdin` is the file that standard input was copied to; None when it was not. The files are found at
-    once and read when a part is first asked for; both raise CorpusError.
+    stdin: the file that standard input was copied to; None when it was not. Files are looked up by the
+    constructor and read when a part is first used; both raise CorpusError.
     """
 
     def __init__(self, config: DataConfig, stdin: Path | None = None, *, divided: bool = True) -> None:
         if config.corpus.count("-") > 1:
-            raise CorpusError("-: standard input can be read once only; give `-` once")
+            raise CorpusError("-: standard input can be read only once; give `-` once")
         if divided and "-" in (config.val, config.test):
-            raise CorpusError("--val and --test take files; standard input can be the CORPUS alone")
+            raise CorpusError("--val and --test take files; only CORPUS can be standard input")
         if not config.corpus:
             raise CorpusError("no text: name a file, a folder or `-` for standard input")
         if divided and config.val is None and config.val_fraction == 0:
@@ -74,7 +74,7 @@ class Corpus:
         if divided and config.field is not None:
             require_records(config.field, self._formats)
         if divided:
-            self._refuse_idle_documents()
+            self._refuse_unused_documents_option()
         self._sizes: dict[str, TextSize] = {}
 
     @classmethod
@@ -87,7 +87,9 @@ class Corpus:
         field: str | None = None,
         encoding: str | None = None,
     ) -> Corpus:
-        """Another text, read with the same settings but those that are said, as one part named `text`.
+        """Another text as a corpus of one part, `text`, read with the settings of a config.
+
+        field, encoding: used instead of the config's; None keeps the config's.
 
         Raises CorpusError.
         """
@@ -103,33 +105,33 @@ class Corpus:
         return ("train", "val", *given[1:]) if self._cut else given
 
     def stream(self, part: str) -> Iterator[str | Separator]:
-        """The text of a part in pieces, with a Separator between documents, never first or last.
+        """The text of a part as a stream: strings, and a Separator between documents, never first or last.
 
-        Raises CorpusError, at once or while reading.
+        Raises CorpusError, immediately or while reading.
         """
-        return between_documents(share.stream() for share in self._shares[part])
+        return between_documents(span.stream() for span in self._spans[part])
 
     def size(self, part: str) -> TextSize:
-        """How much text a part has; counted once, by reading it."""
+        """How much text a part has. The first call reads the part to count it."""
         if part not in self._sizes:
             self._sizes[part] = measure(self.stream(part))
         return self._sizes[part]
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the content of all files and of every setting that decides documents and parts.
+        """SHA-256 of the content of all files and of every setting that affects documents and parts.
 
-        Paths and times are left out: a file that is moved or touched is the same text.
+        Paths and times are not included: a file that is moved or touched is the same text.
         """
-        return self._hashed()
+        return self._hash()
 
     def require_unchanged(self) -> None:
-        """Raise CorpusError where the files hold something else now than when the fingerprint was taken."""
-        if self._hashed() != self.fingerprint:
+        """Raise CorpusError when the files have changed since the fingerprint was computed."""
+        if self._hash() != self.fingerprint:
             names = ", ".join(source.name for source in self._all_sources)
-            raise CorpusError(f"{names}: changed while it was read; start again, or read a copy of it")
+            raise CorpusError(f"{names}: changed while it was read; start again, or use a copy of it")
 
-    def _hashed(self) -> str:
+    def _hash(self) -> str:
         config = self._config
         field = None if self._formats == {"text"} else config.field
         val_fraction = config.val_fraction if self._cut else None
@@ -146,14 +148,14 @@ class Corpus:
         return digest.hexdigest()
 
     def validates_on_training_text_of(self, other: Corpus) -> bool:
-        """Whether text that is `val` here is `train` in another corpus, as far as the files tell."""
+        """Whether text that is `val` here is `train` in another corpus, judging by file paths alone."""
         trained = {path for source in other._sources["train"] for path in source.paths}
         if not self._cut:
             return any(path in trained for source in self._sources["val"] for path in source.paths)
-        kept_back = other._cut and self._config.val_fraction <= other._config.val_fraction
-        wholes = {source.paths for source in other._sources["train"] if kept_back}
+        held_out = other._cut and self._config.val_fraction <= other._config.val_fraction
+        same_sources = {source.paths for source in other._sources["train"] if held_out}
         return any(
-            source.paths not in wholes and not trained.isdisjoint(source.paths)
+            source.paths not in same_sources and not trained.isdisjoint(source.paths)
             for source in self._sources["train"]
         )
 
@@ -166,9 +168,9 @@ class Corpus:
         return {file.format for source in self._all_sources for file in source.files}
 
     @cached_property
-    def _shares(self) -> dict[str, list[_Share]]:
-        """What each part takes of each source. Reads every source once or twice, which validates it."""
-        shares: dict[str, list[_Share]] = {part: [] for part in self.parts}
+    def _spans(self) -> dict[str, list[_Span]]:
+        """The spans of the sources that make up each part. Reads, and so validates, every source."""
+        spans: dict[str, list[_Span]] = {part: [] for part in self.parts}
         characters = dict.fromkeys(self.parts, 0)
         for part, sources in self._sources.items():
             for source in sources:
@@ -178,29 +180,29 @@ class Corpus:
                     cut = int(total * (1 - self._config.val_fraction))
                     if num_documents >= _MIN_DOCUMENTS_TO_CUT_BETWEEN:
                         cut = source.boundary_near(cut)
-                    shares["val"].append(_Share(source, cut, None))
+                    spans["val"].append(_Span(source, cut, None))
                     characters["val"] += total - cut
-                shares[part].append(_Share(source, 0, cut))
+                spans[part].append(_Span(source, 0, cut))
                 characters[part] += cut
         self._refuse_too_little(characters)
-        return shares
+        return spans
 
-    def _refuse_idle_documents(self) -> None:
+    def _refuse_unused_documents_option(self) -> None:
         if "text" not in self._formats and self._config.documents != "file":
             raise CorpusError(
                 f"documents={self._config.documents!r} does not apply: "
-                "a record of a .jsonl or .csv file is a document"
+                "each record of a .jsonl or .csv file is a document"
             )
 
     def _refuse_too_little(self, characters: dict[str, int]) -> None:
         names = ", ".join(source.name for source in self._all_sources)
         if sum(characters.values()) == 0:
-            raise CorpusError(f"{names}: there is no text in it; name another")
+            raise CorpusError(f"{names}: there is no text in it; name another file")
         for part, count in characters.items():
             if count < _MIN_PART_CHARACTERS:
-                whose = "" if part == "text" else f"{part} "
+                kind = "" if part == "text" else f"{part} "
                 raise CorpusError(
-                    f"{names}: too little {whose}text, {count} character{'s' * (count != 1)}; "
+                    f"{names}: too little {kind}text, {count} character{'s' * (count != 1)}; "
                     f"at least {_MIN_PART_CHARACTERS} are needed"
                 )
 
@@ -210,7 +212,7 @@ def _source(config: DataConfig, argument: str, stdin: Path | None) -> Source:
 
 
 def _count(source: Source) -> tuple[int, int]:
-    """Characters, separators not counted, and documents of a source."""
+    """How many characters, not counting separators, and documents a source has."""
     characters = separators = 0
     for item in source.stream():
         if isinstance(item, Separator):

@@ -1,7 +1,7 @@
-"""From ids back to text, one id at a time, never half a character.
+"""Incremental decoding: token ids to text, one id at a time, in whole characters.
 
-A character may be spread over several tokens. Its first bytes are kept until the last one comes; what is
-incomplete at the end, or is no UTF-8, becomes U+FFFD.
+The bytes of a character may be spread over several tokens. An incomplete character is buffered until its last
+byte arrives; one that is incomplete at the end, and bytes that are not UTF-8, become U+FFFD.
 """
 
 from __future__ import annotations
@@ -14,84 +14,84 @@ _REPLACEMENT = "\ufffd"
 
 
 class Decoder(Protocol):
-    """Turns a growing sequence of ids into text as it grows."""
+    """Decodes token ids to text incrementally."""
 
     def push(self, token_id: int) -> str:
-        """The text that this id completes; empty while a character is incomplete."""
+        """Append an id and return the text that it completes; empty while a character is incomplete."""
 
     def peek(self, token_id: int) -> str:
-        """All that would come from here on if this id were the last, but for an incomplete character.
+        """The text that would still be returned if this id were the last, without an incomplete character.
 
-        Nothing changes. It is more than `push` would give where that waits for what follows.
+        The state does not change. This can be more than `push` returns, when `push` waits for the next id.
         """
 
     def flush(self) -> str:
-        """What was kept, at the end; the decoder then starts afresh."""
+        """End the text: return what is buffered and reset the decoder."""
 
 
 class ByteDecoder:
-    """For tokenizers each of whose tokens stands for certain bytes."""
+    """The decoder for tokenizers in which every token stands for fixed bytes."""
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
         self._token_bytes = token_bytes
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token_id: int) -> str:
-        """The text that this id completes."""
+        """Append an id and return the text that it completes."""
         return self._utf8.decode(self._token_bytes[token_id])
 
     def peek(self, token_id: int) -> str:
-        """All that would come if this id were the last."""
+        """The text that would still be returned if this id were the last."""
         before = self._utf8.getstate()
         text = self._utf8.decode(self._token_bytes[token_id])
         self._utf8.setstate(before)
         return text
 
     def flush(self) -> str:
-        """What was kept."""
+        """Return what is buffered and reset the decoder."""
         text = self._utf8.decode(b"", final=True)
         self._utf8.reset()
         return text
 
 
 class WindowDecoder:
-    """For tokenizers whose tokens mean something only together: what a new id adds to the text of a few.
+    """The decoder for any other tokenizer: decodes a window of recent ids and returns what a new id adds.
 
-    The window begins with the ids of the last text given, since what a token looks like can depend on whether
-    another stands before it.
+    The window begins with the ids of the text that was returned last, since the text of a token can depend on
+    the token before it.
     """
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self._decode = decode
-        self._restart()
+        self._reset()
 
-    def _restart(self) -> None:
+    def _reset(self) -> None:
         self._ids: list[int] = []
-        self._num_given = 0  # how many of them have been given as text
+        self._num_returned = 0  # how many of them have been returned as text
 
     def push(self, token_id: int) -> str:
-        """The text that this id completes."""
+        """Append an id and return the text that it completes."""
         self._ids.append(token_id)
         text = self._added()
         if not text or text.endswith(_REPLACEMENT):
             return ""
-        self._ids = self._ids[self._num_given :]
-        self._num_given = len(self._ids)
+        self._ids = self._ids[self._num_returned :]
+        self._num_returned = len(self._ids)
         return text
 
     def peek(self, token_id: int) -> str:
-        """All that would come if this id were the last."""
+        """The text that would still be returned if this id were the last."""
         self._ids.append(token_id)
         text = self._added()
         self._ids.pop()
         return text.rstrip(_REPLACEMENT)
 
     def flush(self) -> str:
-        """What was kept."""
+        """Return what is buffered and reset the decoder."""
         text = self._added()
-        self._restart()
+        self._reset()
         return text
 
     def _added(self) -> str:
-        given = self._decode(self._ids[: self._num_given])
-        return self._decode(self._ids)[len(given) :]
+        returned = self._decode(self._ids[: self._num_returned])
+        return self._decode(self._ids)[len(returned) :]

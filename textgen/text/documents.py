@@ -1,6 +1,7 @@
-"""What a document is, and how the text of a file falls into documents.
+"""Splitting the text of a file into documents.
 
-A stream is pieces of text, at most PIECE_CHARACTERS long, with one Separator between two documents:
+A text stream is a sequence of strings, each at most PIECE_CHARACTERS long, with one Separator between two
+documents:
 
     "Q: What is a gate?\\n"  "A: A number from 0 to 1."  Separator(2, 2)  "Q: What does it do?\\n"  ...
     └────────────── one document ──────────────────────┘  └ end-of-text ┘  └ the next one
@@ -19,9 +20,10 @@ PIECE_CHARACTERS = 2**16
 
 @dataclass(frozen=True, slots=True)
 class Separator:
-    """The place between two documents, and how much of the original text end-of-text stands for there.
+    """The boundary between two documents, encoded as one end-of-text token.
 
-    line_ends: how many lines of the text end there, the last one of the document and the empty ones behind.
+    characters, bytes: the size of the original text that it replaces. line_ends: how many lines end there,
+    the last line of the document and the empty lines after it.
     """
 
     characters: int
@@ -31,7 +33,7 @@ class Separator:
 
 @dataclass(frozen=True)
 class TextSize:
-    """How much text there is: bytes are those of UTF-8, words are runs of anything but white space.
+    """The size of a text: bytes in UTF-8, words as runs of characters other than white space.
 
     Characters and bytes include the separators between documents.
     """
@@ -44,15 +46,15 @@ class TextSize:
 
 @dataclass(frozen=True)
 class _Rule:
-    """How documents of one kind are kept apart, and what of it can be told from a part of the file."""
+    """How documents of one kind are separated, in a file that is read block by block."""
 
     separator: re.Pattern[str]
-    more: re.Pattern[str]  # what lengthens a separator, or stands before the first document; may be nothing
-    undecided: re.Pattern[str]  # the end of a block that may yet lengthen a separator
-    unfinished: re.Pattern[str]  # the end of a block that may yet begin one; may be nothing
+    more: re.Pattern[str]  # extends a separator, or precedes the first document; may match nothing
+    undecided: re.Pattern[str]  # the end of a block that may turn out to extend a separator
+    unfinished: re.Pattern[str]  # the end of a block that may turn out to begin one; may match nothing
 
 
-# A blank line holds a bounded number of blanks, so that what is kept for the next block is bounded too.
+# The blanks of a blank line are bounded, so that what is held back for the next block is bounded too.
 _BLANKS = r"[ \t]{0,4096}"
 _RULES = {
     "line": _Rule(
@@ -72,27 +74,28 @@ _RULES = {
 
 @lru_cache(maxsize=64)
 def _separator(width: int, line_ends: int) -> Separator:
-    """One of one-byte characters; made once, as most of a text's are alike."""
+    """A separator of one-byte characters, cached because most separators of a text are equal."""
     return Separator(width, width, line_ends)
 
 
 def split_documents(blocks: Iterable[str], kind: str) -> Iterator[str | Separator]:
-    """The documents of one file, whose text comes in blocks cut anywhere.
+    """Split the text of one file, given in blocks of any size, into a text stream.
 
-    `file`: all of it. `line`: between runs of line ends. `block`: between blank lines; the end of the file
-    ends a line. Separators before the first and after the last document are dropped.
+    kind: `file`, the whole file is one document; `line`, runs of line ends separate documents; `block`, blank
+    lines do, where the end of the file also ends a line. Separators before the first and after the last
+    document are dropped.
     """
     if kind == "file":
         yield from (block for block in blocks if block)
         return
     rule = _RULES[kind]
     started = False  # whether a document has begun
-    between = True  # whether we stand in a separator, or before the first document
+    between = True  # whether we are in a separator, or before the first document
     width = line_ends = 0  # characters of that separator so far, and line ends among them
-    kept = ""  # the end of the last block, which the next one decides
+    kept = ""  # the end of the last block, which cannot be classified without the next one
     for block in blocks:
         text, kept, position = kept + block, "", 0
-        # A separator that ends before this place is whole, because something else follows it.
+        # A separator that ends before this place is complete, because something else follows it.
         solid = len(text.rstrip(" \t\r\n"))
         while position < len(text):
             if between:
@@ -121,14 +124,14 @@ def split_documents(blocks: Iterable[str], kind: str) -> Iterator[str | Separato
                 position = unfinished.start()
                 break
         kept = text[position:]
-    if kept.endswith("\r"):  # a carriage return that no line feed followed is text, and so is what led to it
+    if kept.endswith("\r"):  # a carriage return without a line feed is text, and so is what precedes it here
         if between and started:
             yield _separator(width, line_ends)
         yield kept
 
 
 def between_documents(streams: Iterable[Iterable[str | Separator]]) -> Iterator[str | Separator]:
-    """One stream out of several, none of whose documents continues in the next; empty ones leave no trace."""
+    """Concatenate text streams with a Separator of no characters between them; empty streams are skipped."""
     boundary = Separator(0, 0, line_ends=0)
     started = False
     for stream in streams:
@@ -143,7 +146,10 @@ def between_documents(streams: Iterable[Iterable[str | Separator]]) -> Iterator[
 def stream_slice(
     stream: Iterable[str | Separator], start: int, stop: int | None
 ) -> Iterator[str | Separator]:
-    """Characters start..stop (None: the end) of a stream; separators do not count and none is at an edge."""
+    """Characters start..stop (None: to the end) of a text stream, without a separator at either end.
+
+    Separators are not counted in start and stop.
+    """
     position = 0
     pending: Separator | None = None
     started = False
@@ -163,15 +169,15 @@ def stream_slice(
 
 
 class Meter:
-    """Counts what a stream holds while it passes."""
+    """Measures the size of a text stream item by item."""
 
     def __init__(self) -> None:
         self._characters = self._bytes = self._words = self._separators = 0
-        # Whether a word may go on in the next piece; whether there was any text.
+        # Whether a word may continue in the next item; whether there was any text.
         self._in_word = self._started = False
 
     def add(self, item: str | Separator) -> None:
-        """Count the next piece; an empty one is none."""
+        """Count the next item of the stream; an empty string counts for nothing."""
         if isinstance(item, Separator):
             self._characters += item.characters
             self._bytes += item.bytes
@@ -186,12 +192,12 @@ class Meter:
 
     @property
     def size(self) -> TextSize:
-        """What there was so far."""
+        """The size of everything added so far."""
         return TextSize(self._characters, self._bytes, self._words, self._separators + self._started)
 
 
 def measure(stream: Iterable[str | Separator]) -> TextSize:
-    """Count what a stream holds."""
+    """The size of a text stream."""
     meter = Meter()
     for item in stream:
         meter.add(item)

@@ -1,8 +1,8 @@
-"""Taking over an existing tokenizer.json: its ids stay, one of its tokens becomes end-of-text.
+"""Adopting an existing tokenizer.json: it keeps its ids, and one of its tokens becomes end-of-text.
 
-Such a file usually has end-of-text among its `added_tokens`, where the literal text "</s>" produces it. Here
-it stands in the model's vocabulary instead, with the same id. Where the model itself would find it in a text
-(a Unigram looks up every substring), a new token is made, under a name that text does not produce.
+Such a file usually lists end-of-text in its `added_tokens`, so that the literal text "</s>" produces it. Here
+the token is moved to the vocabulary of the tokenizer's model, with the same id. Where that model itself would
+find it in a text (Unigram looks up every substring), a new token is added whose name no text produces.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import tokenizers
 from textgen.errors import TokenizerError
 from textgen.settings.option import unknown_name
 from textgen.text.chunks import Cut, cut_after_letter, cut_nowhere, holds_a_cut
-from textgen.text.vocabulary import END_OF_TEXT, named_end_of_text, naming
+from textgen.text.vocabulary import END_OF_TEXT, end_of_text_record, recorded_end_of_text
 
-# What end-of-text is called in the files that there are, the more particular names first.
+# Names of end-of-text in published tokenizers, the most specific first.
 _KNOWN_NAMES = (END_OF_TEXT, "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>", "<eos>", "[EOS]", "[SEP]")
-# The second holds a space, where most tokenizers split; the last ends in a code point that is no character.
+# The second contains spaces, at which most tokenizers split; the last ends in a noncharacter code point.
 _NEW_NAMES = (END_OF_TEXT, "<| end of text |>", "<|endoftext|>\U0010ffff")
 
-# Splits that end a match between a letter and a space and look at nothing beyond: of Llama 3 (and GPT-4)
-# and of Qwen 2. That of GPT-2 is a part of ByteLevel.
+# Splits that end every match between a letter and a space and do not look past it: those of Llama 3 (and
+# GPT-4) and of Qwen 2. That of GPT-2 is built into ByteLevel.
 _KNOWN_SPLITS = tuple(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
     + numbers
@@ -36,9 +36,9 @@ _KNOWN_SPLITS = tuple(
 
 
 def read_library(path: Path) -> tokenizers.Tokenizer:
-    """A tokenizer.json as it is.
+    """Read a tokenizer.json unchanged.
 
-    Raises TokenizerError.
+    Raises TokenizerError when it cannot be read.
     """
     try:
         return parse_library(path.read_text(encoding="utf-8"))
@@ -49,41 +49,44 @@ def read_library(path: Path) -> tokenizers.Tokenizer:
 
 
 def parse_library(text: str) -> tokenizers.Tokenizer:
-    """A tokenizer from its JSON. Raises ValueError."""
+    """Build a tokenizer from its JSON. Raises ValueError when it is not one."""
     try:
         return tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # the library raises plain Exception
         raise ValueError(str(error)) from None
 
 
 def adopt(path: Path, end_of_text: str | None) -> tokenizers.Tokenizer:
-    """Read any tokenizer.json and give it an end-of-text: the token named, else a known one, else a new one.
+    """Read any tokenizer.json and give it an end-of-text token.
 
-    Truncation, padding, post-processing and dropout are turned off: they would change the ids of a text.
+    end_of_text: the name of the token to use; None takes one with a known name, or else adds a new one.
+    Truncation, padding, post-processing and dropout are turned off, since they would change the ids.
 
-    Raises TokenizerError for a file that cannot be read, and a name that is unknown or that text produces.
+    Raises TokenizerError for a file that cannot be read, and for a token that does not exist or that a text
+    can produce.
     """
     library = read_library(path)
     data = json.loads(library.to_str())
-    named = named_end_of_text(data)
+    recorded = recorded_end_of_text(data)
     data.update(truncation=None, padding=None)
     if data["model"].get("dropout"):
         data["model"]["dropout"] = None
-    if named is not None and end_of_text in (None, named):  # textgen wrote it
+    if recorded is not None and end_of_text in (None, recorded):  # textgen wrote it
         return parse_library(json.dumps(data))
     data["post_processor"] = None
     vocabulary = library.get_vocab()
     if end_of_text is not None and end_of_text not in vocabulary:
         raise TokenizerError(f"{path}: {unknown_name('token', end_of_text, vocabulary)}")
-    known = (
+    candidates = (
         (end_of_text,) if end_of_text is not None else [name for name in _KNOWN_NAMES if name in vocabulary]
     )
-    for name in known:
+    for name in candidates:
         if adopted := _with_end_of_text(data, name, vocabulary[name], vocabulary):
             return adopted
     if end_of_text is not None:
         raise TokenizerError(
-            f"{path}: {end_of_text!r} cannot be end-of-text, since text produces it; leave --end-of-text out"
+            f"{path}: {end_of_text!r} cannot be end-of-text, since a text can produce it; "
+            "leave --end-of-text out"
         )
     for name in _NEW_NAMES:
         if name not in vocabulary and (
@@ -91,17 +94,17 @@ def adopt(path: Path, end_of_text: str | None) -> tokenizers.Tokenizer:
         ):
             return adopted
     raise TokenizerError(
-        f"{path}: no end-of-text token can be given to it that text does not produce; use another"
+        f"{path}: no end-of-text token can be added that no text produces; use another tokenizer"
     )
 
 
 def _with_end_of_text(
     data: dict[str, Any], name: str, token_id: int, vocabulary: dict[str, int]
 ) -> tokenizers.Tokenizer | None:
-    """The tokenizer with this token in the model's vocabulary only; None if text still produces it."""
+    """The tokenizer with this token only in its model's vocabulary; None if a text still produces it."""
     data = json.loads(json.dumps(data))
     data["added_tokens"] = [token for token in data["added_tokens"] if token["content"] != name]
-    # The library numbers added tokens anew unless the model knows them, so the model has to know them all.
+    # The library renumbers added tokens that are not in the model's vocabulary, so all of them must be in it.
     known = {token["content"]: token["id"] for token in data["added_tokens"]} | {name: token_id}
     _insert(data["model"], known)
     try:
@@ -110,7 +113,7 @@ def _with_end_of_text(
         return None
     if library.get_vocab() != vocabulary | {name: token_id}:
         return None
-    library.post_processor = naming(name, token_id)
+    library.post_processor = end_of_text_record(name, token_id)
     contexts = ("{}", " {}", "{} ", " {} ", "a{}b", "a {} b", "\n{}\n", "{0}{0}", ".{}.")
     with encoding_errors():
         encodings = library.encode_batch_fast([context.format(name) for context in contexts])
@@ -119,17 +122,20 @@ def _with_end_of_text(
 
 @contextmanager
 def encoding_errors() -> Iterator[None]:
-    """Turn what the library raises for text that it cannot encode into a TokenizerError."""
+    """Turn the library's error for a text that it cannot encode into a TokenizerError."""
     try:
         yield
-    except Exception as error:  # it raises nothing more exact
+    except Exception as error:  # the library raises plain Exception
         raise TokenizerError(
             f"this tokenizer cannot encode every text ({error}); use one that has an unknown token"
         ) from error
 
 
 def _insert(model: dict[str, Any], tokens: dict[str, int]) -> None:
-    """Give the model these tokens at these ids; a gap in the ids of a Unigram stays, and shows afterwards."""
+    """Add tokens to a model's JSON at these ids.
+
+    A Unigram has no place for a gap in the ids; the caller sees it from the ids of the result.
+    """
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
         vocabulary.update(tokens)
@@ -140,8 +146,8 @@ def _insert(model: dict[str, Any], tokens: dict[str, int]) -> None:
             vocabulary.append([token, lowest])
 
 
-def cut_of(library: tokenizers.Tokenizer) -> Cut:
-    """Where its texts may be cut. Whatever is not known to be safe must see each document whole."""
+def cut_for(library: tokenizers.Tokenizer) -> Cut:
+    """Where texts may be cut for this tokenizer: nowhere unless its split is known to be safe."""
     data = json.loads(library.to_str())
     normalizer, split = data["normalizer"], data["pre_tokenizer"]
     known = (

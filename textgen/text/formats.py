@@ -1,16 +1,14 @@
-"""How a file becomes text: compression, encoding, and the records of .jsonl and .csv.
+"""Reading text from files: kinds of file, compression and encoding.
 
-Everything is read in blocks; a record is the largest thing that is ever held. Text is kept exactly,
-"\\r\\n" and NUL included. The one thing dropped is a byte-order mark at the start of a file.
+Everything is read in blocks. Text is kept exactly, including "\\r\\n" and NUL; only a byte-order mark at the
+start of a file is dropped.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import itertools
-import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from typing import cast
 
 from textgen.errors import CorpusError
 
-# What a folder is searched for; each of them also with .gz, which alone means compressed text.
+# The files that are read from a folder; also with .gz appended. A bare .gz means compressed text.
 KNOWN_ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".csv")
 
 _BLOCK_BYTES = 2**16
@@ -42,13 +40,16 @@ _MAGIC_NUMBERS = {
 }
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NOT_TEXT = (
-    "looks binary, not text; if it is text in another encoding than {encoding}, name it with --encoding"
+    "looks binary, not text; if it is text in an encoding other than {encoding}, name it with --encoding"
 )
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """One file of the corpus. `name` is what errors call it; `is_text`: plain text, whatever its path."""
+    """One file of the corpus.
+
+    name: how error messages refer to it. is_text: it is uncompressed plain text, whatever its path ends in.
+    """
 
     path: Path
     name: str
@@ -60,24 +61,24 @@ class TextFile:
 
     @property
     def compressed(self) -> bool:
-        """Whether the name says gzip."""
+        """Whether the file is gzip-compressed, by its name."""
         return self._endings[-1:] == [".gz"]
 
     @property
     def format(self) -> str:
-        """`text`, `jsonl` or `csv`, by the name without .gz."""
+        """`text`, `jsonl` or `csv`, by its name without .gz."""
         endings = self._endings[:-1] if self.compressed else self._endings
         return endings[-1][1:] if endings[-1:] in ([".jsonl"], [".csv"]) else "text"
 
     @property
     def known(self) -> bool:
-        """Whether the search of a folder takes it; a name with no ending but .gz is compressed text."""
+        """Whether it is read when found in a folder, by its name."""
         endings = self._endings[:-1] if self.compressed else self._endings
         return endings[-1] in KNOWN_ENDINGS if endings else self.compressed
 
 
 def is_utf8(text: str) -> bool:
-    """Whether it can be written down: bytes of a name that are no text, and escapes, make half surrogates."""
+    """Whether a string can be encoded as UTF-8: undecodable file names and escapes leave lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -86,45 +87,47 @@ def is_utf8(text: str) -> bool:
 
 
 def raw_blocks(file: TextFile) -> Iterator[bytes]:
-    """The bytes of a file, decompressed.
+    """The decompressed bytes of a file, in blocks.
 
-    Raises CorpusError where the file cannot be read.
+    Raises CorpusError when the file cannot be read.
     """
     try:
         with file.path.open("rb") as raw:
             yield from _blocks(cast(BufferedIOBase, gzip.GzipFile(fileobj=raw)) if file.compressed else raw)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise CorpusError(f"{file.name}: not a whole gzip file ({error}); compress it again") from error
+        raise CorpusError(f"{file.name}: damaged gzip file ({error}); compress it again") from error
     except OSError as error:
         raise CorpusError(f"{file.name}: {error.strerror or error}; it must be readable") from error
 
 
 def _blocks(stream: BufferedIOBase) -> Iterator[bytes]:
-    """What is there, up to a block: of a pipe that comes slowly, nothing waits for a block to be full."""
+    """The bytes of a stream as they arrive, at most a block at a time; does not wait to fill a block."""
     while block := stream.read1(_BLOCK_BYTES):
         yield block
 
 
 def text_blocks(file: TextFile, encoding: str) -> Iterator[str]:
-    """The decoded text of a file.
+    """The decoded text of a file, in blocks.
 
     Raises CorpusError for an invalid byte, with its offset in the (decompressed) file, and for binary input.
     """
-    return _decoded(raw_blocks(file), file.name, encoding)
+    return _decode_blocks(raw_blocks(file), file.name, encoding)
 
 
-def text_as_it_comes(stream: BufferedIOBase, name: str, encoding: str) -> Iterator[str]:
-    """The decoded text of an open stream, each piece as soon as it is there; `name` is what errors call it.
+def decode_stream(stream: BufferedIOBase, name: str, encoding: str) -> Iterator[str]:
+    """The decoded text of an open stream, as it arrives.
 
-    Raises CorpusError as text_blocks.
+    name: how error messages refer to the stream.
+
+    Raises CorpusError as text_blocks does.
     """
     try:
-        yield from _decoded(_blocks(stream), name, encoding)
+        yield from _decode_blocks(_blocks(stream), name, encoding)
     except OSError as error:
         raise CorpusError(f"{name}: {error.strerror or error}; it must be readable") from error
 
 
-def _decoded(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
+def _decode_blocks(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     has_escapes = not codecs.lookup(encoding).name.startswith("utf-8")
     num_read = 0
@@ -133,32 +136,33 @@ def _decoded(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]
         if num_read == 0:
             _refuse_magic(block, name, encoding)
         num_read += len(block)
-        text, error = _decode(decoder, block, num_read, name, encoding)
+        text, error = _decode_block(decoder, block, num_read, name, encoding)
         if first and text:
             if _looks_binary(text, share=0.2):
                 raise CorpusError(f"{name}: {_NOT_TEXT.format(encoding=encoding)}")
             text = text.removeprefix("\ufeff")
             first = False
         if has_escapes and not is_utf8(text):
-            raise CorpusError(f"{name}: half a surrogate pair stands alone; is it really {encoding}?")
+            raise CorpusError(f"{name}: decodes to a lone surrogate; is its encoding really {encoding}?")
         if text:
             yield text
         if error is not None:
             raise error
 
 
-def _decode(
+def _decode_block(
     decoder: codecs.IncrementalDecoder, block: bytes, num_read: int, name: str, encoding: str
 ) -> tuple[str, CorpusError | None]:
-    """Decode the next block, as far as it can be, and say what is wrong after that.
+    """Decode the next block. Returns the text before the first error, and the error or None.
 
-    An empty block is the end, where a character must not be left half.
+    num_read: bytes read so far, this block included. An empty block marks the end of the file, where an
+    incomplete character is an error.
     """
     before = decoder.getstate()
     try:
         return decoder.decode(block, final=not block), None
     except UnicodeDecodeError as error:
-        held = bytes(error.object)  # what the decoder kept from earlier blocks, and this one
+        held = bytes(error.object)  # bytes that the decoder kept from earlier blocks, and this block
         if num_read <= _BLOCK_BYTES and _looks_binary(held.decode("latin-1"), share=0.05):
             return "", CorpusError(f"{name}: {_NOT_TEXT.format(encoding=encoding)}")
         offset = num_read - len(held) + error.start
@@ -169,97 +173,25 @@ def _decode(
         decoder.setstate(before)
         good = block[: max(len(block) - (len(held) - error.start), 0)]
         return decoder.decode(good), reason
-    except UnicodeError as error:  # of the text as a whole, such as UTF-16 without a mark of its byte order
+    except UnicodeError as error:  # about the whole text, such as UTF-16 without a byte-order mark
         return "", CorpusError(f"{name}: is not {encoding} ({error}); name its encoding with --encoding")
 
 
 def _refuse_magic(block: bytes, name: str, encoding: str) -> None:
     for magic, meaning in _MAGIC_NUMBERS.items():
-        # A text may begin with such letters, but then it has no such bytes.
+        # A text may begin with the letters of an ASCII magic number, but then it has no control bytes.
         if block.startswith(magic) and (not magic.isascii() or _has_control_bytes(block)):
-            raise CorpusError(f"{name}: is {meaning}")
+            raise CorpusError(f"{name}: {meaning}")
     if block.startswith(_UTF16_MARKS) and "utf-8" in codecs.lookup(encoding).name:
-        raise CorpusError(f"{name}: is not {encoding} but UTF-16; use --encoding utf-16")
+        raise CorpusError(f"{name}: UTF-16, not {encoding}; use --encoding utf-16")
 
 
 def _has_control_bytes(block: bytes) -> bool:
-    """Whether there are bytes that no encoding of text has, but for UTF-16 and UTF-32 among their zeros."""
+    """Whether a block has control bytes that occur in no text encoding except UTF-16 and UTF-32."""
     return any(code in block for code in (*range(9), *range(14, 27)))
 
 
 def _looks_binary(text: str, share: float) -> bool:
-    """Whether more than this share is control characters that text rarely holds; false for a few bytes."""
+    """Whether more than this share are control characters rare in text; False for a very short text."""
     unusual = sum(text.count(chr(code)) for code in (*range(9), *range(14, 27), *range(28, 32), 127))
     return len(text) >= 64 and unusual > share * len(text)
-
-
-def _lines(file: TextFile, encoding: str) -> Iterator[str]:
-    """The lines of a file with their line ends; only "\\n" ends a line, as JSON and CSV have it."""
-    pieces: list[str] = []
-    for block in text_blocks(file, encoding):
-        *ended, rest = block.split("\n")
-        for line in ended:
-            yield "".join([*pieces, line, "\n"])
-            pieces = []
-        pieces.append(rest)
-    if last := "".join(pieces):
-        yield last
-
-
-def records(file: TextFile, field: str | None, encoding: str) -> Iterator[str]:
-    """The text of each record of a .jsonl or .csv file.
-
-    Raises CorpusError with file and line when no field is named, or a record cannot be read or lacks it.
-    """
-    read = _json_records if file.format == "jsonl" else _csv_records
-    for line, text in read(file, field, encoding):
-        if not is_utf8(text):
-            raise CorpusError(f"{file.name}:{line}: half a surrogate pair stands alone; mend its escape")
-        yield text
-
-
-def _named(field: str | None, found: list[str], where: str) -> str:
-    """The field's name, when there is one and it is among those found."""
-    names = ", ".join(found) or "none"
-    if field is None:
-        raise CorpusError(f"{where}: which field holds the text? Name it with --field; there are: {names}")
-    if field not in found:
-        raise CorpusError(f"{where}: no field {field!r}; there are: {names}")
-    return field
-
-
-def _json_records(file: TextFile, field: str | None, encoding: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(_lines(file, encoding), start=1):
-        if not line.strip():
-            continue
-        where = f"{file.name}:{number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{where}: not JSON ({error}); each line must be one object") from None
-        if not isinstance(record, dict):
-            raise CorpusError(f"{where}: a {type(record).__name__}; each line must be one object")
-        text = record[_named(field, list(record), where)]
-        if not isinstance(text, str):
-            raise CorpusError(f"{where}: the field {field!r} is not text but {json.dumps(text)[:40]}")
-        yield number, text
-
-
-def _csv_records(file: TextFile, field: str | None, encoding: str) -> Iterator[tuple[int, str]]:
-    csv.field_size_limit(2**31 - 1)  # the default refuses a field of more than 128 KiB
-    reader = csv.reader(_lines(file, encoding), strict=True)
-    try:
-        header = next(reader, None)
-        if header is None:
-            return
-        column = header.index(_named(field, header, f"{file.name}:1"))
-        for record in reader:
-            if not record:
-                continue
-            if len(record) != len(header):
-                raise CorpusError(
-                    f"{file.name}:{reader.line_num}: {len(record)} fields where the header has {len(header)}"
-                )
-            yield reader.line_num, record[column]
-    except csv.Error as error:
-        raise CorpusError(f"{file.name}:{reader.line_num}: not CSV ({error})") from None

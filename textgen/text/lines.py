@@ -1,4 +1,4 @@
-"""Lines of a text that comes in blocks, each as soon as it is whole."""
+"""Splitting a text that arrives in blocks into lines, each as soon as it is complete."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TextIO
 
 from textgen.text.documents import PIECE_CHARACTERS, Separator, split_documents
 
-LONGEST_IN_MEMORY = 2**16  # characters of a line; a longer one is kept on the disk
+LONGEST_IN_MEMORY = 2**16  # characters of a line; a longer one is kept on disk
 
 
 class Line:
-    """One line with its line end, which the last line of a text may lack; its pieces may be read repeatedly.
+    """One line with its line end, which the last line of a text may lack.
 
-    `limit`: only so many characters are kept. A line that is not needed any more must be closed.
+    Iterating yields its text in pieces and may be repeated. limit: only this many characters are kept; None
+    keeps all. A line must be closed when it is no longer needed.
     """
 
     __slots__ = ("_file", "_limit", "_pieces", "characters")
@@ -27,11 +28,11 @@ class Line:
 
     @property
     def is_long(self) -> bool:
-        """Whether the line is too long for memory."""
+        """Whether the line is so long that it is kept on disk."""
         return self._file is not None
 
     def add(self, piece: str) -> None:
-        """Append the next piece, cut to what the limit leaves."""
+        """Append a piece of text, as far as the limit allows."""
         if self._limit is not None:
             piece = piece[: self._limit - self.characters]
         if not piece:
@@ -54,20 +55,20 @@ class Line:
             yield piece
 
     def without_end(self) -> Iterator[str]:
-        """The pieces without the line feed at the end."""
+        """The text in pieces, without the line feed at the end."""
         left = self.characters
         for piece in self:
             left -= len(piece)
             yield piece if left else piece.removesuffix("\n")
 
     def close(self) -> None:
-        """Free what the line has on the disk."""
+        """Delete the temporary file of a long line."""
         if self._file is not None:
             self._file.close()
 
 
 def lines(blocks: Iterable[str]) -> Iterator[list[Line]]:
-    """The lines that each block ends, and at last the line that nothing ended."""
+    """For each block that completes lines, a list of them; finally, the last line if it has no line end."""
     line = Line()
     for block in blocks:
         *ends, rest = block.split("\n")
@@ -84,9 +85,9 @@ def lines(blocks: Iterable[str]) -> Iterator[list[Line]]:
 
 
 def as_text(line: Line, documents: str) -> Iterator[str | Separator]:
-    """A line as a text of its own, for a run whose documents are of this kind.
+    """A line as a separate text stream, for a run with this `documents` option.
 
-    Where a line is a document, end-of-text stands for its line end, and a line of nothing else is no text.
+    Where lines are documents, the line end becomes a Separator, and an empty line becomes an empty stream.
     """
     if documents != "line":
         yield from line

@@ -1,4 +1,4 @@
-"""What a tokenizer loses of a text. The kinds that textgen learns lose nothing; one made elsewhere may."""
+"""What encoding and decoding a text loses. Tokenizers trained by textgen are lossless; others may not be."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from textgen.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """What encoding and decoding a text loses. `example`: a segment of the first loss, before and after.
+    """What is lost by encoding and decoding a text.
 
-    A lost character is one of the text that its decoding has fewer of.
+    lost_documents: how many documents do not come back exactly. lost_characters: characters of which the
+    decoded text has fewer than the original, with multiplicity. example: the surroundings of the first
+    difference, (original, decoded); None when nothing is lost.
     """
 
     documents: int
@@ -25,7 +27,7 @@ class RoundTrip:
 
 
 def measure_round_trip(tokenizer: Tokenizer, stream: Iterable[str | Separator]) -> RoundTrip:
-    """Encode and decode a stream piece by piece.
+    """Encode and decode a text stream in chunks and compare.
 
     Raises TokenizerError for a text that cannot be encoded.
     """

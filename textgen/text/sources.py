@@ -1,4 +1,4 @@
-"""Where text comes from: each CORPUS argument (a file, a folder, a glob, or `-`) is one source."""
+"""Sources of text: each CORPUS argument (a file, a folder, a glob, or `-`) is one source."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from textgen.text.documents import (
     between_documents,
     split_documents,
 )
-from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, records, text_blocks
+from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, text_blocks
+from textgen.text.records import records
 
-_COPIED = 2**16  # bytes at a time
+_BLOCK_BYTES = 2**16
 
 
 def corpus_name(corpus: Sequence[str]) -> str:
-    """What is made from a corpus is called after its first text, without the ending: runs/faq."""
+    """The default name for what is made from a corpus: its first argument without folder and ending."""
     if corpus[0] == "-":
         return "stdin"
     return Path(corpus[0].rstrip("/*")).name.split(".")[0].strip("*?[]") or "corpus"
@@ -34,7 +35,7 @@ def corpus_name(corpus: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The files of one argument, in a fixed order, and how they are read; a file begins a new document."""
+    """The files of one argument, in a fixed order, and how to read them; each file begins a new document."""
 
     name: str
     files: tuple[TextFile, ...]
@@ -44,13 +45,13 @@ class Source:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Where the files really are, whatever they were called."""
+        """The real paths of the files, with links resolved."""
         return tuple(os.path.realpath(file.path) for file in self.files)
 
     def stream(self) -> Iterator[str | Separator]:
-        """The text of all files, with a Separator between documents.
+        """The text of all files as a stream, with a Separator between documents.
 
-        Raises CorpusError for whatever cannot be read.
+        Raises CorpusError for a file that cannot be read.
         """
         return between_documents(self._file_stream(file) for file in self.files)
 
@@ -60,9 +61,9 @@ class Source:
         return _record_stream(records(file, self.field, self.encoding))
 
     def boundary_near(self, position: int) -> int:
-        """The document boundary nearest to a position, both in characters without separators.
+        """The document boundary nearest to a position, both in characters not counting separators.
 
-        Only for a source of two documents or more; each boundary has text on both sides.
+        The source must have at least two documents; a boundary has text on both sides.
         """
         reached = nearest = 0
         for item in self.stream():
@@ -77,7 +78,7 @@ class Source:
 
 
 def _record_stream(texts: Iterable[str]) -> Iterator[str | Separator]:
-    """Records as documents, one line end apart; a record without text is none."""
+    """Records as a text stream, with a Separator of one line end between them; empty records are skipped."""
     line_end = Separator(1, 1)
     started = False
     for text in texts:
@@ -91,9 +92,9 @@ def _record_stream(texts: Iterable[str]) -> Iterator[str | Separator]:
 def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
     """The files that an argument names, sorted.
 
-    A folder is searched at every depth for files whose name ends as KNOWN_ENDINGS say; hidden files and
-    folders, and folders that are links, are skipped. A file that is named or that matches a glob is read
-    whatever its ending. `stdin` is the file that standard input was copied to; None when it was not.
+    A folder is searched recursively for files with one of KNOWN_ENDINGS; hidden files and folders, and links
+    to folders, are skipped. A file that is named directly or matches a glob is read whatever its ending.
+    stdin: the file that standard input was copied to; None when it was not.
 
     Raises CorpusError when there is none.
     """
@@ -101,7 +102,7 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
     if not argument:
         raise CorpusError("the name of a text is empty; name a file, a folder or `-`")
     if not is_utf8(argument):
-        raise CorpusError(f"{argument!r}: the name is not UTF-8; rename it")
+        raise CorpusError(f"{argument!r}: the file name is not UTF-8; rename the file")
     if argument == "-":
         if stdin is None:
             raise CorpusError("-: there is no standard input to read; name a file")
@@ -110,12 +111,12 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
         files = tuple(file for file in _walk(path) if file.known)
         if not files:
             endings = " ".join(KNOWN_ENDINGS)
-            raise CorpusError(f"{argument}: the folder has no file ending in {endings} or these with .gz")
+            raise CorpusError(f"{argument}: the folder has no file ending in {endings}, with or without .gz")
         return files
     if path.is_file():
         return (TextFile(path, argument),)
     if path.exists():
-        raise CorpusError(f"{argument}: not a file that can be read more than once; pipe it into `-`")
+        raise CorpusError(f"{argument}: not a regular file, so it cannot be read twice; pipe it into `-`")
     if glob.has_magic(argument):
         found = glob.glob(argument, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
         matches = sorted(match for match in found if Path(match).is_file())
@@ -126,7 +127,7 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
 
 
 def require_records(field: str, formats: Collection[str]) -> None:
-    """Refuse a field when all files are plain text, which has none. Raises CorpusError."""
+    """Raise CorpusError when a field is given but all files are plain text, which has no fields."""
     if all(name == "text" for name in formats):
         raise CorpusError(f"--field {field}: there is no .jsonl or .csv file; leave --field out")
 
@@ -145,10 +146,7 @@ def _refuse_unreadable(error: OSError) -> None:
 
 
 def refuse_repeated_files(sources: Iterable[Source]) -> None:
-    """Each file once: the end of a file that is also elsewhere in the corpus would be trained on.
-
-    Raises CorpusError.
-    """
+    """Raise CorpusError when a file is given twice: its validation text would also be trained on."""
     seen: dict[str, str] = {}
     for source in sources:
         for file, real in zip(source.files, source.paths, strict=True):
@@ -161,21 +159,21 @@ def refuse_repeated_files(sources: Iterable[Source]) -> None:
 
 
 @contextmanager
-def standard_input(arguments: Sequence[str], most: int | None = None) -> Iterator[Path | None]:
-    """Standard input, or its first `most` bytes, as a file, for text is read more than once.
+def standard_input(arguments: Sequence[str], max_bytes: int | None = None) -> Iterator[Path | None]:
+    """Copy standard input to a temporary file, since text is read more than once.
 
-    None when no argument is `-`.
+    Yields its path, or None when no argument is `-`. max_bytes: copy only this many; None copies all.
     """
     if "-" not in arguments:
         yield None
         return
-    say_how_typing_ends()
+    print_typing_hint()
     with tempfile.TemporaryDirectory(prefix="textgen-") as directory:
         path = Path(directory) / "stdin.txt"
         with path.open("wb") as file:
-            # As it comes: after the end of what is typed, another read would wait for more.
-            while most is None or file.tell() < most:
-                wanted = _COPIED if most is None else min(_COPIED, most - file.tell())
+            # read1 takes what has arrived: a full read would wait for more after the end of typed input.
+            while max_bytes is None or file.tell() < max_bytes:
+                wanted = _BLOCK_BYTES if max_bytes is None else min(_BLOCK_BYTES, max_bytes - file.tell())
                 block = cast(BufferedIOBase, sys.stdin.buffer).read1(wanted)
                 if not block:
                     break
@@ -183,7 +181,7 @@ def standard_input(arguments: Sequence[str], most: int | None = None) -> Iterato
         yield path
 
 
-def say_how_typing_ends() -> None:
-    """Tell who types standard input, if anyone does."""
+def print_typing_hint() -> None:
+    """Explain on stderr how to end the text, when standard input is a terminal."""
     if sys.stdin.isatty():
         print("Type or paste text; end it with Ctrl-D on a line of its own.", file=sys.stderr)

@@ -1,12 +1,12 @@
-"""The tokens of a corpus, encoded once and kept in files that are mapped into memory.
+"""The encoded tokens of a corpus, cached on disk and memory-mapped.
 
     <cache folder>/<key>/
-        train.bin  val.bin      ids in the smallest unsigned integer that holds vocab_size
+        train.bin  val.bin      token ids, in the smallest unsigned integer type that can hold them
         counts.npy              how often each token id occurs in the first part, int64
         meta.json               sizes of the parts
 
-The key is made of the content of corpus and tokenizer, never of paths or times: an edited file has another
-store, a moved or touched one the same.
+The key is a hash of the content of corpus and tokenizer, not of paths or times: an edited file gets a new
+store, a moved or touched file keeps its store.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from textgen.text.tokenizer import Tokenizer
 
 _FORMAT = 1
 
-# Called with what is done ("encoding train"), the characters encoded so far and those in all.
+# Called with what is being done ("encoding train"), the characters done so far, and the total.
 Progress = Callable[[str, int, int], None]
 
 
 def default_cache_dir() -> Path:
-    """Where the operating system wants what can be made again: a folder of the user's.
+    """The user's cache folder for textgen, as is usual on this operating system.
 
-    Raises ConfigError where the user has none.
+    Raises ConfigError when the user has no home directory.
     """
     variable = {"win32": "LOCALAPPDATA", "darwin": ""}.get(sys.platform, "XDG_CACHE_HOME")
     if base := os.environ.get(variable):
@@ -46,14 +46,17 @@ def default_cache_dir() -> Path:
     try:
         return Path.home() / usual / "textgen"
     except RuntimeError:
-        raise ConfigError("there is no home directory to keep encoded text in: name a --cache-dir") from None
+        raise ConfigError("no home directory to cache encoded text in; set --cache-dir") from None
 
 
 class TokenStore:
-    """The token ids of each part of a corpus, as read-only arrays that take no memory of their own."""
+    """The token ids of each part of a corpus, as read-only memory-mapped arrays.
+
+    counts: how often each token id occurs in the first part, (vocab_size,) int64.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open a store. Raises some error, as read_or_build wants it, when it is absent or not whole."""
+        """Open a store. Raises an error that read_or_build understands when it is missing or damaged."""
         self.path = path
         meta = json.loads((path / "meta.json").read_text())
         self._dtype = np.dtype(meta["dtype"])
@@ -69,7 +72,7 @@ class TokenStore:
 
     @property
     def key(self) -> str:
-        """What the store was made of: SHA-256 of corpus, tokenizer and this format."""
+        """SHA-256 of the corpus, the tokenizer and the format of the store."""
         return self.path.name
 
     @property
@@ -82,24 +85,24 @@ class TokenStore:
         return self._tokens[part]
 
     def size(self, part: str) -> TextSize:
-        """How much text the tokens of a part stand for."""
+        """How much text a part has."""
         return self._sizes[part]
 
     @classmethod
     def open_or_build(
         cls, corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, progress: Progress | None = None
     ) -> TokenStore:
-        """The store of a corpus: the one that is there, or a new one. Two processes may build it at once.
+        """The store of a corpus, from the cache or built now. Several processes may build it at once.
 
-        Raises CorpusError for text that cannot be read and a cache folder that cannot be written.
+        Raises CorpusError for text that cannot be read or changes while it is read, and for a cache folder
+        that cannot be written.
         """
         identity = f"{_FORMAT} {corpus.fingerprint} {tokenizer.fingerprint}"
         path = cache_dir / hashlib.sha256(identity.encode()).hexdigest()
 
         def build(folder: Path) -> None:
             _build(folder, corpus, tokenizer, progress)
-            # Of a log that grows, other tokens would stand under the name of the old text.
-            corpus.require_unchanged()
+            corpus.require_unchanged()  # else the tokens of another text would be cached under this key
 
         return read_or_build(path, cls, build)
 
@@ -123,7 +126,7 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progres
                     counts += np.bincount(ids, minlength=len(counts))
         if num_tokens == 0:
             raise CorpusError(
-                f"the tokenizer makes no token of the {part} text; name another one, or more text"
+                f"the tokenizer produces no tokens for the {part} text; use another tokenizer, or more text"
             )
         meta["tokens"][part] = num_tokens
     np.save(folder / "counts.npy", counts)
@@ -133,11 +136,11 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progres
 def reporting(
     stream: Iterable[str | Separator], what: str, total: int, progress: Progress
 ) -> Iterator[str | Separator]:
-    """Pass a stream of `total` characters on and tell how far it is, about a hundred times."""
-    done = told = 0
+    """Pass on a text stream of `total` characters and report progress about a hundred times."""
+    done = reported = 0
     for item in stream:
         yield item
         done += item.characters if isinstance(item, Separator) else len(item)
-        if done - told >= total / 100 or done == total:
+        if done - reported >= total / 100 or done == total:
             progress(what, done, total)
-            told = done
+            reported = done

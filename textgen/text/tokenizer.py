@@ -1,7 +1,7 @@
-"""Text to ids and back. One class around the `tokenizers` library for every kind of tokenizer.
+"""Text to token ids and back: one class around the `tokenizers` library for every kind of tokenizer.
 
-What is saved is the library's own tokenizer.json: `tokenizers.Tokenizer.from_file` reads it and gives the
-same ids. For `char` a table from code point to id does the same faster; for `byte` the UTF-8 is the ids.
+It is saved as the library's own tokenizer.json, which `tokenizers.Tokenizer.from_file` reads with the same
+ids. Two kinds have a faster way to the same ids: `char`, a table from code point to id, and `byte`, UTF-8.
 """
 
 from __future__ import annotations
@@ -24,34 +24,35 @@ from textgen.system.atomic import write_file
 from textgen.text.chunks import Cut, Piece, batches, chunks, cut_anywhere, cut_by_split
 from textgen.text.decoder import ByteDecoder, Decoder, WindowDecoder
 from textgen.text.documents import Separator
-from textgen.text.external import adopt, cut_of, encoding_errors, read_library
+from textgen.text.external import adopt, cut_for, encoding_errors, read_library
 from textgen.text.vocabulary import (
     BYTE_TOKENS,
     LONGEST_MATCH,
     Sampled,
     kind_of,
     learn,
-    named_end_of_text,
+    recorded_end_of_text,
     split_of,
 )
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_BATCH_CHARACTERS = 2**18  # encoded together: a table's work stays in the processor's cache
-_AHEAD = 3  # batches that the library is given at once: work for all processors, in a few dozen megabytes
-_MARK = "\ud800"  # stands for end-of-text among characters: a lone surrogate, which no text can hold
+_BATCH_CHARACTERS = 2**18  # encoded together; few enough to stay in the processor's cache
+_BATCHES_AHEAD = 3  # batches that are encoded in parallel: they occupy all processors in little memory
+_MARK = "\ud800"  # replaces a separator while encoding: a lone surrogate, which no valid text contains
 _MARK_BYTES = _MARK.encode("utf-8", "surrogatepass")
 
 
 class Tokenizer:
-    """A tokenizer of a kind: `char`, `byte`, `bpe`, `word`, or `external` for one that was made elsewhere.
+    """A tokenizer of some kind: `char`, `byte`, `bpe`, `word`, or `external` for one made by other tools.
 
-    Ids are 0..vocab_size-1. No text produces end_of_text_id: one that would is refused with a TokenizerError.
+    Token ids are 0..vocab_size-1. No text produces end_of_text_id: a text that would is refused with a
+    TokenizerError.
     """
 
     def __init__(self, library: tokenizers.Tokenizer) -> None:
-        end_of_text = named_end_of_text(json.loads(library.to_str()))
+        end_of_text = recorded_end_of_text(json.loads(library.to_str()))
         if end_of_text is None:
             raise TokenizerError(
                 "the tokenizer does not say which token is end-of-text; read it with from_file"
@@ -59,7 +60,7 @@ class Tokenizer:
         vocabulary = library.get_vocab()
         if end_of_text not in vocabulary:
             raise TokenizerError(
-                f"the tokenizer names {end_of_text!r} as end-of-text and has no such token; it is damaged"
+                f"the tokenizer names {end_of_text!r} as end-of-text but has no such token; it is damaged"
             )
         self._library = library
         self.kind = kind_of(library)
@@ -72,12 +73,12 @@ class Tokenizer:
             if self.kind == "char":
                 self._id_of_code = _code_table(vocabulary, self.end_of_text_id)
         elif self.kind == "external":
-            self._cut = cut_of(library)
+            self._cut = cut_for(library)
         else:
             self._cut = cut_by_split(split_of(self.kind), LONGEST_MATCH)
-        # In our own kinds a token stands for fixed bytes. (With byte fallback the library's decoder gives up
-        # a whole run of byte tokens for one that is no UTF-8; and in text alone a U+FFFD that was learnt
-        # looks like half a character.)
+        # In textgen's own kinds every token stands for fixed bytes. Decoding these is more exact than the
+        # library: it discards a whole run of byte tokens if one is not UTF-8, and a U+FFFD in its output may
+        # be an incomplete character or one that the vocabulary has.
         self._token_bytes = (
             None if self.kind == "external" else _bytes_of(self.kind, vocabulary, self.vocab_size)
         )
@@ -91,15 +92,15 @@ class Tokenizer:
         min_frequency: int | None = None,
         sampled: Sampled | None = None,
     ) -> Tokenizer:
-        """Learn a vocabulary from a text, which is read once.
+        """Learn a vocabulary from a text stream, which is read once.
 
-        vocab_size: how many characters (`char`) or words (`word`) to learn, bytes and end-of-text not
-        counted; for `bpe` all tokens but end-of-text, the 256 bytes counted. None: all characters, or a
-        default. min_frequency: how often a character, word or merge must occur; None: a default. Of a long
-        text, `word` and `bpe` learn words and merges from a sample that is spread evenly over all of it;
-        `sampled` is then called with the characters of the sample and of the text.
+        vocab_size: how many characters (`char`) or words (`word`) to learn, not counting bytes and
+        end-of-text; for `bpe` the number of tokens including the 256 bytes but not end-of-text; None: all
+        characters, or the default. min_frequency: how often a character, word or merge must occur; None: the
+        default. For a long text, `word` and `bpe` learn words and merges from a sample taken evenly from all
+        of it; `sampled` is then called with the characters in the sample and in the text.
 
-        Raises TokenizerError.
+        Raises TokenizerError for an unknown kind or an impossible size.
         """
         if kind not in TOKENIZER_KINDS:
             raise TokenizerError(unknown_name("kind of tokenizer", kind, TOKENIZER_KINDS))
@@ -107,7 +108,9 @@ class Tokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path, end_of_text: str | None = None) -> Tokenizer:
-        """Take over any tokenizer.json; end_of_text names its token for that, None finds or adds one.
+        """Adopt any tokenizer.json.
+
+        end_of_text: the token to use as end-of-text; None finds a known one or adds a new one.
 
         Raises TokenizerError.
         """
@@ -115,61 +118,64 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """Read what `save` wrote.
+        """Read a tokenizer.json that `save` wrote.
 
         Raises TokenizerError.
         """
         library = read_library(Path(path))
-        if named_end_of_text(json.loads(library.to_str())) is None:
+        if recorded_end_of_text(json.loads(library.to_str())) is None:
             raise TokenizerError(f"{path}: not written by textgen; give it to `textgen train` as --tokenizer")
         return cls(library)
 
     def save(self, path: str | Path) -> None:
-        """Write a tokenizer.json, whole or not at all."""
+        """Write a tokenizer.json atomically."""
         write_file(Path(path), self.to_json().encode())
 
     def to_json(self) -> str:
-        """The tokenizer.json."""
+        """The content of the tokenizer.json."""
         return self._library.to_str(pretty=True)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides ids."""
+        """SHA-256 of everything that determines the ids of a text."""
         canonical = json.dumps(json.loads(self._library.to_str()), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def encode(self, text: str) -> np.ndarray:
         """The token ids of a text, (N,) uint32. A model reads other ids: see ModelVocab.to_model_ids.
 
-        Raises TokenizerError for a text that is no Unicode, or that would produce end-of-text.
+        Raises TokenizerError for a text with a lone surrogate, and for one that would produce end-of-text.
         """
         return self._encode_batch([text]).astype(np.uint32)
 
     def encode_stream(self, stream: Iterable[str | Separator]) -> Iterator[np.ndarray]:
-        """The ids of a stream, in arrays (N,) int64: those of each document in one call, end-of-text between.
+        """The token ids of a text stream in arrays (N,) int64, with end-of-text between documents.
 
-        Raises TokenizerError as `encode` does.
+        The ids of a document are those of `encode` on the whole document. Raises TokenizerError as `encode`.
         """
         if self._by_character:
             return map(self._encode_batch, batches(stream, _BATCH_CHARACTERS))
-        return _ahead(self._encode_batch, batches(self.chunks(stream), _BATCH_CHARACTERS))
+        return _map_ahead(self._encode_batch, batches(self.chunks(stream), _BATCH_CHARACTERS))
 
     def chunks(
-        self, stream: Iterable[str | Separator], *, at_once: bool = False
+        self, stream: Iterable[str | Separator], *, unbuffered: bool = False
     ) -> Iterator[str | Separator]:
-        """The same stream in pieces that can be encoded one by one; at_once: as soon as they are there."""
-        return chunks(stream, self._cut, at_once=at_once)
+        """Regroup a text stream into chunks that can be encoded one by one.
+
+        unbuffered: yield a chunk as soon as it is complete instead of collecting longer ones.
+        """
+        return chunks(stream, self._cut, unbuffered=unbuffered)
 
     def encode_with_starts(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """The token ids of a text, (N,) uint32, and at which of its characters each token begins, (N,) int64.
+        """The token ids of a text, (N,) uint32, and the character at which each token begins, (N,) int64.
 
-        Tokens that only together make a character all begin there. Raises TokenizerError as `encode` does.
+        Tokens that together form one character all begin there. Raises TokenizerError as `encode` does.
         """
         ids = self.encode(text)
         if not self._by_character:
             with encoding_errors():
                 offsets = self._library.encode(text, add_special_tokens=False).offsets
-            # A normalizer may move characters, but no token begins before the one in front of it.
+            # A normalizer may move characters, but no token may begin before the previous one.
             return ids, np.maximum.accumulate(np.array([start for start, _ in offsets], np.int64))
         codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
         num_tokens = 1 + (codes >= 0x80) + (codes >= 0x800) + (codes >= 0x10000).astype(np.int64)
@@ -185,7 +191,7 @@ class Tokenizer:
             return self._encode_bytes(marked) if self.kind == "byte" else self._encode_characters(marked)
         with encoding_errors():
             encodings = iter(self._library.encode_batch_fast(texts, add_special_tokens=False))
-        ids = array("I")  # a list of ids would take as long to become an array as the library to give it
+        ids = array("I")  # converting a list to an array would take as long as the encoding itself
         for item in batch:
             if isinstance(item, Separator):
                 ids.append(self.end_of_text_id)
@@ -193,20 +199,20 @@ class Tokenizer:
             found = next(encodings).ids
             if self.kind == "external" and self.end_of_text_id in found:
                 raise TokenizerError(
-                    f"this text holds the end-of-text token {self.end_of_text!r}; take it out"
+                    f"this text contains the end-of-text token {self.end_of_text!r}; remove it"
                 )
             ids.extend(found)
         return np.array(ids, np.int64)
 
     def _encode_bytes(self, marked: str) -> np.ndarray:
-        """Bytes are their own ids. One that no UTF-8 holds stands for the mark on the way."""
+        """Bytes are their own ids. 0xFF, which does not occur in UTF-8, temporarily replaces the mark."""
         utf8 = marked.encode("utf-8", "surrogatepass").replace(_MARK_BYTES, b"\xff")
         ids = np.frombuffer(utf8, np.uint8).astype(np.int64)
         ids[ids == 0xFF] = self.end_of_text_id
         return ids
 
     def _encode_characters(self, marked: str) -> np.ndarray:
-        """Ids of characters by table; those that are not in it become their bytes, whose ids are 0..255."""
+        """Look up the ids of characters; one that has no id becomes its UTF-8 bytes, whose ids are 0..255."""
         codes = np.frombuffer(marked.encode("utf-32-le", "surrogatepass"), np.uint32)
         ids = self._id_of_code.take(codes)
         missing = ids < 0
@@ -221,38 +227,38 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; bytes that are no UTF-8 become U+FFFD, end-of-text its name."""
+        """The text of token ids; bytes that are not UTF-8 become U+FFFD, end-of-text becomes its name."""
         if self._token_bytes is None:
             return self._library.decode([int(token_id) for token_id in ids], skip_special_tokens=False)
         return b"".join(self._token_bytes[token_id] for token_id in ids).decode("utf-8", "replace")
 
     def decoder(self) -> Decoder:
-        """A decoder that is given one id at a time."""
+        """A new decoder that takes one token id at a time."""
         return WindowDecoder(self.decode) if self._token_bytes is None else ByteDecoder(self._token_bytes)
 
     def token_text(self, token_id: int) -> str:
-        """One token for people to read: its text, or where that is no whole character its name."""
+        """A readable form of one token: its text, or its name if the text has incomplete characters."""
         text = self.decode([token_id])
         return text if text and "\ufffd" not in text else str(self._library.id_to_token(token_id))
 
 
-def _ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """What `work` makes of each item, in order, by threads that are a few items ahead of the caller.
+def _map_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Like map(work, items), but in threads that run a few items ahead of the caller.
 
-    The library lets go of Python while it encodes: meanwhile the ids of another batch are taken out.
+    The library releases the GIL while it encodes, so the ids of another batch can be copied meanwhile.
     """
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed to encode a prompt
 
-    with ThreadPoolExecutor(_AHEAD) as threads:
-        waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(_BATCHES_AHEAD) as threads:
+        pending: deque[Future[Result]] = deque()
         try:
             for item in items:
-                waiting.append(threads.submit(work, item))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()
-            yield from (future.result() for future in waiting)
-        finally:  # when the caller stops early, what has not begun is not done
-            for future in waiting:
+                pending.append(threads.submit(work, item))
+                if len(pending) > _BATCHES_AHEAD:
+                    yield pending.popleft().result()
+            yield from (future.result() for future in pending)
+        finally:  # when the caller stops early, cancel what has not begun
+            for future in pending:
                 future.cancel()
 
 
@@ -261,13 +267,13 @@ def _refuse_surrogates(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise TokenizerError(
-            f"character {error.start} of the text, {text[error.start]!r}, is half a surrogate pair; "
-            "give the text as valid UTF-8"
+            f"character {error.start} of the text, {text[error.start]!r}, is a lone surrogate; "
+            "the text must be valid UTF-8"
         ) from None
 
 
 def _code_table(vocabulary: dict[str, int], end_of_text_id: int) -> np.ndarray:
-    """Ids by code point, (0x110000,) int64: -1 where there is none, end-of-text at the mark."""
+    """Token ids by code point, (0x110000,) int64: -1 where there is none, end-of-text at _MARK."""
     table = np.full(0x110000, -1, np.int64)
     for token, token_id in vocabulary.items():
         if len(token) == 1:
@@ -277,12 +283,12 @@ def _code_table(vocabulary: dict[str, int], end_of_text_id: int) -> np.ndarray:
 
 
 def _bytes_of(kind: str, vocabulary: dict[str, int], vocab_size: int) -> list[bytes]:
-    """What each id of a tokenizer of our own stands for."""
+    """The bytes that each token id of one of textgen's own tokenizers stands for, by id."""
     token_bytes = [b""] * vocab_size
-    byte_of = _bytes_by_sign() if kind == "bpe" else {}
+    byte_of = _bytes_by_symbol() if kind == "bpe" else {}
     for token, token_id in vocabulary.items():
         if kind == "bpe" and byte_of.keys() >= set(token):
-            token_bytes[token_id] = bytes(byte_of[sign] for sign in token)
+            token_bytes[token_id] = bytes(byte_of[symbol] for symbol in token)
         elif kind == "bpe" or token_id >= len(BYTE_TOKENS):
             token_bytes[token_id] = token.encode()
         else:
@@ -290,13 +296,13 @@ def _bytes_of(kind: str, vocabulary: dict[str, int], vocab_size: int) -> list[by
     return token_bytes
 
 
-def _bytes_by_sign() -> dict[str, int]:
-    """The byte that each sign of a byte-level vocabulary stands for.
+def _bytes_by_symbol() -> dict[str, int]:
+    """The byte that each character of a byte-level vocabulary stands for.
 
-    Bytes that are signs of Latin-1 to be seen are written as these, the others, in order, as signs beyond it.
-    Radford et al., "Language models are unsupervised multitask learners", 2019 (GPT-2).
+    Bytes that are printable in Latin-1 are written as that character, the others, in order, as characters
+    beyond Latin-1. Radford et al., "Language models are unsupervised multitask learners", 2019 (GPT-2).
     """
-    signs = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    seen = {sign: ord(sign) for sign in signs if ord(sign) < 256}
-    others = (byte for byte in range(256) if byte not in seen.values())
-    return seen | dict(zip(signs[len(seen) :], others, strict=True))
+    symbols = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    printable = {symbol: ord(symbol) for symbol in symbols if ord(symbol) < 256}
+    others = (byte for byte in range(256) if byte not in printable.values())
+    return printable | dict(zip(symbols[len(printable) :], others, strict=True))

@@ -1,13 +1,14 @@
-"""How each kind of tokenizer is built, and how its vocabulary is learnt from the training part.
+"""Building each kind of tokenizer and learning its vocabulary from the training part.
 
-    char   256 bytes, characters by falling frequency, end-of-text    a character not learnt: its bytes
+    char   256 bytes, characters by descending frequency, end-of-text    unknown characters: as bytes
     byte   256 bytes, end-of-text
-    word   256 bytes, characters, words, end-of-text                  a word not learnt: its characters
-    bpe    256 bytes, merges of them, end-of-text                     Sennrich et al. 2016, over bytes
+    word   256 bytes, characters, words, end-of-text                     unknown words: as characters
+    bpe    256 bytes, merges of them, end-of-text                        Sennrich et al. 2016, on bytes
 
-All four are BPE models of the `tokenizers` library. Without merges, and with byte_fallback, such a model
-has one token per character; with ignore_merges too, it first looks up the whole pre-token. End-of-text is in
-the model's vocabulary but is no added token, so no text produces it: no merge leads there, no word has a `<`.
+All four are BPE models of the `tokenizers` library. Without merges and with byte_fallback, such a model has
+one token per character; with ignore_merges as well, it first looks up the whole pre-token. End-of-text is in
+the model's vocabulary but is not an added token, so no text produces it: no merge results in it, and no word
+contains a `<`.
 """
 
 from __future__ import annotations
@@ -29,25 +30,23 @@ END_OF_TEXT = "<|endoftext|>"
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
 DEFAULT_VOCAB_SIZE = {"char": None, "word": 10_000, "bpe": 2_048}  # None: all characters
-# What stands seldom in a text cannot be learnt from it, and each token costs time. On 1 MB of Shakespeare
-# 1,000 took 1.5% fewer bits than 2,048; on 0.25 MB of questions and answers they were equal.
-SMALL_BPE_VOCAB_SIZE = 1_024
+SMALL_BPE_VOCAB_SIZE = 1_024  # for a small text; see RECIPE.md, "bpe vocabulary"
 SMALL_TEXT = 4_000_000  # characters
 DEFAULT_MIN_FREQUENCY = {"char": 1, "word": 2, "bpe": 2}
 
-# A pre-token has a bounded length, so that a text without spaces can be cut, and learnt from, like any other.
-# Marks belong to their letters: without them, the words of half of Asia would fall apart.
+# The length of a pre-token is bounded, so that a text without spaces can be cut like any other. Combining
+# marks belong to their letters: without them, words of most Indic scripts would be split.
 _WORDS = r"[\p{L}\p{M}\p{N}]{1,32}(?:['’][\p{L}\p{M}]{1,32})?|(?m:.)"  # m: the dot matches "\n" too
 _WORDS_WITH_SPACE = (
     r"'(?:[sdmt]|re|ve|ll)| ?[\p{L}\p{M}]{1,32}| ?\p{N}{1,32}| ?[^\s\p{L}\p{M}\p{N}]{1,32}"
     r"|\s{1,32}(?!\S)|\s{1,32}"
 )
-LONGEST_MATCH = 66  # characters, with the one that a match looks at and leaves
+LONGEST_MATCH = 66  # characters, including the one that a match looks ahead at
 
-# Words and merges are learnt from at most so much of a text: more would change few of them.
+# Words and merges are learnt from at most this much of a text: more would change few of them.
 _SAMPLE_CHARACTERS = 2**24
 
-# Called where only a sample was learnt from, with its characters and those in all.
+# Called when only a sample of the text is used, with the characters in the sample and in the text.
 Sampled = Callable[[int, int], None]
 
 
@@ -59,7 +58,7 @@ def split_of(kind: str) -> pre_tokenizers.PreTokenizer:
 def build(
     kind: str, vocabulary: dict[str, int], merges: list[tuple[str, str]] | None = None
 ) -> tokenizers.Tokenizer:
-    """A tokenizer of this kind; the vocabulary maps tokens to ids and holds END_OF_TEXT."""
+    """Build a tokenizer of this kind. The vocabulary maps tokens to ids and includes END_OF_TEXT."""
     if kind == "bpe":
         library = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=merges or []))
         to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -71,30 +70,30 @@ def build(
         if kind == "word":
             library.pre_tokenizer = split_of(kind)
         library.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    library.post_processor = naming(END_OF_TEXT, vocabulary[END_OF_TEXT])
+    library.post_processor = end_of_text_record(END_OF_TEXT, vocabulary[END_OF_TEXT])
     return library
 
 
-def naming(end_of_text: str, token_id: int) -> processors.TemplateProcessing:
-    """A post-processor that adds nothing to a text; it tells a reader of the file what end-of-text is."""
+def end_of_text_record(end_of_text: str, token_id: int) -> processors.TemplateProcessing:
+    """A post-processor that changes nothing; it records in the file which token is end-of-text."""
     return processors.TemplateProcessing(
         single="$A", pair="$A $B:1", special_tokens=[(end_of_text, token_id)]
     )
 
 
-def named_end_of_text(data: dict[str, Any]) -> str | None:
-    """The token that `naming` left in a tokenizer's JSON; None in one that textgen did not write."""
+def recorded_end_of_text(data: dict[str, Any]) -> str | None:
+    """The token that `end_of_text_record` left in a tokenizer's JSON; None if textgen did not write it."""
     processor = data["post_processor"] or {}
     names = list(processor.get("special_tokens", ()))
     first, second = ({"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB"))
     is_ours = (processor.get("single"), processor.get("pair")) == ([first], [first, second])
-    # Ours stands in the model's vocabulary; where it is an added token, text produces it.
+    # textgen keeps it in the model's vocabulary; as an added token, a text could produce it.
     added = {token["content"] for token in data["added_tokens"]}
     return names[0] if is_ours and len(names) == 1 and names[0] not in added else None
 
 
 def kind_of(library: tokenizers.Tokenizer) -> str:
-    """`char`, `byte`, `bpe` or `word` when the tokenizer is built as one, else `external`."""
+    """`char`, `byte`, `bpe` or `word` if the tokenizer was built by `build`, else `external`."""
     data = json.loads(library.to_str())
     vocabulary = data["model"]["vocab"]
     if END_OF_TEXT not in vocabulary:
@@ -112,13 +111,13 @@ def kind_of(library: tokenizers.Tokenizer) -> str:
 
 
 def _structure(data: dict[str, Any]) -> dict[str, Any]:
-    """All of a tokenizer's JSON but what was learnt and the end-of-text's name."""
+    """A tokenizer's JSON without what was learnt and without the record of end-of-text."""
     model = {name: value for name, value in data["model"].items() if name not in ("vocab", "merges")}
     return {**data, "model": model, "post_processor": None}
 
 
 def bpe_vocab_size(characters: int) -> int:
-    """How many bpe tokens to learn from so many characters when nobody says."""
+    """The default number of bpe tokens for a training text of this many characters."""
     size = DEFAULT_VOCAB_SIZE["bpe"]
     assert size is not None
     return SMALL_BPE_VOCAB_SIZE if characters < SMALL_TEXT else size
@@ -131,9 +130,9 @@ def learn(
     min_frequency: int | None,
     sampled: Sampled | None = None,
 ) -> tokenizers.Tokenizer:
-    """Learn a tokenizer's vocabulary. None takes the defaults above, and for `char` all characters.
+    """Learn the vocabulary of a tokenizer; the arguments are those of Tokenizer.train.
 
-    Raises TokenizerError for a size that cannot be.
+    Raises TokenizerError for an impossible size.
     """
     if kind == "byte":
         if vocab_size is not None or min_frequency is not None:
@@ -156,12 +155,12 @@ def learn(
 
 
 def _numbered(tokens: Iterable[str]) -> dict[str, int]:
-    """Ids in the order given, end-of-text last."""
+    """Assign ids in the order given, end-of-text last."""
     return {token: token_id for token_id, token in enumerate([*tokens, END_OF_TEXT])}
 
 
 def _counting(stream: Iterable[str | Separator], counts: np.ndarray) -> Iterator[str | Separator]:
-    """Pass a stream on and count its characters by code point."""
+    """Pass on a text stream and add its characters to counts, by code point."""
     gathered: list[str] = []
     num_gathered = 0
     for item in stream:
@@ -181,7 +180,7 @@ def _count(text: str, counts: np.ndarray) -> None:
 
 
 def _characters(counts: np.ndarray, min_frequency: int) -> list[str]:
-    """The characters that occur often enough, by falling frequency, then code point."""
+    """The characters that occur at least min_frequency times, by descending frequency, then code point."""
     codes = np.flatnonzero(counts >= min_frequency)
     return [chr(code) for code in codes[np.argsort(-counts[codes], kind="stable")]]
 
@@ -189,9 +188,9 @@ def _characters(counts: np.ndarray, min_frequency: int) -> list[str]:
 def _sample(
     stream: Iterable[str | Separator], split: pre_tokenizers.PreTokenizer, sampled: Sampled | None
 ) -> list[str]:
-    """The chunks of a text; of a long one every second, fourth, ... of them, evenly over all of it.
+    """The chunks of a text; for a long text every 2nd, 4th, 8th, ... of them, evenly spaced.
 
-    Distinct words keep growing with a text (Heaps 1978), so counting all of them would take memory that does.
+    The number of distinct words grows with the text (Heaps 1978), and so would the memory to count them.
     """
     sample: list[str] = []
     taken = total = 0

@@ -12,11 +12,12 @@ import torch
 
 from textgen.errors import RunError
 from textgen.evaluation.evaluate import evaluate_run
+from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
 from textgen.plots.curves import draw_loss
 from textgen.plots.style import can_draw
 from textgen.run import Run, active_records
-from textgen.settings.config import TrainingConfig
+from textgen.settings.config import SampleConfig, TrainingConfig
 from textgen.system.atomic import only_one
 from textgen.system.interrupts import StopRequest
 from textgen.system.memory import memory_errors
@@ -27,6 +28,9 @@ from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.schedule import Budget, describe_reading
 from textgen.training.trainer import Trainer
+from textgen.training.validation import sample_lines
+
+FINAL_SAMPLE_TOKENS = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Session:
             f"Best weights of step {position.best_step:,} of {position.step:,}, in {seconds:.0f} s, "
             f"{self._reading()}"
         )
+        self._show_sample()
         self.reporter.line(f"The run is in {self.run.path}. Write text with: textgen sample {self.run.path}")
         return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
                 "seconds": round(seconds, 1)} | report.as_dict()  # fmt: skip
@@ -98,6 +103,18 @@ class Session:
         ):
             return f"{describe_reading(times)}."
         return f"{describe_reading(times)}; up to {training.epochs} times pay: more --minutes would help."
+
+    def _show_sample(self) -> None:
+        """Show what the kept weights write."""
+        if self.reporter.is_silent:
+            return
+        config = SampleConfig(max_new_tokens=FINAL_SAMPLE_TOKENS)
+        # Not the seed of the samples on the way: the last of those may be of the same weights.
+        pieces = Generator.from_run(self.run).stream(seed=self.run.config.training.seed + 1, config=config)
+        self.reporter.line("\nA sample:\n")
+        for line in sample_lines("".join(pieces)):
+            self.reporter.line(f"    {line}".rstrip())
+        self.reporter.line()
 
     def _draw(self) -> None:
         if can_draw():

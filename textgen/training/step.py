@@ -30,7 +30,8 @@ from textgen.training.optimizer import (
     set_learning_rate,
 )
 
-DROP_STATE_PROBABILITY = 0.05  # that a sequence starts a window from the zero state; see RECIPE.md
+# The probability that a sequence starts a window from the zero state; see RECIPE.md, "dropped state"
+DROP_STATE_PROBABILITY = 0.05
 
 
 class TrainStep:

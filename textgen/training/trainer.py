@@ -243,6 +243,8 @@ class Trainer:
         return True
 
     def _show_evaluation(self, nats_per_token: float, improved: bool) -> None:
+        if self.reporter.is_silent:
+            return
         percent = min(100, round(100 * self.state.progress()))
         self.reporter.line(
             f"{percent:3d}%  step {self.position.step:,}  {self.state.seconds():.0f} s  "

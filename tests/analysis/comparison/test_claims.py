@@ -1,4 +1,4 @@
-"""The words follow from the figures, in every direction."""
+"""Findings, claims and caveats follow from the figures, in every direction."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from textgen.analysis.comparison.plan import OWN_TRAINING
 
 PARAMETERS = "A GRU has fewer parameters"
 FASTER = "A GRU trains faster"
-FASTER_OURS = "A GRU trains faster at the same size, textgen's layers alone"
-FASTER_TORCH = "A GRU trains faster at the same size, torch's own nn.GRU and nn.LSTM alone"
+FASTER_OURS = "A GRU trains faster at the same size, textgen's layers only"
+FASTER_TORCH = "A GRU trains faster at the same size, PyTorch's nn.GRU and nn.LSTM only"
 SOONER = "A GRU reaches a given loss sooner"
 QUALITY = "A GRU predicts as well as an LSTM"
 
 
-def said_of(comparison: Comparison, text: str) -> tuple[str, str]:
+def verdict_on(comparison: Comparison, text: str) -> tuple[str, str]:
     (claim,) = [claim for claim in textbook_claims(comparison) if claim.text == text]
     return claim.verdict, claim.because
 
@@ -33,17 +33,17 @@ def said_of(comparison: Comparison, text: str) -> tuple[str, str]:
             "+0.0000 ± 0.0497 nats/token over 3 seeds. No difference is shown",
         ),
         ((1.52, 1.50, 1.54), "within noise", "one of up to 0.0697 is not ruled out"),
-        ((1.59, 1.60, 1.61), "not supported", "the GRU predicts worse"),
-        ((1.39, 1.40, 1.41), "not supported", "the GRU predicts better"),
-        ((1.60, 1.61), "cannot be told", "+0.1050 nats/token, two seeds: no interval"),
-        ((1.40,), "cannot be told", "-0.1000 nats/token, one seed: no interval"),
+        ((1.59, 1.60, 1.61), "not supported", "the GRU's loss is higher"),
+        ((1.39, 1.40, 1.41), "not supported", "the GRU's loss is lower"),
+        ((1.60, 1.61), "too few seeds", "+0.1050 nats/token (two seeds, no interval)"),
+        ((1.40,), "too few seeds", "-0.1000 nats/token (one seed, no interval)"),
     ],
 )
 def test_quality_is_judged_by_the_paired_interval(
     make_comparison: Any, losses: tuple[float, ...], verdict: str, words: str
 ) -> None:
     comparison = make_comparison(gru=losses, gru_speed=[1000] * len(losses))
-    found, because = said_of(comparison, QUALITY)
+    found, because = verdict_on(comparison, QUALITY)
     assert found == verdict
     assert words in because
 
@@ -51,33 +51,33 @@ def test_quality_is_judged_by_the_paired_interval(
 @pytest.mark.parametrize(
     ("speeds", "verdict", "words"),
     [
-        ((1100, 1200, 1300), "supported", "1.20 (1.10 to 1.30) x"),
-        ((700, 800, 900), "not supported", "0.80 (0.70 to 0.90) x"),
-        ((900, 1000, 1100), "within noise", "1.00 (0.90 to 1.10) x"),
-        ((1100, 1300), "supported", "1.20 (1.10 to 1.30) x"),
-        ((1300,), "cannot be told", "1.30 x the LSTM's tokens/s; one seed"),
+        ((1100, 1200, 1300), "supported", "1.20x (1.10x to 1.30x)"),
+        ((700, 800, 900), "not supported", "0.80x (0.70x to 0.90x)"),
+        ((900, 1000, 1100), "within noise", "1.00x (0.90x to 1.10x)"),
+        ((1100, 1300), "supported", "1.20x (1.10x to 1.30x)"),
+        ((1300,), "too few seeds", "1.30x the LSTM's tokens/s; one seed"),
     ],
 )
 def test_speed_in_training_is_judged_by_its_range_over_the_seeds(
     make_comparison: Any, speeds: tuple[float, ...], verdict: str, words: str
 ) -> None:
-    found, because = said_of(make_comparison(gru=[1.5] * len(speeds), gru_speed=speeds), FASTER)
+    found, because = verdict_on(make_comparison(gru=[1.5] * len(speeds), gru_speed=speeds), FASTER)
     assert found == verdict
     assert words in because
 
 
-def test_torchs_layers_and_ours_are_judged_each_on_its_own(make_comparison: Any) -> None:
+def test_textgens_and_pytorchs_layers_are_judged_separately(make_comparison: Any) -> None:
     comparison = make_comparison(own=(1.5, 1.6, 1.7, 1.6), torch=(0.5, 0.6, 0.7, 0.6))
-    assert said_of(comparison, FASTER_OURS)[0] == "supported"
-    verdict, because = said_of(comparison, FASTER_TORCH)
+    assert verdict_on(comparison, FASTER_OURS)[0] == "supported"
+    verdict, because = verdict_on(comparison, FASTER_TORCH)
     assert verdict == "not supported"
-    assert because.startswith("0.60 x the LSTM's speed (middle half of 4 rounds: ")
+    assert because.startswith("0.60x the LSTM's speed (middle half of 4 rounds: ")
     assert "1 x 384 units" in because
 
 
 def test_one_disturbed_round_does_not_decide(make_comparison: Any) -> None:
     comparison = make_comparison(own=(1.5, 1.6, 0.1, 1.6, 1.5, 1.7, 1.6, 1.5))
-    assert said_of(comparison, FASTER_OURS)[0] == "supported"
+    assert verdict_on(comparison, FASTER_OURS)[0] == "supported"
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,20 @@ def test_one_disturbed_round_does_not_decide(make_comparison: Any) -> None:
         (1, 2, "within noise"),
     ],
 )
-def test_faster_is_what_lies_above_one_altogether(low: float, high: float, verdict: str) -> None:
+def test_faster_requires_the_whole_range_to_lie_above_one(low: float, high: float, verdict: str) -> None:
     assert faster(low, high) == verdict
 
 
-def test_fewer_parameters_are_counted_at_the_lstms_size_whatever_is_matched(make_comparison: Any) -> None:
-    verdict, because = said_of(make_comparison(), PARAMETERS)
+def test_parameters_are_counted_at_the_lstms_size_whatever_is_matched(make_comparison: Any) -> None:
+    verdict, because = verdict_on(make_comparison(), PARAMETERS)
     assert verdict == "supported"
     # V E + G H (E + H + 2) + V H + V, with V 65, E 64, H 384
-    assert because == "With 1 x 384 units, as the LSTM has, 547,585 against 720,385 (0.76 x)."
-    assert "both have about as many" in said_of(make_comparison(match="parameters"), PARAMETERS)[1]
+    assert (
+        because == "With the LSTM's 1 x 384 units, a GRU has 547,585 parameters and an LSTM 720,385 (0.76x)."
+    )
+    assert (
+        "the parameter counts are matched" in verdict_on(make_comparison(match="parameters"), PARAMETERS)[1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,44 +111,46 @@ def test_fewer_parameters_are_counted_at_the_lstms_size_whatever_is_matched(make
         ((1.19, 1.20, 1.21), "supported"),
         ((1.79, 1.80, 1.81), "not supported"),
         ((1.2, 1.8, 1.5), "within noise"),
-        ((1.2, 1.2), "cannot be told"),
+        ((1.2, 1.2), "too few seeds"),
     ],
 )
-def test_sooner_is_judged_by_the_minutes_to_a_common_loss(
+def test_sooner_is_judged_by_the_minutes_to_the_common_loss(
     make_comparison: Any, losses: tuple[float, ...], verdict: str
 ) -> None:
     comparison = make_comparison(gru=losses, gru_speed=[1000] * len(losses))
-    found, because = said_of(comparison, SOONER)
+    found, because = verdict_on(comparison, SOONER)
     assert found == verdict
     assert f"{comparison.common_loss:.4f} nats/token" in because
 
 
-def test_without_both_cells_nothing_is_said_of_them(make_comparison: Any) -> None:
+def test_there_are_no_claims_unless_both_cells_were_compared(make_comparison: Any) -> None:
     assert textbook_claims(make_comparison(cells=("lstm", "rnn"))) == []
 
 
-def test_each_cell_is_held_against_the_first(make_comparison: Any) -> None:
+def test_each_cell_is_compared_with_the_first(make_comparison: Any) -> None:
     found = findings(make_comparison(gru=(1.39, 1.40, 1.41), cells=("gru", "rnn", "lstm")))
-    assert [text.split(":")[0] for text in found] == ["RNN against GRU", "LSTM against GRU"]
-    assert "it predicts worse (+0.5000 ± 0.0248 nats/token over 3 seeds)" in found[0]
-    assert "0.80 x the characters/s in writing" in found[0]
+    assert [text.split(":")[0] for text in found] == ["RNN compared with GRU", "LSTM compared with GRU"]
+    assert "its loss is higher (+0.5000 ± 0.0248 nats/token over 3 seeds)" in found[0]
+    assert "sampling speed 0.80x" in found[0]
 
 
-def test_a_difference_within_noise_is_called_so(make_comparison: Any) -> None:
+def test_a_difference_within_noise_is_reported_as_such(make_comparison: Any) -> None:
     (text,) = findings(make_comparison(gru=(1.4, 1.5, 1.6)))
     assert "the difference in loss is within noise (+0.0000 ± 0.2484 nats/token over 3 seeds)" in text
-    assert in_nats(Interval(-0.25, None), 2) == "-0.2500 nats/token, two seeds: no interval"
+    assert in_nats(Interval(-0.25, None), 2) == "-0.2500 nats/token (two seeds, no interval)"
 
 
-def test_a_busy_machine_and_early_ends_are_remarked(make_comparison: Any) -> None:
+def test_a_busy_machine_and_runs_that_ended_early_are_caveats(make_comparison: Any) -> None:
     assert remarks(make_comparison()) == []
     (busy,) = remarks(make_comparison(gru_speed=(1000, 1300, 1000)))
-    assert busy.startswith("GRU: the fastest seed trained at 1,300 tokens/s, the slowest at 1,000")
+    assert busy.startswith(
+        "GRU: training ran at 1,300 tokens/s with the fastest seed and 1,000 with the slowest"
+    )
     (early,) = remarks(make_comparison(gru=[1.5], gru_speed=[1000], minutes=1.0))
     assert early.endswith(": lstm-seed1, gru-seed1.")
 
 
-def test_all_that_each_cell_had_for_itself_is_remarked(make_comparison: Any) -> None:
+def test_every_setting_in_which_the_cells_differ_is_a_caveat(make_comparison: Any) -> None:
     lstm: dict[str, Any] = {
         "learning_rate": (0.014, "0.014, GRU 0.007"),
         "beta1": (0.5, "0.5, GRU 0.9"),
@@ -158,5 +164,5 @@ def test_all_that_each_cell_had_for_itself_is_remarked(make_comparison: Any) -> 
         for setting, (value, _) in lstm.items():
             object.__setattr__(run, setting, value)
     names = {setting: setting.replace("_", " ") for setting in OWN_TRAINING}
-    expected = [f"Each cell had its own {name}: LSTM {lstm[setting][1]}." for setting, name in names.items()]
+    expected = [f"The cells differ in {name}: LSTM {lstm[setting][1]}." for setting, name in names.items()]
     assert remarks(comparison) == expected

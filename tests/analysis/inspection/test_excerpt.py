@@ -1,4 +1,4 @@
-"""The excerpt of a text: what each token shows, and where it is cut."""
+"""Excerpts: the piece of text of each token, and where a text is cut."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_the_pieces_of_all_tokens_make_up_the_text(kind: str) -> None:
     assert not excerpt.is_cut
 
 
-def test_a_token_that_begins_a_character_shows_nothing_and_belongs_to_it() -> None:
+def test_a_token_with_part_of_a_character_has_an_empty_piece_and_belongs_to_that_character() -> None:
     tokenizer = Tokenizer.train("byte", ["x"])
     excerpt = excerpt_of_tokens(tokenizer, tokenizer.encode("aéb"), 100, "text")
     assert excerpt.pieces == ("a", "", "é", "b")
     assert excerpt.characters.tolist() == [0, 1, 1, 2]
 
 
-def test_a_token_of_several_characters_stands_at_its_last() -> None:
+def test_a_token_of_several_characters_belongs_to_its_last_one() -> None:
     tokenizer = Tokenizer.train("word", ["to be or " * 5])
     excerpt = excerpt_of_tokens(tokenizer, tokenizer.encode("to be or"), 100, "text")
     assert "".join(excerpt.pieces) == "to be or"
@@ -45,14 +45,14 @@ def test_a_token_of_several_characters_stands_at_its_last() -> None:
     assert len(excerpt.pieces) < 8
 
 
-def test_it_is_cut_between_characters_and_says_so() -> None:
+def test_an_excerpt_is_cut_between_characters_and_says_so() -> None:
     tokenizer = Tokenizer.train("byte", ["x"])
     excerpt = excerpt_of_tokens(tokenizer, tokenizer.encode("aéééé"), 3, "text")
     assert (excerpt.text, excerpt.is_cut) == ("aéé", True)
     assert excerpt.token_ids.tolist() == tokenizer.encode("aéé").tolist()
 
 
-def test_the_end_of_a_document_is_a_line_end_that_is_told_apart() -> None:
+def test_the_end_of_a_document_is_a_marked_line_break() -> None:
     tokenizer = Tokenizer.train("char", ["ab\n"])
     ids = np.concatenate([tokenizer.encode("a\n"), [tokenizer.end_of_text_id], tokenizer.encode("b")])
     excerpt = excerpt_of_tokens(tokenizer, ids, 100, "text", [Separator(3, 3)])
@@ -61,21 +61,21 @@ def test_the_end_of_a_document_is_a_line_end_that_is_told_apart() -> None:
     assert excerpt.num_characters == len("a\n") + 3 + len("b")
 
 
-def test_bytes_that_never_become_a_character_are_shown_as_such() -> None:
+def test_bytes_that_are_no_character_are_shown_as_replacement_characters() -> None:
     tokenizer = Tokenizer.train("byte", ["x"])
     excerpt = excerpt_of_tokens(tokenizer, np.array([ord("a"), 0xC3]), 100, "text")
     assert excerpt.text == "a�"
     assert excerpt.pieces[-1] == "�"
 
 
-def test_no_tokens_are_refused() -> None:
+def test_an_empty_text_is_refused() -> None:
     tokenizer = Tokenizer.train("char", ["ab"])
-    with pytest.raises(CorpusError, match="there is no text in it"):
+    with pytest.raises(CorpusError, match="it contains no text"):
         excerpt_of_tokens(tokenizer, np.zeros(0, np.int64), 10, "text")
 
 
-def test_of_a_file_only_the_beginning_is_read(tmp_path: Path) -> None:
-    # What lies behind the first blocks is no UTF-8, and would be refused if it were read.
+def test_only_the_beginning_of_a_file_is_read(tmp_path: Path) -> None:
+    # The end of the file is invalid UTF-8, which would be refused if it were read.
     (tmp_path / "a.txt").write_bytes(b"abcde\n" * 40_000 + b"\xff")
     tokenizer = Tokenizer.train("char", ["abcde\n"])
     excerpt = excerpt_of_file(tokenizer, PLAIN, str(tmp_path / "a.txt"), 8)
@@ -85,14 +85,14 @@ def test_of_a_file_only_the_beginning_is_read(tmp_path: Path) -> None:
         excerpt_of_file(tokenizer, PLAIN, str(tmp_path / "a.txt"), 8)
 
 
-def test_a_text_of_just_the_length_is_not_cut(tmp_path: Path) -> None:
+def test_a_text_of_exactly_that_length_is_not_cut(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("abcde")
     tokenizer = Tokenizer.train("char", ["abcde\n"])
     assert not excerpt_of_file(tokenizer, PLAIN, str(tmp_path / "a.txt"), 5).is_cut
     assert excerpt_of_file(tokenizer, PLAIN, str(tmp_path / "a.txt"), 4).is_cut
 
 
-def test_of_standard_input_only_the_beginning_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_beginning_of_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     class Endless(io.RawIOBase):
         """As much text as is asked for."""
 
@@ -108,7 +108,7 @@ def test_of_standard_input_only_the_beginning_is_read(monkeypatch: pytest.Monkey
     assert (excerpt.text, excerpt.is_cut, excerpt.name) == ("a" * 8, True, "standard input")
 
 
-def test_records_are_documents_and_plain_text_has_no_fields(tmp_path: Path) -> None:
+def test_records_are_documents_and_field_is_refused_for_plain_text(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "ab"}\n{"text": "c"}\n')
     (tmp_path / "a.txt").write_text("ab")
     tokenizer = Tokenizer.train("char", ["abc"])

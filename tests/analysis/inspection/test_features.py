@@ -1,15 +1,15 @@
-"""Each feature on a text small enough to mark by hand."""
+"""Each feature on a text small enough to label by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from textgen.analysis.inspection.features import FEATURES, LEAST_OCCURRENCES, features_of
+from textgen.analysis.inspection.features import FEATURES, MIN_OCCURRENCES, features_of
 
 OF_NAME = {feature.name: feature.of_text for feature in FEATURES}
 
-MARKED = {
+LABELLED = {
     "upper case": ("aBÉ1", "0110"),
     "digit": ("a1²b", "0110"),
     "vowel": ("aébY", "1100"),
@@ -34,34 +34,34 @@ MARKED = {
 }
 
 
-def test_every_feature_is_marked_here() -> None:
-    assert MARKED.keys() == OF_NAME.keys()
+def test_every_feature_is_covered_here() -> None:
+    assert LABELLED.keys() == OF_NAME.keys()
 
 
-@pytest.mark.parametrize("name", MARKED)
-def test_a_feature_is_what_it_says(name: str) -> None:
-    text, marks = MARKED[name]
-    assert OF_NAME[name](text).tolist() == [float(mark) for mark in marks]
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_feature_has_the_values_expected(name: str) -> None:
+    text, labels = LABELLED[name]
+    assert OF_NAME[name](text).tolist() == [float(label) for label in labels]
 
 
-@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize("name", LABELLED)
 @pytest.mark.parametrize("text", ["", "x", "\n", "\r\n\r\n", '"(', "é中\n\n"])
-def test_a_feature_has_a_number_for_every_character(name: str, text: str) -> None:
+def test_a_feature_has_a_finite_value_for_every_character(name: str, text: str) -> None:
     values = OF_NAME[name](text)
     assert values.shape == (len(text),)
     assert np.isfinite(values).all()
 
 
 def test_only_features_that_vary_are_kept() -> None:
-    text = "ab " * LEAST_OCCURRENCES
+    text = "ab " * MIN_OCCURRENCES
     found = features_of(text, np.arange(len(text)))
     assert {"white space", "vowel", "position in line"} <= found.keys()
     assert not {"upper case", "inside quotes", "digit"} & found.keys()
-    one_less = "ab " * (LEAST_OCCURRENCES - 1)
+    one_less = "ab " * (MIN_OCCURRENCES - 1)
     assert "white space" not in features_of(one_less, np.arange(len(one_less)))
 
 
-def test_features_are_those_of_the_characters_asked_for() -> None:
+def test_the_values_are_those_at_the_given_characters() -> None:
     text = "ab " * 10
     spaces = np.repeat(np.flatnonzero([character == " " for character in text]), 2)
     assert features_of(text, spaces).keys() == {"position in line", "position in text"}

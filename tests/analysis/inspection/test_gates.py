@@ -1,4 +1,4 @@
-"""What is recorded is what the fast layers compute, gate by gate."""
+"""The recorded gates and states agree with the fast layers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STACKS: list[dict[str, Any]] = [
     for cell in ("lstm", "gru", "rnn")
     for layers, arrangement in ((1, {}), (3, {}), (3, {"residual": True, "layer_norm": True}))
 ]
-LENGTH = 300  # more than are read in one go
+LENGTH = 300  # more than one window
 
 
 def make_model(**options: Any) -> LanguageModel:
@@ -43,8 +43,8 @@ def test_the_record_agrees_with_the_fast_layers(
         output, state = model.read(torch.tensor([[start_id]]))
         np.testing.assert_allclose(recorded.outputs[0], output[0, 0], atol=1e-5)
     shift = 0 if start_id is None else 1
-    for place, row in enumerate(model_ids.tolist()):
-        output, state = model.read(torch.tensor([[row]]), state)
+    for place, model_id in enumerate(model_ids.tolist()):
+        output, state = model.read(torch.tensor([[model_id]]), state)
         for name, part in zip(("hidden", "cell"), state, strict=False):
             np.testing.assert_allclose(recorded.series[name][:, place], part[:, 0], atol=1e-5)
         if place + shift < len(recorded.outputs):
@@ -60,9 +60,7 @@ def test_the_record_agrees_with_the_fast_layers(
         ("rnn", "hidden"),
     ],
 )
-def test_gates_have_their_names_and_every_series_its_shape(
-    cell: str, names: str, model_ids: np.ndarray
-) -> None:
+def test_the_series_have_the_names_and_shapes_expected(cell: str, names: str, model_ids: np.ndarray) -> None:
     recorded = record(make_model(cell=cell, num_layers=2), model_ids, None)
     assert list(recorded.series) == names.split()
     assert {series.shape for series in recorded.series.values()} == {(2, LENGTH, 11)}
@@ -70,7 +68,7 @@ def test_gates_have_their_names_and_every_series_its_shape(
     assert not {"cell_candidate", "new", "hidden"} & set(recorded.gates)
 
 
-def test_the_gates_explain_the_states(model_ids: np.ndarray) -> None:
+def test_the_states_follow_from_the_gates(model_ids: np.ndarray) -> None:
     lstm = record(make_model(cell="lstm", num_layers=2), model_ids, None).series
     before = np.concatenate([np.zeros_like(lstm["cell"][:, :1]), lstm["cell"][:, :-1]], axis=1)
     cell = lstm["forget"] * before + lstm["input"] * lstm["cell_candidate"]
@@ -82,10 +80,10 @@ def test_the_gates_explain_the_states(model_ids: np.ndarray) -> None:
     np.testing.assert_allclose(gru["hidden"], hidden, atol=1e-6)
 
 
-def test_memory_is_the_cell_where_there_is_one(model_ids: np.ndarray) -> None:
+def test_the_state_is_that_of_the_cell_if_there_is_one(model_ids: np.ndarray) -> None:
     for cell, name in (("lstm", "cell"), ("gru", "hidden"), ("rnn", "hidden")):
         recorded = record(make_model(cell=cell), model_ids, None)
-        assert recorded.memory is recorded.series[name]
+        assert recorded.state is recorded.series[name]
 
 
 def test_saturation_is_the_share_of_tokens_below_a_tenth_and_above_nine_tenths() -> None:
@@ -96,7 +94,7 @@ def test_saturation_is_the_share_of_tokens_below_a_tenth_and_above_nine_tenths()
     assert is_open.tolist() == [[0.25, 0.5]]
 
 
-def test_progress_is_told_up_to_the_end(model_ids: np.ndarray) -> None:
-    told: list[tuple[int, int]] = []
-    record(make_model(cell="gru"), model_ids, None, lambda *done: told.append(done))
-    assert told == [(256, LENGTH), (LENGTH, LENGTH)]
+def test_progress_is_reported_up_to_the_end(model_ids: np.ndarray) -> None:
+    reported: list[tuple[int, int]] = []
+    record(make_model(cell="gru"), model_ids, None, lambda *done: reported.append(done))
+    assert reported == [(256, LENGTH), (LENGTH, LENGTH)]

@@ -1,4 +1,4 @@
-"""An inspection's choice of units, its arrays and its figures."""
+"""Inspections: which units are shown, arrays and figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textgen.errors import ConfigError
 Inspect = Callable[..., Inspection]
 
 
-def test_units_are_the_most_selective_or_those_named(inspect_text: Inspect) -> None:
+def test_units_are_the_most_selective_or_those_listed(inspect_text: Inspect) -> None:
     inspection = inspect_text(num_layers=2)
     ranking = inspection.selectivity.ranking
     assert inspection.units(None) == inspection.units("64") == ranking  # there are only 32
@@ -35,7 +35,7 @@ def test_units_that_do_not_exist_are_refused(inspect_text: Inspect, wanted: str)
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("text", ["x", "The quick brown fox.\n" * 5])
-def test_the_arrays_are_those_that_their_docstring_names(
+def test_the_arrays_are_those_in_the_docstring(
     inspect_text: Inspect, tmp_path: Path, cell: str, text: str
 ) -> None:
     inspection = inspect_text(text, known=text + "yz", cell=cell, num_layers=2)
@@ -46,12 +46,12 @@ def test_the_arrays_are_those_that_their_docstring_names(
     signed = {"lstm": ("hidden", "cell", "cell_candidate"), "gru": ("hidden", "new"), "rnn": ("hidden",)}[
         cell
     ]
-    length, likeliest = len(text), inspection.surprisal.model_ids.shape[1]
+    length, alternatives = len(text), inspection.surprisal.model_ids.shape[1]
     features = len(inspection.features)
     shapes = {
         "text": (),
         **dict.fromkeys(("token_ids", "characters", "bits"), (length,)),
-        **dict.fromkeys(("alternatives", "alternative_probabilities"), (length, likeliest)),
+        **dict.fromkeys(("alternatives", "alternative_probabilities"), (length, alternatives)),
         **dict.fromkeys((*gates, *signed), (2, length, 16)),
         **{f"{gate}_{end}": (2, 16) for gate in gates for end in ("shut", "open")},
         "features": (features,),
@@ -67,7 +67,7 @@ def test_the_arrays_are_those_that_their_docstring_names(
     assert decoded == inspection.run.tokenizer.token_text(int(inspection.alternative_ids[0, 0]))
 
 
-def test_figures_of_units_are_those_of_the_arrays(inspect_text: Inspect) -> None:
+def test_the_figures_of_units_agree_with_the_arrays(inspect_text: Inspect) -> None:
     inspection = inspect_text(num_layers=2)
     figures = inspection.as_dict([(1, 3)])
     (unit,) = figures["units"]

@@ -1,4 +1,4 @@
-"""The page of inspect, looked at with a real browser and the network off."""
+"""The page of `textgen inspect` in a real browser with the network off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from textgen.analysis.inspection.gates import Record
 from textgen.analysis.inspection.inspection import Inspection
 from textgen.analysis.inspection.page import encode_series, page_data, render_page, write_page
-from textgen.analysis.inspection.selectivity import select
+from textgen.analysis.inspection.selectivity import measure_selectivity
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -26,7 +26,7 @@ MEGABYTE = 10**6
 
 @pytest.fixture
 def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """show(inspection, wanted, **browser options): the page, opened from disk; no error is allowed."""
+    """show(inspection, wanted, **browser options) opens the page from disk; errors in it fail the test."""
     problems: list[str] = []
     contexts = []
 
@@ -52,8 +52,8 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     assert not problems
 
 
-def token(page: Page, place: int) -> Any:
-    return page.locator(f"#text span[data-token='{place}']")
+def token(page: Page, index: int) -> Any:
+    return page.locator(f"#text span[data-token='{index}']")
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,16 @@ def test_every_cell_and_tokenizer_loads_without_a_network_or_an_error(
 
 
 @pytest.mark.parametrize("text", ["x", "\n", "ab"])
-def test_a_text_of_a_token_or_two_loads(show: Callable[..., Page], inspect_text: Inspect, text: str) -> None:
+def test_a_text_of_one_or_two_tokens_loads(
+    show: Callable[..., Page], inspect_text: Inspect, text: str
+) -> None:
     page = show(inspect_text(text, known="abx\n"))
-    assert page.get_by_text("much of it may be chance").is_visible()
+    assert page.get_by_text("may be chance").is_visible()
     token(page, 0).hover()
     assert "bits" in page.locator("#detail").inner_text()
 
 
-def test_markup_in_the_text_is_text(show: Callable[..., Page], inspect_text: Inspect) -> None:
+def test_markup_in_the_text_is_shown_as_text(show: Callable[..., Page], inspect_text: Inspect) -> None:
     page = show(inspect_text(name="<i>a&b"))
     assert page.evaluate("window.hacked") is None
     assert page.evaluate("document.scripts.length") == 2
@@ -91,7 +93,7 @@ def test_markup_in_the_text_is_text(show: Callable[..., Page], inspect_text: Ins
     assert page.title() == "Inside <i>a&b"
 
 
-def test_a_hover_shows_the_bits_and_what_was_expected(
+def test_hovering_shows_the_surprisal_and_the_most_likely_tokens(
     show: Callable[..., Page], inspect_text: Inspect
 ) -> None:
     inspection = inspect_text()
@@ -102,7 +104,7 @@ def test_a_hover_shows_the_bits_and_what_was_expected(
     shown = detail.inner_text()
     assert f"{inspection.surprisal.bits[3]:.2f} bits" in shown
     likeliest = [round(100 * share, 1) for share in inspection.surprisal.probabilities[3]]
-    bars = [float(share) for share in re.findall(r"([\d.]+) %", detail.locator(".bars").inner_text())]
+    bars = [float(share) for share in re.findall(r"([\d.]+)%", detail.locator(".bars").inner_text())]
     assert bars == pytest.approx(likeliest, abs=0.1)
     names = [inspection.run.tokenizer.token_text(int(i)) for i in inspection.alternative_ids[3]]
     assert detail.locator(".bars bdi").all_inner_texts() == [name.replace(" ", "␣") for name in names]
@@ -114,7 +116,7 @@ def colour(page: Page, place: int) -> str:
     return str(token(page, place).evaluate("span => span.style.backgroundColor"))
 
 
-def test_the_text_is_coloured_by_surprise_and_then_by_the_unit_chosen(
+def test_the_text_is_coloured_by_surprisal_and_then_by_the_selected_unit(
     show: Callable[..., Page], inspect_text: Inspect
 ) -> None:
     inspection = inspect_text(num_layers=2)
@@ -140,7 +142,7 @@ def test_the_text_is_coloured_by_surprise_and_then_by_the_unit_chosen(
     assert float(strength) == pytest.approx(inspection.record.series["forget"][layer, 7, unit], abs=0.01)
 
 
-def test_a_unit_says_where_it_is_highest_and_how_often_its_gates_are_shut_and_open(
+def test_a_unit_shows_where_it_peaks_and_how_often_its_gates_are_shut_and_open(
     show: Callable[..., Page], inspect_text: Inspect
 ) -> None:
     inspection = inspect_text()
@@ -149,12 +151,12 @@ def test_a_unit_says_where_it_is_highest_and_how_often_its_gates_are_shut_and_op
     layer, unit = inspection.selectivity.ranking[1]
     shut, is_open = inspection.saturation["output"]
     bars = page.locator("#card .bars").inner_text()
-    assert re.search(r"Output gate\s+(?P<shut>[\d.]+) % shut, (?P<open>[\d.]+) % open", bars)
-    figures = re.findall(r"([\d.]+) % shut, ([\d.]+) % open", bars)[-1]
+    assert re.search(r"Output gate\s+(?P<shut>[\d.]+)% shut, (?P<open>[\d.]+)% open", bars)
+    figures = re.findall(r"([\d.]+)% shut, ([\d.]+)% open", bars)[-1]
     expected = 100 * shut[layer, unit], 100 * is_open[layer, unit]
     assert [float(figure) for figure in figures] == pytest.approx(expected, abs=0.51)
     page.locator("#card .high").first.click()
-    highest = int(inspection.record.memory[layer, :, unit].argmax())
+    highest = int(inspection.record.state[layer, :, unit].argmax())
     assert token(page, highest).get_attribute("class") == "cursor"
     assert page.locator("#detail").is_visible()
 
@@ -194,7 +196,7 @@ def test_text_and_units_can_be_searched(show: Callable[..., Page], inspect_text:
     assert page.locator("#count").inner_text() == "1 of 16 units"
 
 
-def test_a_heat_map_shows_the_number_under_the_pointer_and_chooses_its_unit(
+def test_a_heat_map_shows_the_value_under_the_pointer_and_a_click_selects_its_unit(
     show: Callable[..., Page], inspect_text: Inspect
 ) -> None:
     inspection = inspect_text()
@@ -209,7 +211,7 @@ def test_a_heat_map_shows_the_number_under_the_pointer_and_chooses_its_unit(
     assert f"Unit {layer}:{unit}: " in page.locator("#card h3").inner_text()
 
 
-def test_only_units_asked_for_have_their_full_course_and_the_others_say_how(
+def test_only_the_units_asked_for_are_shown_at_every_token_and_the_others_say_how(
     show: Callable[..., Page], inspect_text: Inspect
 ) -> None:
     inspection = inspect_text(num_layers=2)
@@ -224,7 +226,7 @@ def test_only_units_asked_for_have_their_full_course_and_the_others_say_how(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_lies_beyond_the_screen_and_text_can_be_told_from_its_ground(
+def test_the_page_fits_the_screen_and_the_text_contrasts_with_its_background(
     show: Callable[..., Page], inspect_text: Inspect, nasty: str, scheme: str, width: int
 ) -> None:
     text = "word" * 100 + " " + nasty
@@ -235,7 +237,7 @@ def test_nothing_lies_beyond_the_screen_and_text_can_be_told_from_its_ground(
         assert page.evaluate("(({scrollWidth, clientWidth}) => scrollWidth - clientWidth)(byId('text'))") <= 0
     light = page.evaluate("getComputedStyle(document.body).backgroundColor").split("(")[1].split(",")[0]
     assert (int(light) > 128) == (scheme == "light")
-    # The strongest grounds under the ink: 4.5 is what WCAG 2 asks of text.
+    # The strongest backgrounds behind text; WCAG 2 asks for a contrast of at least 4.5.
     for name in ("surprisal", "gate", "positive", "negative"):
         assert page.evaluate(CONTRAST, name) >= 4.5, name
 
@@ -256,7 +258,7 @@ CONTRAST = """name => {
 }"""
 
 
-def test_on_a_phone_a_tap_shows_the_numbers_and_a_button_closes_them(
+def test_on_a_phone_a_tap_shows_the_details_and_a_button_closes_them(
     show: Callable[..., Page], inspect_text: Inspect
 ) -> None:
     inspection = inspect_text()
@@ -267,7 +269,7 @@ def test_on_a_phone_a_tap_shows_the_numbers_and_a_button_closes_them(
     assert not page.locator("#detail").is_visible()
 
 
-def test_all_controls_have_names(show: Callable[..., Page], inspect_text: Inspect) -> None:
+def test_all_controls_have_accessible_names(show: Callable[..., Page], inspect_text: Inspect) -> None:
     page = show(inspect_text())
     unnamed = page.evaluate(
         "[...document.querySelectorAll('button, input, canvas, [tabindex]')].filter((control) =>"
@@ -276,7 +278,9 @@ def test_all_controls_have_names(show: Callable[..., Page], inspect_text: Inspec
     assert unnamed == []
 
 
-def test_without_javascript_the_page_says_so(show: Callable[..., Page], inspect_text: Inspect) -> None:
+def test_without_javascript_the_page_says_that_it_needs_it(
+    show: Callable[..., Page], inspect_text: Inspect
+) -> None:
     page = show(inspect_text(), java_script_enabled=False)
     assert "JavaScript" in page.locator("noscript").inner_text()
 
@@ -285,13 +289,15 @@ def test_without_javascript_the_page_says_so(show: Callable[..., Page], inspect_
 
 
 def large(inspect_text: Inspect, text: str, **options: Any) -> Inspection:
-    """An inspection of a 2 x 384 LSTM, with random gates instead of minutes of reading."""
+    """An inspection of a 2 x 384 LSTM with random values, as computing real ones would take minutes."""
     inspection = inspect_text(text, num_layers=1, **options)
     rng = np.random.default_rng(0)
     length = len(inspection.excerpt.token_ids)
     values = rng.normal(size=(2, length, 384)).astype(np.float32)
     recorded = Record(dict.fromkeys(inspection.record.series, values), inspection.record.outputs)
-    return dataclasses.replace(inspection, record=recorded, selectivity=select(values, inspection.features))
+    return dataclasses.replace(
+        inspection, record=recorded, selectivity=measure_selectivity(values, inspection.features)
+    )
 
 
 @pytest.mark.parametrize(
@@ -307,7 +313,7 @@ def test_the_page_of_a_large_network_and_5000_characters_is_below_5_megabytes(
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_a_series_of_8_bits_is_off_by_half_a_step_at_most_and_0_is_exact(signed: bool) -> None:
+def test_quantized_series_are_off_by_at_most_half_a_step_and_0_is_exact(signed: bool) -> None:
     values = np.random.default_rng(0).uniform(-3 if signed else 0, 3 if signed else 1, (4, 500))
     values[:, 0] = 0
     values[3] = 0
@@ -319,7 +325,7 @@ def test_a_series_of_8_bits_is_off_by_half_a_step_at_most_and_0_is_exact(signed:
     assert (decoded[:, 0] == 0).all()
 
 
-def test_the_data_can_end_no_element_and_is_whole(inspect_text: Inspect) -> None:
+def test_the_data_cannot_end_its_element_and_is_complete(inspect_text: Inspect) -> None:
     inspection = inspect_text()
     units = inspection.units(None)
     page = render_page(inspection, units)

@@ -1,4 +1,4 @@
-"""Pictures of an inspection are drawn, whatever the text holds."""
+"""The pictures of an inspection, for texts and names of any kind."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from matplotlib.image import imread
 
 from textgen.analysis.inspection.inspection import Inspection
-from textgen.analysis.inspection.pictures import GATES, SATURATION, SURPRISE, draw_pictures
+from textgen.analysis.inspection.pictures import GATES, SATURATION, SURPRISAL, draw_pictures
 from textgen.plots.curves import LossCurve, draw_comparison, draw_loss
 from textgen.plots.style import drawable
-from textgen.plots.text_maps import HeatMap, draw_gates, draw_saturation, draw_surprise
+from textgen.plots.text_maps import HeatMap, draw_gates, draw_saturation, draw_surprisal
 
 Inspect = Callable[..., Inspection]
 
@@ -21,9 +21,9 @@ Inspect = Callable[..., Inspection]
 @pytest.mark.parametrize(
     ("cell", "names"),
     [
-        ("lstm", [SURPRISE, GATES, SATURATION]),
-        ("gru", [SURPRISE, GATES, SATURATION]),
-        ("rnn", [SURPRISE, GATES]),
+        ("lstm", [SURPRISAL, GATES, SATURATION]),
+        ("gru", [SURPRISAL, GATES, SATURATION]),
+        ("rnn", [SURPRISAL, GATES]),
     ],
 )
 def test_each_cell_has_its_pictures(
@@ -37,12 +37,12 @@ def test_each_cell_has_its_pictures(
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
-def test_names_that_the_font_has_no_sign_for_are_drawn_as_boxes(tmp_path: Path) -> None:
+def test_characters_without_a_glyph_are_drawn_as_boxes(tmp_path: Path) -> None:
     path, title = tmp_path / "a.png", "诗: 1 x 8 lstm"
     validated = [{"kind": "val", "epoch": 1.0, "nats_per_token": 2.0, "best": True}]
     draw_loss(validated, title, path)
     draw_comparison({"LSTM": [LossCurve([1, 2], [1.0, 2.0], [2.0, 1.0])]}, title, path)
-    draw_surprise(["a"], np.array([1.0]), title, path)
+    draw_surprisal(["a"], np.array([1.0]), title, path)
     draw_gates([HeatMap("gate", np.ones((1, 1)), signed=False)], ["0:0"], ["a"], title, path)
     draw_saturation({"forget": (np.ones((1, 2)), np.zeros((1, 2)))}, title, path)
     assert drawable(title) == "□: 1 x 8 lstm"
@@ -53,8 +53,8 @@ def test_a_text_of_one_character_is_drawn(inspect_text: Inspect, tmp_path: Path)
     assert len(draw_pictures(inspection, inspection.units(None), tmp_path)) == 3
 
 
-def test_a_surprising_token_has_a_darker_ground(tmp_path: Path) -> None:
-    draw_surprise(["  ", "  "], np.array([0.0, 8.0]), "title", tmp_path / "a.png")
+def test_a_surprising_token_has_a_darker_background(tmp_path: Path) -> None:
+    draw_surprisal(["  ", "  "], np.array([0.0, 8.0]), "title", tmp_path / "a.png")
     picture = imread(tmp_path / "a.png")[..., 0]
     line = picture[int(0.72 * len(picture))]  # through the one line of text
     assert np.median(line) == 1

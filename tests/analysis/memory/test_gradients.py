@@ -1,4 +1,4 @@
-"""Gradient norms against finite differences, products of Jacobians and what a linear network must give."""
+"""Gradient norms agree with finite differences, products of Jacobians and a linear network's closed form."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ POSITIONS = Positions(np.array([20, 31, 58]), STEPS, warm_up=9)
 
 
 def make(cell: str, **arrangement: object) -> LanguageModel:
-    """A network in float64 with every weight random."""
+    """A network in float64 with random weights."""
     torch.manual_seed(3)
     sizes = {"model_vocab_size": VOCAB, "embedding_dim": 3, "hidden_size": HIDDEN}
     model = LanguageModel(ModelConfig(cell=cell, **(sizes | arrangement))).double().eval()
@@ -57,13 +57,13 @@ def state_at(model: LanguageModel, end: int, k: int) -> State:
 
 @torch.no_grad()
 def loss_from(model: LanguageModel, state: State, end: int, k: int) -> float:
-    """loss(t) when the network stands in `state` after token t-k, k >= 1."""
+    """loss(t) when the network is in `state` after token t-k, k >= 1."""
     logits, _ = model(torch.from_numpy(TEXT[None, end - k + 1 : end + 1]), state)
     return float(cross_entropy(logits[0, -1], torch.tensor(TEXT[end + 1])))
 
 
 def by_differences(model: LanguageModel, end: int, k: int) -> list[np.ndarray]:
-    """d loss(t) / d state(t-k), by part, from two losses for each number of the state."""
+    """d loss(t) / d state(t-k) by part, from two losses for each element of the state."""
     state = state_at(model, end, k)
     found = []
     for part in range(len(state)):
@@ -81,53 +81,53 @@ def by_differences(model: LanguageModel, end: int, k: int) -> list[np.ndarray]:
 
 @every_cell
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS, ids=" ".join)
-def test_the_norms_are_those_of_finite_differences(cell: str, arrangement: dict[str, object]) -> None:
+def test_the_norms_agree_with_finite_differences(cell: str, arrangement: dict[str, object]) -> None:
     model = make(cell, **arrangement)
     norms = gradient_norms(model, TEXT, POSITIONS).by_part
-    for lane, end in enumerate(POSITIONS.ends.tolist()):
+    for row, end in enumerate(POSITIONS.ends.tolist()):
         for k in (1, 2, STEPS):
             slopes = by_differences(model, end, k)
             whole = np.linalg.norm(np.concatenate(slopes))
-            assert norms["state"][lane, k] == pytest.approx(whole, rel=1e-5)
+            assert norms["state"][row, k] == pytest.approx(whole, rel=1e-5)
             if cell == "lstm":
-                assert norms["hidden"][lane, k] == pytest.approx(np.linalg.norm(slopes[0]), rel=1e-5)
-                assert norms["cell"][lane, k] == pytest.approx(np.linalg.norm(slopes[1]), rel=1e-5)
+                assert norms["hidden"][row, k] == pytest.approx(np.linalg.norm(slopes[0]), rel=1e-5)
+                assert norms["cell"][row, k] == pytest.approx(np.linalg.norm(slopes[1]), rel=1e-5)
     assert set(norms) == ({"state", "hidden", "cell"} if cell == "lstm" else {"state"})
 
 
 @every_cell
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS, ids=" ".join)
-def test_what_the_head_reads_follows_from_the_state(cell: str, arrangement: dict[str, object]) -> None:
+def test_the_input_of_the_head_follows_from_the_state(cell: str, arrangement: dict[str, object]) -> None:
     model = make(cell, **arrangement)
     outputs, state = model.read(torch.from_numpy(TEXT[None, :7]))
     torch.testing.assert_close(gradients._outputs(model.layers, state), outputs[:, -1])
 
 
 @every_cell
-def test_at_k_0_the_gradient_is_that_of_the_head_alone_and_none_reaches_the_cell(cell: str) -> None:
+def test_at_k_0_the_gradient_comes_from_the_head_only_and_the_cell_has_none(cell: str) -> None:
     model = make(cell)
     norms = gradient_norms(model, TEXT, POSITIONS).by_part
-    for lane, end in enumerate(POSITIONS.ends.tolist()):
+    for row, end in enumerate(POSITIONS.ends.tolist()):
         hidden = state_at(model, end, 0)[0][0, 0]
         errors = torch.softmax(model.head(hidden), dim=0).detach()
         errors[TEXT[end + 1]] -= 1
-        assert norms["state"][lane, 0] == pytest.approx(float((errors @ model.head.weight.detach()).norm()))
+        assert norms["state"][row, 0] == pytest.approx(float((errors @ model.head.weight.detach()).norm()))
     if cell == "lstm":
         assert (norms["cell"][:, 0] == 0).all()
 
 
-def test_in_a_plain_rnn_the_norms_are_those_of_the_product_of_its_jacobians() -> None:
+def test_in_a_plain_rnn_the_norms_are_those_of_products_of_jacobians() -> None:
     """Each is diag(1 - h^2) U: Pascanu, Mikolov & Bengio 2013, equation 5."""
     model = make("rnn")
     norms = gradient_norms(model, TEXT, POSITIONS).by_part["state"]
     recurrent = model.layers.layer_weights(0).weight_hh.detach()
-    for lane, end in enumerate(POSITIONS.ends.tolist()):
+    for row, end in enumerate(POSITIONS.ends.tolist()):
         hidden = state_at(model, end, 0)[0][0, 0]
         errors = torch.softmax(model.head(hidden), dim=0).detach()
         errors[TEXT[end + 1]] -= 1
         gradient: Tensor = errors @ model.head.weight.detach()
         for k in range(STEPS):
-            assert norms[lane, k] == pytest.approx(float(gradient.norm()))
+            assert norms[row, k] == pytest.approx(float(gradient.norm()))
             hidden = state_at(model, end, k)[0][0, 0]
             gradient = (gradient * (1 - hidden**2)) @ recurrent
 
@@ -148,18 +148,18 @@ def test_in_a_linear_rnn_the_norm_shrinks_or_grows_by_the_same_factor_at_each_st
         np.testing.assert_allclose(relative(curve, curve[0]), expected, rtol=1e-9)
 
 
-def test_positions_measured_side_by_side_are_those_measured_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_norms_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make("lstm", num_layers=2)
-    told: list[tuple[int, int]] = []
-    together = gradient_norms(model, TEXT, POSITIONS).by_part
-    monkeypatch.setattr(gradients, "MOST_LANES", 2)
-    apart = gradient_norms(model, TEXT, POSITIONS, lambda *done: told.append(done)).by_part
-    assert told == [(2, 3), (3, 3)]
-    for part, norms in together.items():
-        np.testing.assert_allclose(apart[part], norms, rtol=1e-12)
+    reported: list[tuple[int, int]] = []
+    in_one_batch = gradient_norms(model, TEXT, POSITIONS).by_part
+    monkeypatch.setattr(gradients, "MAX_BATCH", 2)
+    in_batches = gradient_norms(model, TEXT, POSITIONS, lambda *done: reported.append(done)).by_part
+    assert reported == [(2, 3), (3, 3)]
+    for part, norms in in_one_batch.items():
+        np.testing.assert_allclose(in_batches[part], norms, rtol=1e-12)
 
 
-def test_float32_is_as_good_as_float64_down_to_gradients_whose_squares_it_cannot_hold() -> None:
+def test_float32_agrees_with_float64_even_where_squared_gradients_underflow() -> None:
     model = make("rnn")
     with torch.no_grad():
         model.layers.layer_weights(0).weight_hh.mul_(1e-5)
@@ -191,20 +191,20 @@ def test_positions_stay_within_the_text_and_before_a_token_that_training_saw(
     assert np.array_equal(positions.ends, draw_positions(SEEN, text, steps=steps, count=400).ends)
 
 
-def test_no_more_positions_are_drawn_than_asked_for_and_they_lie_all_over_the_text() -> None:
+def test_the_number_of_positions_asked_for_is_drawn_from_the_whole_text() -> None:
     positions = draw_positions(SEEN, np.zeros(100_000, np.uint8), steps=10, count=50)
     assert len(positions.ends) == 50
     assert np.histogram(positions.ends, bins=4, range=(0, 100_000))[0].min() > 5
 
 
-def test_a_text_without_anything_to_measure_is_refused() -> None:
+def test_a_text_with_no_position_to_measure_is_refused() -> None:
     with pytest.raises(CorpusError, match="has 23 tokens, too few to look 20 steps back: at least 24"):
         draw_positions(SEEN, np.zeros(23, np.int64), steps=20, count=5)
-    with pytest.raises(CorpusError, match="no token that training saw"):
+    with pytest.raises(CorpusError, match="no token that occurs in training"):
         draw_positions(SEEN, np.full(100, 4), steps=20, count=5)
 
 
-# ---- what is said of them
+# ---- statistics
 
 
 def test_the_statistics_are_over_positions() -> None:
@@ -218,7 +218,7 @@ def test_the_statistics_are_over_positions() -> None:
     ("norms", "steps"),
     [
         ([2.0, 1.0, 0.021, 0.019], 3),
-        ([2.0, 0.019, 0.03, 0.01], 3),  # it comes back: only what stays counts
+        ([2.0, 0.019, 0.03, 0.01], 3),  # it rises again: only the last crossing counts
         ([2.0, 0.0, 0.0, 0.0], 1),
         ([2.0, 0.1, 0.02, 0.02], None),
         ([0.0, 0.0, 0.0, 0.0], None),
@@ -227,7 +227,5 @@ def test_the_statistics_are_over_positions() -> None:
         ([np.inf, 1.0, 1.0, 1.0], None),
     ],
 )
-def test_the_steps_to_a_hundredth_are_those_after_which_it_stays_below(
-    norms: list[float], steps: int | None
-) -> None:
+def test_steps_to_a_share_count_until_the_norm_stays_below_it(norms: list[float], steps: int | None) -> None:
     assert steps_to(np.array(norms), 0.01) == steps

@@ -1,4 +1,4 @@
-"""What is said of a run's gradients: whole, of what training began with, unharmed by broken weights."""
+"""Reports on the gradients of a run: contents, initial weights, and damaged or extreme weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from textgen.analysis.memory.report import (
     CellGradients,
-    _marks,
-    first_model,
+    _shown_steps,
+    initial_model,
     measure_gradients,
     report_lines,
 )
@@ -53,7 +53,7 @@ def measure(run: Run, tmp_path: Path, **changed: int) -> CellGradients:
 
 
 def damage(run: Run, **factors: float) -> None:
-    """Multiply weights of the run; by NaN, too."""
+    """Multiply weights of the run by factors, which may be NaN."""
     weights = run.load_weights()
     for name, factor in factors.items():
         for full in [each for each in weights if each.startswith(name.replace("__", "."))]:
@@ -61,23 +61,25 @@ def damage(run: Run, **factors: float) -> None:
     save_weights(run.path / WEIGHTS, weights)
 
 
-def test_the_first_weights_are_those_that_training_began_with(options: UserOptions, tmp_path: Path) -> None:
+def test_the_initial_model_has_the_weights_that_training_began_with(
+    options: UserOptions, tmp_path: Path
+) -> None:
     with (tmp_path / "log.txt").open("w") as log:
         training = new_run(options, Reporter(log))
     began_with = training.trainer.model.weights()
     save_weights(training.run.path / WEIGHTS, {name: array * 0 + 1 for name, array in began_with.items()})
-    weights = first_model(training.run).weights()
+    weights = initial_model(training.run).weights()
     for name in began_with.keys() - {"token_ids", "token_counts"}:
         np.testing.assert_array_equal(weights[name], began_with[name])
 
 
-def test_a_run_from_another_one_began_with_the_weights_that_it_keeps(run: Run, tmp_path: Path) -> None:
+def test_the_initial_weights_of_a_fine_tuned_run_are_those_that_it_keeps(run: Run, tmp_path: Path) -> None:
     places = {"run": str(tmp_path / "later"), "cache_dir": str(tmp_path / "cache")}
     options = UserOptions.from_names({"from_run": str(run.path), "evaluations": 1, "steps": 2, **places})
     with (tmp_path / "log.txt").open("w") as log, StopRequest() as stop:
         new_run(options, Reporter(log)).complete(stop)
     later = Run(tmp_path / "later")
-    weights, began_with = first_model(later).weights(), run.load_weights()
+    weights, began_with = initial_model(later).weights(), run.load_weights()
     for name in began_with.keys() - {"token_counts"}:
         np.testing.assert_array_equal(weights[name], began_with[name])
     shutil.rmtree(later.training_directory)
@@ -85,7 +87,7 @@ def test_a_run_from_another_one_began_with_the_weights_that_it_keeps(run: Run, t
         measure(later, tmp_path)
 
 
-def test_all_is_measured_on_the_validation_text_and_said_as_json(run: Run, tmp_path: Path) -> None:
+def test_the_json_has_all_figures_measured_on_the_validation_text(run: Run, tmp_path: Path) -> None:
     measured = measure(run, tmp_path)
     found = json.loads(json.dumps(measured.as_dict(), allow_nan=False))
     assert measured.val_tokens == len(TEXT) - int(len(TEXT) * 0.9)
@@ -102,12 +104,12 @@ def test_all_is_measured_on_the_validation_text_and_said_as_json(run: Run, tmp_p
     assert list(found["reset"]["nats_per_token"]) == [str(2**power) for power in range(9)]
 
 
-def test_the_report_holds_the_figures_in_80_columns(run: Run, tmp_path: Path) -> None:
+def test_the_report_has_the_figures_in_80_columns(run: Run, tmp_path: Path) -> None:
     measured = measure(run, tmp_path)
     lines = report_lines([measured])
     assert max(len(line) for line in lines if str(run.path) not in line) <= 80
     (row,) = [line.split() for line in lines if line.startswith("   20  ")]
-    expected = [measured.first.median()[20], measured.first.mean()[20], measured.trained.median()[20]]
+    expected = [measured.initial.median()[20], measured.initial.mean()[20], measured.trained.median()[20]]
     assert [float(word) for word in row[1:4]] == pytest.approx(expected, rel=0.06)
     assert "the first 300 of" in "\n".join(lines)
     assert lines[-1].split()[0] == "lstm"
@@ -115,15 +117,15 @@ def test_the_report_holds_the_figures_in_80_columns(run: Run, tmp_path: Path) ->
     assert f"all {measured.val_tokens:,} validation tokens" in with_all
 
 
-@pytest.mark.parametrize(("steps", "marks"), [(1, [0, 1]), (7, [0, 1, 2, 5, 7]), (20, [0, 1, 2, 5, 10, 20])])
-def test_the_table_shows_rows_up_to_the_last_step(steps: int, marks: list[int]) -> None:
-    assert _marks(steps) == marks
+@pytest.mark.parametrize(("steps", "rows"), [(1, [0, 1]), (7, [0, 1, 2, 5, 7]), (20, [0, 1, 2, 5, 10, 20])])
+def test_the_table_shows_rows_up_to_the_last_step(steps: int, rows: list[int]) -> None:
+    assert _shown_steps(steps) == rows
 
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf], ids=str)
 @pytest.mark.parametrize("name", ["head", "layers__weight_hh"])
 @pytest.mark.filterwarnings("ignore:invalid value encountered in multiply")
-def test_weights_that_are_no_numbers_are_refused(run: Run, tmp_path: Path, name: str, factor: float) -> None:
+def test_weights_that_are_not_finite_are_refused(run: Run, tmp_path: Path, name: str, factor: float) -> None:
     damage(run, **{name: factor})
     with pytest.raises(RunError, match="its weights are damaged"):
         measure(run, tmp_path)
@@ -131,7 +133,7 @@ def test_weights_that_are_no_numbers_are_refused(run: Run, tmp_path: Path, name:
 
 @pytest.mark.parametrize("factor", [0.0, 1e20], ids=str)
 @pytest.mark.parametrize("name", ["head", "layers__weight_hh"])
-def test_gradients_that_are_zero_or_very_large_are_told_and_drawn(
+def test_gradients_that_are_zero_or_very_large_are_reported_and_drawn(
     run: Run, tmp_path: Path, name: str, factor: float
 ) -> None:
     damage(run, **{name: factor})
@@ -143,7 +145,7 @@ def test_gradients_that_are_zero_or_very_large_are_told_and_drawn(
 
 
 @pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
-def test_the_picture_is_of_the_kind_that_its_name_says(
+def test_the_format_of_the_picture_follows_its_suffix(
     run: Run, tmp_path: Path, ending: str, start: bytes
 ) -> None:
     measured = measure(run, tmp_path)

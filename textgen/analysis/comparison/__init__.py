@@ -1,1 +1,1 @@
-"""LSTM, GRU and RNN trained alike and compared."""
+"""Trains LSTM, GRU and plain RNN models under the same conditions and compares them."""

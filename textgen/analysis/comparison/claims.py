@@ -1,8 +1,8 @@
-"""What the figures of a comparison support, and what they do not, in plain words.
+"""States in words what the figures of a comparison support: findings, common claims, and caveats.
 
-Quality is a difference of losses, seed by seed: a seed's runs are neighbours in time and read the same
-windows, and what the windows do to the loss falls away in the pair. Speed is a ratio. Neither is called a
-difference where noise would do.
+Losses are compared by their difference seed by seed: the runs of one seed are trained one after the other and
+read the same windows, so the variation that those cause cancels out. Speeds are compared by their ratio. A
+difference that may be noise is reported as such.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from textgen.analysis.comparison.figures import CellFigures, Comparison
-from textgen.analysis.comparison.interval import FEWEST_VALUES, Interval, mean_interval
+from textgen.analysis.comparison.interval import MIN_VALUES, Interval, mean_interval
 from textgen.analysis.comparison.plan import OWN_TRAINING
-from textgen.analysis.comparison.throughput import Passes
+from textgen.analysis.comparison.throughput import Throughput
 from textgen.models.cost import num_parameters
 
-Verdict = Literal["supported", "not supported", "within noise", "cannot be told"]
-# A run that used less of its time was stopped early.
-ENDED_EARLY = 0.95
+Verdict = Literal["supported", "not supported", "within noise", "too few seeds"]
+# A run that used a smaller share of its training time was stopped early.
+EARLY_SHARE = 0.95
 NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a textbook says, and what the figures say to it."""
+    """A common claim about LSTM and GRU, and whether the figures support it."""
 
     text: str
     verdict: Verdict
@@ -38,7 +38,7 @@ class Claim:
 
 
 def findings(comparison: Comparison) -> list[str]:
-    """One line for each cell after the first: how it did against the first."""
+    """One line for each cell after the first, compared with the first."""
     reference, *others = comparison.cells
     return [_finding(comparison, cell, reference) for cell in others]
 
@@ -46,159 +46,159 @@ def findings(comparison: Comparison) -> list[str]:
 def _finding(comparison: Comparison, cell: CellFigures, reference: CellFigures) -> str:
     difference = mean_interval(comparison.differences(cell.cell, reference.cell))
     speeds = comparison.speed_ratios(cell.cell, reference.cell)
-    ratios = {
-        "parameters": cell.parameters / reference.parameters,
-        "arithmetic": cell.multiply_adds_per_token / reference.multiply_adds_per_token,
-        "characters/s in writing": cell.characters_per_second / reference.characters_per_second,
-    }
-    said = ", ".join(f"{ratio:.2f} x the {what}" for what, ratio in ratios.items())
+    parameters = cell.parameters / reference.parameters
+    multiply_adds = cell.multiply_adds_per_token / reference.multiply_adds_per_token
+    sampling = cell.characters_per_second / reference.characters_per_second
     return (
-        f"{NAMES[cell.cell]} against {NAMES[reference.cell]}: {_quality(difference, comparison.plan.seeds)}; "
-        f"{in_range(speeds)} x the tokens/s in training; {said}."
+        f"{NAMES[cell.cell]} compared with {NAMES[reference.cell]}: "
+        f"{_loss_difference(difference, comparison.plan.seeds)}; "
+        f"training speed {ratio_range(speeds)}, sampling speed {sampling:.2f}x, "
+        f"parameters {parameters:.2f}x, multiply-adds {multiply_adds:.2f}x."
     )
 
 
-def _quality(difference: Interval, seeds: int) -> str:
-    """A difference in nats/token, as a verdict and in figures."""
+def _loss_difference(difference: Interval, seeds: int) -> str:
+    """The difference of two losses in nats/token, with a verdict where there is an interval."""
     figures = in_nats(difference, seeds)
     if difference.half_width is None:
         return f"loss {figures}"
     if difference.contains_zero:
         return f"the difference in loss is within noise ({figures})"
-    return f"it predicts {'worse' if difference.mean > 0 else 'better'} ({figures})"
+    return f"its loss is {'higher' if difference.mean > 0 else 'lower'} ({figures})"
 
 
 def in_nats(difference: Interval, seeds: int) -> str:
-    """A difference in words: with its interval over the seeds, or that there is none."""
+    """A difference in nats/token with its interval, or with a note that there is none."""
     if difference.half_width is None:
         few = "one seed" if seeds == 1 else "two seeds"
-        return f"{difference.mean:+.4f} nats/token, {few}: no interval"
+        return f"{difference.mean:+.4f} nats/token ({few}, no interval)"
     return f"{difference.mean:+.4f} ± {difference.half_width:.4f} nats/token over {seeds} seeds"
 
 
-def in_range(ratios: Sequence[float]) -> str:
-    """Ratios over the seeds: their mean, and where there are several, from which to which."""
-    mean = f"{statistics.mean(ratios):.2f}"
-    return mean if len(ratios) == 1 else f"{mean} ({min(ratios):.2f} to {max(ratios):.2f})"
+def ratio_range(ratios: Sequence[float]) -> str:
+    """The mean of the seeds' ratios, followed by their range where there are several."""
+    mean = f"{statistics.mean(ratios):.2f}x"
+    return mean if len(ratios) == 1 else f"{mean} ({min(ratios):.2f}x to {max(ratios):.2f}x)"
 
 
-# -- the textbook's claims -----------------------------------------------------------
+# -- common claims ---------------------------------------------------------------------
 
 
 def textbook_claims(comparison: Comparison) -> list[Claim]:
-    """What is often said of GRU and LSTM, judged; nothing when one of them was not compared."""
+    """Common claims about GRU and LSTM with verdicts; empty unless both were compared."""
     if not {"lstm", "gru"} <= set(comparison.plan.cells):
         return []
+    throughput = comparison.throughput
     return [
         _fewer_parameters(comparison),
         _faster_training(comparison),
-        _faster_passes("textgen's layers alone", comparison.passes.textgen_seconds, comparison.passes),
-        _faster_passes(
-            "torch's own nn.GRU and nn.LSTM alone", comparison.passes.torch_seconds, comparison.passes
-        ),
+        _faster_layers("textgen's layers only", throughput.textgen_seconds, throughput),
+        _faster_layers("PyTorch's nn.GRU and nn.LSTM only", throughput.torch_seconds, throughput),
         _sooner(comparison),
         _equal_quality(comparison),
     ]
 
 
 def _fewer_parameters(comparison: Comparison) -> Claim:
-    model = comparison.of_cell("lstm")[0].model
+    model = comparison.runs_of("lstm")[0].model
     lstm, gru = (num_parameters(dataclasses.replace(model, cell=cell)) for cell in ("lstm", "gru"))
     because = (
-        f"With {model.num_layers} x {model.hidden_size} units, as the LSTM has, {gru:,} against {lstm:,} "
-        f"({gru / lstm:.2f} x)."
+        f"With the LSTM's {model.num_layers} x {model.hidden_size} units, a GRU has {gru:,} parameters and "
+        f"an LSTM {lstm:,} ({gru / lstm:.2f}x)."
     )
     if comparison.plan.match == "parameters":
-        units = comparison.of_cell("gru")[0].model.hidden_size
-        because += f" In this comparison both have about as many, the GRU with {units} units."
+        units = comparison.runs_of("gru")[0].model.hidden_size
+        because += f" In this comparison the parameter counts are matched: the GRU has {units} units."
     return Claim("A GRU has fewer parameters", "supported", because)
 
 
 def _faster_training(comparison: Comparison) -> Claim:
     ratios = comparison.speed_ratios("gru", "lstm")
-    verdict = faster(min(ratios), max(ratios)) if len(ratios) > 1 else "cannot be told"
-    because = f"In this comparison it read {in_range(ratios)} x the LSTM's tokens/s"
-    because += " over the seeds." if len(ratios) > 1 else "; one seed."
+    verdict = faster(min(ratios), max(ratios)) if len(ratios) > 1 else "too few seeds"
+    seeds = f"{len(ratios)} seeds" if len(ratios) > 1 else "one seed"
+    because = f"In this comparison it trained at {ratio_range(ratios)} the LSTM's tokens/s; {seeds}."
     return Claim("A GRU trains faster", verdict, because)
 
 
-def _faster_passes(whose: str, seconds: dict[str, list[float]], passes: Passes) -> Claim:
-    """Of the recurrent layers alone, judged by the middle half of the rounds: some were disturbed."""
+def _faster_layers(which: str, seconds: dict[str, list[float]], throughput: Throughput) -> Claim:
+    """Judged by the middle half of the rounds, because other load on the machine disturbs some of them."""
     ratios = [lstm / gru for lstm, gru in zip(seconds["lstm"], seconds["gru"], strict=True)]
     low, median, high = statistics.quantiles(ratios, n=4)
     because = (
-        f"{median:.2f} x the LSTM's speed (middle half of {len(ratios)} rounds: {low:.2f} to {high:.2f})"
+        f"{median:.2f}x the LSTM's speed (middle half of {len(ratios)} rounds: {low:.2f}x to {high:.2f}x), "
+        f"forward and backward, {throughput.shape}."
     )
-    text = f"A GRU trains faster at the same size, {whose}"
-    return Claim(text, faster(low, high), f"{because}; {passes.shape}, forward and backward.")
+    return Claim(f"A GRU trains faster at the same size, {which}", faster(low, high), because)
 
 
 def faster(low: float, high: float) -> Verdict:
-    """The verdict on a ratio of speeds that lies between two bounds."""
+    """The verdict on "faster" for a ratio of speeds between low and high."""
     if low > 1:
         return "supported"
     return "not supported" if high < 1 else "within noise"
 
 
 def _sooner(comparison: Comparison) -> Claim:
-    """Whether less time was needed for the loss that both reached."""
-    gains = comparison.minutes_saved("gru", "lstm")
-    interval = mean_interval(gains)
+    """Whether the GRU needed less training time to reach the common loss."""
+    interval = mean_interval(comparison.minutes_saved("gru", "lstm"))
     minutes = {cell.cell: cell.minutes_to_common_loss for cell in comparison.cells}
     because = (
-        f"To the loss that all cells reached, {comparison.common_loss:.4f} nats/token, it took "
-        f"{minutes['gru']:.3g} minutes, the LSTM {minutes['lstm']:.3g}"
+        f"The GRU reached the common loss of {comparison.common_loss:.4f} nats/token in "
+        f"{minutes['gru']:.3g} minutes, the LSTM in {minutes['lstm']:.3g}"
     )
-    if interval.half_width is not None:
-        because += f" ({abs(interval.mean):.3g} ± {interval.half_width:.2g} between them)."
-    verdict: Verdict
     if interval.half_width is None:
-        verdict, because = "cannot be told", because + "; with fewer than three seeds that may be chance."
-    elif interval.contains_zero:
-        verdict = "within noise"
-    else:
+        because += f"; with fewer than {MIN_VALUES} seeds this may be chance."
+        return Claim("A GRU reaches a given loss sooner", "too few seeds", because)
+    because += f" (difference {abs(interval.mean):.3g} ± {interval.half_width:.2g})."
+    verdict: Verdict = "within noise"
+    if not interval.contains_zero:
         verdict = "supported" if interval.mean > 0 else "not supported"
     return Claim("A GRU reaches a given loss sooner", verdict, because)
 
 
 def _equal_quality(comparison: Comparison) -> Claim:
     difference = mean_interval(comparison.differences("gru", "lstm"))
-    seeds = comparison.plan.seeds
-    because = f"GRU minus LSTM: {in_nats(difference, seeds)}"
+    because = f"GRU minus LSTM: {in_nats(difference, comparison.plan.seeds)}"
     verdict: Verdict
     if difference.half_width is None:
-        verdict, because = "cannot be told", because + f"; {FEWEST_VALUES} seeds give one."
+        verdict, because = "too few seeds", because + f"; an interval needs {MIN_VALUES} seeds."
     elif difference.contains_zero:
         verdict = "within noise"
-        because += f". No difference is shown; one of up to {difference.farthest:.4f} is not ruled out."
+        because += (
+            f". No difference is shown; one of up to {difference.largest_magnitude:.4f} is not ruled out."
+        )
     else:
         verdict = "not supported"
-        because += f"; the GRU predicts {'worse' if difference.mean > 0 else 'better'}."
+        because += f"; the GRU's loss is {'higher' if difference.mean > 0 else 'lower'}."
     return Claim("A GRU predicts as well as an LSTM", verdict, because)
 
 
+# -- caveats ---------------------------------------------------------------------------
+
+
 def remarks(comparison: Comparison) -> list[str]:
-    """What a reader of the figures should know: other work on the machine, cells treated unequally."""
-    said = [
-        f"{NAMES[cell]}: the fastest seed trained at {high:,.0f} tokens/s, the slowest at {low:,.0f}: other "
-        "work ran on the machine. What depends on the clock, the losses too, should be measured again."
-        for cell, (low, high) in comparison.busy_cells().items()
+    """Caveats for a reader of the figures: a busy machine, settings that differ, runs that ended early."""
+    found = [
+        f"{NAMES[cell]}: training ran at {high:,.0f} tokens/s with the fastest seed and {low:,.0f} with the "
+        "slowest, so the machine was busy with other work. Everything that depends on time, including the "
+        "losses, should be measured again."
+        for cell, (low, high) in comparison.uneven_speeds().items()
     ]
     for setting in OWN_TRAINING:
         values = {NAMES[run.cell]: getattr(run, setting) for run in comparison.runs}
         if len(set(values.values())) > 1:
-            each = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
-            said.append(f"Each cell had its own {setting.replace('_', ' ')}: {each}.")
+            by_cell = ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
+            found.append(f"The cells differ in {setting.replace('_', ' ')}: {by_cell}.")
     early = [
         f"{run.cell}-seed{run.seed}" for run in comparison.runs
-        if run.minutes < ENDED_EARLY * comparison.plan.minutes_each
+        if run.minutes < EARLY_SHARE * comparison.plan.minutes_each
     ]  # fmt: skip
     if early:
-        said.append(
-            "Ended before their minutes were over, for validation no longer improved or the text had been "
-            f"read often enough: {', '.join(early)}."
+        found.append(
+            "Ended before their time was up, because validation stopped improving or the text had been read "
+            f"often enough: {', '.join(early)}."
         )
-    return said
+    return found
 
 
 def _shown(value: object) -> str:

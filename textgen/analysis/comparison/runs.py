@@ -1,26 +1,23 @@
-"""A comparison's runs are trained: each a whole `textgen train` in a process of its own, one after the other.
+"""Trains the runs of a comparison one after the other, each with `textgen train` in a process of its own.
 
-A process of its own because memory is measured: what one run took must not be there when the next begins, and
-the system tells the most that a process held at a time when it ends. What was complete stays, what was
-interrupted is resumed.
+Separate processes make the peak memory measurable: the system reports it per process, and no run starts with
+memory that an earlier one left allocated. Complete runs are kept, interrupted ones are resumed.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from textgen.analysis.comparison.plan import ComparisonPlan, PlannedRun, train_arguments
+from textgen.analysis.comparison.train_process import POLL_SECONDS, failure_reason, run_training
 from textgen.errors import Interrupted, RunError
 from textgen.run import CONFIG, Run
 from textgen.settings.config import RunConfig
@@ -28,14 +25,12 @@ from textgen.system.atomic import only_one, write_file
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
 
-MEMORY = "memory.json"  # the most memory of each run's processes, in bytes
-GO_ON = "Give the same command again to go on."
-LOOK_SECONDS = 0.1  # between two looks at a process
-ENDING_SECONDS = 60.0  # to save a checkpoint
+MEMORY = "memory.json"  # the peak memory of each run's processes, in bytes
+RESUME_HINT = "Run the same command again to continue."
 
 
 class ComparedRuns:
-    """The runs of a plan in its directory."""
+    """The runs of a comparison in its directory."""
 
     def __init__(
         self, plan: ComparisonPlan, directory: Path, cache_dir: str | None, reporter: Reporter
@@ -46,43 +41,43 @@ class ComparedRuns:
         self._reporter = reporter
 
     def run(self, planned: PlannedRun) -> Run:
-        """One of the runs, as far as it is. Raises RunError when it has not begun."""
+        """The run directory of a planned run. Raises RunError when it does not exist yet."""
         return Run(self.directory / planned.name)
 
     def config(self, planned: PlannedRun) -> RunConfig:
-        """What a run was made with. Raises RunError."""
+        """The config of a planned run. Raises RunError."""
         return self.run(planned).config
 
     def peak_memory(self, planned: PlannedRun) -> int | None:
-        """The most memory that a process of a run held at a time, in bytes; None where it is not known.
+        """The peak memory of a run's processes in bytes; None where it is unknown.
 
-        Raises RunError when the file that says so is damaged.
+        Raises RunError when the file that holds it is damaged.
         """
-        return self._memory().get(planned.name)
+        return self._peak_memories().get(planned.name)
 
     def is_complete(self, planned: PlannedRun) -> bool:
-        """Whether a run was trained to its end."""
+        """Whether a run has been trained to its end."""
         path = self.directory / planned.name
         return (path / CONFIG).is_file() and Run(path).is_complete
 
     def train(self, stop: StopRequest) -> None:
-        """Train what is not complete.
+        """Train every run that is not complete.
 
-        Raises Interrupted when asked to stop, once the run in hand is saved, and RunError when one fails.
+        Raises Interrupted when asked to stop, after the current run is saved, and RunError when a run fails.
         """
         remaining = sum(not self.is_complete(planned) for planned in self.plan.runs)
         if remaining:
-            self._describe_plan(remaining)
+            self._print_plan(remaining)
         stop.deferred = True
-        stop.hint = GO_ON
-        with _ends_on_hangup():
+        stop.hint = RESUME_HINT
+        with _interrupted_by_hangup():
             for number, planned in enumerate(self.plan.runs, start=1):
                 if self.is_complete(planned):
                     continue
-                self._wait_for_another(planned, stop)
-                if not self.is_complete(planned):  # else that process has completed it
+                self._wait_for_other_process(planned, stop)
+                if not self.is_complete(planned):  # the other process may have completed it
                     self._train(planned, stop)
-                self._describe(planned, number)
+                self._print_result(planned, number)
         stop.end_deferral()
 
     # -- one run ------------------------------------------------------------
@@ -98,43 +93,25 @@ class ComparedRuns:
             arguments = [*self.plan.corpus, *train_arguments(options)]
         log = path.with_suffix(".log")
         with log.open("ab") as output:
-            code, peak = self._process([*arguments, *self._cache], output.fileno(), planned, stop)
+            try:
+                code, peak = run_training(
+                    [*arguments, *self._cache], output.fileno(), stop, lambda: self._show_progress(planned)
+                )
+            finally:
+                self._reporter.close()
         if peak is not None:
-            memory = self._memory()
+            memory = self._peak_memories()
             memory[planned.name] = max(peak, memory.get(planned.name, 0))
             write_file(self.directory / MEMORY, json.dumps(memory, indent=2) + "\n")
         if stop.signal_number is not None and code != 0:
             self._interrupted(stop.signal_number)
         if code != 0:
-            raise RunError(f"{path} was not trained: {_reason(log, code)} (all of it is in {log})")
+            raise RunError(
+                f"{path} was not trained: {failure_reason(log, code)} (the full output is in {log})"
+            )
 
-    def _process(
-        self, arguments: Sequence[str], output: int, planned: PlannedRun, stop: StopRequest
-    ) -> tuple[int, int | None]:
-        """Run `textgen train` to its end, and pass a signal on to it; its exit code and most memory."""
-        # -P: the folder that one stands in is none to import from; -m would look there first.
-        command = [sys.executable, "-P", "-m", "textgen", "train", *arguments]
-        # In a process group of its own, for a terminal sends Ctrl-C to a whole group, and a second signal
-        # would end training before it has saved: it gets the one that is passed on.
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
-        )
-        ended, is_told = None, False
-        try:
-            while (ended := _ended(process)) is None:
-                if stop.signal_number is not None and not is_told:
-                    os.kill(process.pid, stop.signal_number)
-                    is_told = True
-                self._show(planned)
-                time.sleep(LOOK_SECONDS)
-        finally:
-            self._reporter.close()
-            if ended is None:
-                _end(process)
-        return ended
-
-    def _show(self, planned: PlannedRun) -> None:
-        """The bar of training, from what the run has written down."""
+    def _show_progress(self, planned: PlannedRun) -> None:
+        """Show the progress bar of a run, from the metrics that its process has written."""
         if not self._reporter.shows_bars or not (self.directory / planned.name / CONFIG).is_file():
             return
         run = self.run(planned)
@@ -148,15 +125,16 @@ class ComparedRuns:
             )
             self._reporter.training(progress, f"{planned.name}: {figures}")
 
-    def _describe_plan(self, remaining: int) -> None:
+    def _print_plan(self, remaining: int) -> None:
         total, minutes = len(self.plan.runs), self.plan.minutes_each
-        done = f"{total - remaining} of {total} runs are complete; " if remaining < total else "Runs: "
+        complete = f"{total - remaining} of {total} runs are complete, " if remaining < total else ""
+        runs = "1 run" if remaining == 1 else f"{remaining} runs"
         self._reporter.line(
-            f"{done}{remaining} to train, one after the other, {minutes:.3g} min each, "
-            f"{remaining * minutes:.3g} min in all. They go to {self.directory}."
+            f"{complete}{runs} to train, {minutes:.3g} min each, {remaining * minutes:.3g} min in total; "
+            f"they are written to {self.directory}."
         )
 
-    def _describe(self, planned: PlannedRun, number: int) -> None:
+    def _print_result(self, planned: PlannedRun, number: int) -> None:
         facts = self.run(planned).facts()
         self._reporter.line(
             f"{planned.name} ({number} of {len(self.plan.runs)}): {facts['network']}, "
@@ -164,32 +142,32 @@ class ComparedRuns:
             f"validation {facts['best']['nats_per_token']:.4f} nats/token"
         )
 
-    def _wait_for_another(self, planned: PlannedRun, stop: StopRequest) -> None:
-        """Wait while a process trains this run still: its comparison was killed, and could not end it."""
+    def _wait_for_other_process(self, planned: PlannedRun, stop: StopRequest) -> None:
+        """Wait while the process of an earlier comparison, which was killed, is still training this run."""
         training = self.directory / planned.name / "training"
-        is_said = False
+        is_reported = False
         while training.is_dir():
-            with only_one(training) as alone:
-                if alone:
+            with only_one(training) as is_free:
+                if is_free:
                     return
-            if not is_said:
+            if not is_reported:
                 self._reporter.line(
                     f"{planned.name} is still being trained by another process; waiting for it."
                 )
-            is_said = True
+            is_reported = True
             if stop.signal_number is not None:
                 self._interrupted(stop.signal_number)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def _interrupted(self, number: int) -> NoReturn:
         complete = sum(map(self.is_complete, self.plan.runs))
         raise Interrupted(
             f"stopped and saved; {complete} of {len(self.plan.runs)} runs are complete in {self.directory}. "
-            f"{GO_ON}",
+            f"{RESUME_HINT}",
             number,
         )
 
-    def _memory(self) -> dict[str, int]:
+    def _peak_memories(self) -> dict[str, int]:
         path = self.directory / MEMORY
         if not path.is_file():
             return {}
@@ -197,46 +175,13 @@ class ComparedRuns:
             return {name: int(peak) for name, peak in json.loads(path.read_text(encoding="utf-8")).items()}
         except (ValueError, TypeError, AttributeError) as error:
             raise RunError(
-                f"{path}: cannot be read; remove it, and the memory of runs that are complete is not told"
+                f"{path}: cannot be read; remove it (the peak memory of complete runs is then unknown)"
             ) from error
 
 
-def _ended(process: subprocess.Popen[bytes]) -> tuple[int, int | None] | None:
-    """Exit code and most memory in bytes of a process that has ended; None while it runs.
-
-    The memory is None on Windows, which does not tell.
-    """
-    if not hasattr(os, "wait4"):
-        code = process.poll()
-        return None if code is None else (code, None)
-    number, status, usage = os.wait4(process.pid, os.WNOHANG)
-    if number == 0:
-        return None
-    process.returncode = os.waitstatus_to_exitcode(status)
-    # Linux counts it in units of 1024 bytes, macOS in bytes.
-    return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process at once, with the chance to save if it has had no signal yet."""
-    process.terminate()
-    try:
-        process.wait(ENDING_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _reason(log: Path, code: int) -> str:
-    if code < 0:
-        return f"its process was ended by signal {-code}"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1].removeprefix("textgen: ").rstrip(".") if lines else f"exit code {code}"
-
-
 @contextmanager
-def _ends_on_hangup() -> Iterator[None]:
-    """A terminal that is closed ends the work in order, unless it was started to outlive that (nohup)."""
+def _interrupted_by_hangup() -> Iterator[None]:
+    """Raise Interrupted when the terminal is closed, unless SIGHUP is already ignored or handled (nohup)."""
     in_main_thread = threading.current_thread() is threading.main_thread()  # where Python allows handlers
     if (
         not hasattr(signal, "SIGHUP")
@@ -253,4 +198,4 @@ def _ends_on_hangup() -> Iterator[None]:
 
 
 def _hang_up(number: int, frame: FrameType | None) -> NoReturn:
-    raise Interrupted(f"the terminal was closed. {GO_ON}", number)
+    raise Interrupted(f"the terminal was closed. {RESUME_HINT}", number)

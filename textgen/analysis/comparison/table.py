@@ -1,4 +1,4 @@
-"""The table of a comparison: a row a figure, a column a cell, for a terminal and in Markdown."""
+"""The table of a comparison, for a terminal and in Markdown: one row per figure, one column per cell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from textgen.analysis.comparison.interval import Interval
 
 LABEL_WIDTH, COLUMN_WIDTH = 27, 17
 
-ModelVocab = list[tuple[str, ...]]
+Table = list[tuple[str, ...]]
 
 
-def rows(comparison: Comparison) -> ModelVocab:
-    """The table's rows with their labels, the first of them headings."""
+def rows(comparison: Comparison) -> Table:
+    """The rows of the table, each beginning with its label; the first row holds the column headings."""
     labels = [label for label, _ in _figures(comparison.cells[0])]
     columns = [[value for _, value in _figures(cell)] for cell in comparison.cells]
     heading = ("", *(NAMES[cell.cell] for cell in comparison.cells))
@@ -23,7 +23,7 @@ def rows(comparison: Comparison) -> ModelVocab:
 
 
 def _figures(cell: CellFigures) -> list[tuple[str, str]]:
-    memory = "not known" if cell.peak_memory_bytes is None else f"{cell.peak_memory_bytes / 1e6:,.0f}"
+    memory = "unknown" if cell.peak_memory_bytes is None else f"{cell.peak_memory_bytes / 1e6:,.0f}"
     return [
         ("gates", cell.gates),
         ("layers x units", cell.network),
@@ -32,7 +32,7 @@ def _figures(cell: CellFigures) -> list[tuple[str, str]]:
         ("training, tokens/s", f"{cell.tokens_per_second:,.0f}"),
         ("training, minutes", f"{cell.minutes:.3g}"),
         ("training, steps", f"{cell.steps:,.0f}"),
-        ("writing, characters/s", f"{cell.characters_per_second:,.0f}"),
+        ("sampling, characters/s", f"{cell.characters_per_second:,.0f}"),
         ("peak memory, MB", memory),
         ("validation, nats/token", _with_interval(cell.nats_per_token)),
         ("validation, bits/character", _with_interval(cell.bits_per_character)),
@@ -47,37 +47,37 @@ def _with_interval(interval: Interval) -> str:
 
 
 def caption(comparison: Comparison) -> str:
-    """What the table is of, and what its figures mean."""
+    """How the figures were obtained and what they mean."""
     plan = comparison.plan
-    given = {
-        "parameters": "as many parameters",
+    matched = {
+        "parameters": "the same number of parameters",
         "size": "layers of the same size",
-        "minutes": "the settings that suit each",
+        "minutes": "each cell with the settings chosen for it",
     }[plan.match]
     seeds = {
-        1: "One seed a cell: no interval",
-        2: "Means over two seeds: no interval",
+        1: "One seed per cell, no interval",
+        2: "Means over two seeds, no interval",
     }.get(
-        plan.seeds, f"Means over {plan.seeds} seeds, ± the 95 % confidence interval of a mean (Student's t)"
+        plan.seeds, f"Means over {plan.seeds} seeds, ± the 95% confidence interval of the mean (Student's t)"
     )
     return (
-        f"{seeds}. {plan.minutes_each:.3g} minutes a run, {given}. Common loss: what all cells came down "
-        f"to in training, {comparison.common_loss:.4f} nats/token."
+        f"{seeds}. {plan.minutes_each:.3g} minutes per run, {matched}. Common loss: the lowest validation "
+        f"loss that every cell reached in training, {comparison.common_loss:.4f} nats/token."
     )
 
 
 def sections(comparison: Comparison) -> dict[str, list[str]]:
-    """What is to be said under the table, by headings; those with nothing under them are left out."""
+    """The texts below the table by heading; headings without any text are left out."""
     found = {
-        "What the figures say": findings(comparison),
-        "What textbooks say, by these figures": [str(claim) for claim in textbook_claims(comparison)],
-        "To be kept in mind": remarks(comparison),
+        "Findings": findings(comparison),
+        "Textbook claims": [str(claim) for claim in textbook_claims(comparison)],
+        "Caveats": remarks(comparison),
     }
     return {heading: texts for heading, texts in found.items() if texts}
 
 
 def terminal_lines(comparison: Comparison, width: int) -> list[str]:
-    """The table, 78 columns wide with three cells, and what is to be said of it in lines of `width`."""
+    """The table, 78 columns wide with three cells, and the texts below it wrapped at `width`."""
     lines = [line for row in rows(comparison) for line in _terminal_row(row)]
     lines += ["", *textwrap.wrap(caption(comparison), width)]
     for heading, texts in sections(comparison).items():
@@ -88,12 +88,12 @@ def terminal_lines(comparison: Comparison, width: int) -> list[str]:
 
 
 def _terminal_row(row: Sequence[str]) -> list[str]:
-    """A row as the lines that it takes, long cells broken."""
+    """One row as one or more lines; long cells are wrapped."""
     label, *cells = row
-    broken = [textwrap.wrap(cell, COLUMN_WIDTH - 2) or [""] for cell in cells]
+    wrapped = [textwrap.wrap(cell, COLUMN_WIDTH - 2) or [""] for cell in cells]
     lines = []
-    for number in range(max(map(len, broken))):
-        parts = [column[number] if number < len(column) else "" for column in broken]
+    for number in range(max(map(len, wrapped))):
+        parts = [column[number] if number < len(column) else "" for column in wrapped]
         line = f"{label if number == 0 else '':<{LABEL_WIDTH}}" + "".join(
             f"{part:>{COLUMN_WIDTH}}" for part in parts
         )
@@ -102,7 +102,7 @@ def _terminal_row(row: Sequence[str]) -> list[str]:
 
 
 def markdown(comparison: Comparison, title: str) -> str:
-    """The same as a Markdown document."""
+    """The table and the texts below it as a Markdown document."""
     names, *others = rows(comparison)
     table = [names, ("---", *("---:" for _ in comparison.cells)), *others]
     lines = [f"# {title}", "", *(f"| {' | '.join(row)} |" for row in table)]

@@ -1,7 +1,7 @@
-"""How fast cells are beside each other: writing, and the two passes of training, ours and torch's own.
+"""Measures sampling speed and the time of a forward and backward pass for each compared cell.
 
-In turn, a little of each in every round: other work on the machine comes and goes, and slows all of them
-alike. What counts are the ratios.
+The cells are timed alternately, one call each per round, so that other load on the machine slows all of them
+alike. Only the ratios between cells are meaningful, not the absolute times.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ from textgen.settings.config import ModelConfig, SampleConfig, TrainingConfig
 from textgen.system.memory import keep_memory
 from textgen.system.threads import numpy_threads
 
-WRITTEN_TOKENS, WRITING_ROUNDS = 1000, 7
-PASSES_SECONDS, FEWEST_ROUNDS, MOST_ROUNDS = 5.0, 5, 40
+SAMPLED_TOKENS, SAMPLING_ROUNDS = 1000, 7
+LAYER_SECONDS, MIN_ROUNDS, MAX_ROUNDS = 5.0, 5, 40
 
 
 @dataclass(frozen=True)
-class Passes:
-    """Forward and backward together, by cell, round by round, all on batches of one shape."""
+class Throughput:
+    """Seconds of one forward and backward pass of the recurrent layers, by cell, one entry per round."""
 
-    shape: str  # in words
+    shape: str  # what was timed, for a person to read
     textgen_seconds: dict[str, list[float]]
     torch_seconds: dict[str, list[float]]  # torch.nn.LSTM, GRU, RNN
 
 
-def writing_speeds(runs: Mapping[str, Run]) -> dict[str, float]:
-    """Characters a second that the runs write on the CPU, by cell: the bare NumPy engine and the draw.
+def sampling_speeds(runs: Mapping[str, Run]) -> dict[str, float]:
+    """Characters per second that the NumPy engine samples on the CPU, by cell.
 
-    Characters are counted by how many a token has on average in the training text.
+    Characters are estimated from the number of tokens and the average token length in the training text.
     """
     set_threads = numpy_threads()
-    writers = {cell: _writer(run, set_threads) for cell, run in runs.items()}
-    seconds = _in_turn(list(writers.values()), WRITING_ROUNDS)
+    samplers = {cell: _sampler(run, set_threads) for cell, run in runs.items()}
+    seconds = _time_rounds(list(samplers.values()), SAMPLING_ROUNDS)
     return {
-        cell: WRITTEN_TOKENS * run.config.measured["characters_per_token"] / statistics.median(column)
+        cell: SAMPLED_TOKENS * run.config.measured["characters_per_token"] / statistics.median(column)
         for (cell, run), column in zip(runs.items(), seconds, strict=True)
     }
 
 
-def _writer(run: Run, set_threads: Callable[[int], None] | None) -> Callable[[], None]:
+def _sampler(run: Run, set_threads: Callable[[int], None] | None) -> Callable[[], None]:
     weights, config = run.load_weights(), SampleConfig()
     if set_threads is None:
         engine = NumpyEngine(run.config.model, weights)
     else:
         engine = fast_engine(run.config.model, weights, set_threads)
 
-    def write() -> None:
+    def sample() -> None:
         logits = engine.start(np.zeros((1, 1), np.int64))
-        for chance in np.random.default_rng(0).random((WRITTEN_TOKENS, 1)):
-            logits = engine.step(choose(logits, config, chance))
+        for uniforms in np.random.default_rng(0).random((SAMPLED_TOKENS, 1)):
+            logits = engine.step(choose(logits, config, uniforms))
 
-    return write
+    return sample
 
 
-def passes(cells: Sequence[str], model: ModelConfig, training: TrainingConfig) -> Passes:
-    """Time the recurrent layers alone, forward and backward, in float32 on the CPU: the same shape for all.
+def measure_throughput(cells: Sequence[str], model: ModelConfig, training: TrainingConfig) -> Throughput:
+    """Time forward and backward passes of the recurrent layers alone, in float32 on the CPU.
 
-    The shape, and the threads, are those of the run with this config.
+    All cells get the same input shape, layer sizes and number of threads, taken from model and training.
     """
     import torch
 
@@ -80,16 +80,16 @@ def passes(cells: Sequence[str], model: ModelConfig, training: TrainingConfig) -
     kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
     layers = [Recurrent(cell, *sizes) for cell in cells]
     layers += [kinds[cell](*sizes, batch_first=True) for cell in cells]
-    seconds = _in_turn([_both_ways(each, model, training) for each in layers], None)
-    own, others = seconds[: len(cells)], seconds[len(cells) :]
+    seconds = _time_rounds([_training_pass(each, model, training) for each in layers], None)
+    ours, theirs = seconds[: len(cells)], seconds[len(cells) :]
     shape = (
         f"{model.num_layers} x {model.hidden_size} units, batches of {training.batch_size} x "
         f"{training.seq_len}, float32, {training.threads} CPU thread{'s' * (training.threads != 1)}"
     )
-    return Passes(shape, dict(zip(cells, own, strict=True)), dict(zip(cells, others, strict=True)))
+    return Throughput(shape, dict(zip(cells, ours, strict=True)), dict(zip(cells, theirs, strict=True)))
 
 
-def _both_ways(
+def _training_pass(
     layers: Callable[..., Any], model: ModelConfig, training: TrainingConfig
 ) -> Callable[[], None]:
     import torch
@@ -107,8 +107,11 @@ def _both_ways(
     return forward_and_backward
 
 
-def _in_turn(actions: Sequence[Callable[[], None]], rounds: int | None) -> list[list[float]]:
-    """Seconds of each action in each round, after one of each that is not counted; None: as time allows."""
+def _time_rounds(actions: Sequence[Callable[[], None]], rounds: int | None) -> list[list[float]]:
+    """Seconds of each action in each round, after one warm-up call each.
+
+    rounds None: as many as fit into LAYER_SECONDS, between MIN_ROUNDS and MAX_ROUNDS.
+    """
     for action in actions:
         action()
     columns: list[list[float]] = [[] for _ in actions]
@@ -124,4 +127,4 @@ def _in_turn(actions: Sequence[Callable[[], None]], rounds: int | None) -> list[
 def _is_enough(done: int, rounds: int | None, seconds: float) -> bool:
     if rounds is not None:
         return done >= rounds
-    return done >= MOST_ROUNDS or (done >= FEWEST_ROUNDS and seconds >= PASSES_SECONDS)
+    return done >= MAX_ROUNDS or (done >= MIN_ROUNDS and seconds >= LAYER_SECONDS)

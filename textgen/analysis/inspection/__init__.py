@@ -1,1 +1,1 @@
-"""A look inside a run while it reads."""
+"""Shows what a network computes while it reads a text: surprisal, states, gates, and what units track."""

@@ -1,8 +1,8 @@
-"""The excerpt of a text, as a network reads it: its first tokens, and what each of them shows.
+"""The beginning of a text as tokens, with the piece of text that each token stands for.
 
 text        T h e   é ⏎ <end of text> T o
-tokens      T h e _ 195 169 ⏎ 256 T o          those of `byte`
-pieces      T h e _ ""  é   ⏎ ⏎   T o          what a token completes; "" where it is a character's first part
+tokens      T h e _ 195 169 ⏎ 256 T o          with the `byte` tokenizer
+pieces      T h e _ ""  é   ⏎ ⏎   T o          "" for a token that does not complete a character
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from textgen.text.documents import Separator, stream_slice
 from textgen.text.sources import Source, find_files, require_records, standard_input
 from textgen.text.tokenizer import Tokenizer
 
-# Of standard input so many bytes are kept for each character wanted, and this many more for what lies between
-# documents: no encoding takes as many.
+# How many bytes of standard input are kept: more per character than any encoding needs, and some more for
+# what lies between documents.
 _BYTES_PER_CHARACTER = 16
 _BYTES_BETWEEN_DOCUMENTS = 2**20
 
 
 @dataclass(frozen=True, eq=False)
 class Excerpt:
-    """The first tokens of a text called name: token_ids (N,) int64, N >= 1, and N pieces that make it up.
+    """The first tokens of a text: token_ids (N,) int64, N >= 1, and the N pieces of text that they stand for.
 
-    A token that is only the first part of a character has the piece ""; the one that completes it has it
-    all. End-of-text has a line end, and is_document_end (N,) tells it from one. is_cut: the text goes on.
-    num_characters are those of the original text, in which anything may stand between two documents.
+    A token that holds only part of a character has the piece "", and the token that completes the character
+    has all of it. End-of-text has the piece "\\n" and is marked in is_document_end (N,). num_characters
+    counts the original text, including what separates documents there. is_cut: whether the text goes on.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Excerpt:
 
     @property
     def text(self) -> str:
-        """What the tokens stand for."""
+        """The pieces joined."""
         return "".join(self.pieces)
 
     @property
     def characters(self) -> np.ndarray:
-        """The character of the text that each token ends in, or is a part of, (N,) int64."""
+        """The index in `text` of the last character that each token completes or is part of, (N,) int64."""
         lengths = np.array([len(piece) for piece in self.pieces], np.int64)
         ends = lengths.cumsum() - (lengths > 0)
         return ends.clip(max=max(int(lengths.sum()) - 1, 0))
@@ -63,18 +63,19 @@ def excerpt_of_tokens(
     name: str,
     separators: Iterable[Separator] = (),
 ) -> Excerpt:
-    """The first tokens of token_ids (M,) that make up at most so many characters, but one token at least.
+    """The first tokens of token_ids (M,) that fit into a number of characters, at least one token.
 
-    separators are what each end-of-text stands for, in order; no more are asked for than were read.
+    separators are the document separators that the end-of-text tokens stand for, in order; only those that
+    are needed are consumed.
 
-    Raises CorpusError when there are none.
+    Raises CorpusError when token_ids is empty.
     """
     if not len(token_ids):
-        raise CorpusError(f"{name}: there is no text in it; name another")
+        raise CorpusError(f"{name}: it contains no text; name another one")
     decoder, pieces, whole, length = tokenizer.decoder(), list[str](), 0, 0
     for token_id in map(int, token_ids):  # one by one: there may be millions
         if token_id == tokenizer.end_of_text_id:
-            # What no later byte completed belongs to the token that left it so.
+            # Bytes that no later token can complete belong to the token before the end of text.
             if pieces:
                 pieces[-1] += decoder.flush()
             piece = "\n"
@@ -107,12 +108,14 @@ def excerpt_of_file(
     field: str | None = None,
     encoding: str | None = None,
 ) -> Excerpt:
-    """The first characters of a file, folder or `-`, read as `data` says but for what is said of this one.
+    """The first characters of a file, a folder or `-` (standard input), read with the options in `data`.
 
-    No more of it is read than is needed. Raises CorpusError.
+    field and encoding override those of `data` unless None. Only as much is read as is needed.
+
+    Raises CorpusError.
     """
     data = data.for_text(file, field=field, encoding=encoding)
-    wanted = characters + 1  # one more says whether the text goes on
+    wanted = characters + 1  # one more, to see whether the text goes on
     with standard_input((file,), _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
         files = find_files(file, stdin)
         if field is not None:

@@ -1,6 +1,8 @@
-"""What a reader sees at each place of a text: the features that a unit may follow.
+"""Features of a text that a unit may track, such as being inside quotes or the position in the line.
 
-Each is computed from the text alone: for every character a yes (1) or no (0), or a count. C characters.
+Each is computed from the text alone and has a value for every character: 0 or 1, or a count.
+
+Shapes: C characters, N tokens.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A feature that is almost always, or almost never there says nothing about a unit.
-LEAST_OCCURRENCES = 5
+# A feature that is almost always or almost never present says nothing about a unit.
+MIN_OCCURRENCES = 5
 
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _QUOTES = {"“": "”", "«": "»", "„": "“", "「": "」", "『": "』", "‹": "›"}
@@ -20,7 +22,7 @@ _QUOTES = {"“": "”", "«": "»", "„": "“", "「": "」", "『": "』", "
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature: its name, what it is in words, and its values (C,) float64 of a text of C characters."""
+    """A feature: its name, its meaning in words, and a function from a text to its values (C,) float64."""
 
     name: str
     meaning: str
@@ -28,7 +30,7 @@ class Feature:
 
 
 def _each(test: Callable[[str], bool]) -> Callable[[str], np.ndarray]:
-    """A feature of the character alone."""
+    """A feature that depends on the character only."""
     return lambda text: np.fromiter((test(character) for character in text), np.float64, len(text))
 
 
@@ -41,14 +43,14 @@ def _is_vowel(character: str) -> bool:
 
 
 def _since(starts: np.ndarray) -> np.ndarray:
-    """How many characters ago the last of the starts (C,) bool was, or the text began."""
+    """The distance in characters to the last of the starts (C,) bool, or to the beginning of the text."""
     places = np.arange(len(starts))
     distances: np.ndarray = places - np.maximum.accumulate(np.where(starts, places, 0))
     return distances
 
 
-def _after(test: np.ndarray, first: bool) -> np.ndarray:
-    """What held for the character before, (C,) bool; `first` before the first."""
+def _shifted(test: np.ndarray, first: bool) -> np.ndarray:
+    """The values of test (C,) bool at the character before; `first` for the first character."""
     return np.concatenate([[first], test[:-1]])[: len(test)]
 
 
@@ -58,7 +60,7 @@ def _words(text: str) -> np.ndarray:
 
 def _word_start(text: str) -> np.ndarray:
     words = _words(text)
-    return np.asarray(words & ~_after(words, False), np.float64)
+    return np.asarray(words & ~_shifted(words, False), np.float64)
 
 
 def _word_end(text: str) -> np.ndarray:
@@ -76,7 +78,7 @@ def _in_capitalised_word(text: str) -> np.ndarray:
 
 
 def _line_start(text: str) -> np.ndarray:
-    return _after(_each("\n".__eq__)(text) > 0, True)
+    return _shifted(_each("\n".__eq__)(text) > 0, True)
 
 
 def _position_in_line(text: str) -> np.ndarray:
@@ -84,7 +86,7 @@ def _position_in_line(text: str) -> np.ndarray:
 
 
 def _by_line(of_line: Callable[[str, str], float]) -> Callable[[str], np.ndarray]:
-    """A feature that all characters of a line share: of_line(line, the line before)."""
+    """A feature with one value per line: of_line(line, previous line)."""
 
     def of_text(text: str) -> np.ndarray:
         lines = [line + "\n" for line in text.split("\n")]
@@ -107,7 +109,7 @@ def _in_indentation(text: str) -> np.ndarray:
 
 
 def _in_quotes(text: str) -> np.ndarray:
-    """1 from an excerpt double quote up to the one that closes it; a blank line closes what was left open."""
+    """1 from an opening double quote to its closing one; a blank line closes a quote that was left open."""
     values, closing = np.zeros(len(text)), ""
     blank_lines = _by_line(lambda line, before: float(not line.strip()))(text)
     for place, character in enumerate(text):
@@ -124,7 +126,7 @@ def _in_quotes(text: str) -> np.ndarray:
 
 
 def _depth(kinds: Sequence[str]) -> Callable[[str], np.ndarray]:
-    """How many brackets of these kinds are open, theirs included; one that nothing opened closes nothing."""
+    """How many brackets of these kinds are open, itself included; unmatched closing ones do not count."""
 
     def of_text(text: str) -> np.ndarray:
         values, open_brackets = np.zeros(len(text)), list[str]()
@@ -145,38 +147,44 @@ def _inside(kind: str) -> Callable[[str], np.ndarray]:
 
 
 FEATURES = (
-    Feature("upper case", "the character is a capital", _each(str.isupper)),
+    Feature("upper case", "the character is an upper case letter", _each(str.isupper)),
     Feature("digit", "the character is a digit", _each(str.isdigit)),
     Feature("vowel", "the character is a, e, i, o or u, with or without an accent", _each(_is_vowel)),
-    Feature("white space", "the character is a blank, a tab or a line end", _each(str.isspace)),
+    Feature("white space", "the character is a space, a tab or a line break", _each(str.isspace)),
     Feature("line end", "the character ends a line", _each("\n".__eq__)),
     Feature("punctuation", "the character is a punctuation mark or a symbol", _each(_is_punctuation)),
     Feature("start of a word", "the first letter or digit of a word", _word_start),
     Feature("end of a word", "the last letter or digit of a word", _word_end),
-    Feature("position in word", "letters since the word began; 0 between words", _position_in_word),
-    Feature("capitalised word", "inside a word that begins with a capital", _in_capitalised_word),
+    Feature(
+        "position in word",
+        "letters and digits since the start of the word; 0 between words",
+        _position_in_word,
+    ),
+    Feature("capitalised word", "in a word that begins with an upper case letter", _in_capitalised_word),
     Feature("start of a line", "the first character of a line", lambda text: _line_start(text).astype(float)),
-    Feature("position in line", "characters since the line began", _position_in_line),
+    Feature("position in line", "characters since the start of the line", _position_in_line),
     Feature(
         "line after a blank line",
         "in the first line of a paragraph",
         _by_line(lambda line, before: float(bool(line.strip()) and not before.strip())),
     ),
-    Feature("indentation", "blanks at the start of this line", _by_line(_indentation)),
-    Feature("inside the indentation", "among the blanks that begin a line", _in_indentation),
-    Feature("inside quotes", "between double quotes, or typographic ones", _in_quotes),
+    Feature("indentation", "spaces and tabs at the start of the line", _by_line(_indentation)),
+    Feature("inside the indentation", "in the spaces and tabs at the start of a line", _in_indentation),
+    Feature("inside quotes", "between double quotes, straight or typographic", _in_quotes),
     Feature("inside parentheses", "between ( and )", _inside("(")),
     Feature("inside brackets", "between [ and ]", _inside("[")),
     Feature("inside braces", "between { and }", _inside("{")),
-    Feature("bracket depth", "how many ( [ { are open", _depth("([{")),
-    Feature("position in text", "characters since the text began", lambda text: np.arange(len(text)) * 1.0),
+    Feature("bracket depth", "number of open ( [ {", _depth("([{")),
+    Feature(
+        "position in text", "characters since the start of the text", lambda text: np.arange(len(text)) * 1.0
+    ),
 )
 
 
 def features_of(text: str, characters: np.ndarray) -> dict[str, np.ndarray]:
-    """The values at the given characters (N,) of every feature that varies there, (N,) float64, by name.
+    """The values (N,) float64 at the given characters (N,) of each feature that varies there, by name.
 
-    One varies when at least LEAST_OCCURRENCES places have other than its most frequent value.
+    A feature varies when at least MIN_OCCURRENCES values differ from its most frequent value.
     """
     values = {feature.name: feature.of_text(text)[characters] for feature in FEATURES}
     return {name: value for name, value in values.items() if _varies(value)}
@@ -184,4 +192,4 @@ def features_of(text: str, characters: np.ndarray) -> dict[str, np.ndarray]:
 
 def _varies(values: np.ndarray) -> bool:
     _, counts = np.unique(values, return_counts=True)
-    return len(values) - int(counts.max(initial=0)) >= LEAST_OCCURRENCES
+    return len(values) - int(counts.max(initial=0)) >= MIN_OCCURRENCES

@@ -1,10 +1,10 @@
-"""What a stack computes while it reads: every gate and state at every token, by the equations of cells.py.
+"""Records every gate and state of a network at every token of a text, with the equations of cells.py.
 
-    tokens     s    t0   t1   ...  tN-1         s: the token that a text starts after, where there is one
-    record          r0   r1   ...  rN-1         r: gates of the step that read t, and the state after it
-    outputs    o0   o1   o2   ...               what the head reads: o predicts the t beside which it stands
+    tokens     s    t0   t1   ...  tN-1         s: the start token, if the model has one
+    record          r0   r1   ...  rN-1         r: the gates of the step that reads t and the state after it
+    outputs    o0   o1   o2   ...               o: what the head reads to predict the t in the next column
 
-Shapes: N tokens, L layers, H hidden_size, V model_ids.
+Shapes: N tokens, L layers, H hidden_size, T tokens of one window.
 """
 
 from __future__ import annotations
@@ -21,35 +21,40 @@ from textgen.models.language_model import LanguageModel
 from textgen.settings.cells import CELL_SPECS, find_spec
 
 SHUT, OPEN = 0.1, 0.9
-_WINDOW = 256  # tokens read between two reports of progress
+_WINDOW = 256  # tokens read between two calls of progress
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What a stack computed at each of N tokens, float32.
+    """The gates and states of a network at each of N tokens, in float32.
 
-    series: by name, (L, N, H) each: the states `hidden` and, of an LSTM, `cell`, after the token was read;
-    the gates under their names in cells.py: LSTM input, forget, cell_candidate, output; GRU reset, update,
-    new; a plain RNN has none. outputs: what the head read to predict each token, (N, H); where nothing stands
-    before the first one, it is predicted from no output and outputs is (N - 1, H).
+    series: (L, N, H) each, by name. `hidden` and, for an LSTM, `cell` are the states after the token was
+    read; the gates have their names in cells.py: input, forget, cell_candidate, output (LSTM), reset, update,
+    new (GRU), none (plain RNN). outputs: what the head reads to predict each token, (N, H), or (N - 1, H)
+    without a start token, as there is no output before the first token then.
     """
 
     series: Mapping[str, np.ndarray]
     outputs: np.ndarray
 
     @property
-    def memory(self) -> np.ndarray:
-        """The state that remembers longest, (L, N, H): an LSTM's cell, the hidden state of the others."""
-        return self.series["cell"] if "cell" in self.series else self.series["hidden"]
+    def state_name(self) -> str:
+        """The state in which the cell carries information longest: `cell` for an LSTM, otherwise `hidden`."""
+        return "cell" if "cell" in self.series else "hidden"
+
+    @property
+    def state(self) -> np.ndarray:
+        """The series called state_name, (L, N, H)."""
+        return self.series[self.state_name]
 
     @property
     def gates(self) -> tuple[str, ...]:
-        """The names of the gates between shut and open, in the order of cells.py."""
+        """The names of the sigmoid gates, in the order of cells.py."""
         return tuple(name for name in self.series if is_gate(name))
 
 
 def is_gate(name: str) -> bool:
-    """Whether a series lies between 0, shut, and 1, open."""
+    """Whether a series is a sigmoid gate, from 0 (shut) to 1 (open)."""
     return any(name in spec.gates for spec in CELL_SPECS.values())
 
 
@@ -65,10 +70,9 @@ def record(
     start_id: int | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Record:
-    """Read model_ids (N,), N >= 1, from a zero state, after the row of the token that a text starts after.
+    """Read model_ids (N,), N >= 1, from a zero state, after start_id unless that is None.
 
-    The model is in eval mode and in float32, on the CPU. progress is called with (tokens read, tokens in
-    all).
+    The model must be on the CPU, in float32 and in eval mode. progress is called with (tokens read, total).
     """
     read = model_ids if start_id is None else np.concatenate([[start_id], model_ids])
     stack, state = model.layers.stack_weights(), model.zero_state(1)
@@ -87,7 +91,7 @@ def record(
 
 
 def _series(state: tuple[str, ...], steps: list[Step]) -> dict[str, np.ndarray]:
-    """The parts of the state, by these names, and the gates of L layers' steps, (L, T, H) each."""
+    """The states and gates of one Step per layer, by name, (L, T, H) each; `state` names its parts."""
     names = [field.name for field in dataclasses.fields(steps[0]) if field.name != "state"]
     series = {name: [getattr(step, name) for step in steps] for name in names}
     states = zip(*(step.state for step in steps), strict=True)
@@ -96,9 +100,9 @@ def _series(state: tuple[str, ...], steps: list[Step]) -> dict[str, np.ndarray]:
 
 
 def saturation(gate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The shares of the tokens at which each unit's gate (L, N, H) is shut and is open, (L, H) each.
+    """The shares of tokens at which each unit's gate (L, N, H) is shut and at which it is open, (L, H) each.
 
-    Shut: below SHUT ("left-saturated"). Open: above OPEN ("right-saturated"). Karpathy, Johnson & Fei-Fei,
-    "Visualizing and understanding recurrent networks", 2015, section 4.2.
+    Shut means below SHUT ("left-saturated"), open means above OPEN ("right-saturated"): Karpathy, Johnson &
+    Fei-Fei, "Visualizing and understanding recurrent networks", 2015, section 4.2.
     """
     return (gate < SHUT).mean(axis=1), (gate > OPEN).mean(axis=1)

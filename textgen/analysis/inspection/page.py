@@ -1,12 +1,15 @@
-"""An inspection as one HTML file: no server, no network, no library; page.html, .css and .js are its parts.
+"""Writes an inspection as one HTML file that needs no server, network or library.
 
-Everything that is of the text or the run goes into one JSON block, and the script only ever makes text nodes
-of it. The page's own policy lets the browser run this one script and load nothing:
+page.html, page.css and the scripts are its parts. Everything that comes from the text or the run is in one
+JSON block, from which the scripts create text nodes only. The content security policy of the page allows this
+one script and no requests. The JSON block holds, among others:
 
-    data    pieces    what each of N tokens completes        names    each token to be read by itself
-            bits      their surprisal                         alternatives    base64: indexes, shares of 65535
-            units     all, the most selective first: feature, share, places of the highest and lowest memory
-            series    every state and gate, 8 bits a value, base64, (rows, N): row r is the unit with row r
+    pieces          the piece of text of each of N tokens (see excerpt.py)
+    names           each token by itself, for a person to read
+    bits            the surprisal of each token
+    alternatives    the most likely tokens at each place: base64 of indices, and of probabilities times 65535
+    units           all units, most selective first: feature, share, where the state is highest and lowest
+    series          every state and gate, one byte per value, base64 of (rows, N); a unit names its row
 """
 
 from __future__ import annotations
@@ -27,28 +30,29 @@ import numpy as np
 from textgen.analysis.inspection.features import FEATURES
 from textgen.analysis.inspection.gates import is_gate
 from textgen.analysis.inspection.inspection import Inspection, Unit
-from textgen.analysis.inspection.selectivity import strongest
+from textgen.analysis.inspection.selectivity import peaks
 from textgen.system.atomic import write_file
 
-# What each series is called and what its numbers say; as in the equations of cells.py.
+# The label and meaning of each series, as in the equations of cells.py.
 _SERIES = {
-    "cell": ("Cell state", "what the unit remembers; it is only scaled and added to"),
-    "hidden": ("Hidden state", "what the unit shows to the layers above and to its own next step"),
-    "input": ("Input gate", "how much of the candidate is written"),
-    "forget": ("Forget gate", "how much of the old cell is kept"),
-    "cell_candidate": ("Cell candidate", "what could be written"),
-    "output": ("Output gate", "how much of the cell is shown"),
-    "reset": ("Reset gate", "how much of the past the new value is computed from"),
+    "cell": ("Cell state", "carried from step to step, changed only by the gates"),
+    "hidden": ("Hidden state", "the unit’s output, to the next layer and to the next step"),
+    "input": ("Input gate", "how much of the candidate is added to the cell state"),
+    "forget": ("Forget gate", "how much of the old cell state is kept"),
+    "cell_candidate": ("Cell candidate", "the value that may be added to the cell state"),
+    "output": ("Output gate", "how much of the cell state is passed on as the hidden state"),
+    "reset": ("Reset gate", "how much of the old state the new value is computed from"),
     "update": ("Update gate", "how much of the old state is kept"),
-    "new": ("New value", "what could replace the old state"),
+    "new": ("New value", "the value that may replace the old state"),
 }
+_SCRIPTS = ("page.data.js", "page.plots.js", "page.js")  # joined in this order
 
 
 def encode_series(values: np.ndarray, *, signed: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Series (K, N) in 8 bits each, uint8, and the scale of each, (K,).
+    """Quantize series (K, N) to uint8; returns the codes and the scale of each series, (K,).
 
-    Unsigned ones lie in 0..1: code / 255, and their scale is 1. Signed: (code - 128) / 127 * scale, the scale
-    being the largest magnitude, so that 0 is exact.
+    Unsigned values lie in 0..1 and are code / 255, with scale 1. Signed values are (code - 128) / 127 *
+    scale, where the scale is the largest magnitude of the series; 0 is exact.
     """
     if not signed:
         return (values * 255).round().astype(np.uint8), np.ones(len(values))
@@ -58,14 +62,14 @@ def encode_series(values: np.ndarray, *, signed: bool) -> tuple[np.ndarray, np.n
 
 
 def write_page(inspection: Inspection, units: Sequence[Unit], path: Path) -> None:
-    """Write the page, with the full course of `units`, whole or not at all."""
+    """Write the page, with the states and gates of `units` at every token, atomically."""
     write_file(path, render_page(inspection, units))
 
 
 def render_page(inspection: Inspection, units: Sequence[Unit]) -> str:
-    """The page as text. At least one unit is needed."""
-    style, script = _part("css"), _part("js")
-    # In a script element only a "<" can end the element or begin a comment.
+    """The page as HTML, with the states and gates of `units` (at least one) at every token."""
+    style, script = _part("page.css"), "".join(_part(name) for name in _SCRIPTS)
+    # Inside a script element only "<" can end the element or start a comment.
     data = json.dumps(
         page_data(inspection, units), ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
@@ -77,14 +81,14 @@ def render_page(inspection: Inspection, units: Sequence[Unit]) -> str:
         "script_hash": _hash(script),
         "data": data.replace("<", "\\u003c"),
     }
-    # All at once, so that a part in whose text "{script}" stands keeps it.
-    return re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], _part("html"))
+    # In one pass, so that "{script}" in the data is not replaced.
+    return re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], _part("page.html"))
 
 
 def page_data(inspection: Inspection, units: Sequence[Unit]) -> dict[str, Any]:
-    """What the JSON block holds; see the head of this file."""
+    """The content of the JSON block; see the docstring of this module."""
     excerpt, config = inspection.excerpt, inspection.run.config
-    memory = "cell" if "cell" in inspection.record.series else "hidden"
+    state = inspection.record.state_name
     characters = f"{excerpt.num_characters:,} characters"
     varying = [feature for feature in FEATURES if feature.name in inspection.features]
     name_of = functools.cache(inspection.run.tokenizer.token_text)
@@ -95,8 +99,8 @@ def page_data(inspection: Inspection, units: Sequence[Unit]) -> dict[str, Any]:
         "bitsPerCharacter": inspection.bits_per_character,
         "isShort": inspection.is_short,
         "layers": inspection.num_layers,
-        "memory": _SERIES[memory][0].lower(),
-        "memoryName": memory,
+        "stateName": state,
+        "stateLabel": _SERIES[state][0].lower(),
         "pieces": excerpt.pieces,
         "names": [name_of(token_id) for token_id in excerpt.token_ids.tolist()],
         "documentEnds": np.flatnonzero(excerpt.is_document_end).tolist(),
@@ -110,30 +114,30 @@ def page_data(inspection: Inspection, units: Sequence[Unit]) -> dict[str, Any]:
 
 
 def _alternatives(inspection: Inspection) -> dict[str, Any]:
-    """The likeliest tokens at each place: their names once, and for each place indexes and shares."""
-    ids, indexes = np.unique(inspection.alternative_ids, return_inverse=True)
-    shares = (inspection.surprisal.probabilities * 65535).round()
+    """The most likely tokens at each place, as indices into a list of their names, with probabilities."""
+    ids, indices = np.unique(inspection.alternative_ids, return_inverse=True)
+    probabilities = (inspection.surprisal.probabilities * 65535).round()
     return {
         "count": inspection.alternative_ids.shape[1],
         "tokens": [inspection.run.tokenizer.token_text(token_id) for token_id in ids.tolist()],
-        "rows": _base64(indexes.astype("<u4")),
-        "shares": _base64(shares.astype("<u2")),
+        "indices": _base64(indices.astype("<u4")),
+        "probabilities": _base64(probabilities.astype("<u2")),
     }
 
 
 def _units(inspection: Inspection, units: Sequence[Unit]) -> list[dict[str, Any]]:
-    """What is known of every unit; row: which row of the series is its, None where they leave it out."""
+    """The summary of every unit; row is its row in the series, None if it is not among `units`."""
     rows = {unit: row for row, unit in enumerate(units)}
-    memory, selectivity = inspection.record.memory, inspection.selectivity
+    state, selectivity = inspection.record.state, inspection.selectivity
     return [
         {
             "layer": layer,
             "unit": unit,
             "row": rows.get((layer, unit)),
-            "follows": selectivity.name(layer, unit),
+            "feature": selectivity.name(layer, unit),
             "share": round(float(selectivity.share[layer, unit]), 4),
-            "high": strongest(memory[layer, :, unit]),
-            "low": strongest(-memory[layer, :, unit]),
+            "high": peaks(state[layer, :, unit]),
+            "low": peaks(-state[layer, :, unit]),
             "gates": [
                 [round(float(share[layer, unit]), 4) for share in shares]
                 for shares in inspection.saturation.values()
@@ -144,14 +148,14 @@ def _units(inspection: Inspection, units: Sequence[Unit]) -> list[dict[str, Any]
 
 
 def _all_series(inspection: Inspection, units: Sequence[Unit]) -> list[dict[str, Any]]:
-    """Every state and gate of the units, the one that remembers first."""
-    layers, places = np.array(units).T
+    """Every state and gate of the units, quantized, in the order of _SERIES."""
+    layers, columns = np.array(units).T
     found = []
     for name, (label, meaning) in _SERIES.items():
         if name not in inspection.record.series:
             continue
         signed = not is_gate(name)
-        values = inspection.record.series[name].transpose(0, 2, 1)[layers, places]  # (K, N)
+        values = inspection.record.series[name].transpose(0, 2, 1)[layers, columns]  # (K, N)
         codes, scales = encode_series(values, signed=signed)
         found.append(
             {
@@ -170,10 +174,8 @@ def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
-def _part(ending: str) -> str:
-    return (importlib.resources.files("textgen.analysis.inspection") / f"page.{ending}").read_text(
-        encoding="utf-8"
-    )
+def _part(name: str) -> str:
+    return (importlib.resources.files("textgen.analysis.inspection") / name).read_text(encoding="utf-8")
 
 
 def _hash(content: str) -> str:

@@ -1,6 +1,6 @@
-"""How much each token of a text surprisals a network, and what it expected instead.
+"""The surprisal of each token of a text under a network, and the tokens that it found most likely.
 
-Shapes: N tokens, K alternatives, V model_ids, H hidden_size.
+Shapes: N tokens, K alternatives, V model_vocab_size, H hidden_size, T tokens of one window.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ ALTERNATIVES = 5
 
 @dataclass(frozen=True, eq=False)
 class Surprisal:
-    """The bits of each token, (N,) float64, and the K most likely rows in its place, the likeliest first.
+    """The surprisal of each token in bits, (N,) float64, and the K most likely tokens, most likely first.
 
-    model_ids (N, K) int64, probabilities (N, K) float64; K is ALTERNATIVES, or V where that is fewer. Bits
-    are those that evaluate counts: tokens that training never saw share a probability of their own.
+    model_ids (N, K) int64 and probabilities (N, K) float64; K is ALTERNATIVES, or V if that is smaller. The
+    bits agree with evaluate: tokens that training never saw share one fixed probability.
     """
 
     bits: np.ndarray
@@ -33,11 +33,13 @@ class Surprisal:
 
 
 @torch.no_grad()
-def surprisal(model: LanguageModel, outputs: np.ndarray, model_ids: np.ndarray, vocab_size: int) -> Surprisal:
-    """Compare what was predicted with what came: model_ids (N,), from outputs (N, H), or (N - 1, H).
+def measure_surprisal(
+    model: LanguageModel, outputs: np.ndarray, model_ids: np.ndarray, vocab_size: int
+) -> Surprisal:
+    """The surprisal of model_ids (N,), predicted from outputs (N, H) or (N - 1, H); see gates.Record.
 
-    With one output fewer than model_ids, the first token is predicted by the frequencies of training.
-    vocab_size is the tokenizer's, all tokens counted.
+    With N - 1 outputs, the first token is predicted by the token frequencies of the training text. vocab_size
+    is that of the tokenizer.
     """
     known = model.vocab
     scorer = TokenScorer(known, vocab_size - known.size)
@@ -53,9 +55,9 @@ def surprisal(model: LanguageModel, outputs: np.ndarray, model_ids: np.ndarray, 
 def _predictions(
     model: LanguageModel, outputs: np.ndarray, model_ids: np.ndarray
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits and what came, a segment of the text at a time: the logits of all of it may be too many."""
+    """Logits (1, T, V) and targets (1, T), window by window, to bound the memory that the logits take."""
     targets = torch.from_numpy(model_ids)[None]  # (1, N)
-    unpredicted = len(model_ids) - len(outputs)  # 1 where nothing stands before the first token
+    unpredicted = len(model_ids) - len(outputs)  # 1 without a start token
     if unpredicted:
         yield torch.from_numpy(np.log(model.vocab.frequencies))[None, None], targets[:, :unpredicted]
     window = max(LOGITS // model.vocab.size, 1)

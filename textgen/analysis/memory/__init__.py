@@ -1,1 +1,1 @@
-"""How far back a network learns: gradients over time, and the context it uses."""
+"""Measures how far back gradients reach and how much context a network uses."""
