@@ -14,7 +14,7 @@ import numpy as np
 from textgen.errors import ConfigError, RunError
 from textgen.generation.engine import Engine
 from textgen.generation.loop import GenerationLoop
-from textgen.generation.numpy_engine.engine import NumpyEngine
+from textgen.generation.numpy_engine.engine import NumpyEngine, has_twin
 from textgen.generation.numpy_engine.thread_tuner import fast_engine
 from textgen.generation.processors import ProcessorFactory
 from textgen.generation.prompt import Prompt
@@ -142,7 +142,7 @@ def _pieces(loop: GenerationLoop, text: SampleState) -> Iterator[str]:
 
 
 def _engine_for(model: LanguageModel, set_threads: Callable[[int], None] | None) -> Engine:
-    if next(model.parameters()).device.type == "cpu":
+    if next(model.parameters()).device.type == "cpu" and has_twin(model.config.cell):
         return _numpy_engine(model.config, model.weights(), set_threads)
     from textgen.generation.torch_engine import TorchEngine
 
@@ -150,11 +150,13 @@ def _engine_for(model: LanguageModel, set_threads: Callable[[int], None] | None)
 
 
 def _engine_of_run(run: Run, device: str | None, set_threads: Callable[[int], None] | None) -> Engine:
-    if device not in (None, "cpu"):
+    if device not in (None, "cpu") or not has_twin(run.config.model.cell):
         from textgen.models.language_model import LanguageModel
         from textgen.system.device import resolve_device
 
-        return _engine_for(LanguageModel.from_pretrained(run.path).to(resolve_device(device)), set_threads)
+        return _engine_for(
+            LanguageModel.from_pretrained(run.path).to(resolve_device(device or "cpu")), set_threads
+        )
     try:
         return _numpy_engine(run.config.model, run.load_weights(), set_threads)
     except RunError as error:
