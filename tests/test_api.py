@@ -188,3 +188,25 @@ def test_an_interrupted_training_is_resumed_to_the_same_weights(folder: Path) ->
     resumed = textgen.resume(path, cache_dir=folder / "cache", progress=False)
     for name, weight in whole.run.load_weights().items():
         assert (weight == resumed.run.load_weights()[name]).all()
+
+
+def test_writing_leaves_numpys_threads_as_they_were(model: TextModel) -> None:
+    """Also while two texts are written in turn, and when a stream is not read to its end."""
+    code = (
+        "import textgen\n"
+        "from threadpoolctl import threadpool_info\n"
+        "blas = lambda each: each['user_api'] == 'blas'\n"
+        "threads = lambda: [each['num_threads'] for each in filter(blas, threadpool_info())]\n"
+        f"import numpy; before = threads(); model = textgen.load({str(model.path)!r})\n"
+        "model.encode('Line'); model.score('Line 1'); model.generate(max_new_tokens=3)\n"
+        "first, second = model.stream(max_new_tokens=5), model.stream(max_new_tokens=9)\n"
+        "next(first); next(second); list(first); list(second)\n"
+        "third = model.stream(); next(third); third.close()\n"
+        "assert threads() == before, (before, threads())\n"
+        "assert before and before[0] == 2, before\n"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ PACKAGE = Path(textgen.__file__).parent
 TESTS = Path(__file__).parent
 # In the order in which data walks through them; see textgen/README.md.
 WITHOUT_TORCH = ("errors", "version", "system", "settings", "plots", "text", "run")
+# What a CPU samples and scores with reads them.
+MODELS_WITHOUT_TORCH = ("textgen.models", "textgen.models.weights", "textgen.models.cost")
 PACKAGES = (
     *WITHOUT_TORCH,
     "models",
@@ -89,10 +93,18 @@ def test_no_file_imports_a_file_that_imports_it() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_torch_is_loaded_only_where_networks_run(name: str) -> None:
     package = package_of(name)
-    if package in (*WITHOUT_TORCH, "api", "cli") or (
-        package == "generation" and not name.endswith("torch_engine")
+    if (
+        package in (*WITHOUT_TORCH, "api", "cli")
+        or name in MODELS_WITHOUT_TORCH
+        or (package == "generation" and not name.endswith("torch_engine"))
     ):
         assert not imports_torch_on_loading(NAMES[name])
+
+
+@pytest.mark.parametrize("name", [*MODELS_WITHOUT_TORCH, "textgen.generation.generator"])
+def test_loading_it_loads_no_torch_by_any_way(name: str) -> None:
+    code = f"import sys, {name}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_nothing_is_called_utils() -> None:
@@ -117,11 +129,14 @@ TESTED_ELSEWHERE = {
     "textgen.evaluation.adaptation": "cli/test_dynamic.py",
     "textgen.evaluation.cross_entropy": "evaluation/test_report.py",
     "textgen.evaluation.summary": "evaluation/test_score.py",
+    "textgen.generation.batch": "generation/test_loop.py",
     "textgen.generation.engine": "generation/test_engines.py",
     "textgen.generation.numpy_engine.engine": "generation/test_engines.py",
     "textgen.generation.numpy_engine.layers": "generation/test_engines.py",
     "textgen.generation.numpy_engine.stack": "generation/test_engines.py",
     "textgen.generation.numpy_engine.thread_tuner": "generation/test_thread_tuner.py",
+    "textgen.generation.prompt": "generation/test_loop.py",
+    "textgen.generation.request": "generation/test_loop.py",
     "textgen.generation.sample": "generation/test_generator.py",
     "textgen.generation.torch_engine": "generation/test_engines.py",
     "textgen.plots.curves": "analysis/memory/test_report.py",

@@ -26,6 +26,7 @@ from textgen.errors import ConfigError, Interrupted, RunError
 from textgen.evaluation.report import Report
 from textgen.evaluation.score import Scorer, Tally
 from textgen.generation.generator import Generator
+from textgen.generation.numpy_engine.thread_tuner import ThreadTuner
 from textgen.generation.sample import Sample
 from textgen.run import WEIGHTS, Run
 from textgen.settings.config import SampleConfig
@@ -35,7 +36,7 @@ from textgen.settings.option import from_mapping
 from textgen.system.device import resolve_device
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
-from textgen.system.threads import numpy_threads, numpy_threads_restored
+from textgen.system.threads import few_numpy_threads, numpy_threads
 from textgen.text.documents import split_documents
 from textgen.text.store import default_cache_dir
 
@@ -80,7 +81,9 @@ class TextModel:
 
     def encode(self, text: str) -> np.ndarray:
         """The model ids of a text, (T,) int64: what `network` reads. Raises TokenizerError."""
-        return self._generator.vocab.to_model_ids(self._generator.tokenizer.encode(text))
+        with _few_threads():  # making the engine sets them
+            generator = self._generator
+        return generator.vocab.to_model_ids(generator.tokenizer.encode(text))
 
     def generate(
         self,
@@ -111,7 +114,7 @@ class TextModel:
     ) -> list[Sample]:
         """Write several texts side by side, faster than one after the other; arguments as of generate."""
         config = from_mapping(SampleConfig, settings)
-        with numpy_threads_restored():
+        with _few_threads():
             return self._generator.generate(
                 prompt, num_samples=num_samples, stop=_several(stop), seed=seed, config=config
             )
@@ -126,7 +129,8 @@ class TextModel:
     ) -> Iterator[str]:
         """The text that generate gives, in pieces as they are drawn; arguments as of generate."""
         config = from_mapping(SampleConfig, settings)
-        pieces = self._generator.stream(prompt, stop=_several(stop), seed=seed, config=config)
+        with _few_threads():
+            pieces = self._generator.stream(prompt, stop=_several(stop), seed=seed, config=config)
         return _with_own_threads(pieces)
 
     def score(self, text: str) -> Report:
@@ -135,7 +139,7 @@ class TextModel:
         Raises ConfigError for an empty text, TokenizerError, RunError.
         """
         tally = Tally()
-        with numpy_threads_restored():
+        with _few_threads():
             for piece in self._scorer.read(split_documents([text], self.run.config.data.documents)):
                 tally.add(piece)
         if not tally.report.loss.tokens:
@@ -289,8 +293,16 @@ def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
     return default_cache_dir() if cache_dir is None else Path(cache_dir)
 
 
+@contextmanager
+def _few_threads() -> Iterator[None]:
+    """Products on one thread or two meanwhile, and as the process had them before and after."""
+    with few_numpy_threads():
+        ThreadTuner.threads_changed()
+        yield
+
+
 def _with_own_threads(pieces: Iterator[str]) -> Iterator[str]:
-    with numpy_threads_restored():
+    with _few_threads():
         yield from pieces
 
 

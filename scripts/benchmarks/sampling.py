@@ -1,16 +1,15 @@
-"""Characters a second that untrained networks write on a CPU, with 65 characters to choose from.
+"""Characters per second that untrained networks generate on a CPU, with a vocabulary of 65 characters.
 
-One text at a time, but for the last line. The bare engine is engine.step and the draw with temperature alone.
-All run in one process: ours on one thread or two as it chooses, which is what `textgen sample` does, torch on
-as many as it chooses by itself. The torch loops draw with softmax and multinomial: "nn.LSTM loop" is what
-people write, one step a call and each character fetched at once; "LSTMCell loop" is torch's own cells as fast
-as they go, in inference mode, without oneDNN, nothing fetched before the end; "folded loop" is the method of
-our engine in torch operations, the first input product looked up in a table, the equations by hand. "Its
-products alone" is NumPy multiplying the same matrices, from memory again in each step, and nothing else: what
-no arrangement of the rest could pass.
+One text at a time, except in the last line. The bare engine is engine.step and the draw by temperature.
+All run in one process: textgen on one thread or two as it chooses, which is what `textgen sample` does, torch
+on as many as it chooses. The torch loops draw with softmax and multinomial: "nn.LSTM loop" is what people
+write, one step per call, each character fetched at once; "LSTMCell loop" is torch's own cells as fast as they
+go, in inference mode, without oneDNN, nothing fetched before the end; "folded loop" is our engine's method in
+torch operations, the first input product looked up in a table, the equations by hand. "matmul only" is NumPy
+multiplying the same matrices, read from memory in each step, and nothing else: an upper bound.
 
-`sample` is the command's own path, Generator.stream and printing to what is no terminal, against the bare
-engine; and the whole command as a process.
+`sample` is the command's own path, Generator.stream printed to a file, compared with the bare engine; and the
+whole command as a process.
 """
 
 from __future__ import annotations
@@ -98,8 +97,8 @@ def make_model(cell: str, units: int, layers: int = 1) -> LanguageModel:
         dropout=0.0,
     )
     tokenizer = make_tokenizer()
-    rows = ModelVocab.from_counts(np.bincount(tokenizer.encode(CHARACTERS), minlength=tokenizer.vocab_size))
-    return LanguageModel(config, rows).eval()
+    vocab = ModelVocab.from_counts(np.bincount(tokenizer.encode(CHARACTERS), minlength=tokenizer.vocab_size))
+    return LanguageModel(config, vocab).eval()
 
 
 def make_tokenizer() -> Tokenizer:
@@ -117,7 +116,7 @@ def _engine_against_torch(case: str, model: LanguageModel, rounds: int) -> Itera
     yield Comparison(case, f"nn.{cell} loop", UNIT, ours, layer, goals[0])
     yield Comparison(case, f"{cell}Cell loop", UNIT, ours, cells, goals[1])
     yield Comparison(case, "folded loop", UNIT, ours, folded)
-    yield Comparison(case, "its products alone", UNIT, ours, max(alone))
+    yield Comparison(case, "matmul only (upper bound)", UNIT, ours, max(alone))
 
 
 def _command_against_engine(
@@ -173,7 +172,7 @@ def _batch_against_one(case: str, rounds: int) -> Comparison:
 
 
 def _speeds(*writers: Writer, rounds: int) -> list[float]:
-    """Steps a second of each, measured in turn over about as long a time."""
+    """Steps per second of each, measured in turn, each for about the same time."""
     counts = []
     for write in writers:
         write(3)
@@ -183,7 +182,7 @@ def _speeds(*writers: Writer, rounds: int) -> list[float]:
 
 
 def our_engine(model: LanguageModel) -> NumpyEngine:
-    """The engine that `textgen sample` takes."""
+    """The engine that `textgen sample` uses."""
     set_threads = numpy_threads()
     if set_threads is None:
         return NumpyEngine(model.config, model.weights())
@@ -191,19 +190,19 @@ def our_engine(model: LanguageModel) -> NumpyEngine:
 
 
 def bare_engine(model: LanguageModel) -> Writer:
-    """The engine and the draw."""
+    """The engine and the draw only."""
     engine, config = our_engine(model), SampleConfig()
 
     def write(count: int) -> None:
         logits = engine.start(np.zeros((1, 1), np.int64))
-        for chance in np.random.default_rng(0).random((count, 1)):
-            logits = engine.step(choose(logits, config, chance))
+        for uniform in np.random.default_rng(0).random((count, 1)):
+            logits = engine.step(choose(logits, config, uniform))
 
     return write
 
 
 def products(model: LanguageModel) -> list[Writer]:
-    """The matrix products of the engine's steps, on as many threads as it may take: one, or one and two."""
+    """The matrix products of the engine's steps, on each number of threads that it may use."""
     set_threads, engine = numpy_threads(), our_engine(model)
     engine.start(np.zeros((1, 1), np.int64))
 
@@ -211,14 +210,14 @@ def products(model: LanguageModel) -> list[Writer]:
         if set_threads is not None:
             set_threads(threads)
         for _ in range(count):
-            for memory in engine._memories:
-                np.dot(memory.padded, memory.matrix, out=memory.product)
+            for layer_state in engine._states:
+                np.dot(layer_state.padded, layer_state.matrix, out=layer_state.product)
 
     return [partial(write, threads) for threads in ((1, 2) if isinstance(engine, TunedEngine) else (1,))]
 
 
 def layer_loop(model: LanguageModel) -> Writer:
-    """nn.LSTM or nn.GRU with one step a call, as people write it."""
+    """nn.LSTM or nn.GRU with one step per call, as people write it."""
     units = model.config.hidden_size
     kind = {"lstm": nn.LSTM, "gru": nn.GRU}[model.config.cell]
     layers = kind(units, units, model.config.num_layers, batch_first=True)
@@ -238,9 +237,9 @@ def layer_loop(model: LanguageModel) -> Writer:
 
 @contextlib.contextmanager
 def without_onednn() -> Iterator[None]:
-    """Matrix products as torch does them itself."""
+    """Run torch's own matrix products."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on entering, torch speaks of Intel's GPUs
+        warnings.simplefilter("ignore")  # torch warns about Intel's GPUs on entering
         with torch.backends.mkldnn.flags(enabled=False):
             yield
 

@@ -118,7 +118,7 @@ def test_a_persons_lines_say_how_long_where_and_how_often(meter: NoveltyMeter) -
         "'long live the new '"
     )
     assert lines[1] == "sample 1: 78.3% of its 23 characters in copies of 10 or more"
-    assert lines[2] == "sample 2: longest copy: none; no character of it stands in the training text"
+    assert lines[2] == "sample 2: longest copy: none; no character of it occurs in the training text"
     assert "(line 1 of a.txt), 2 times: 'king '" in lines[4]
     assert lines[-1].startswith("real text (val), 10 characters at a time: longest copy ")
     assert meter.lines_of_each(meter.report(["zzz"]))[0].startswith("longest copy: none")

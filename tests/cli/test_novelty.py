@@ -83,7 +83,7 @@ def test_of_a_text_that_was_moved_with_its_run_the_lines_are_told(
 
 @pytest.mark.usefixtures("text")
 @pytest.mark.parametrize("more", [(), ("--num-samples", 3), ("--output", "out.txt")], ids=str)
-def test_novelty_leaves_the_text_as_it_is_and_speaks_on_standard_error(
+def test_novelty_leaves_the_text_as_it_is_and_reports_on_standard_error(
     invoke: Invoke, more: tuple[object, ...]
 ) -> None:
     plain = invoke("sample", "run", *SHORT, *more)
@@ -97,7 +97,7 @@ def test_novelty_leaves_the_text_as_it_is_and_speaks_on_standard_error(
     assert lines[-1].startswith("real text (val), 60 characters at a time: ")
 
 
-def test_in_json_each_sample_has_its_figures_and_all_have_the_yardstick(as_json: Figures, text: str) -> None:
+def test_in_json_each_sample_has_its_figures_and_all_have_the_reference(as_json: Figures, text: str) -> None:
     found = as_json("sample", *SHORT, "--num-samples", 2, "--novelty", "--novelty-length", 3)
     assert found["novelty"]["length"] == 3
     assert found["novelty"]["real_text"]["name"] == "val"
@@ -142,7 +142,7 @@ def test_every_prompt_typed_is_reported_on(invoke: Invoke) -> None:
 
 
 @pytest.mark.usefixtures("text")
-def test_eval_sets_what_it_draws_beside_the_text_that_it_reads(invoke: Invoke, as_json: Figures) -> None:
+def test_eval_compares_what_it_draws_with_the_text_that_it_reads(invoke: Invoke, as_json: Figures) -> None:
     plain = as_json("eval")
     found = as_json("eval", "--novelty", "--novelty-length", 4, "--novelty-samples", 3)
     novelty = found.pop("novelty")
@@ -253,7 +253,7 @@ def test_where_only_a_part_is_indexed_the_output_says_so(
     assert as_json("sample", *SHORT, *cache, "--novelty")["novelty"]["indexed_share"] == 0.5
 
 
-def test_what_a_run_learnt_from_before_is_said_not_to_be_looked_at(
+def test_a_text_that_an_earlier_run_was_trained_on_is_said_not_to_be_searched(
     invoke: Invoke, text: str, tmp_path: Path
 ) -> None:
     (tmp_path / "other.txt").write_text(text[::-1])
@@ -265,10 +265,12 @@ def test_what_a_run_learnt_from_before_is_said_not_to_be_looked_at(
     invoke("train", "--from", other, "--run", third, *budget)
     for run, before in ((same, None), (other, same), (third, same)):
         said = invoke("sample", run, *SHORT, *cache, "--avoid-copy", 9).stderr
-        assert ("learnt from before" in said) == (before is not None)
-        assert before is None or f"What {before} learnt from before is not looked at" in said
+        assert ("is not searched" in said) == (before is not None)
+        assert before is None or f"The training text of {before} is not searched" in said
     shutil.rmtree(other)
-    assert f"What {other} learnt" in invoke("eval", third, *cache, "--novelty").stderr
+    assert (
+        f"The training text of {other} is not searched" in invoke("eval", third, *cache, "--novelty").stderr
+    )
 
 
 @pytest.mark.usefixtures("text")

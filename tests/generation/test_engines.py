@@ -11,8 +11,9 @@ from textgen.generation.engine import Engine
 from textgen.generation.numpy_engine import engine as engines
 from textgen.generation.numpy_engine.engine import NumpyEngine
 from textgen.generation.torch_engine import TorchEngine
-from textgen.models.cells import CELLS, CellWeights, NormWeights, StackWeights, run_stack
+from textgen.models.cells import CELLS, NormWeights, StackWeights, run_stack
 from textgen.models.language_model import LanguageModel
+from textgen.settings.cells import CELL_SPECS, CellWeights
 from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
 
@@ -72,8 +73,8 @@ def model():
     return make_model(cell="lstm", num_layers=2)
 
 
-def some_rows(batch_size, steps, seed=0):
-    """Rows with some that stand for unseen tokens, V."""
+def some_ids(batch_size, steps, seed=0):
+    """Model ids (B, T), some of them V, which stands for unseen tokens."""
     return np.random.default_rng(seed).integers(0, V + 1, (batch_size, steps))
 
 
@@ -101,7 +102,7 @@ def logits_of_equations(model, model_ids):
         if config.layer_norm
     ]
     zeros = torch.zeros(config.num_layers, len(model_ids), config.hidden_size).double()
-    state = (zeros,) * CELLS[config.cell].num_states
+    state = (zeros,) * len(CELL_SPECS[config.cell].state)
     x, _, _ = run_stack(config.cell, x, state, StackWeights(layers, norms, config.residual))
     if "projection.weight" in weights:
         x = x @ weights["projection.weight"].T
@@ -115,7 +116,7 @@ def test_one_text_and_several_give_the_same_whichever_way_their_weights_lie(hidd
     torch.manual_seed(0)
     network = {"cell": "lstm", "num_layers": num_layers, "hidden_size": hidden_size, "embedding_dim": 8}
     model = LanguageModel(ModelConfig(model_vocab_size=V, **network))
-    engine, model_ids = NumpyEngine(model.config, model.weights()), some_rows(3, 20) % V
+    engine, model_ids = NumpyEngine(model.config, model.weights()), some_ids(3, 20) % V
     together = engine.start(model_ids[:, :10])
     together = [together, *(engine.step(model_ids[:, place]) for place in range(10, 20))]  # each (3, V)
     expected = logits_of_model(model, model_ids)[:, 9:]
@@ -129,7 +130,7 @@ def test_one_text_and_several_give_the_same_whichever_way_their_weights_lie(hidd
 @both_engines
 def test_reading_a_prompt_gives_the_models_logits(make, network):
     model = make_model(**network)
-    model_ids = some_rows(3, LONG)
+    model_ids = some_ids(3, LONG)
     logits = make_engine(make, model).start(model_ids)
     assert logits.shape == (3, V)
     np.testing.assert_allclose(logits, logits_of_model(model, model_ids)[:, -1], atol=1e-4)
@@ -139,7 +140,7 @@ def test_reading_a_prompt_gives_the_models_logits(make, network):
 @both_engines
 def test_reading_on_gives_the_models_logits_after_every_token_wherever_it_is_cut(make, network):
     model = make_model(**network)
-    model_ids = some_rows(3, 60)
+    model_ids = some_ids(3, 60)
     engine = make_engine(make, model)
     engine.start(model_ids[:, :9])
     engine.reset_state(3)
@@ -153,7 +154,7 @@ def test_reading_on_gives_the_models_logits_after_every_token_wherever_it_is_cut
 @networks
 def test_the_numpy_engine_follows_the_equations_over_a_long_text(network):
     model = make_model(**network)
-    model_ids = some_rows(2, 300)
+    model_ids = some_ids(2, 300)
     engine = make_engine("numpy", model)
     logits = [engine.start(model_ids[:, :1]), *(engine.step(column) for column in model_ids.T[1:])]
     np.testing.assert_allclose(np.stack(logits, axis=1), logits_of_equations(model, model_ids), atol=1e-4)
@@ -163,7 +164,7 @@ def test_the_numpy_engine_follows_the_equations_over_a_long_text(network):
 @pytest.mark.parametrize("cell", CELLS)
 def test_one_long_text_gives_the_logits_of_the_model_and_of_the_equations(cell, num_layers):
     model = make_model(cell=cell, num_layers=num_layers)
-    model_ids = some_rows(1, 2000)
+    model_ids = some_ids(1, 2000)
     expected = logits_of_equations(model, model_ids)[0]
     np.testing.assert_allclose(logits_of_model(model, model_ids)[0], expected, atol=1e-4)
     engine = make_engine("numpy", model)
@@ -176,7 +177,7 @@ def test_one_long_text_gives_the_logits_of_the_model_and_of_the_equations(cell, 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_reading_token_by_token_equals_reading_at_once(make, network, batch_size):
     model = make_model(**network)
-    model_ids = some_rows(batch_size, 60)
+    model_ids = some_ids(batch_size, 60)
     engine = make_engine(make, model)
     engine.start(model_ids[:, :20])
     stepwise = [engine.step(column) for column in model_ids.T[20:]]
@@ -187,7 +188,7 @@ def test_reading_token_by_token_equals_reading_at_once(make, network, batch_size
 
 @both_engines
 def test_the_state_is_the_models(make, model):
-    model_ids = some_rows(2, 9)
+    model_ids = some_ids(2, 9)
     engine = make_engine(make, model)
     engine.start(model_ids)
     with torch.no_grad():
@@ -200,10 +201,10 @@ def test_the_state_is_the_models(make, model):
 @both_engines
 def test_a_text_goes_on_from_a_state_that_was_kept(make, model):
     engine = make_engine(make, model)
-    engine.start(some_rows(2, 9))
+    engine.start(some_ids(2, 9))
     kept = engine.state
     expected = engine.step(np.array([1, 2]))
-    engine.start(some_rows(5, 3))
+    engine.start(some_ids(5, 3))
     engine.state = kept
     np.testing.assert_array_equal(engine.step(np.array([1, 2])), expected)
 
@@ -211,7 +212,7 @@ def test_a_text_goes_on_from_a_state_that_was_kept(make, model):
 @both_engines
 def test_the_state_that_a_caller_gets_or_gives_is_a_copy(make, model):
     engine = make_engine(make, model)
-    engine.start(some_rows(1, 9))
+    engine.start(some_ids(1, 9))
     given = engine.state
     engine.state = given
     kept = [part.copy() for part in given]
@@ -228,7 +229,7 @@ def test_the_state_that_a_caller_gets_or_gives_is_a_copy(make, model):
 @both_engines
 def test_logits_stay_as_they_were_after_later_steps(make, model):
     engine = make_engine(make, model)
-    first = engine.start(some_rows(1, 3))
+    first = engine.start(some_ids(1, 3))
     kept = first.copy()
     second = engine.step(np.array([1]))
     engine.step(np.array([2]))
@@ -239,10 +240,10 @@ def test_logits_stay_as_they_were_after_later_steps(make, model):
 @both_engines
 def test_a_copied_engine_reads_a_text_of_its_own(make, model):
     engine = make_engine(make, model)
-    alone = [engine.start(some_rows(1, 5)), *(engine.step(np.array([i])) for i in range(4))]
+    alone = [engine.start(some_ids(1, 5)), *(engine.step(np.array([i])) for i in range(4))]
     one, other = copy.copy(engine), copy.copy(engine)
-    in_turn = [one.start(some_rows(1, 5))]
-    other.start(some_rows(3, 8, seed=1))
+    in_turn = [one.start(some_ids(1, 5))]
+    other.start(some_ids(3, 8, seed=1))
     for i in range(4):
         in_turn.append(one.step(np.array([i])))
         other.step(np.array([5, 6, 7]))
@@ -251,7 +252,7 @@ def test_a_copied_engine_reads_a_text_of_its_own(make, model):
 
 @both_engines
 def test_before_any_text_the_state_is_zero(make, model):
-    model_ids = some_rows(1, 1)
+    model_ids = some_ids(1, 1)
     stepped = make_engine(make, model).step(model_ids[:, 0])
     np.testing.assert_allclose(stepped, make_engine(make, model).start(model_ids), atol=1e-6)
 
@@ -268,7 +269,7 @@ def test_engines_fit_the_interface(make, model):
 @pytest.mark.parametrize("cell", CELLS)
 def test_layers_of_any_size_follow_the_equations(cell, hidden_size):
     model = make_model(cell=cell, num_layers=2, hidden_size=hidden_size)
-    model_ids = some_rows(2, 30)
+    model_ids = some_ids(2, 30)
     engine = make_engine("numpy", model)
     logits = [engine.start(model_ids[:, :20]), *(engine.step(column) for column in model_ids.T[20:])]
     np.testing.assert_allclose(
@@ -279,7 +280,7 @@ def test_layers_of_any_size_follow_the_equations(cell, hidden_size):
 @networks
 def test_a_vocabulary_too_large_for_a_table_gives_the_same(network, monkeypatch):
     model = make_model(**network)
-    model_ids = some_rows(2, 30)
+    model_ids = some_ids(2, 30)
     with_table = make_engine("numpy", model)
     monkeypatch.setattr(engines, "LARGEST_TABLE", 1)
     without = make_engine("numpy", model)
@@ -295,22 +296,22 @@ def test_gates_that_are_wide_open_neither_overflow_nor_become_nan():
     with torch.no_grad():
         for parameter in model.layers.parameters():
             parameter.mul_(1e4)
-    logits = make_engine("numpy", model).start(some_rows(1, 50))  # a warning would fail the test
+    logits = make_engine("numpy", model).start(some_ids(1, 50))  # a warning would fail the test
     assert np.isfinite(logits).all()
 
 
 def test_the_numpy_engine_keeps_its_weights_when_the_model_goes_on_training(model):
     engine = make_engine("numpy", model)
-    before = engine.start(some_rows(1, 9))
+    before = engine.start(some_ids(1, 9))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    np.testing.assert_array_equal(engine.start(some_rows(1, 9)), before)
+    np.testing.assert_array_equal(engine.start(some_ids(1, 9)), before)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_torch_engine_drops_nothing_and_leaves_the_models_mode(model, training):
-    model_ids = some_rows(2, 20)
+    model_ids = some_ids(2, 20)
     expected = logits_of_model(model, model_ids)[:, -1]
     model.train(training)
     engine = TorchEngine(model)
@@ -321,10 +322,10 @@ def test_the_torch_engine_drops_nothing_and_leaves_the_models_mode(model, traini
 
 def test_the_torch_engine_writes_with_the_weights_that_the_model_has_now(model):
     engine = TorchEngine(model)
-    before = engine.start(some_rows(1, 9))
+    before = engine.start(some_ids(1, 9))
     with torch.no_grad():
         model.embedding.weight.mul_(-1)
-    model_ids = some_rows(1, 9)
+    model_ids = some_ids(1, 9)
     assert not np.allclose(engine.start(model_ids), before)
     np.testing.assert_allclose(engine.start(model_ids), logits_of_model(model, model_ids)[:, -1], atol=1e-4)
 
@@ -332,11 +333,11 @@ def test_the_torch_engine_writes_with_the_weights_that_the_model_has_now(model):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 def test_on_a_gpu_the_torch_engine_gives_the_numpy_engines_logits(model):
-    model_ids = some_rows(3, LONG)
+    model_ids = some_ids(3, LONG)
     expected = make_engine("numpy", model)
     engine = TorchEngine(model.to("cuda"))
     np.testing.assert_allclose(engine.start(model_ids), expected.start(model_ids), atol=1e-3)
-    for column in some_rows(3, 20, seed=1).T:
+    for column in some_ids(3, 20, seed=1).T:
         np.testing.assert_allclose(engine.step(column), expected.step(column), atol=1e-3)
 
 

@@ -1,7 +1,8 @@
-"""Prompt in, text out: with random weights, and with an engine that says what it is told to."""
+"""Prompt in, text out: with random weights, and with an engine that follows a script."""
 
 import json
 import math
+import sys
 from itertools import islice, zip_longest
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from textgen.errors import ConfigError, RunError, TokenizerError
-from textgen.generation.generator import UNIFORMS_AT_ONCE, Generator
+from textgen.generation.generator import Generator
+from textgen.generation.sample import UNIFORMS_AT_ONCE
 from textgen.generation.sampling import log_probabilities, sample_token
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import SampleConfig
@@ -21,7 +23,7 @@ SHORT = SampleConfig(temperature=1.0, max_new_tokens=40)
 
 
 class ScriptedEngine:
-    """An Engine whose text b can only go on with the ids of script b, whatever it reads."""
+    """An Engine whose text b can only continue with the ids of script b, whatever it reads."""
 
     def __init__(self, tokenizer, *scripts):
         # Token 0 is what comes after the end of a script.
@@ -29,13 +31,22 @@ class ScriptedEngine:
         self.vocab = ModelVocab(np.array(known), np.ones(len(known), np.int64))
         self.scripts = [self.vocab.to_model_ids(np.array(script)) for script in scripts]
         self.state = (np.zeros((1, 1, 1), np.float32),)
-        # What start and step were given; copies of the engine share the lists.
-        self.started, self.stepped = [], []
+        # What advance and step were given; copies of the engine share the lists.
+        self.advanced, self.stepped = [], []
 
     def start(self, prompt_ids):
-        self.started.append(prompt_ids)
         self.reset_state(len(prompt_ids))
+        return self.advance(prompt_ids)
+
+    def advance(self, ids):
+        self.advanced.append(ids)
         return self._logits()
+
+    def select(self, places):
+        self.state = (self.state[0][:, places],)
+
+    def join(self, other):
+        self.state = (np.concatenate([self.state[0], other.state[0]], axis=1),)
 
     def reset_state(self, batch_size):
         self.state = (np.zeros((1, batch_size, 1), np.float32),)
@@ -158,7 +169,7 @@ def test_generate_and_stream_give_the_same_text_for_the_same_seed(make_run, prom
 
 
 @pytest.mark.parametrize("num_samples", [1, 3])
-def test_sample_k_is_drawn_by_inverse_transform_with_the_kth_stream_of_chances(make_run, num_samples):
+def test_sample_k_is_drawn_by_inverse_transform_with_the_kth_stream_of_uniforms(make_run, num_samples):
     generator = Generator.from_run(make_run())
     count = 3 * UNIFORMS_AT_ONCE - 5
     config = SampleConfig(temperature=0.9, max_new_tokens=count)
@@ -217,7 +228,7 @@ def test_a_batch_takes_one_engine_call_a_step_and_reads_the_prompt_once(byte_tok
     config = SampleConfig(temperature=0, max_new_tokens=3)
     Generator(engine, byte_tokenizer).generate("aaaa", num_samples=4, config=config)
     assert [ids.shape for ids in engine.stepped] == [(4,), (4,)]
-    assert [prompt.shape for prompt in engine.started] == [(1, 4)]
+    assert [prompt.shape for prompt in engine.advanced] == [(1, 4)]
 
 
 def test_max_new_tokens_counts_tokens_drawn(make_run):
@@ -288,6 +299,16 @@ def test_the_penalty_counts_prompt_and_output(make_run):
     assert not seen & set(sample.token_ids)  # so strong a penalty forbids what occurred
     assert len(set(sample.token_ids)) == 10
     assert distinct + 10 < Generator.from_run(run).vocab.size
+
+
+@pytest.mark.parametrize("num_samples", [1, 2])
+@pytest.mark.parametrize("temperature", [0, 0.5, 1.0])
+def test_the_largest_penalty_warns_of_nothing(make_run, num_samples, temperature):
+    config = SampleConfig(
+        temperature=temperature, repetition_penalty=sys.float_info.max, max_new_tokens=60
+    )  # more tokens than the network knows: at the end all have occurred
+    samples = Generator.from_run(make_run()).generate("The", num_samples=num_samples, config=config, seed=1)
+    assert [len(sample.token_ids) for sample in samples] == [60] * num_samples
 
 
 def test_greedy_text_needs_no_seed(make_run):

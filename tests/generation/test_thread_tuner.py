@@ -1,9 +1,16 @@
+"""When steps run on one thread and when on two, and that several threads of Python may use one tuner."""
+
 from __future__ import annotations
 
+import copy
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +18,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from textgen.generation.generator import Generator
 from textgen.generation.numpy_engine.engine import NumpyEngine
 from textgen.generation.numpy_engine.layers import WIDE
 from textgen.generation.numpy_engine.thread_tuner import (
@@ -20,8 +28,11 @@ from textgen.generation.numpy_engine.thread_tuner import (
     TunedEngine,
     fast_engine,
 )
+from textgen.generation.sample import Sample
 from textgen.models.language_model import LanguageModel
-from textgen.settings.config import ModelConfig
+from textgen.settings.config import ModelConfig, SampleConfig
+from textgen.text.model_vocab import ModelVocab
+from textgen.text.tokenizer import Tokenizer
 
 
 class Machine:
@@ -32,7 +43,7 @@ class Machine:
         self.seconds = seconds
         self.steps = {1: 0, 2: 0}
         self.time = 0.0
-        self.pace = ThreadTuner(self.set_threads)
+        self.tuner = ThreadTuner(self.set_threads)
 
     def set_threads(self, threads: int) -> None:
         self.threads = threads
@@ -41,9 +52,9 @@ class Machine:
         end = self.time + seconds
         while self.time < end:
             self.steps[self.threads] += 1
-            took = self.seconds(self.threads)
-            self.time += took
-            self.pace.observe(took)
+            seconds_taken = self.seconds(self.threads)
+            self.time += seconds_taken
+            self.tuner.observe(seconds_taken)
 
 
 def test_two_threads_are_kept_where_they_are_faster() -> None:
@@ -90,28 +101,128 @@ def test_the_logits_of_a_step_are_the_same_to_the_last_bit_on_one_thread_and_on_
         assert logits[0] == logits[1], (cell, num_layers, units)
 
 
-def test_a_paced_engine_gives_what_the_plain_one_gives_also_for_several_texts_and_copies() -> None:
+class Threads:
+    """What stands in for the library's threads: how many are set. Setting them lets other threads run."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.history: list[int] = []
+
+    def set(self, number: int) -> None:
+        time.sleep(1e-4)
+        self.number = number
+        self.history.append(number)
+
+
+def make_weights(**network: int) -> tuple[ModelConfig, dict[str, np.ndarray]]:
     torch.manual_seed(0)
-    config = ModelConfig(model_vocab_size=30, embedding_dim=8, hidden_size=40, num_layers=2)
-    weights = LanguageModel(config).weights()
-    told: list[int] = []
-    plain, paced = NumpyEngine(config, weights), TunedEngine(config, weights, told.append)
+    config = ModelConfig(model_vocab_size=30, embedding_dim=8, **network)
+    return config, LanguageModel(config).weights()
+
+
+def test_a_tuned_engine_gives_what_the_plain_one_gives_also_for_several_texts_and_copies() -> None:
+    config, weights = make_weights(hidden_size=40, num_layers=2)
+    threads = Threads()
+    plain, tuned = NumpyEngine(config, weights), TunedEngine(config, weights, threads.set)
     prompts = np.arange(12).reshape(4, 3)
-    assert np.array_equal(paced.start(prompts), plain.start(prompts))
-    told.clear()
-    assert np.array_equal(paced.step(np.arange(4)), plain.step(np.arange(4)))
-    assert told == [1], "several texts at once are read on one thread"
+    assert np.array_equal(tuned.start(prompts), plain.start(prompts))
+    assert np.array_equal(tuned.step(np.arange(4)), plain.step(np.arange(4)))
+    assert set(threads.history) == {1}, "several texts at once are read on one thread"
     plain.start(prompts[:1])
-    paced.start(prompts[:1])
-    for row in range(30):
-        assert np.array_equal(paced.step(np.array([row])), plain.step(np.array([row])))
-    assert set(told) == {1, 2}, "a single text is tried on both"
+    tuned.start(prompts[:1])
+    for model_id in range(30):
+        assert np.array_equal(tuned.step(np.array([model_id])), plain.step(np.array([model_id])))
+    assert set(threads.history) == {1, 2}, "a single text is tried on both"
 
 
-def test_only_a_wide_network_is_paced() -> None:
+@pytest.fixture
+def _eager_switching() -> Iterator[None]:
+    """Python's threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def in_threads(*actions: Callable[[], object]) -> list[object]:
+    """Run actions at the same time, each in its thread: their results. Raises the first error of any."""
+    start = threading.Barrier(len(actions))
+
+    def run(action: Callable[[], object]) -> object:
+        start.wait()
+        return action()
+
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return [future.result() for future in [pool.submit(run, action) for action in actions]]
+
+
+@pytest.mark.usefixtures("_eager_switching")
+def test_two_threads_may_use_generators_on_one_tuned_engine_at_once() -> None:
+    tokenizer = Tokenizer.train("char", ["abcdefghijklmnopqrstuvwxyz .!\n"])
+    ids = tokenizer.encode("abcdefghijklmnopqrstuvwxyz .!\n")
+    vocab = ModelVocab.from_counts(np.bincount(ids, minlength=tokenizer.vocab_size))
+    config = ModelConfig(model_vocab_size=vocab.size, embedding_dim=8, hidden_size=16)
+    torch.manual_seed(0)
+    model = LanguageModel(config, vocab)
+    generator = Generator(TunedEngine(model.config, model.weights(), Threads().set), tokenizer)
+    settings = SampleConfig(max_new_tokens=600)
+
+    def stream(seed: int) -> str:
+        return "".join(generator.stream("a", seed=seed, config=settings))
+
+    def generate() -> list[Sample]:
+        return generator.generate("b", num_samples=3, seed=5, config=SampleConfig(max_new_tokens=150))
+
+    expected = [stream(1), stream(2), generate()]
+    assert in_threads(lambda: stream(1), lambda: stream(2), generate) == expected
+
+
+@pytest.mark.usefixtures("_eager_switching")
+def test_while_several_texts_are_read_in_one_thread_no_other_thread_sets_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, weights = make_weights(hidden_size=16)
+    threads = Threads()
+    found: set[int] = set()
+    step = NumpyEngine.step
+
+    def watched_step(self: NumpyEngine, ids: np.ndarray) -> np.ndarray:
+        logits = step(self, ids)
+        if len(ids) > 1:
+            for _ in range(5):
+                found.add(threads.number)
+                time.sleep(0)  # lets another thread run
+        return logits
+
+    monkeypatch.setattr(NumpyEngine, "step", watched_step)
+    # Tuners of several engines share the process, and so its threads.
+    engines = [TunedEngine(config, weights, threads.set) for _ in range(2)]
+
+    done = threading.Event()
+
+    def write_one(engine: TunedEngine) -> None:
+        engine = copy.copy(engine)
+        while not done.is_set():
+            engine.step(np.zeros(1, np.int64))
+
+    def write_several(engine: TunedEngine) -> None:
+        engine = copy.copy(engine)
+        engine.reset_state(3)
+        for number in range(10_000):
+            engine.step(np.zeros(3, np.int64))
+            time.sleep(1e-4)  # now single texts may try two threads
+            if number > 150 and 2 in threads.history:
+                break
+        done.set()
+
+    in_threads(*(partial(write_one, engine) for engine in engines), partial(write_several, engines[0]))
+    assert found == {1}
+    assert 2 in threads.history
+
+
+def test_only_a_wide_network_is_tuned() -> None:
     def engine(hidden_size: int) -> NumpyEngine:
-        config = ModelConfig(model_vocab_size=30, embedding_dim=8, hidden_size=hidden_size)
-        return fast_engine(config, LanguageModel(config).weights(), lambda threads: None)
+        return fast_engine(*make_weights(hidden_size=hidden_size), lambda threads: None)
 
     wide = int((WIDE / 4) ** 0.5)
     assert isinstance(engine(wide), TunedEngine)
@@ -135,7 +246,11 @@ def test_numpy_threads_are_set_at_any_time_and_what_the_user_set_stays(tmp_path:
 
     def run(**environment: str) -> str:
         answer = subprocess.run(
-            [sys.executable, script], env=environment, check=True, capture_output=True, text=True
+            [sys.executable, script],
+            env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            check=True,
+            capture_output=True,
+            text=True,
         )
         return answer.stdout.strip()
 

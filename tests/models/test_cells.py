@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -7,7 +8,6 @@ from torch import Tensor
 from textgen.errors import ConfigError
 from textgen.models.cells import (
     CELLS,
-    CellWeights,
     GRUStep,
     LSTMStep,
     NormWeights,
@@ -21,6 +21,7 @@ from textgen.models.cells import (
     stack_step,
 )
 from textgen.settings import config
+from textgen.settings.cells import CELL_SPECS, CellWeights
 
 X, HIDDEN, CELL = 0.7, -0.4, 1.3
 
@@ -40,10 +41,9 @@ def one_unit(num_gates: int) -> CellWeights:
     return CellWeights(weight_ih[:, None], -weight_hh[:, None], bias_ih, -bias_hh)
 
 
-def random_weights(num_gates: int, input_size: int, hidden_size: int) -> CellWeights:
-    torch.manual_seed(num_gates)
-    rows = num_gates * hidden_size
-    shapes = (rows, input_size), (rows, hidden_size), (rows,), (rows,)
+def random_weights(cell: str, input_size: int, hidden_size: int) -> CellWeights:
+    torch.manual_seed(len(cell))
+    shapes = CELL_SPECS[cell].weight_shapes(input_size, hidden_size)
     return CellWeights(*(torch.randn(shape, dtype=torch.float64) for shape in shapes))
 
 
@@ -79,7 +79,7 @@ def test_a_plain_rnn_step_is_its_equation_in_plain_numbers() -> None:
 
 
 def test_an_lstm_with_open_forget_and_closed_input_gate_keeps_its_cell() -> None:
-    weights = random_weights(4, 3, 5)
+    weights = random_weights("lstm", 3, 5)
     weights.bias_ih[:5], weights.bias_ih[5:10] = -1e3, 1e3
     cell = torch.randn(2, 5, dtype=torch.float64)
     _, (_, kept), _ = run_cell(
@@ -89,7 +89,7 @@ def test_an_lstm_with_open_forget_and_closed_input_gate_keeps_its_cell() -> None
 
 
 def test_a_gru_with_open_update_gate_keeps_its_state() -> None:
-    weights = random_weights(3, 3, 5)
+    weights = random_weights("gru", 3, 5)
     weights.bias_ih[5:10] = 1e3
     hidden = torch.randn(2, 5, dtype=torch.float64)
     _, (kept,), _ = run_cell("gru", torch.randn(2, 20, 3).double(), (hidden,), weights)
@@ -98,14 +98,14 @@ def test_a_gru_with_open_update_gate_keeps_its_state() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_sequence_is_its_steps_one_after_another(cell: str) -> None:
-    kind = CELLS[cell]
-    weights = random_weights(kind.num_gates, 3, 5)
+    num_states = len(CELL_SPECS[cell].state)
+    weights = random_weights(cell, 3, 5)
     x = torch.randn(2, 4, 3, dtype=torch.float64)
-    state = tuple(torch.randn(2, 5, dtype=torch.float64) for _ in range(kind.num_states))
+    state = tuple(torch.randn(2, 5, dtype=torch.float64) for _ in range(num_states))
     outputs, last, sequence = run_cell(cell, x, state, weights)
     assert outputs.shape == (2, 4, 5)
     for t in range(4):
-        step = kind.step(x[:, t], state, weights)
+        step = CELLS[cell].step(x[:, t], state, weights)
         state = step.state
         assert torch.equal(outputs[:, t], state[0])
         for name, value in vars(step).items():
@@ -114,14 +114,14 @@ def test_a_sequence_is_its_steps_one_after_another(cell: str) -> None:
                 assert all(torch.equal(whole[:, t], part) for whole, part in zip(found, value, strict=True))
             else:
                 assert torch.equal(found[:, t], value)
-    assert len(last) == kind.num_states
+    assert len(last) == num_states
     assert all(torch.equal(part, expected) for part, expected in zip(last, state, strict=True))
 
 
 def test_gates_lie_between_0_and_1_and_candidates_between_minus_1_and_1() -> None:
     x, zeros = torch.randn(2, 9, 3).double() * 3, torch.zeros(2, 5).double()
-    _, _, lstm = run_cell("lstm", x, (zeros, zeros), random_weights(4, 3, 5))
-    _, _, gru = run_cell("gru", x, (zeros,), random_weights(3, 3, 5))
+    _, _, lstm = run_cell("lstm", x, (zeros, zeros), random_weights("lstm", 3, 5))
+    _, _, gru = run_cell("gru", x, (zeros,), random_weights("gru", 3, 5))
     assert isinstance(lstm, LSTMStep)
     assert isinstance(gru, GRUStep)
     for gate in (lstm.input, lstm.forget, lstm.output, gru.reset, gru.update):
@@ -132,12 +132,29 @@ def test_gates_lie_between_0_and_1_and_candidates_between_minus_1_and_1() -> Non
 
 
 def test_the_cells_are_those_that_a_config_may_name() -> None:
-    assert tuple(CELLS) == config.CELLS
+    assert tuple(CELLS) == tuple(CELL_SPECS) == config.CELLS
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cells_entry_names_the_gates_states_and_weights_of_its_equations(cell: str) -> None:
+    spec = CELL_SPECS[cell]
+    weights = random_weights(cell, 3, 5)
+    step = CELLS[cell].step(
+        torch.zeros(2, 3).double(), (torch.zeros(2, 5).double(),) * len(spec.state), weights
+    )
+    gates = {field.name for field in dataclasses.fields(step)} - {"state"}
+    assert gates == {*spec.gates, *spec.candidates}
+    assert len(step.state) == len(spec.state)
+    torch_layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[cell](3, 5)
+    expected = {
+        name.removesuffix("_l0"): tuple(tensor.shape) for name, tensor in torch_layer.named_parameters()
+    }
+    assert spec.weight_shapes(3, 5)._asdict() == expected
 
 
 def test_an_unknown_cell_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="unknown cell 'lsmt'; did you mean 'lstm'"):
-        run_cell("lsmt", torch.zeros(1, 1, 1), (torch.zeros(1, 1),), random_weights(1, 1, 1))
+        run_cell("lsmt", torch.zeros(1, 1, 1), (torch.zeros(1, 1),), random_weights("rnn", 1, 1))
 
 
 def test_layer_norm_is_its_definition_in_plain_numbers() -> None:
@@ -150,7 +167,7 @@ def test_layer_norm_is_its_definition_in_plain_numbers() -> None:
 
 def three_layers() -> tuple[list[CellWeights], list[NormWeights]]:
     torch.manual_seed(4)
-    layers = [random_weights(1, 3, 5), random_weights(1, 5, 5), random_weights(1, 5, 5)]
+    layers = [random_weights("rnn", 3, 5), random_weights("rnn", 5, 5), random_weights("rnn", 5, 5)]
     return layers, [NormWeights(torch.randn(5).double(), torch.randn(5).double()) for _ in layers]
 
 
@@ -178,10 +195,10 @@ def test_a_stack_reads_the_norm_of_a_sum_that_itself_is_never_normalised(
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_stack_over_time_is_its_steps_one_after_the_other(cell: str) -> None:
-    kind = CELLS[cell]
-    layers = [random_weights(kind.num_gates, 3, 5), random_weights(kind.num_gates, 5, 5)]
+    num_states = len(CELL_SPECS[cell].state)
+    layers = [random_weights(cell, 3, 5), random_weights(cell, 5, 5)]
     stack = StackWeights(layers, residual=True)
-    x, state = torch.randn(2, 4, 3).double(), (torch.randn(2, 2, 5).double(),) * kind.num_states
+    x, state = torch.randn(2, 4, 3).double(), (torch.randn(2, 2, 5).double(),) * num_states
     outputs, last, sequences = run_stack(cell, x, state, stack)
     for t in range(4):
         output, steps = stack_step(cell, x[:, t], state, stack)

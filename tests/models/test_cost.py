@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from torch import nn
 
-from textgen.models.cells import CELLS as EQUATIONS
-from textgen.models.cost import CLOSE, GATES, matched_hidden_size, multiply_adds, num_parameters
+from textgen.models.cost import CLOSE, matched_hidden_size, multiply_adds, num_parameters
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import CELLS, ModelConfig
 
@@ -41,13 +39,6 @@ def test_multiply_adds_are_the_numbers_of_all_matrices_but_the_embedding(
     matrices = [weight for weight in model.layers.parameters() if weight.dim() == 2]
     matrices += [model.head.weight, *([model.projection.weight] if model.projection is not None else [])]
     assert multiply_adds(network) == sum(weight.numel() for weight in matrices)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_the_gates_are_those_of_the_equations(cell: str) -> None:
-    assert GATES[cell].number == EQUATIONS[cell].num_gates
-    layer = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[cell](5, 7)
-    assert layer.weight_hh_l0.shape == (GATES[cell].number * 7, 7)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from textgen.models import gru
-from textgen.models.cells import CellWeights, run_cell
+from textgen.models.cells import run_cell
 from textgen.models.gru import gru_pass
+from textgen.settings.cells import CellWeights
 
 # Around the number of steps whose factors are made at once, and one step alone.
 LENGTHS = (1, 7, 8, 9, 17)

@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ from torch.nn.functional import cross_entropy
 from textgen.errors import ConfigError, RunError
 from textgen.models.cells import CELLS
 from textgen.models.language_model import LanguageModel
+from textgen.run import Run
+from textgen.settings.cells import CELL_SPECS
 from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
+
+MakeRun = Callable[..., Run]
 
 VOCAB, BATCH, TIME = 7, 3, 9
 TOKEN_IDS = np.array([2, 3, 5, 7, 11, 13, 17])
@@ -46,7 +51,7 @@ def test_it_gives_logits_for_every_next_token_and_a_state(cell: str, tie_weights
     logits, state = model(make_tokens())
     assert logits.shape == (BATCH, TIME, VOCAB)
     assert [part.shape for part in state] == [part.shape for part in model.zero_state(BATCH)]
-    assert [part.shape for part in state] == [(2, BATCH, 6)] * CELLS[cell].num_states
+    assert [part.shape for part in state] == [(2, BATCH, 6)] * len(CELL_SPECS[cell].state)
 
 
 @every_cell
@@ -104,13 +109,96 @@ def test_the_logits_have_no_place_for_an_unseen_token() -> None:
     assert make().eval()(torch.full((1, 2), VOCAB))[0].shape == (1, 2, VOCAB)
 
 
-@pytest.mark.parametrize(("training", "row"), [(True, VOCAB), (False, VOCAB + 1), (False, -1)])
-def test_a_row_out_of_range_is_an_index_error(training: bool, row: int) -> None:
-    with pytest.raises(IndexError):
-        make().train(training)(torch.full((1, 2), row))
+# ---- which ids it reads
+
+KIND = "this model reads int64 or int32 tensors of model ids, 0..6"
+UNSEEN = " and 7 for a token that training never saw"
+ADVICE = ". model.encode gives those of a text, model.vocab.to_model_ids those of a tokenizer's ids"
 
 
-# ---- a wide embedding of few vocab: the rows are read, not the embeddings
+@pytest.mark.parametrize("method", ["forward", "read", "embed"])
+@pytest.mark.parametrize(("training", "wrong"), [(True, VOCAB), (False, VOCAB + 1), (False, -1)])
+def test_an_id_out_of_range_is_an_index_error_that_says_which_ids_it_reads(
+    method: str, training: bool, wrong: int
+) -> None:
+    model = make().train(training)
+    with pytest.raises(IndexError) as caught:
+        getattr(model, method)(torch.tensor([[1, wrong]]))
+    low, high = sorted([1, wrong])
+    assert str(caught.value) == f"model ids from {low} to {high}: {KIND}{'' if training else UNSEEN}{ADVICE}"
+
+
+@pytest.mark.parametrize("method", ["forward", "read", "embed"])
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        (torch.zeros(1, 2), "a tensor of torch.float32"),
+        (torch.zeros(1, 2, dtype=torch.bool), "a tensor of torch.bool"),
+        (torch.zeros(1, 2, dtype=torch.uint32), "a tensor of torch.uint32"),
+        (np.zeros((1, 2), np.int64), "a ndarray"),
+        ([[0, 1]], "a list"),
+    ],
+)
+def test_ids_of_another_type_are_a_type_error_that_says_which_ids_it_reads(
+    method: str, ids: object, kind: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        getattr(make().eval(), method)(ids)
+    assert str(caught.value) == f"model ids are {kind}: {KIND}{UNSEEN}{ADVICE}"
+
+
+def test_ids_without_a_batch_are_refused_by_their_shape() -> None:
+    with pytest.raises(ValueError, match=r"model ids have shape \(3,\); expected \(batch, time\)"):
+        make()(torch.tensor([1, 2, 3]))
+
+
+def test_int32_ids_are_read_as_int64_ids_are() -> None:
+    for model in (make().eval(), make(), make(embedding_dim=30), make(embedding_dim=30).eval()):
+        assert torch.equal(model(make_tokens().int())[0], model(make_tokens())[0])
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
+def test_what_a_runs_tokenizer_gives_is_refused_and_what_encode_gives_is_read(
+    make_run: MakeRun, kind: str
+) -> None:
+    run = make_run(kind=kind)
+    model = LanguageModel.from_pretrained(run.path)
+    text = "The lazy dog was 42"
+    token_ids = run.tokenizer.encode(text)
+    for mixed_up in (torch.from_numpy(token_ids), torch.tensor(token_ids), torch.as_tensor(token_ids)):
+        with pytest.raises(TypeError, match=r"model ids are a tensor of torch\.uint32"):
+            model(mixed_up[None])
+    model_ids = model.encode(text)
+    assert model_ids.dtype == torch.int64
+    assert model.vocab.to_token_ids(model_ids[0].numpy()).tolist() == token_ids.tolist()
+    model(model_ids)
+
+
+def test_encode_gives_unseen_tokens_the_id_that_stands_for_them(make_run: MakeRun) -> None:
+    model = LanguageModel.from_pretrained(make_run().path)
+    unseen = [model.config.model_vocab_size] * 3  # bytes of a sign of one and a sign of two
+    expected = [*model.encode("T")[0].tolist(), *unseen, *model.encode("h")[0].tolist()]
+    assert model.encode("T#\u00e9h")[0].tolist() == expected
+    assert model.encode("").shape == (1, 0)
+
+
+def test_a_model_saved_alone_has_no_tokenizer_until_one_is_set(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    LanguageModel.from_pretrained(run.path).save_pretrained(tmp_path / "alone")
+    model = LanguageModel.from_pretrained(tmp_path / "alone")
+    assert model.tokenizer is None
+    with pytest.raises(RunError, match="this model has no tokenizer, for it was not loaded from a run"):
+        model.encode("The")
+    model.tokenizer = run.tokenizer
+    assert torch.equal(model.encode("The"), LanguageModel.from_pretrained(run.path).encode("The"))
+
+
+def test_a_larger_vocabulary_keeps_the_tokenizer(make_run: MakeRun) -> None:
+    model = LanguageModel.from_pretrained(make_run().path)
+    assert model.with_vocab(model.vocab).tokenizer is model.tokenizer
+
+
+# ---- a wide embedding of few ids: they are read one-hot, not as their embeddings
 
 WIDE = {"embedding_dim": 30}
 
@@ -139,7 +227,9 @@ def read_width(model: LanguageModel, tokens: Tensor) -> int:
         (WIDE | {"input_dropout": 0.1}, BATCH, 30),  # each text has a mask of its own
     ],
 )
-def test_rows_are_read_where_that_is_less_work(options: dict[str, object], batch: int, expected: int) -> None:
+def test_ids_are_read_one_hot_where_that_is_less_work(
+    options: dict[str, object], batch: int, expected: int
+) -> None:
     tokens = make_tokens()[:1].expand(batch, TIME)
     assert read_width(make(**options), tokens) == expected
 
@@ -147,7 +237,7 @@ def test_rows_are_read_where_that_is_less_work(options: dict[str, object], batch
 @every_cell
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("options", [{}, {"tie_weights": True, "layer_norm": True}], ids="+".join)
-def test_reading_rows_equals_reading_embeddings(
+def test_reading_one_hot_equals_reading_embeddings(
     cell: str, training: bool, options: dict[str, object]
 ) -> None:
     model, tokens = make(cell, **WIDE, **options).double().train(training), make_tokens()
@@ -164,7 +254,7 @@ def test_reading_rows_equals_reading_embeddings(
     torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
 
 
-def test_reading_rows_drops_the_same_whole_rows_as_reading_embeddings() -> None:
+def test_reading_one_hot_drops_the_same_whole_embeddings() -> None:
     model, tokens = make(**WIDE, embedding_dropout=0.5), make_tokens()
     torch.manual_seed(3)
     logits, _ = model(tokens)
@@ -174,7 +264,7 @@ def test_reading_rows_drops_the_same_whole_rows_as_reading_embeddings() -> None:
     assert not torch.allclose(logits, as_embeddings(model, tokens))
 
 
-def test_reading_rows_in_bfloat16_is_near_float32() -> None:
+def test_reading_one_hot_in_bfloat16_is_near_float32() -> None:
     model, tokens = make(**WIDE), make_tokens()
     expected, _ = model(tokens)
     model.compute_dtype = torch.bfloat16
@@ -188,7 +278,7 @@ def test_reading_rows_in_bfloat16_is_near_float32() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("past_the_end", [True, False])
-def test_reading_rows_out_of_range_is_an_index_error(training: bool, past_the_end: bool) -> None:
+def test_reading_one_hot_out_of_range_is_an_index_error(training: bool, past_the_end: bool) -> None:
     model, tokens = make(**WIDE).train(training), make_tokens()
     assert read_width(model, tokens) == VOCAB
     tokens[2, 8] = (VOCAB if training else VOCAB + 1) if past_the_end else -1
@@ -331,13 +421,13 @@ def test_bfloat16_arithmetic_keeps_float32_weights_and_gradients(
         assert parameter.grad.dtype == torch.float32
 
 
-def test_without_rows_token_ids_are_rows_and_equally_frequent() -> None:
+def test_without_a_vocabulary_token_ids_are_model_ids_and_equally_frequent() -> None:
     vocab = LanguageModel(ModelConfig(model_vocab_size=4)).vocab
     assert vocab.token_ids.tolist() == [0, 1, 2, 3]
     assert len(set(vocab.counts.tolist())) == 1
 
 
-def test_rows_of_another_number_are_refused() -> None:
+def test_a_vocabulary_of_another_size_is_refused() -> None:
     with pytest.raises(ConfigError, match="model_vocab_size=8, but the vocabulary has 7 ids"):
         LanguageModel(ModelConfig(model_vocab_size=8), ModelVocab(TOKEN_IDS, COUNTS))
 
@@ -348,7 +438,7 @@ def test_the_same_seed_draws_the_same_model() -> None:
 
 @every_cell
 @tied_or_not
-def test_a_saved_model_comes_back_with_the_same_logits_and_rows(
+def test_a_saved_model_comes_back_with_the_same_logits_and_vocabulary(
     tmp_path: Path, cell: str, tie_weights: bool
 ) -> None:
     model, tokens = make(cell, tie_weights=tie_weights, dropout=0.3).eval(), make_tokens()
@@ -389,7 +479,9 @@ def test_weights_of_another_arrangement_are_refused_and_change_nothing(options: 
 
 
 @every_arrangement
-def test_more_rows_leave_the_rest_of_a_model_of_any_arrangement_as_it_was(options: dict[str, object]) -> None:
+def test_a_larger_vocabulary_leaves_the_rest_of_a_model_of_any_arrangement_as_it_was(
+    options: dict[str, object],
+) -> None:
     model, tokens = make(**options).eval(), make_tokens()
     extended = model.with_vocab(ModelVocab(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS, [3, 9])))
     torch.testing.assert_close(extended(tokens)[0][..., :VOCAB], model(tokens)[0])
@@ -456,7 +548,7 @@ def test_a_directory_whose_weights_do_not_fit_its_config_is_refused(tmp_path: Pa
 
 
 @tied_or_not
-def test_new_rows_start_at_the_mean_of_the_old_ones_weighted_by_frequency(tie_weights: bool) -> None:
+def test_new_ids_start_at_the_mean_of_the_old_ones_weighted_by_frequency(tie_weights: bool) -> None:
     model = make(tie_weights=tie_weights).eval()
     with torch.no_grad():
         model.head.bias.normal_()
@@ -475,7 +567,7 @@ def test_new_rows_start_at_the_mean_of_the_old_ones_weighted_by_frequency(tie_we
     assert all(np.array_equal(array, before[name]) for name, array in model.weights().items())
 
 
-def test_a_model_with_more_rows_reads_and_scores_the_old_ones_as_before() -> None:
+def test_a_model_of_a_larger_vocabulary_reads_and_scores_the_old_ones_as_before() -> None:
     model = make().eval()
     model.compute_dtype = torch.bfloat16
     vocab = ModelVocab(np.append(TOKEN_IDS, [1, 4]), np.append(COUNTS, [3, 9]))
@@ -488,9 +580,9 @@ def test_a_model_with_more_rows_reads_and_scores_the_old_ones_as_before() -> Non
     torch.testing.assert_close(extended(new)[0][..., :VOCAB], model(unseen)[0])
 
 
-def test_rows_that_do_not_begin_with_the_models_own_are_refused() -> None:
+def test_a_vocabulary_that_does_not_begin_with_the_models_own_is_refused() -> None:
     for token_ids in (np.append(TOKEN_IDS[::-1], 1), TOKEN_IDS[:-1]):
-        with pytest.raises(ConfigError, match="do not begin with the model's own 7"):
+        with pytest.raises(ConfigError, match="does not begin with the model's own 7"):
             make().with_vocab(ModelVocab(token_ids, np.ones(len(token_ids), dtype=np.int64)))
 
 

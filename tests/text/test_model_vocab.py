@@ -9,22 +9,37 @@ counts = st.lists(st.integers(0, 3), min_size=1, max_size=20).map(np.array)
 
 
 @given(counts)
-def test_rows_are_the_seen_tokens_and_all_others_share_one(counts):
-    rows = ModelVocab.from_counts(counts)
+def test_model_ids_are_those_of_seen_tokens_and_all_others_share_one(counts):
+    vocab = ModelVocab.from_counts(counts)
     seen = np.flatnonzero(counts)
-    assert rows.size == len(seen)
-    assert rows.to_model_ids(seen).tolist() == list(range(rows.size))
-    assert rows.to_token_ids(np.arange(rows.size)).tolist() == seen.tolist()
+    assert vocab.size == len(seen)
+    assert vocab.to_model_ids(seen).tolist() == list(range(vocab.size))
+    assert vocab.to_token_ids(np.arange(vocab.size)).tolist() == seen.tolist()
     unseen = [*np.flatnonzero(counts == 0), len(counts), 10**6]
-    assert set(rows.to_model_ids(np.array(unseen)).tolist()) == {rows.size}
-    assert rows.total == counts.sum()
+    assert set(vocab.to_model_ids(np.array(unseen)).tolist()) == {vocab.size}
+    assert vocab.total == counts.sum()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int64])
-def test_ids_of_any_shape_and_type_become_int64_rows(dtype):
+def test_token_ids_of_any_shape_and_integer_type_become_int64_model_ids(dtype):
     found = ModelVocab.from_counts(np.array([0, 5, 0, 1])).to_model_ids(np.array([[1, 3], [200, 0]], dtype))
     assert found.tolist() == [[0, 1], [2, 2]]
     assert found.dtype == np.int64
+
+
+@pytest.mark.parametrize("ids", [[0.0, 1.0], [True, False], ["a"]])
+def test_token_ids_that_are_no_integers_are_a_type_error(ids):
+    with pytest.raises(TypeError, match=r"token ids are an array of .*; they must be integers"):
+        ModelVocab.from_counts(np.array([0, 5])).to_model_ids(np.array(ids))
+
+
+def test_a_negative_token_id_is_an_index_error_and_none_is_no_id():
+    vocab = ModelVocab.from_counts(np.array([0, 5]))
+    with pytest.raises(IndexError, match=r"token id -2: a tokenizer's ids are 0 or more"):
+        vocab.to_model_ids(np.array([1, -2]))
+    assert vocab.to_model_ids(np.zeros((2, 0), np.int64)).shape == (2, 0)
+    with pytest.raises(IndexError):
+        vocab.to_token_ids(np.array([vocab.size]))
 
 
 def test_frequencies_are_shares_of_the_training_text():
@@ -32,7 +47,7 @@ def test_frequencies_are_shares_of_the_training_text():
 
 
 @given(counts.filter(np.any), counts)
-def test_extending_keeps_old_rows_in_place_and_adds_counts(first, second):
+def test_extending_keeps_old_ids_in_place_and_adds_counts(first, second):
     old = ModelVocab.from_counts(first)
     new = old.extended(second)
     assert new.token_ids[: old.size].tolist() == old.token_ids.tolist()

@@ -246,5 +246,5 @@ def test_a_vocabulary_that_cannot_be_learned_is_refused(kind, settings, message)
 
 def test_an_empty_text_has_no_ids(tokenizer):
     assert tokenizer.encode("").shape == (0,)
-    assert tokenizer.encode("").dtype == np.int64
+    assert tokenizer.encode("").dtype == np.uint32
     assert tokenizer.decode([]) == ""

@@ -1,7 +1,7 @@
-"""How much of a text stands word for word in the training text, and how much of real text does.
+"""Novelty: how much of a text is copied word for word from the training text, next to real text.
 
-Real text repeats itself too: names, phrases, forms of address. So the figures of a run's samples stand beside
-those of text that training never saw, in pieces as long as the samples.
+Real text repeats itself too: names, phrases, forms of address. So the figures of a run's samples are compared
+with those of text that training never saw, in pieces as long as the samples.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from textgen.generation.generator import Generator
 from textgen.settings.config import NoveltyConfig, SampleConfig
 from textgen.text.copies import Copies, Match
 
-SHOWN_CHARACTERS = 200  # of a copy, to a person
+SHOWN_CHARACTERS = 200  # of a copy, when printed
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """What of one text stands word for word in the training text.
+    """What of one text occurs word for word in the training text.
 
-    `longest` is the longest such segment, the first of equals; None where no character occurs there.
-    `copied_characters` are those in segments of at least the length asked for.
+    `longest` is the longest such segment, the first of equals; None if no character occurs there.
+    `copied_characters` counts those in segments of at least the chosen length.
     """
 
     characters: int
@@ -39,11 +39,11 @@ class Novelty:
 
     @property
     def copied_share(self) -> float:
-        """The share of characters in segments of at least the length asked for; 0 of an empty text."""
+        """The share of characters in segments of at least the chosen length; 0 for an empty text."""
         return self.copied_characters / self.characters if self.characters else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures by name; where the longest segment stands by character, document and line."""
+        """The figures by name, with the place of the longest segment: character, document and line."""
         return {
             "characters": self.characters,
             "copied_characters": self.copied_characters,
@@ -54,7 +54,7 @@ class Novelty:
 
 
 def measure_novelty(text: str, copies: Copies, length: int) -> Novelty:
-    """Look every segment of a text up; those of at least `length` characters count as copied."""
+    """Look up every segment of a text; those of at least `length` characters count as copied."""
     lengths = copies.lengths(text)
     copied = np.zeros(len(text), bool)
     for end in np.flatnonzero(lengths >= length).tolist():
@@ -68,10 +68,10 @@ def measure_novelty(text: str, copies: Copies, length: int) -> Novelty:
 
 @dataclass(frozen=True)
 class NoveltyReport:
-    """Samples beside pieces of real text, both looked up in the same training text.
+    """Samples and pieces of real text, both looked up in the same training text.
 
-    `length` is from how many characters on a segment counts as copied, `indexed_share` how much of the
-    training text was looked at. `as_dict` is all of it, `yardstick` what one sample's figures are read with.
+    `length` is the fewest characters of a segment that counts as copied, `indexed_share` the share of the
+    training text that was searched. `as_dict` has everything, `reference` what one sample is compared with.
     """
 
     samples: Sequence[Novelty]
@@ -83,19 +83,20 @@ class NoveltyReport:
     def as_dict(self) -> dict[str, Any]:
         """The figures by name; each sample has its own."""
         samples = _means(self.samples) | {"each": [sample.as_dict() for sample in self.samples]}
-        return self.yardstick() | {"samples": samples}
+        return self.reference() | {"samples": samples}
 
-    def yardstick(self) -> dict[str, Any]:
-        """What the figures of a sample are to be read with."""
+    def reference(self) -> dict[str, Any]:
+        """The figures of real text, with which a sample is compared."""
         real_text = {"name": self.real_name} | _means(self.real)
         return {"length": self.length, "indexed_share": self.indexed_share, "real_text": real_text}
 
 
 @dataclass(frozen=True)
 class NoveltyMeter:
-    """A training text, real text beside it, and from how many characters on a segment counts as copied.
+    """Measures texts against a training text, next to real text.
 
-    `file` is the name of the training text's only file; None where there are several.
+    `length` is the fewest characters of a segment that counts as copied. `file` is the name of the training
+    text's only file; None if there are several.
     """
 
     copies: Copies
@@ -104,7 +105,7 @@ class NoveltyMeter:
     file: str | None = None
 
     def report(self, texts: Sequence[str]) -> NoveltyReport:
-        """Samples, at least one, beside real text in pieces of their mean length."""
+        """Measure samples, at least one, and real text in pieces of their mean length."""
         pieces = self.real.pieces(round(sum(map(len, texts)) / len(texts)))
         return NoveltyReport(
             samples=[measure_novelty(text, self.copies, self.length) for text in texts],
@@ -115,13 +116,13 @@ class NoveltyMeter:
         )
 
     def report_on(self, generator: Generator, config: NoveltyConfig) -> NoveltyReport:
-        """What a generator draws without a prompt, beside real text."""
-        drawing = SampleConfig(max_new_tokens=config.tokens, temperature=config.temperature)
-        samples = generator.generate(num_samples=config.samples, seed=config.seed, config=drawing)
+        """Measure what a generator writes without a prompt, and real text."""
+        sampling = SampleConfig(max_new_tokens=config.tokens, temperature=config.temperature)
+        samples = generator.generate(num_samples=config.samples, seed=config.seed, config=sampling)
         return self.report([sample.text for sample in samples])
 
     def lines(self, report: NoveltyReport) -> list[str]:
-        """The means for a person, samples and real text beside each other."""
+        """A table of means to print, samples next to real text."""
         one, other = _means(report.samples), _means(report.real)
         rows = [
             ("texts", "d", "texts"),
@@ -139,7 +140,7 @@ class NoveltyMeter:
         return [*lines, f"longest copy of all: {self._describe(longest)}", *self.copies.remarks()]
 
     def lines_of_each(self, report: NoveltyReport) -> list[str]:
-        """Every sample for a person, and at the end what real text has."""
+        """Lines to print about every sample, and a last one about real text."""
         lines = []
         for number, sample in enumerate(report.samples, start=1):
             name = f"sample {number}: " if len(report.samples) > 1 else ""
@@ -160,7 +161,7 @@ class NoveltyMeter:
     def _describe(self, novelty: Novelty) -> str:
         """The longest copy in one line, with its place in the training text."""
         if novelty.longest is None:
-            return "none; no character of it stands in the training text"
+            return "none; no character of it occurs in the training text"
         text, first = novelty.longest.text, novelty.longest.first
         place = f"line {first.line:,}"
         if self.copies.documents > 1:

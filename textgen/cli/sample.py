@@ -1,4 +1,4 @@
-"""`textgen sample`: a run writes new text."""
+"""`textgen sample`: generate text with a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from textgen.system.threads import multiply_on_few_threads, numpy_threads
 
 if TYPE_CHECKING:
     from textgen.analysis.novelty import NoveltyMeter
-    from textgen.generation.processors import CopyLimit
+    from textgen.generation.processors import ProcessorFactory
     from textgen.generation.sample import Sample
     from textgen.run import Run
 
@@ -48,37 +48,39 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(name="sample")
 @click.argument("run_directory", required=False, metavar="[RUN]")
-@click.option("--prompt", metavar="TEXT", help="Text to go on from; \\n, \\r, \\t and \\\\ are read.")
+@click.option("--prompt", metavar="TEXT", help="Text to continue; \\n, \\r, \\t and \\\\ are escapes.")
 @click.option(
-    "--prompt-file", metavar="FILE", help="Go on from the text of a file, as it is; - is standard input."
+    "--prompt-file", metavar="FILE", help="Continue the text of a file, read as it is; - is standard input."
 )
 @click.option("--no-prompt", is_flag=True, help="Do not repeat the prompt in the output.")
 @click.option(
     "--stop",
     multiple=True,
     metavar="TEXT",
-    help="End before this text; \\n, \\r, \\t and \\\\ are read. May be given several times.",
+    help="Stop before this text; escapes as in --prompt. May be given several times.",
 )
 @sampling_options
 @click.option(
     "--adapt",
     metavar="FILE",
-    help="Lean towards a text first: the weights follow it once; - is standard input.",
+    help="Adapt the weights to a text first (dynamic evaluation); - is standard input.",
 )
 @dynamic_options("adapt")
 @reading_options("--adapt FILE")
 @click.option(
     "--avoid-copy", type=click.IntRange(min=1), metavar="N",
-    help="Never copy more than N characters in a row from the training text; those of the prompt count.",
+    help="Copy at most N characters in a row from the training text; the prompt counts.",
 )  # fmt: skip
 @click.option(
     "--novelty", is_flag=True,
-    help="Say on standard error (or in the JSON) how much of each text stands word for word in the training "
-    "text, and how much of the validation text does.",
+    help="Report how much of each text, and of the validation text, is copied from the training text.",
 )  # fmt: skip
 @novelty_options(["length"])
 @click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", help="Same seed, same text.  [default: random]"
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Random seed; the same seed gives the same text.  [default: random]",
 )
 @click.option(
     "--num-samples",
@@ -86,24 +88,24 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
     default=1,
     show_default=True,
     metavar="N",
-    help="Texts to draw side by side.",
+    help="Number of texts to generate.",
 )
 @click.option(
-    "--interactive", is_flag=True, help="Read prompts from standard input, one a line, as --prompt is read."
+    "--interactive",
+    is_flag=True,
+    help="Read prompts from standard input, one per line; escapes as in --prompt.",
 )
+@click.option("--output", metavar="FILE", help="Write to a file instead of standard output, atomically.")
 @click.option(
-    "--output", metavar="FILE", help="Write to a file, whole or not at all, instead of standard output."
-)
-@click.option(
-    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where the network runs."
+    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device to run on."
 )
 @click.option(
     "--cache-dir",
     metavar="DIR",
-    help="Where --adapt, --avoid-copy and --novelty keep what they read.  [default: the user's cache]",
+    help="Cache for --adapt, --avoid-copy and --novelty.  [default: the user's cache]",
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="Write one JSON object: texts, tokens, log-probabilities."
+    "--json", "as_json", is_flag=True, help="Write one JSON object with texts, tokens and log-probabilities."
 )
 def command(
     run_directory: str | None,
@@ -125,7 +127,7 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Write new text with RUN, a run's directory; by default the newest one under runs/ that has weights."""
+    """Generate text with RUN, a run directory; by default the newest one under runs/ that has weights."""
     given = {"--prompt": prompt is not None, "--prompt-file": prompt_file is not None}
     given |= {"--interactive": interactive, "--output": output is not None}
     given |= {"--json": as_json, "--no-prompt": no_prompt}
@@ -154,14 +156,19 @@ def command(
         )
         generator = Generator(adapted, run.tokenizer, set_threads)
         settings |= {"adapt": adapt} | {f"adapt_{name}": value for name, value in vars(dynamic).items()}
-    limit, meter = _copying(run, avoid_copy, measured, cache_dir)
+    processors, meter = _copying(run, avoid_copy, measured, cache_dir)
     if avoid_copy is not None:
         settings["avoid_copy"] = avoid_copy
-    # Interactively each prompt has its own seed, so that asking again gives another answer.
+    # In interactive mode each prompt has its own seed, so that the same prompt again gives another text.
     seeds = itertools.count(secrets.randbits(32) if seed is None else seed)
     for text, text_seed in zip(prompts, seeds, strict=False):
         _warn_of_unseen(generator.count_unseen(text))
-        drawing: dict[str, Any] = {"stop": stops, "seed": text_seed, "config": config, "copy_limit": limit}
+        drawing: dict[str, Any] = {
+            "stop": stops,
+            "seed": text_seed,
+            "config": config,
+            "processors": processors,
+        }
         if not as_json and target is None and num_samples == 1:
             drawn: list[str] = []
             pieces = generator.stream(text, **drawing)
@@ -183,7 +190,7 @@ def command(
 
 @contextmanager
 def _memory_errors(num_samples: int, device: str) -> Iterator[None]:
-    """Turn running out of memory, for the network or its texts, into one line. Raises TextgenError."""
+    """Report running out of memory, for the network or its texts, in one line. Raises TextgenError."""
     from textgen.system.memory import memory_errors
 
     try:
@@ -204,10 +211,10 @@ def _warn_of_unseen(tokens: tuple[int, int]) -> None:
 
 def _copying(
     run: Run, avoid_copy: int | None, measured: NoveltyConfig | None, cache_dir: str | None
-) -> tuple[CopyLimit | None, NoveltyMeter | None]:
-    """What --avoid-copy and --novelty ask for, on one index; None for what was not given."""
+) -> tuple[list[ProcessorFactory], NoveltyMeter | None]:
+    """The processors for --avoid-copy and the meter for --novelty, on one index of the training text."""
     if avoid_copy is None and measured is None:
-        return None, None
+        return [], None
     from textgen.analysis.real_text import RealText
     from textgen.generation.processors import CopyLimit
     from textgen.system.progress import Reporter
@@ -217,20 +224,22 @@ def _copying(
     reporter = Reporter(sys.stderr)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     corpus = training_corpus(run, "--novelty" if avoid_copy is None else "--avoid-copy")
-    limit = meter = None
+    processors: list[ProcessorFactory] = []
+    meter = None
     if avoid_copy is not None:
-        limit = CopyLimit(Copies.open_or_build(corpus, cache, reporter.work), avoid_copy)
+        copies = Copies.open_or_build(corpus, cache, reporter.work)
+        processors.append(CopyLimit(copies, avoid_copy))
+        if measured is None:  # else the meter's report includes the remarks
+            for remark in copies.remarks():
+                reporter.line(remark)
     if measured is not None:
         real = RealText("val", corpus.stream("val"))
         meter = novelty_meter(run, corpus, real, measured.length, cache, reporter.work)
-    elif limit is not None:  # a report would say it
-        for remark in limit.copies.remarks():
-            reporter.line(remark)
-    return limit, meter
+    return processors, meter
 
 
 def _kept(pieces: Iterator[str], kept: list[str]) -> Iterator[str]:
-    """The same pieces, each put into a list too."""
+    """Yield the pieces and append each to a list."""
     for piece in pieces:
         kept.append(piece)
         yield piece
@@ -243,7 +252,7 @@ def _report(meter: NoveltyMeter | None, texts: list[str]) -> None:
 
 
 def read_escapes(text: str) -> str:
-    r"""Read \n, \r, \t and \\ as the characters they stand for, and no other escape.
+    r"""Replace the escapes \n, \r, \t and \\, and no others.
 
     >>> read_escapes(r"a\tb\d") == "a" + chr(9) + r"b\d"
     True
@@ -252,7 +261,7 @@ def read_escapes(text: str) -> str:
 
 
 def _refuse_contradictions(given: set[str]) -> None:
-    """Raises ConfigError when options were given of which one would do nothing."""
+    """Raises ConfigError for options that exclude each other."""
     for option, *others in CONTRADICTIONS:
         for other in others:
             if {option, other} <= given:
@@ -273,9 +282,9 @@ def _given_prompt(prompt: str | None, prompt_file: str | None) -> str:
 
 
 def _typed_prompts() -> Iterator[str]:
-    """The lines of standard input as they come; asked for where a person types them."""
+    """Yield the lines of standard input as they come, with a "> " where a person types them."""
     asks = sys.stdin.isatty()
-    mark = "\ufeff"  # of the byte order, at the start alone
+    mark = "\ufeff"  # byte-order mark, at the start only
     while True:
         if asks:
             print("> ", end="", file=sys.stderr, flush=True)
@@ -306,7 +315,7 @@ def _as_json(
     content = {"run": str(run.path), "seed": seed, "settings": settings, "samples": found}
     if meter is not None:
         report = meter.report([sample.text for sample in samples])
-        content["novelty"] = report.yardstick()
+        content["novelty"] = report.reference()
         for sample, novelty in zip(found, report.samples, strict=True):
             sample["novelty"] = novelty.as_dict()
     return json.dumps(content, allow_nan=False)

@@ -1,31 +1,129 @@
-"""Not to copy: a text may go on word for word as the training text for so many characters, and no further.
+"""Logits processors: what changes or forbids tokens of one text before temperature and filters see them.
 
-Shapes: B batch (samples drawn side by side), V vocabulary.
+    logits ─ process ─ process ─→ sampling ─→ model id ─ allows? ─ yes → accept
+                                     ▲                      │
+                                     └── without it ←─ no ──┘
+
+Shapes: V model vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from textgen.errors import ConfigError
-from textgen.generation.sampling import choose
+from textgen.generation.prompt import Prompt
+from textgen.generation.sampling import penalize
 from textgen.settings.config import SampleConfig
 from textgen.text.copies import Copies
 
-if TYPE_CHECKING:
-    from textgen.generation.sample import SampleState
 
-# In place of a row, where no token is possible. As an index it is the last row: harmless for a finished text.
-NONE = -1
+class LogitsProcessor(Protocol):
+    """Changes or forbids the next tokens of one text; each text has an object of its own.
+
+    A subclass overrides what it needs: the methods here change and forbid nothing. `finish_reason` is that of
+    a text that ends because this processor leaves no token.
+    """
+
+    finish_reason: str = "no-token"
+
+    def process(self, logits: np.ndarray) -> np.ndarray:
+        """New logits of the next token from (V,) or (1, V), of the same shape; -inf forbids a token.
+
+        The argument is left as it is.
+        """
+        return logits
+
+    def allows(self, model_id: int) -> bool:
+        """Whether the token that was drawn may come next; if not, another is drawn without it.
+
+        For rules that would be slow to ask about every token of the vocabulary. Nothing changes.
+        """
+        return True
+
+    def mask(self) -> np.ndarray | None:
+        """All that `allows` allows next, (V,) bool; None where that is not known without asking.
+
+        Asked for only after `allows` has refused a token. Nothing changes.
+        """
+        return None
+
+    def accept(self, model_id: int) -> str | None:
+        """Record the next token of the text. Returns a finish reason to end the text with it, or None.
+
+        Called for every token of the text, one that ends it included.
+        """
+        return None
+
+
+ProcessorFactory = Callable[[Prompt], LogitsProcessor]
+"""Makes the processor of one text that goes on from a prompt."""
+
+
+class ProcessorList:
+    """The processors of one text as one, in their order."""
+
+    def __init__(self, processors: Iterable[LogitsProcessor]) -> None:
+        self._processors = tuple(processors)
+
+    def __bool__(self) -> bool:
+        return bool(self._processors)
+
+    def process(self, logits: np.ndarray) -> np.ndarray:
+        """The logits after all of them, (V,) or (1, V)."""
+        for processor in self._processors:
+            logits = processor.process(logits)
+        return logits
+
+    def exhausted_by(self, logits: np.ndarray) -> LogitsProcessor:
+        """The first one after which no token is left of these logits, of which `process` leaves none."""
+        for processor in self._processors:
+            logits = processor.process(logits)
+            if logits.max() == -np.inf:
+                break
+        return processor
+
+    def refusing(self, model_id: int) -> LogitsProcessor | None:
+        """The first one that does not allow a token; None where all do."""
+        for processor in self._processors:
+            if not processor.allows(model_id):
+                return processor
+        return None
+
+    def accept(self, model_id: int) -> str | None:
+        """Pass the next token to all of them. Returns the first finish reason."""
+        reasons = [processor.accept(model_id) for processor in self._processors]
+        return next(filter(None, reasons), None)
+
+
+class RepetitionPenalty(LogitsProcessor):
+    """Makes tokens less likely that occurred in prompt or text, or likelier with a penalty below 1."""
+
+    def __init__(self, penalty: float, prompt: Prompt) -> None:
+        self._penalty = penalty
+        self._occurred = np.zeros(prompt.vocab.size, dtype=bool)  # (V,)
+        self._occurred[prompt.model_ids[prompt.model_ids < prompt.vocab.size]] = True
+
+    def process(self, logits: np.ndarray) -> np.ndarray:
+        """As LogitsProcessor.process."""
+        return penalize(logits, self._occurred, self._penalty)
+
+    def accept(self, model_id: int) -> None:
+        """As LogitsProcessor.accept."""
+        self._occurred[model_id] = True
 
 
 @dataclass(frozen=True)
 class CopyLimit:
-    """How many characters in a row may stand word for word in the training text; raises ConfigError."""
+    """A ProcessorFactory that allows no copy of the training text longer than `longest` characters.
+
+    The prompt counts, and so does a stop string that is not part of the text. A text that stays within the
+    limit is the same without it. Raises ConfigError.
+    """
 
     copies: Copies
     longest: int
@@ -34,27 +132,52 @@ class CopyLimit:
         if self.longest < 1:
             raise ConfigError(f"longest={self.longest!r}: must be at least 1")
 
+    def __call__(self, prompt: Prompt) -> LogitsProcessor:
+        """The processor of one text."""
+        return CopyLimitProcessor(self, prompt)
 
-class CopyGuard:
-    """Watches over one text: what may follow it under a limit.
 
-    What the prompt began counts, and so does a stop string that is not printed.
+class CopyLimitProcessor(LogitsProcessor):
+    """Refuses a token that would make a copy longer than the limit."""
+
+    finish_reason = "copy"
+
+    def __init__(self, limit: CopyLimit, prompt: Prompt) -> None:
+        self._checker = CopyChecker(limit, prompt.text)
+        self._decoder = prompt.decoder()
+        self._token_ids = prompt.vocab.token_ids
+        self._end_of_text_id = prompt.tokenizer.end_of_text_id
+
+    def allows(self, model_id: int) -> bool:
+        """As LogitsProcessor.allows."""
+        token_id = int(self._token_ids[model_id])
+        return token_id == self._end_of_text_id or self._checker.allows(self._decoder.peek(token_id))
+
+    def accept(self, model_id: int) -> None:
+        """As LogitsProcessor.accept."""
+        token_id = int(self._token_ids[model_id])
+        if token_id != self._end_of_text_id:
+            self._checker.append(self._decoder.push(token_id))
+
+
+class CopyChecker:
+    """Checks whether additions to one text make a copy too long.
 
     Most of the time there is nothing to look up. Where the last few characters, half of a copy too long,
-    stand nowhere in the training text, neither does anything that holds them: the next ones are free.
+    do not occur in the training text, nothing that contains them does: the next ones are free.
     """
 
     def __init__(self, limit: CopyLimit, prompt: str) -> None:
         self._copies = limit.copies
         self._too_long = limit.longest + 1
         self._half = (self._too_long + 1) // 2
-        self._end = prompt[-limit.longest :]  # of the text so far: what a copy too long would begin with
-        self._free = limit.longest - len(self._end)  # so many more characters can end no copy too long
+        self._end = prompt[-limit.longest :]  # the end of the text: a copy too long would begin in it
+        self._free = limit.longest - len(self._end)  # number of characters that need no look-up
 
     def allows(self, added: str) -> bool:
-        """Whether the text may go on so: no character of it ends a copy longer than the limit.
+        """Whether none of the characters added would end a copy longer than the limit.
 
-        Such a copy ends with one that is too long by a single character: so much is looked up.
+        Every such copy ends with one that is too long by a single character, so only those are looked up.
         """
         if len(added) <= self._free:
             return True
@@ -64,39 +187,19 @@ class CopyGuard:
         segments = (text[begin : begin + self._too_long] for begin in range(first, last + 1))
         return not any(map(self._copies.contains, segments))
 
-    def read(self, added: str) -> None:
-        """The text goes on so."""
+    def append(self, added: str) -> None:
+        """Add to the text."""
         self._end = (self._end + added)[1 - self._too_long :]
         self._free = max(self._free - len(added), 0)
         if not self._free and not self._copies.contains(self._end[-self._half :]):
             self._free = self._too_long - self._half
 
 
-def without_copies(
-    model_ids: np.ndarray,
-    drafts: Sequence[SampleState],
-    logits: np.ndarray,
-    config: SampleConfig,
-    *,
-    token_ids: np.ndarray,
-    occurred: np.ndarray | None,
-) -> np.ndarray:
-    """The model_ids (B,) drawn from logits (B, V), but for those that the drafts' guards do not allow.
-
-    In place of such a row another is drawn, as if its logit were -inf, and NONE where nothing is left. Each
-    row comes with the probability that it has among all that are allowed. token_ids (V,) are the model_ids';
-    occurred (B, V) is as for `choose`.
-    """
-    model_ids = model_ids.copy()
-    for b, draft in enumerate(drafts):
-        if draft.guard is None or draft.finish_reason:
-            continue
-        possible = logits[b : b + 1].copy()  # (1, V)
-        while not draft.allows(int(token_ids[model_ids[b]])):
-            possible[0, model_ids[b]] = -np.inf
-            if possible.max() == -np.inf:
-                model_ids[b] = NONE
-                break
-            marks = None if occurred is None else occurred[b : b + 1]
-            model_ids[b] = choose(possible, config, draft.uniforms(1), marks).item()
-    return model_ids
+def make_processors(
+    config: SampleConfig, factories: Iterable[ProcessorFactory], prompt: Prompt
+) -> ProcessorList:
+    """The processors of one text: the repetition penalty if the config has one, then those asked for."""
+    processors = [factory(prompt) for factory in factories]
+    if config.repetition_penalty != 1:
+        processors.insert(0, RepetitionPenalty(config.repetition_penalty, prompt))
+    return ProcessorList(processors)

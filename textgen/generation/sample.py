@@ -1,4 +1,4 @@
-"""One sample: while it is written, token by token, and when it is finished."""
+"""One text: while it is being written, token by token, and when it is finished."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from textgen.generation.processors import CopyGuard
+from textgen.generation.engine import State
+from textgen.generation.processors import make_processors
+from textgen.generation.prompt import Prompt
+from textgen.generation.request import Request
 from textgen.generation.stops import StopFilter
-from textgen.text.decoder import Decoder
-from textgen.text.tokenizer import Tokenizer
 
-# So many of the prompt's last tokens are enough to see how the first new one is to be written.
-DECODER_CONTEXT = 16
+# Asking a random generator costs as much for one number as for many.
+UNIFORMS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class Sample:
 
     `text` is without the prompt and ends before the stop string. `token_ids`, their readable `tokens` and
     their `log_probabilities` are of all tokens drawn, those that ended the text included. Log-probabilities
-    are natural and the model's own: before penalty, temperature and filters. `finish_reason` is "stop",
-    "end-of-text", "length", or "copy" where every token would have made a copy too long.
+    are natural and the model's own: before processors, temperature and filters; empty where the request did
+    not want them. `finish_reason` is "stop", "end-of-text", "length", "cancelled", or what a processor gives:
+    "copy" where every token would have made a copy too long.
     """
 
     prompt: str
@@ -34,83 +36,89 @@ class Sample:
 
 
 class SampleState:
-    """One sample while it is being written."""
+    """One text while it is being written. A GenerationLoop makes and changes it; others read it.
 
-    def __init__(
-        self,
-        prompt: str,
-        prompt_ids: np.ndarray,
-        stops: StopFilter,
-        tokenizer: Tokenizer,
-        seed: np.random.SeedSequence,
-        guard: CopyGuard | None = None,
-    ) -> None:
+    token_ids: the tokens drawn so far.
+    log_probabilities: one for each of them, as in Sample, if the request wants them.
+    prompt_log_probabilities: one for each token of the prompt, if the request wants them and once it is
+        read; None for the first, before which nothing was read, and for a token that training never saw.
+    finish_reason: as in Sample; None until the text ends.
+    state: if the request wants it, and once the text has ended: the recurrent state that has read prompt and
+        text but for the last token, with which the prompt of a request that goes on from it begins. None for
+        a text that was cancelled before its prompt was read.
+
+    Raises ConfigError for an empty stop string.
+    """
+
+    def __init__(self, request: Request, prompt: Prompt) -> None:
+        self.request = request
         self.prompt = prompt
-        self.prompt_ids = prompt_ids
-        self._rng = np.random.default_rng(seed)
         self.token_ids: list[int] = []
         self.log_probabilities: list[float] = []
-        self.finish_reason = ""  # until it has one
+        self.prompt_log_probabilities: list[float | None] = []
+        self.finish_reason: str | None = None
+        self.state: State | None = None
+        # None costs less to ask about than an empty list.
+        self.processors = make_processors(request.config, request.processors, prompt) or None
+        self._max_new_tokens = request.config.max_new_tokens
+        self._end_of_text_id = prompt.tokenizer.end_of_text_id
+        self._stops = StopFilter(request.stop)
+        self._decoder = prompt.decoder()
         self._text: list[str] = []
-        self._stops = stops
-        self._tokenizer = tokenizer
-        self._end_of_text_id = tokenizer.end_of_text_id
-        self._decoder = _decoder_after(prompt_ids, tokenizer)
-        self.guard = guard
+        self._rng = np.random.default_rng(_seed_sequence(request.seed))
+        self._uniforms = np.zeros(0)
+        self._num_blocks = 0  # of uniforms, so far
 
-    def uniforms(self, count: int) -> np.ndarray:
-        """The next numbers that decide over its tokens, evenly spread over [0, 1): (count,).
+    def uniforms(self) -> np.ndarray:
+        """The numbers that decide over the next tokens, one each, evenly spread over [0, 1): (N,), N >= 1."""
+        block, used = divmod(len(self.token_ids), UNIFORMS_AT_ONCE)
+        if block == self._num_blocks:
+            self._uniforms = self._rng.random(UNIFORMS_AT_ONCE)
+            self._num_blocks += 1
+        return self._uniforms[used:]
 
-        They are the same in whatever counts they are asked for.
-        """
-        return self._rng.random(count)
+    def another_uniform(self) -> np.ndarray:
+        """A number for drawing once more in place of a refused token: (1,)."""
+        return self._rng.random(1)
 
-    def allows(self, token_id: int) -> bool:
-        """Whether this may be the next token: not where it would make a copy too long."""
-        if self.guard is None or token_id == self._end_of_text_id:
-            return True
-        return self.guard.allows(self._decoder.peek(token_id))
-
-    def push(self, token_id: int) -> str:
-        """Take the next token; returns the text that is now certain."""
+    def push(self, token_id: int, model_id: int) -> str:
+        """Append the next token, given by both its ids. Returns the text that is now certain."""
         self.token_ids.append(token_id)
+        reason = None if self.processors is None else self.processors.accept(model_id)
         if token_id == self._end_of_text_id:
             return self.finish("end-of-text")
-        text = self._decoder.push(token_id)
-        if self.guard is not None:
-            self.guard.read(text)
-        text = self._stops.push(text)
+        text = self._stops.push(self._decoder.push(token_id))
+        self._text.append(text)
         if self._stops.stopped:
             self.finish_reason = "stop"
-        self._text.append(text)
+        elif reason is not None or len(self.token_ids) == self._max_new_tokens:
+            text += self.finish(reason or "length")
         return text
 
     def finish(self, reason: str) -> str:
-        """End the text for that reason; returns what was still held back."""
-        # A character that is incomplete now, U+FFFD at the end, was begun and not written: it is left out.
+        """End the text for that reason. Returns what was still held back."""
+        # A character that is incomplete at the end (U+FFFD) is left out.
         text = self._stops.push(self._decoder.flush().rstrip("\ufffd"))
         self.finish_reason = "stop" if self._stops.stopped else reason
         text += self._stops.flush()
         self._text.append(text)
         return text
 
-    def sample(self) -> Sample:
-        """The finished text."""
+    def result(self) -> Sample:
+        """The finished text as a value."""
+        assert self.finish_reason is not None
         return Sample(
-            prompt=self.prompt,
+            prompt=self.prompt.text,
             text="".join(self._text),
-            tokens=tuple(map(self._tokenizer.token_text, self.token_ids)),
+            tokens=tuple(map(self.prompt.tokenizer.token_text, self.token_ids)),
             token_ids=tuple(self.token_ids),
             log_probabilities=tuple(self.log_probabilities),
             finish_reason=self.finish_reason,
         )
 
 
-def _decoder_after(prompt_ids: np.ndarray, tokenizer: Tokenizer) -> Decoder:
-    """A decoder that has written the prompt, because some tokens begin with a space only after others."""
-    decoder = tokenizer.decoder()
-    written = ""
-    for token_id in prompt_ids[-DECODER_CONTEXT:].tolist():
-        written = decoder.push(token_id)
-    # One that still keeps some of the prompt, or has seen nothing, must not write it as new text.
-    return decoder if written else tokenizer.decoder()
+def _seed_sequence(seed: int | np.random.SeedSequence | None) -> np.random.SeedSequence:
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    (child,) = np.random.SeedSequence(seed).spawn(1)
+    return child

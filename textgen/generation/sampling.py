@@ -1,11 +1,11 @@
 """From a network's logits to the next token: pure functions on NumPy arrays.
 
-    logits -> repetition penalty -> temperature -> top-k -> top-p -> min-p -> one draw
+    logits -> processors (processors.py) -> temperature -> top-k -> top-p -> min-p -> one draw
 
 in the order in which common libraries apply them: each filter looks at what the ones before it left. A token
 that cannot be drawn has logit -inf. Filters take logits of which none is far above 0, as `choose` makes them.
 
-Shapes: B batch (samples drawn side by side), V vocabulary.
+Shapes: B batch (samples drawn side by side), V model vocabulary.
 """
 
 from __future__ import annotations
@@ -26,31 +26,18 @@ LARGEST_EXPONENT = 600.0
 MANY = 8
 
 
-def sample_token(
-    logits: np.ndarray, config: SampleConfig, rng: np.random.Generator, occurred: np.ndarray | None = None
-) -> np.ndarray:
+def sample_token(logits: np.ndarray, config: SampleConfig, rng: np.random.Generator) -> np.ndarray:
     """Draw one token per row of logits (B, V), with one uniform number a row from the generator.
 
-    Returns ids (B,). `occurred` (B, V) marks the tokens that the repetition penalty makes less likely; None:
-    no token. Temperature 0 takes the most likely token, the first of equals.
+    Returns model ids (B,). Temperature 0 takes the most likely token, the first of equals.
 
     Raises RunError when a row is no distribution: a NaN in it, or no possible token.
     """
-    return choose(logits, config, rng.random(len(logits)), occurred)
+    return choose(logits, config, rng.random(len(logits)))
 
 
-def choose(
-    logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray, occurred: np.ndarray | None = None
-) -> np.ndarray:
-    """As sample_token, with the chance given: uniforms (B,) in [0, 1), one a row."""
-    if config.repetition_penalty == 1 or occurred is None:
-        return _choose(logits, config, uniforms)
-    with np.errstate(over="ignore"):  # a large penalty makes numbers that nothing may be added to
-        return _choose(penalize(logits, occurred, config.repetition_penalty), config, uniforms)
-
-
-def _choose(logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray) -> np.ndarray:
-    """What `choose` does after the penalty."""
+def choose(logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray) -> np.ndarray:
+    """As sample_token, with the random numbers given: uniforms (B,) in [0, 1), one a row."""
     if len(logits) == 1 and (ids := _choose_one(logits[0], config, uniforms)) is not None:
         return ids
     return _choose_each(logits, config, uniforms)
@@ -135,7 +122,7 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def penalize(logits: np.ndarray, occurred: np.ndarray, penalty: float) -> np.ndarray:
-    """Make tokens that occurred (B, V) less likely, or likelier if the penalty is below 1.
+    """Make tokens that occurred less likely, or likelier if the penalty is below 1: (V,) or (B, V), as given.
 
     Their positive logits are divided by the penalty, negative ones multiplied.
 

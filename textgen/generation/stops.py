@@ -1,4 +1,4 @@
-"""Stop strings: where a text that is still being written ends."""
+"""Stop strings, found in a text while it is being written."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from textgen.errors import ConfigError
 
 
 class StopFilter:
-    """Lets text pass up to the first stop string, and holds back what could still become one.
+    """Passes text on up to the first stop string, and holds back what could still become one.
 
     The stop string that is complete first counts; of several complete at the same character, the longest. So
-    the pieces in which the text arrives make no difference.
+    it makes no difference in which pieces the text arrives.
 
-    Raises ConfigError for an empty stop string, which would stand everywhere.
+    Raises ConfigError for an empty stop string, which would occur everywhere.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
-        if isinstance(stops, str):  # a sequence of strings too, but surely not what was meant
+        if isinstance(stops, str):  # also a sequence of strings, but not what was meant
             stops = [stops]
         if "" in stops:
             raise ConfigError("an empty stop string would stop at once; leave it out")
@@ -28,7 +28,7 @@ class StopFilter:
         self._held = ""
 
     def push(self, text: str) -> str:
-        """Take the next piece of text; returns what is now certain to come before any stop string."""
+        """Append the next piece of text. Returns what is now certain to come before any stop string."""
         if not self._stops:
             return text
         if not self._held and self._first_characters.isdisjoint(text):  # no stop string begins here
@@ -44,7 +44,7 @@ class StopFilter:
         return text[:certain]
 
     def flush(self) -> str:
-        """What was held back, when no more text comes."""
+        """What was held back, once no more text comes."""
         held, self._held = self._held, ""
         return held
 

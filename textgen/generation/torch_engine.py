@@ -1,26 +1,29 @@
-"""The engine for a GPU, and for many texts side by side: the language model itself.
+"""The engine for a GPU: the language model itself.
 
 Shapes: B batch (texts side by side), T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from textgen.generation.engine import State
+from textgen.generation.engine import Engine, State
 from textgen.generation.numpy_engine.engine import READ_STEPS
 from textgen.models.cells import stack_step, stacked_states
 from textgen.models.language_model import LanguageModel
 from textgen.text.model_vocab import ModelVocab
 
+_MODE_LOCK = threading.Lock()
+
 
 class TorchEngine:
-    """A language model that writes, where it is and in the type of its weights; an Engine.
+    """A language model that writes, on its device and in the type of its weights; an Engine.
 
     A prompt goes through the fast layers at once. A single step goes through the equations: for one time
     step the fast layers spend more on packing their weights anew than on the arithmetic. The model's mode,
@@ -34,16 +37,21 @@ class TorchEngine:
 
     @property
     def vocab(self) -> ModelVocab:
-        """Which token id each row stands for, and how often training saw it."""
+        """The tokens that the network knows, and how often training saw each."""
         return self.model.vocab
 
     @torch.inference_mode()
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
-        """Forget everything and read prompts (B, T), T >= 1, in one pass. Returns the next logits (B, V)."""
+        """Begin new texts with prompts (B, T), T >= 1, read in one pass. Returns the next logits (B, V)."""
         self.reset_state(len(prompt_ids))
         for begin in range(0, prompt_ids.shape[1], READ_STEPS):
             hidden = self._advance(prompt_ids[:, begin : begin + READ_STEPS])
         return self._logits(hidden[:, -1:])[:, 0]
+
+    @torch.inference_mode()
+    def advance(self, ids: np.ndarray) -> np.ndarray:
+        """Read on in each text (B, T), T >= 1. Returns the next logits (B, V)."""
+        return self._logits(self._advance(ids)[:, -1:])[:, 0]
 
     @torch.inference_mode()
     def step(self, ids: np.ndarray) -> np.ndarray:
@@ -55,7 +63,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def reset_state(self, batch_size: int) -> None:
-        """Stand where a text begins, in so many texts side by side."""
+        """Begin so many new texts, of which nothing is read yet."""
         self._table = self._extended_embedding()  # anew: training may have changed the weights
         self._state = self.model.layers.zero_state(batch_size)
 
@@ -73,12 +81,24 @@ class TorchEngine:
 
     @property
     def state(self) -> State:
-        """What the network remembers, (L, B, H) per part, as a copy."""
+        """The recurrent state, (L, B, H) per part, as a copy."""
         return tuple(part.float().cpu().numpy().copy() for part in self._state)
 
     @state.setter
     def state(self, state: State) -> None:
         self._state = tuple(torch.tensor(part).to(self._table) for part in state)
+
+    @torch.inference_mode()
+    def select(self, places: Sequence[int]) -> None:
+        """Keep the texts at these places of the batch, in this order; one may be kept several times."""
+        self._state = tuple(part[:, list(places)] for part in self._state)
+
+    @torch.inference_mode()
+    def join(self, other: Engine) -> None:
+        """Add the texts of a copy of this engine to the batch, behind those that are there."""
+        assert isinstance(other, TorchEngine)
+        pairs = zip(self._state, other._state, strict=True)
+        self._state = tuple(torch.cat(pair, dim=1) for pair in pairs)
 
     @torch.no_grad()
     def _extended_embedding(self) -> Tensor:
@@ -100,10 +120,14 @@ class TorchEngine:
 
 @contextmanager
 def _without_dropout(model: LanguageModel) -> Iterator[None]:
-    """Evaluation mode for a moment, so that sampling in the midst of training leaves the mode as it was."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
+    """Evaluation mode for a moment, so that sampling in the midst of training leaves the mode as it was.
+
+    In one thread at a time: it must not end while another thread relies on it.
+    """
+    with _MODE_LOCK:
+        training = model.training
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(training)

@@ -1,6 +1,7 @@
 """LSTM, GRU and the plain tanh RNN as their equations, one time step each, with the gates by name; stacks.
 
-This is the definition that the fast twin, recurrent.py, is tested against, and what shows the gates.
+This is the definition that the fast twin, recurrent.py, is tested against, and what shows the gates. A cell
+without a fast twin runs on it. settings/cells.py has the same cells' gates and weights by name and shape.
 
 Shapes: B batch, T time, E input_size, H hidden_size, L num_layers, G gates (LSTM 4, GRU 3, RNN 1).
 Equations: W, b are weight_ih, bias_ih; U, c are weight_hh, bias_hh; * is elementwise, s the logistic sigmoid.
@@ -14,30 +15,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from textgen.errors import ConfigError
+from textgen.settings.cells import CellWeights, find_spec
 from textgen.settings.config import LAYER_NORM_EPSILON
-from textgen.settings.option import unknown_name
 
 State = tuple[Tensor, ...]
-"""What a network remembers between steps: LSTM (h, c), GRU (h,), RNN (h,).
+"""What a network carries from step to step: LSTM (h, c), GRU (h,), RNN (h,).
 
 Each part is (B, H) for one layer, (L, B, H) for a stack of L layers.
 """
 
 
-class CellWeights(NamedTuple):
-    """The weights of one layer, its gates stacked along the first axis in torch's order."""
-
-    weight_ih: Tensor  # (G*H, E)  from the input
-    weight_hh: Tensor  # (G*H, H)  from the last hidden state
-    bias_ih: Tensor  # (G*H,)
-    bias_hh: Tensor  # (G*H,)  only the GRU's new gate can tell it from the first bias
-
-
 class NormWeights(NamedTuple):
-    """What layer norm multiplies each unit by and adds to it, (H,) each."""
+    """The scale and offset that layer norm gives each unit, (H,) each."""
 
     weight: Tensor
     bias: Tensor
@@ -46,16 +37,22 @@ class NormWeights(NamedTuple):
 class StackWeights(NamedTuple):
     """The weights of a stack of layers, and how each layer's output reaches what lies above it."""
 
-    layers: Sequence[CellWeights]  # L, from the first up
+    layers: Sequence[Any]  # L, from the first up: CellWeights, or what the cell has in their place
     norms: Sequence[NormWeights] = ()  # L, each for what is read above that layer; or none
     residual: bool = False
 
 
 @dataclass(frozen=True)
-class LSTMStep:
-    """What an LSTM step computed: the new state (h, c) and its gates, (B, H) each."""
+class Step:
+    """What one step of a cell computed: the new state, (B, H) per part; its gates in a subclass."""
 
     state: State
+
+
+@dataclass(frozen=True)
+class LSTMStep(Step):
+    """What an LSTM step computed: the new state (h, c) and its gates, (B, H) each."""
+
     input: Tensor  # 0..1, how much of the candidate is written
     forget: Tensor  # 0..1, how much of the old cell is kept
     cell_candidate: Tensor  # -1..1, what could be written
@@ -63,27 +60,16 @@ class LSTMStep:
 
 
 @dataclass(frozen=True)
-class GRUStep:
+class GRUStep(Step):
     """What a GRU step computed: the new state (h,) and its gates, (B, H) each."""
 
-    state: State
     reset: Tensor  # 0..1, how much of the past the new value is computed from
     update: Tensor  # 0..1, how much of the old state is kept
     new: Tensor  # -1..1, what could replace it
 
 
-@dataclass(frozen=True)
-class RNNStep:
-    """What a plain RNN step computed: the new state (h,), (B, H). It has no gates."""
-
-    state: State
-
-
-Step = LSTMStep | GRUStep | RNNStep
-
-
-def lstm_step(x: Tensor, state: State, weights: CellWeights) -> LSTMStep:
-    """Read one input x (B, E) with an LSTM that remembers state (h, c), (B, H) each.
+def lstm_step(x: Tensor, state: State, weights: CellWeights[Tensor]) -> LSTMStep:
+    """Read one input x (B, E) with an LSTM in state (h, c), (B, H) each.
 
         i = s(W_i x + b_i + U_i h + c_i)        input gate
         f = s(W_f x + b_f + U_f h + c_f)        forget gate
@@ -106,8 +92,8 @@ def lstm_step(x: Tensor, state: State, weights: CellWeights) -> LSTMStep:
     return LSTMStep((o * torch.tanh(cell), cell), input=i, forget=f, cell_candidate=g, output=o)
 
 
-def gru_step(x: Tensor, state: State, weights: CellWeights) -> GRUStep:
-    """Read one input x (B, E) with a GRU that remembers state (h,), (B, H).
+def gru_step(x: Tensor, state: State, weights: CellWeights[Tensor]) -> GRUStep:
+    """Read one input x (B, E) with a GRU in state (h,), (B, H).
 
         r = s(W_r x + b_r + U_r h + c_r)            reset gate
         z = s(W_z x + b_z + U_z h + c_z)            update gate
@@ -132,8 +118,8 @@ def gru_step(x: Tensor, state: State, weights: CellWeights) -> GRUStep:
     return GRUStep(((1 - z) * n + z * hidden,), reset=r, update=z, new=n)
 
 
-def rnn_step(x: Tensor, state: State, weights: CellWeights) -> RNNStep:
-    """Read one input x (B, E) with a plain RNN that remembers state (h,), (B, H).
+def rnn_step(x: Tensor, state: State, weights: CellWeights[Tensor]) -> Step:
+    """Read one input x (B, E) with a plain RNN in state (h,), (B, H). It has no gates.
 
         h' = tanh(W x + b + U h + c)
 
@@ -144,28 +130,61 @@ def rnn_step(x: Tensor, state: State, weights: CellWeights) -> RNNStep:
     (hidden,) = state  # (B, H)
     from_input = x @ weights.weight_ih.T + weights.bias_ih  # (B, H)
     from_hidden = hidden @ weights.weight_hh.T + weights.bias_hh  # (B, H)
-    return RNNStep((torch.tanh(from_input + from_hidden),))
+    return Step((torch.tanh(from_input + from_hidden),))
+
+
+@torch.no_grad()
+def init_gates(weights: CellWeights[Tensor], generator: torch.Generator | None) -> None:
+    """Draw new weights in place, each gate on its own, from the generator (None: torch's global one).
+
+    Input weights are Glorot uniform (Glorot & Bengio 2010). Recurrent weights are orthogonal, so that
+    applying them again and again neither shrinks nor grows the state (Saxe et al. 2014). Biases are 0.
+    """
+    num_gates = len(weights.weight_hh) // weights.weight_hh.shape[1]
+    for gate in weights.weight_ih.chunk(num_gates):  # (H, E)
+        nn.init.xavier_uniform_(gate, generator=generator)
+    for gate in weights.weight_hh.chunk(num_gates):  # (H, H)
+        nn.init.orthogonal_(gate, generator=generator)
+    weights.bias_ih.zero_()
+    weights.bias_hh.zero_()
+
+
+@torch.no_grad()
+def init_lstm(weights: CellWeights[Tensor], generator: torch.Generator | None) -> None:
+    """As init_gates, but the forget gate's bias is 1: open, until training learns what to drop.
+
+    Jozefowicz, Zaremba & Sutskever, "An empirical exploration of recurrent network architectures", 2015.
+    """
+    init_gates(weights, generator)
+    hidden_size = weights.weight_hh.shape[1]
+    weights.bias_ih[hidden_size : 2 * hidden_size] = 1.0  # and 0 in bias_hh, for the gate adds both
 
 
 class Cell(NamedTuple):
-    """What tells one kind of cell from another."""
+    """A cell's equations and initial weights; both take one layer's weights as settings/cells.py has them.
 
-    step: Callable[[Tensor, State, CellWeights], Step]
-    num_gates: int  # G
-    num_states: int  # parts of the state; h comes first
+    `step` reads one input x (B, E) from a state, (B, H) per part. `init` draws new weights in place from a
+    generator (None: torch's global one).
+    """
+
+    step: Callable[[Tensor, State, Any], Step]
+    init: Callable[[Any, torch.Generator | None], None]
 
 
-CELLS = {"lstm": Cell(lstm_step, 4, 2), "gru": Cell(gru_step, 3, 1), "rnn": Cell(rnn_step, 1, 1)}
+CELLS: dict[str, Cell] = {
+    "lstm": Cell(lstm_step, init_lstm),
+    "gru": Cell(gru_step, init_gates),
+    "rnn": Cell(rnn_step, init_gates),
+}
 
 
 def find_cell(name: str) -> Cell:
     """The cell of that name. Raises ConfigError when there is none."""
-    if name not in CELLS:
-        raise ConfigError(f"{unknown_name('cell', name, CELLS)}; the cells are {', '.join(CELLS)}")
+    find_spec(name)
     return CELLS[name]
 
 
-def run_cell(cell: str, x: Tensor, state: State, weights: CellWeights) -> tuple[Tensor, State, Step]:
+def run_cell(cell: str, x: Tensor, state: State, weights: Any) -> tuple[Tensor, State, Step]:
     """Read a sequence x (B, T, E), T >= 1, with one layer from state, (B, H) per part.
 
     Returns the hidden state after each step (B, T, H), the last state, (B, H) per part, and all steps as one:
@@ -183,7 +202,7 @@ def run_cell(cell: str, x: Tensor, state: State, weights: CellWeights) -> tuple[
 
 
 def layer_norm(x: Tensor, norm: NormWeights) -> Tensor:
-    """Bring the units of x (..., H) to mean 0 and variance 1, then to a learnt scale and offset of their own.
+    """Bring the units of x (..., H) to mean 0 and variance 1, then to a learned scale and offset each.
 
     Ba, Kiros & Hinton, "Layer normalization", 2016.
     """
@@ -193,7 +212,7 @@ def layer_norm(x: Tensor, norm: NormWeights) -> Tensor:
 
 
 def stack_step(cell: str, x: Tensor, state: State, stack: StackWeights) -> tuple[Tensor, list[Step]]:
-    """Read one input x (B, E) with a stack of layers that remembers state, (L, B, H) per part.
+    """Read one input x (B, E) with a stack of layers in state, (L, B, H) per part.
 
         s_1 = cell_1(x)
         s_l = cell_l(r_{l-1})               or, residual, s_{l-1} + cell_l(r_{l-1})
@@ -236,7 +255,7 @@ def run_stack(cell: str, x: Tensor, state: State, stack: StackWeights) -> tuple[
 
 
 def stacked_states(steps: Sequence[Step]) -> State:
-    """The states that L layers' steps ended in, as one: (L, B, H) per part."""
+    """The states after the steps of L layers, as one: (L, B, H) per part."""
     return tuple(torch.stack(parts) for parts in zip(*(step.state for step in steps), strict=True))
 
 

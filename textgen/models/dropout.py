@@ -1,7 +1,7 @@
 """Dropout for sequences: of units, of whole embeddings, of weights.
 
-Each draws its mask from torch's global generator, once a call, and scales what stays by 1 / (1 - p), so that
-eval mode, where it is the identity, sees the same mean. With p = 0 nothing is drawn.
+Each draws one mask per call from torch's global generator and scales what stays by 1 / (1 - p), so that the
+mean is that of eval mode, where dropout is the identity. With p = 0 nothing is drawn.
 
 Shapes: B batch, T time, H units, V vocabulary, E embedding_dim.
 """
@@ -15,7 +15,7 @@ from textgen.errors import ConfigError
 
 
 class _Dropout(nn.Module):
-    """What all of them share. Raises ConfigError unless 0 <= p < 1."""
+    """The probability p, and when dropout acts. Raises ConfigError unless 0 <= p < 1."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -53,25 +53,25 @@ class LockedDropout(_Dropout):
 class EmbeddingDropout(_Dropout):
     """Drop whole tokens of the vocabulary: one mask (V, 1) over the rows of the embedding.
 
-    A token that is dropped reads as zeros wherever it stands, in all texts of the call, so that the network
-    learns to do without any one word. The table's other use, as a tied head, is left alone.
+    The embedding of a dropped token is zero wherever it occurs, in all texts of the call, so that the network
+    learns not to depend on any one word. Where the table is also the tied head, the head is not masked.
 
     Gal & Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016.
     """
 
-    def forward(self, embedded: Tensor, tokens: Tensor, model_vocab_size: int) -> Tensor:
-        """Embeddings (..., E) of tokens (...), rows below model_vocab_size -> (..., E)."""
+    def forward(self, embedded: Tensor, model_ids: Tensor, model_vocab_size: int) -> Tensor:
+        """The embeddings (..., E) of model ids (...), all below model_vocab_size -> (..., E)."""
         if not self.acts:
             return embedded
         mask = embedded.new_empty(model_vocab_size, 1).bernoulli_(1 - self.p).div_(1 - self.p)  # (V, 1)
-        # Where the tokens are, not over the table: a large vocabulary has more rows than a window has tokens.
-        return embedded * mask[tokens]
+        # On the embeddings, not on the table: a large vocabulary has more rows than a window has tokens.
+        return embedded * mask[model_ids]
 
 
 class WeightDrop(_Dropout):
     """Drop single recurrent weights (DropConnect), the same ones at all time steps and in all texts.
 
-    No unit's past is dropped as a whole, so that a state can still be carried over long distances.
+    No unit is dropped as a whole, so that the state can still carry information over long distances.
 
     Wan, Zeiler, Zhang, LeCun & Fergus, "Regularization of neural networks using DropConnect", 2013; on
     recurrent weights Merity, Keskar & Socher, "Regularizing and optimizing LSTM language models", 2018.
@@ -81,7 +81,6 @@ class WeightDrop(_Dropout):
         """(G*H, H) -> (G*H, H); a gradient passes to the weights that stay."""
         if not self.acts:
             return weight
-        # Uniform numbers to compare cost torch a third of bernoulli_, which draws in float64: for a matrix
-        # that is drawn for every window it shows.
+        # Comparing uniform numbers is faster than bernoulli_, which draws in float64.
         mask = torch.rand_like(weight, requires_grad=False).ge_(self.p).div_(1 - self.p)
         return weight * mask

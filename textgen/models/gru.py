@@ -2,15 +2,15 @@
 
 torch.gru goes step by step through general code and lets autograd record every operation. Here one product
 gives what the inputs contribute to all steps, one product a step what the past contributes, and the backward
-pass is written out. In it all that does not depend on the incoming gradient is worked out before, for many
-steps at once, so that a step back is three operations:
+pass is written out. In it everything that does not depend on the incoming gradient is computed beforehand,
+for many steps at once, so that a step back is three operations:
 
     h' = n + z * (h - n)          dh'  ->  dh' * (h - n) * z * (1 - z)                  into the update gate
     n  = tanh(a + r * c)              ->  dh' * (1 - z) * (1 - n**2)                    into a, from the input
     c  = U_n h + c_n                  ->  dh' * (1 - z) * (1 - n**2) * r                into c, from the past
     r  = s(..)                        ->  dh' * (1 - z) * (1 - n**2) * c * r * (1 - r)  into the reset gate
 
-Each line is dh' times a factor that the forward pass knows.
+Each line is dh' times a factor that is known after the forward pass.
 
 Shapes: T time, B batch, E input_size, H hidden_size. Time comes first: a step is then one piece of memory.
 """
@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from textgen.models.products import linear, step_product, weight_gradient
 
-# Factors of the backward pass are made for steps of so many numbers at a time: they then stay in the cache.
+# The factors of the backward pass are computed for blocks of steps with so many numbers, which fit the cache.
 _BLOCK_NUMBERS = 2**16
 
 
@@ -141,10 +141,10 @@ class _GRUPass(torch.autograd.Function):
 def _factors(
     reset: Tensor, update: Tensor, input_new: Tensor, sums: Tensor, new: Tensor, before: Tensor, out: Tensor
 ) -> Tensor:
-    """What dh' is multiplied by on its way into each gate, for N steps; everything is (N, B, H) but out.
+    """The factors that dh' is multiplied by on its way into each gate, for N steps; all (N, B, H) but out.
 
-    Writes those of reset, update and the new gate's past into out (N, B, 3, H), and returns the one of the
-    new gate's input. `before` is the state that each step started from.
+    Writes those of the reset gate, the update gate and the new gate's recurrent part into out (N, B, 3, H),
+    and returns that of the new gate's input. `before` is the state that each step started from.
     """
     aten = torch.ops.aten
     factor: Tensor = aten.tanh_backward(1 - update, new)  # (1 - z) * (1 - n**2)
@@ -160,17 +160,18 @@ def _factors(
 def _by_logistic(dtype: torch.dtype) -> bool:
     """Whether the new gate's tanh(y) is taken as 2 s(2y) - 1, so that all that adds up to y is doubled.
 
-    torch's logistic function takes a fraction of the time of its tanh in float32, and doubling is exact. In
-    bfloat16 the difference would lose digits, and tanh is fast enough.
+    In float32 torch's logistic function is much faster than its tanh, and doubling is exact. In bfloat16 the
+    difference would lose digits, and tanh is fast enough.
     """
     return dtype == torch.float32
 
 
 @lru_cache(maxsize=16)
 def _gate_scales(size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """What the rows of the weights are multiplied by, (3H,): the new gate's by 2 where it is a logistic.
+    """Two vectors (3H,) over the rows of the weights.
 
-    And the rows of the second bias beside the first, (3H,): the new gate's does not belong there.
+    The first scales them: by 2 for the new gate where its tanh is computed as a logistic. The second is 1
+    where the second bias may be added to the first, and 0 for the new gate, where it may not.
     """
     scales = torch.ones(2, 3 * size, dtype=dtype)
     scales[0, 2 * size :] = 2 if _by_logistic(dtype) else 1

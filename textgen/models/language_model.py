@@ -1,6 +1,6 @@
-"""The language model: tokens in, logits for the next token out.
+"""The language model: model ids in, logits for the next one out.
 
-Shapes: B batch, T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers.
+Shapes: B batch, T time, V model_vocab_size, E embedding_dim, H hidden_size, L num_layers.
 """
 
 from __future__ import annotations
@@ -19,29 +19,34 @@ from textgen.models.cells import State
 from textgen.models.dropout import EmbeddingDropout, LockedDropout
 from textgen.models.products import linear
 from textgen.models.recurrent import Recurrent
-from textgen.run import load_model, save_model
+from textgen.models.weights import EMBEDDING, HEAD, HEAD_BIAS, PROJECTION, check_weights, weight_shapes
+from textgen.run import TOKENIZER, Run, load_model, save_model
 from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.tokenizer import Tokenizer
 
 
 class LanguageModel(nn.Module):
-    """Embedding, recurrent stack and head: forward(tokens, state) -> (logits, state).
+    """Embedding, recurrent stack and head: forward(model_ids, state) -> (logits, state).
 
     With tie_weights the head is the embedding's table; where H is not E, a projection comes before it (Press
     & Wolf, "Using the output embedding to improve language models", 2017; Inan, Khosravi & Socher, "Tying
     word vectors and word classifiers", 2017).
 
-    It reads model ids: 0..V-1 for the tokens that training saw, and V for any other. `vocab` maps token ids
-    to them and has each one's count in training; None: model id and token id are the same, all equally
-    frequent. Weights are drawn from torch's global generator.
+    It reads model ids: 0..V-1 for the tokens that training saw, and V for any other. `encode` gives those of
+    a text, `vocab.to_model_ids` those of a tokenizer's token ids, which are other numbers. `vocab` has each
+    token's count in training too; None: model id and token id are the same, all equally frequent. Weights are
+    drawn from torch's global generator.
+
+    `tokenizer` is the run's, where the model was loaded from a run; else None, until it is set.
 
     `compute_dtype` is the type of the arithmetic and of logits and state; the weights keep their own, and so
     do their gradients. torch.bfloat16 is faster where the processor has it.
 
-    Raises ConfigError when rows and config disagree.
+    Raises ConfigError when vocabulary and config disagree.
     """
 
-    token_ids: Tensor  # (V,) int64, the token id of each row
+    token_ids: Tensor  # (V,) int64, the token id of each model id
     token_counts: Tensor  # (V,) int64, how often training saw it
 
     def __init__(self, config: ModelConfig, vocab: ModelVocab | None = None) -> None:
@@ -54,11 +59,14 @@ class LanguageModel(nn.Module):
             raise ConfigError(
                 f"model_vocab_size={config.model_vocab_size}, but the vocabulary has {vocab.size} ids"
             )
+        shapes = weight_shapes(config)
         self.config = config
+        self.tokenizer: Tokenizer | None = None
         self.compute_dtype = torch.float32
         self.register_buffer("token_ids", torch.from_numpy(vocab.token_ids.astype(np.int64)))
         self.register_buffer("token_counts", torch.from_numpy(vocab.counts.astype(np.int64)))
-        self.embedding = nn.Embedding(config.model_vocab_size, config.embedding_dim)
+        height, width = shapes[EMBEDDING]
+        self.embedding = nn.Embedding(height, width)
         self.embedding_dropout = EmbeddingDropout(config.embedding_dropout)
         self.input_dropout = LockedDropout(config.input_dropout)
         self.layers = Recurrent(
@@ -73,10 +81,11 @@ class LanguageModel(nn.Module):
         )
         self.dropout = LockedDropout(config.dropout)
         self.projection: nn.Linear | None = None
-        if config.projects_to_tied_head:
-            self.projection = nn.Linear(config.hidden_size, config.embedding_dim, bias=False)
-        columns = config.embedding_dim if config.tie_weights else config.hidden_size
-        self.head = nn.Linear(columns, config.model_vocab_size)
+        if PROJECTION in shapes:
+            height, width = shapes[PROJECTION]
+            self.projection = nn.Linear(width, height, bias=False)
+        height, width = shapes[EMBEDDING if config.tie_weights else HEAD]
+        self.head = nn.Linear(width, height)
         if config.tie_weights:
             # An embedding starts well with numbers around 1, a head, whose logits should be near 0, around
             # embedding_dim**-0.5. One table for both starts at their geometric mean, but not under outputs of
@@ -85,45 +94,64 @@ class LanguageModel(nn.Module):
             nn.init.normal_(self.embedding.weight, std=config.embedding_dim**exponent)
             self.head.weight = self.embedding.weight
 
-    def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Read tokens (B, T) int64 rows from state, (L, B, H) per part; None is the zero state.
+    def encode(self, text: str) -> Tensor:
+        """The model ids of a text, (1, T) int64 where the model is: what `forward` reads.
 
-        Returns the logits of each next token (B, T, V) and the state after the last, both in compute_dtype.
-        In eval mode the row V stands for a token that training never saw. Nothing given is changed.
-
-        Raises IndexError for a row out of range, ValueError when the state does not fit.
+        Raises RunError without a tokenizer, TokenizerError for a text that cannot be encoded.
         """
-        outputs, state = self.read(tokens, state)  # (B, T, H)
+        if self.tokenizer is None:
+            raise RunError(
+                "this model has no tokenizer, for it was not loaded from a run; "
+                "set model.tokenizer to the one that it was trained with"
+            )
+        model_ids = self.vocab.to_model_ids(self.tokenizer.encode(text))
+        return torch.from_numpy(model_ids[None]).to(self.token_ids.device)
+
+    def forward(self, model_ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Read model_ids (B, T), an int64 or int32 tensor, from state, (L, B, H) per part; None is zeros.
+
+        Returns the logits of each next model id (B, T, V) and the state after the last, both in
+        compute_dtype. In eval mode the id V stands for a token that training never saw. Nothing given is
+        changed.
+
+        Raises TypeError for ids of another type, such as a tokenizer's (uint32), IndexError for an id out of
+        range (on a GPU the device fails instead: a check would wait for it), and ValueError when shapes or
+        state do not fit.
+        """
+        outputs, state = self.read(model_ids, state)  # (B, T, H)
         return self.logits(self.dropout(outputs)), state  # (B, T, V)
 
-    def read(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def read(self, model_ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Embedding and stack alone: the outputs of the last layer (B, T, H), no dropout on them yet, and the
         state after the last; arguments and errors as of `forward`.
         """
-        if self._reads_rows(tokens):
-            x = self._one_hot(tokens.t()).to(self.compute_dtype).transpose(0, 1)  # (B, T, V)
+        self._check_type(model_ids)
+        if model_ids.dim() != 2:
+            raise ValueError(f"model ids have shape {tuple(model_ids.shape)}; expected (batch, time)")
+        if self._reads_one_hot(model_ids):
+            x = self._one_hot(model_ids.t()).to(self.compute_dtype).transpose(0, 1)  # (B, T, V)
             outputs, state = self.layers(x, state, self._table())
         else:
-            outputs, state = self.layers(self.input_dropout(self.embed(tokens)), state)
+            outputs, state = self.layers(self.input_dropout(self.embed(model_ids)), state)
         return outputs, state
 
-    def _reads_rows(self, tokens: Tensor) -> bool:
-        """Whether the stack reads tokens as rows of the table, rather than each as its embedding.
+    def _reads_one_hot(self, model_ids: Tensor) -> bool:
+        """Whether the stack reads ids as one-hot rows, rather than each as its embedding.
 
-        The first layer's product with every row, made once, and the choice of a row for every token are then
-        less work than a product for every token. A vocabulary of characters has fewer rows than an embedding
-        numbers, so that a wide embedding costs a small one's time.
+        The first layer's product with every row of the embedding, made once, and the choice of one for every
+        token are then less work than a product for every token. A vocabulary of characters has fewer rows
+        than an embedding has columns, so that a wide embedding costs a small one's time.
         """
-        V, E, count = self.config.model_vocab_size, self.config.embedding_dim, tokens.numel()
+        V, E, count = self.config.model_vocab_size, self.config.embedding_dim, model_ids.numel()
         # One mask for each text keeps the texts from sharing a product.
-        return not self.input_dropout.acts and tokens.device.type == "cpu" and count * (E - V) > V * E
+        return not self.input_dropout.acts and model_ids.device.type == "cpu" and count * (E - V) > V * E
 
-    def _one_hot(self, tokens: Tensor) -> Tensor:
-        """(T, B) -> (T, B, V): 1 at the token's row; the frequencies of all rows for an unseen one."""
+    def _one_hot(self, model_ids: Tensor) -> Tensor:
+        """(T, B) -> (T, B, V): 1 at each id; the frequencies of all ids for an unseen token."""
         choices = torch.eye(self.config.model_vocab_size).to(self.embedding.weight)
         if not self.training:
             choices = torch.cat([choices, self._frequencies(choices).unsqueeze(0)])
-        return embedding(tokens, choices)
+        return self._look_up(model_ids, choices)
 
     def _table(self) -> Tensor:
         """The embedding's table (V, E), whole rows of it dropped in training."""
@@ -131,13 +159,14 @@ class LanguageModel(nn.Module):
         dropped: Tensor = self.embedding_dropout(table, torch.arange(len(table)), len(table))
         return dropped
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """What the first layer reads, no dropout between yet: (B, T) rows -> (B, T, E) in compute_dtype.
+    def embed(self, model_ids: Tensor) -> Tensor:
+        """What the first layer reads, no dropout on it yet: (B, T) -> (B, T, E) in compute_dtype.
 
-        Raises IndexError for a row out of range.
+        Raises TypeError and IndexError as `forward`.
         """
+        self._check_type(model_ids)
         # In memory time comes first throughout, as in the recurrent layers, so that nothing is rearranged.
-        return self._embed(tokens.t()).to(self.compute_dtype).transpose(0, 1)
+        return self._embed(model_ids.t()).to(self.compute_dtype).transpose(0, 1)
 
     def logits(self, outputs: Tensor) -> Tensor:
         """The head alone: (B, T, H) -> (B, T, V)."""
@@ -147,23 +176,47 @@ class LanguageModel(nn.Module):
         weight, bias = self.head.weight.to(x.dtype), self.head.bias.to(x.dtype)  # (V, H or E), (V,)
         return linear(x, weight, bias).transpose(0, 1)
 
-    def _embed(self, tokens: Tensor) -> Tensor:
+    def _embed(self, model_ids: Tensor) -> Tensor:
         """(T, B) -> (T, B, E)."""
         table = self.embedding.weight  # (V, E)
         if self.training:
-            # Every training token has a row, so the mean below is not paid for in each step.
-            embedded: Tensor = self.embedding_dropout(embedding(tokens, table), tokens, len(table))
+            # Training reads no unseen token, so the mean below is not paid for in each step.
+            embedded: Tensor = self.embedding_dropout(self._look_up(model_ids, table), model_ids, len(table))
             return embedded
-        unseen = tokens == self.config.model_vocab_size
-        seen = embedding(tokens.masked_fill(unseen, 0), table)
+        unseen = model_ids == self.config.model_vocab_size
+        seen = self._look_up(model_ids.masked_fill(unseen, 0), table)
         return torch.where(unseen.unsqueeze(-1), self._mean_row(table), seen)
 
+    def _look_up(self, model_ids: Tensor, table: Tensor) -> Tensor:
+        """The rows of a table (V, ...) at some ids."""
+        try:
+            return embedding(model_ids, table)
+        except IndexError:
+            low, high = model_ids.min().item(), model_ids.max().item()
+            raise IndexError(f"model ids from {low} to {high}: {self._expected_ids()}") from None
+
+    def _check_type(self, model_ids: Tensor) -> None:
+        # By kind alone, which costs nothing: the values are checked where they are looked up.
+        if not isinstance(model_ids, Tensor):
+            raise TypeError(f"model ids are a {type(model_ids).__name__}: {self._expected_ids()}")
+        if model_ids.dtype not in (torch.int64, torch.int32):
+            raise TypeError(f"model ids are a tensor of {model_ids.dtype}: {self._expected_ids()}")
+
+    def _expected_ids(self) -> str:
+        """Which ids the model reads, for error messages."""
+        V = self.config.model_vocab_size
+        unseen = "" if self.training else f" and {V} for a token that training never saw"
+        return (
+            f"this model reads int64 or int32 tensors of model ids, 0..{V - 1}{unseen}. "
+            "model.encode gives those of a text, model.vocab.to_model_ids those of a tokenizer's ids"
+        )
+
     def _mean_row(self, table: Tensor) -> Tensor:
-        """The mean of a table's rows weighted by their frequency in training. (V, ...) -> (...)"""
+        """The mean of a table's rows weighted by their ids' frequency in training. (V, ...) -> (...)"""
         return self._frequencies(table) @ table
 
     def _frequencies(self, like: Tensor) -> Tensor:
-        """How frequent each row was in training, as a share. (V,)"""
+        """How frequent each id was in training, as a share. (V,)"""
         return self.token_counts.to(like.dtype) / self.token_counts.sum()
 
     def zero_state(self, batch_size: int) -> State:
@@ -172,7 +225,7 @@ class LanguageModel(nn.Module):
 
     @property
     def vocab(self) -> ModelVocab:
-        """Which token id each row stands for, and how often training saw it."""
+        """Which token id each model id stands for, and how often training saw it."""
         return ModelVocab(self.token_ids.cpu().numpy(), self.token_counts.cpu().numpy())
 
     @property
@@ -181,31 +234,32 @@ class LanguageModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def with_vocab(self, vocab: ModelVocab) -> LanguageModel:
-        """A model for more rows, to go on training on new text: this model's rows first, with its weights.
+        """A model for a larger vocabulary, to go on training on new text: this model's ids and weights first.
 
-        New rows of embedding and head start at the mean of the present ones, weighted by frequency: the
-        network takes such a token as one that it knows nothing of.
+        New rows of embedding and head start at the mean of the present ones, weighted by frequency, as an
+        unseen token is read.
 
-        Raises ConfigError when rows do not begin with this model's.
+        Raises ConfigError when the vocabulary does not begin with this model's.
         """
         old = self.config.model_vocab_size
         if not np.array_equal(vocab.token_ids[:old], self.vocab.token_ids):
-            raise ConfigError(f"the rows to extend to do not begin with the model's own {old}")
+            raise ConfigError(f"the vocabulary to extend to does not begin with the model's own {old} ids")
         model = LanguageModel(dataclasses.replace(self.config, model_vocab_size=vocab.size), vocab)
         weights = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
-        for name in ("embedding.weight", "head.weight", "head.bias"):
+        for name in (EMBEDDING, HEAD, HEAD_BIAS):
             mean = self._mean_row(weights[name]).expand(vocab.size - old, *weights[name].shape[1:])
             weights[name] = torch.cat([weights[name], mean])
         weights |= {name: getattr(model, name) for name in ("token_ids", "token_counts")}
         model.to(self.head.weight).load_state_dict(weights)
         model.compute_dtype = self.compute_dtype
+        model.tokenizer = self.tokenizer
         return model.train(self.training)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """A copy of the state dict as arrays: weights in float32, tied ones once; rows in int64."""
+        """A copy of the state dict as arrays: weights in float32, tied ones once; the vocabulary in int64."""
         state_dict = self.state_dict()
         if self.config.tie_weights:
-            del state_dict["head.weight"]
+            del state_dict[HEAD]
         return {
             name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy().copy()
             for name, tensor in state_dict.items()
@@ -216,18 +270,7 @@ class LanguageModel(nn.Module):
 
         Raises RunError when names or shapes are not exactly this model's.
         """
-        expected = {name: tensor.shape for name, tensor in self.state_dict().items()}
-        if self.config.tie_weights:
-            del expected["head.weight"]
-        problems = [f"{name} is missing" for name in expected.keys() - arrays.keys()]
-        problems += [f"{name} is unknown" for name in arrays.keys() - expected.keys()]
-        problems += [
-            f"{name} has shape {arrays[name].shape}, not {tuple(shape)}"
-            for name, shape in expected.items()
-            if name in arrays and arrays[name].shape != shape
-        ]
-        if problems:
-            raise RunError(f"{where}: not the weights of this model: {'; '.join(sorted(problems))}")
+        check_weights(self.config, arrays, where)
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         # Not strict, for tied weights come once; the names are checked above.
         self.load_state_dict(tensors, strict=False)
@@ -238,11 +281,15 @@ class LanguageModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, run_directory: Path | str) -> LanguageModel:
-        """The network of a run, with its best weights, or of what save_pretrained wrote; in eval mode.
+        """The network of a run, with its best weights and its tokenizer, or what save_pretrained wrote.
 
-        Raises RunError or ConfigError when the directory does not hold one.
+        It is in eval mode. Raises RunError, ConfigError or TokenizerError when the directory does not hold
+        one.
         """
         config, arrays = load_model(Path(run_directory))
         model = cls(config)
         model.load_weights(arrays, str(run_directory))
+        if (Path(run_directory) / TOKENIZER).is_file():
+            model.tokenizer = Run(run_directory).tokenizer
+            model.vocab.require(model.tokenizer.vocab_size)
         return model.eval()

@@ -1,9 +1,9 @@
 """Matrix products on a CPU in the library that does them fastest.
 
-torch.mm hands float32 to Intel's MKL, which on other makers' processors leaves the wide instructions unused:
-on an AMD EPYC with AVX-512, one thread, it was measured at 90 GFLOP/s where oneDNN, which torch also carries,
-does 200. So float32 and bfloat16 go to oneDNN where torch has it and the product is large enough to pay for
-the call; everything else goes to torch.mm. The values agree to rounding.
+torch.mm hands float32 to Intel's MKL, which on other makers' processors leaves the wide instructions unused;
+oneDNN, which torch also contains, uses them (see BENCHMARKS.md, "oneDNN and MKL"). So float32 and bfloat16 go
+to oneDNN where torch has it and the product is large enough to pay for the call; everything else goes to
+torch.mm. The values agree to rounding.
 
 Shapes: N rows (any number), B rows of one time step, K columns read, M columns written.
 """
@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 StepProduct = Callable[[Tensor], Tensor]
-"""x (B, K) -> x @ weight.T + bias (B, M), the caller's own."""
+"""x (B, K) -> x @ weight.T + bias (B, M), a new tensor."""
 
-# Multiplications below which a float32 product is over sooner in torch.mm than oneDNN is called. For a
-# weight's gradient three arrays change their kind on top.
+# Below so many multiplications a call into oneDNN takes longer than the whole product in torch.mm. For a
+# weight's gradient three arrays are also converted to its format.
 _SMALLEST, _SMALLEST_GRADIENT = 2**19, 2**25
 
 
@@ -79,7 +79,7 @@ def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def step_product(weight: Tensor, batch_size: int, bias: Tensor | None = None) -> StepProduct:
-    """The product with one weight (M, K) for many steps of batch_size rows, arranged once for all of them."""
+    """The product with one weight (M, K) for many steps of batch_size rows; it is packed once."""
     if not _suits_onednn(weight, batch_size * weight.numel()):
         columns = weight.t().contiguous()  # (K, M)
         if bias is None:
@@ -100,7 +100,7 @@ def _suits_onednn(x: Tensor, multiplications: int) -> bool:
 
 
 def _has_onednn() -> bool:
-    """Whether this torch has the calls above; they are its compiler's own and promised to nobody."""
+    """Whether this torch has the calls above: internal ones of its compiler, without any guarantee."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return all(
@@ -109,7 +109,7 @@ def _has_onednn() -> bool:
 
 
 def _takes_bfloat16() -> bool:
-    """Whether oneDNN takes bfloat16 here: without AVX-512 it refuses, where torch.mm does not."""
+    """Whether oneDNN multiplies bfloat16 here: without AVX-512 it refuses, where torch.mm does not."""
     return hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and bool(
         torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )

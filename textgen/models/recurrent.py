@@ -1,38 +1,39 @@
 """The cells of cells.py, stacked and fast: one call per layer into oneDNN, gru.py (CPU) or cuDNN (GPU).
 
+A cell without such a call in FUSED runs step by step on its equations.
+
 Shapes: B batch, T time, E input_size, H hidden_size, L num_layers, G gates (LSTM 4, GRU 3, RNN 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from textgen.errors import ConfigError
-from textgen.models.cells import CellWeights, NormWeights, StackWeights, State, find_cell
+from textgen.models.cells import NormWeights, StackWeights, State, find_cell, run_cell
 from textgen.models.dropout import LockedDropout, WeightDrop
 from textgen.models.gru import gru_pass
 from textgen.models.products import linear
+from textgen.models.weights import NORM_NAMES, RESIDUAL_MARK, layer_name, stack_shapes
+from textgen.settings.cells import CellWeights, find_spec
 from textgen.settings.config import LAYER_NORM_EPSILON
-
-_NORM_NAMES = "norm_weight", "norm_bias"
-_RESIDUAL_MARK = "residual_mark"
 
 
 class Recurrent(nn.Module):
     """A stack of recurrent layers: forward(x, state) -> (outputs, state).
 
-    Parameters have the names, shapes and gate order of torch.nn.LSTM, GRU and RNN: state dicts load both
-    ways. The state is a value: given, returned, never kept here and never edited in place.
+    Parameters have the names, shapes and gate order of torch.nn.LSTM, GRU and RNN, so that state dicts load
+    both ways. The state is a value: passed in, returned, never stored here and never changed in place.
 
     `dropout` acts on what each layer reads from the one below, with one mask for all time steps;
     `weight_drop` on the recurrent weights. `residual` adds what lies below to each layer's output, from the
-    second layer on; `layer_norm` normalises what is read above each layer: by the next one, before the
-    dropout, and by the head. cells.stack_step has the equations. torch.nn has neither of the last two, so
-    that the state dicts of such stacks load only here.
+    second layer on; `layer_norm` normalises what the next layer (before dropout) or the head reads of each
+    layer. cells.stack_step has the equations. torch.nn has neither of the last two, so that the state dicts
+    of such stacks load only here.
 
     Raises ConfigError for an unknown cell, a size below 1, a dropout outside [0, 1), and for a state dict of
     another arrangement.
@@ -55,9 +56,9 @@ class Recurrent(nn.Module):
         for name, size in sizes.items():
             if size < 1:
                 raise ConfigError(f"{name}={size!r}: must be at least 1")
+        spec = find_spec(cell)
         self.cell = cell
-        self.num_gates = find_cell(cell).num_gates
-        self.num_states = find_cell(cell).num_states
+        self.num_states = len(spec.state)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -65,51 +66,39 @@ class Recurrent(nn.Module):
         self.layer_norm = layer_norm
         self.dropout = LockedDropout(dropout)
         self.weight_drop = WeightDrop(weight_drop)
-        for layer in range(num_layers):
-            columns = input_size if layer == 0 else hidden_size
-            rows = self.num_gates * hidden_size
-            shapes = ((rows, columns), (rows, hidden_size), (rows,), (rows,))
-            for name, shape in zip(CellWeights._fields, shapes, strict=True):
-                self.register_parameter(f"{name}_l{layer}", nn.Parameter(torch.empty(shape)))
-            if layer_norm:
-                for name in _NORM_NAMES:
-                    self.register_parameter(f"{name}_l{layer}", nn.Parameter(torch.empty(hidden_size)))
-        if residual:
-            # The weights are those of a plain stack in name and shape; this says that they are not its.
-            self.register_buffer(_RESIDUAL_MARK, torch.ones(1, dtype=torch.uint8))
+        shapes = stack_shapes(
+            cell, input_size, hidden_size, num_layers, residual=residual, layer_norm=layer_norm
+        )
+        for name, shape in shapes.items():
+            if name == RESIDUAL_MARK:
+                self.register_buffer(name, torch.ones(shape, dtype=torch.uint8))
+            else:
+                self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        self._weights_type = type(spec.weight_shapes(input_size, hidden_size))
+        self.num_gates = shapes[layer_name("weight_hh", 0)][0] // hidden_size
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw new weights, each gate on its own, from the generator (None: torch's global one).
+        """Draw new weights as the cell does (cells.py), from the generator (None: torch's global one).
 
-        Input weights are Glorot uniform (Glorot & Bengio 2010). Recurrent weights are orthogonal, so that
-        applying them again and again neither shrinks nor grows what is remembered (Saxe et al. 2014). Biases
-        are 0, but an LSTM's forget gate starts at 1: open, until training learns what to forget (Jozefowicz
-        et al. 2015). Layer norm starts with scale 1 and offset 0.
+        Layer norm starts with scale 1 and offset 0.
         """
+        init = find_cell(self.cell).init
         for layer in range(self.num_layers):
-            weights = self.layer_weights(layer)
-            for gate in weights.weight_ih.chunk(self.num_gates):  # (H, E)
-                nn.init.xavier_uniform_(gate, generator=generator)
-            for gate in weights.weight_hh.chunk(self.num_gates):  # (H, H)
-                nn.init.orthogonal_(gate, generator=generator)
-            weights.bias_ih.zero_()
-            weights.bias_hh.zero_()
-            if self.cell == "lstm":
-                forget = slice(self.hidden_size, 2 * self.hidden_size)
-                weights.bias_ih[forget] = 1.0  # and 0 in bias_hh, for the gate adds both
+            init(self.layer_weights(layer), generator)
             if self.layer_norm:
                 norm = self._norm_weights(layer)
                 norm.weight.fill_(1)
                 norm.bias.zero_()
 
-    def layer_weights(self, layer: int) -> CellWeights:
-        """The parameters of one layer, as the equations of cells.py take them."""
-        return CellWeights(*(self.get_parameter(f"{name}_l{layer}") for name in CellWeights._fields))
+    def layer_weights(self, layer: int) -> Any:
+        """The parameters of one layer, as the equations of cells.py take them: CellWeights, for our cells."""
+        fields = self._weights_type._fields
+        return self._weights_type(*(self.get_parameter(layer_name(name, layer)) for name in fields))
 
     def _norm_weights(self, layer: int) -> NormWeights:
-        return NormWeights(*(self.get_parameter(f"{name}_l{layer}") for name in _NORM_NAMES))
+        return NormWeights(*(self.get_parameter(layer_name(name, layer)) for name in NORM_NAMES))
 
     def stack_weights(self) -> StackWeights:
         """All parameters, as the equations of cells.py take them."""
@@ -122,7 +111,7 @@ class Recurrent(nn.Module):
     ) -> State:
         """The state before anything is read: zeros (L, B, H) per part; None means as the weights are."""
         shape = self.num_layers, batch_size, self.hidden_size
-        like = self.layer_weights(0).weight_hh
+        like = self.get_parameter(layer_name("weight_hh", 0))
         return tuple(like.new_zeros(shape, dtype=dtype, device=device) for _ in range(self.num_states))
 
     def forward(
@@ -130,8 +119,8 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, State]:
         """Read x (B, T, E), T >= 1, from state, (L, B, H) per part; None is the zero state.
 
-        With a basis (K, E), x (B, T, K) holds coordinates in it, and x @ basis is read. The first layer's
-        weights are multiplied by the basis once for all B T of them, which is less work where K is below E.
+        With a basis (K, E), x (B, T, K) holds coordinates in it, and x @ basis is read. The basis is then
+        multiplied once into the first layer's weights, and not B T times: less work where K is below E.
 
         Returns what is read above the last layer (B, T, H), which is its hidden states where nothing is added
         or normalised, and the state after the last step. The arithmetic and both results are in x.dtype:
@@ -163,25 +152,14 @@ class Recurrent(nn.Module):
         return nn.functional.layer_norm(by_time, size, weight, bias, LAYER_NORM_EPSILON).transpose(0, 1)
 
     def _run_layer(self, layer: int, x: Tensor, state: State, basis: Tensor | None) -> tuple[Tensor, State]:
-        raw = self.layer_weights(layer)
-        raw = raw._replace(weight_hh=self.weight_drop(raw.weight_hh))
+        weights = self.layer_weights(layer)
+        weights = weights._replace(weight_hh=self.weight_drop(weights.weight_hh))
         if basis is not None:
-            raw = raw._replace(weight_ih=linear(raw.weight_ih.to(x.dtype), basis.to(x.dtype)))  # (G*H, K)
-        if self.cell == "lstm" and x.dtype == torch.bfloat16 and x.device.type == "cpu":
-            x, raw = _with_even_columns(x, raw)
-        weights = _cast_weights(raw, x)
-        # torch's `train` keeps what the backward pass needs. It is not self.training: gradients of a model in
-        # eval mode are wanted too, and the dropout that torch means by it is ours, outside.
-        train = torch.is_grad_enabled()
-        if self.cell == "lstm":
-            out, hidden, cell = torch.lstm(x, state, weights, True, 1, 0.0, train, False, True)
-            return out, (hidden, cell)
-        if self.cell == "gru" and x.device.type == "cpu":
-            by_time, last = gru_pass(x.transpose(0, 1), state[0][0], *weights)  # (T, B, H), (B, H)
-            return by_time.transpose(0, 1), (last.unsqueeze(0),)
-        run = torch.gru if self.cell == "gru" else torch.rnn_tanh
-        out, hidden = run(x, state[0], weights, True, 1, 0.0, train, False, True)
-        return out, (hidden,)
+            projected = linear(weights.weight_ih.to(x.dtype), basis.to(x.dtype))  # (G*H, K)
+            weights = weights._replace(weight_ih=projected)
+        if self.cell in FUSED:
+            return FUSED[self.cell](x, state, weights)
+        return _equation_pass(self.cell, x, state, weights)
 
     def _check_shapes(self, x: Tensor, state: State, basis: Tensor | None) -> None:
         columns = self.input_size
@@ -206,7 +184,7 @@ class Recurrent(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         # torch calls this for every module that a state dict is loaded into.
         if f"{prefix}weight_ih_l0" in state_dict:
-            marks = {"residual": _RESIDUAL_MARK, "layer_norm": f"{_NORM_NAMES[0]}_l0"}
+            marks = {"residual": RESIDUAL_MARK, "layer_norm": layer_name(NORM_NAMES[0], 0)}
             for option, mark in marks.items():
                 here, there = getattr(self, option), prefix + mark in state_dict
                 if here != there:
@@ -224,12 +202,56 @@ class Recurrent(nn.Module):
         )
 
 
-def _with_even_columns(x: Tensor, weights: CellWeights) -> tuple[Tensor, CellWeights]:
-    """The same layer with one more column of zeros in x (B, T, E) where E is odd, as is any other vocabulary.
+def _equation_pass(cell: str, x: Tensor, state: State, weights: Any) -> tuple[Tensor, State]:
+    """One layer by the equations of cells.py, in the type of x; arguments and results as of FUSED."""
+    cast = type(weights)(*(weight.to(x.dtype) for weight in weights))
+    out, last, _ = run_cell(cell, x, tuple(part[0] for part in state), cast)
+    return out, tuple(part.unsqueeze(0) for part in last)
+
+
+def _lstm_pass(x: Tensor, state: State, weights: CellWeights[Tensor]) -> tuple[Tensor, State]:
+    if x.dtype == torch.bfloat16 and x.device.type == "cpu":
+        x, weights = _with_even_columns(x, weights)
+    out, hidden, cell = torch.lstm(x, state, _cast_weights(weights, x), *_torch_flags())
+    return out, (hidden, cell)
+
+
+def _gru_pass(x: Tensor, state: State, weights: CellWeights[Tensor]) -> tuple[Tensor, State]:
+    if x.device.type == "cpu":
+        by_time, last = gru_pass(x.transpose(0, 1), state[0][0], *_cast_weights(weights, x))
+        return by_time.transpose(0, 1), (last.unsqueeze(0),)  # (B, T, H), (1, B, H)
+    out, hidden = torch.gru(x, state[0], _cast_weights(weights, x), *_torch_flags())
+    return out, (hidden,)
+
+
+def _rnn_pass(x: Tensor, state: State, weights: CellWeights[Tensor]) -> tuple[Tensor, State]:
+    out, hidden = torch.rnn_tanh(x, state[0], _cast_weights(weights, x), *_torch_flags())
+    return out, (hidden,)
+
+
+FUSED: dict[str, Callable[[Tensor, State, CellWeights[Tensor]], tuple[Tensor, State]]] = {
+    "lstm": _lstm_pass,
+    "gru": _gru_pass,
+    "rnn": _rnn_pass,
+}
+"""The cells that read a sequence in one call: x (B, T, E), the state of one layer, (1, B, H) per part, and
+its weights -> outputs (B, T, H) and the last state, both in the type of x."""
+
+
+def _torch_flags() -> tuple[bool, int, float, bool, bool, bool]:
+    """has_biases, num_layers, dropout, train, bidirectional and batch_first, as torch's functions take them.
+
+    `train` keeps what the backward pass needs. It is not self.training: gradients of a model in eval mode are
+    wanted too, and the dropout that torch means by it is ours, outside.
+    """
+    return True, 1, 0.0, torch.is_grad_enabled(), False, True
+
+
+def _with_even_columns(x: Tensor, weights: CellWeights[Tensor]) -> tuple[Tensor, CellWeights[Tensor]]:
+    """The same layer with one more column of zeros in x (B, T, E) where E is odd.
 
     The matrix unit of Intel's processors (AMX) multiplies bfloat16 numbers in pairs, and oneDNN's LSTM leaves
-    it unused when a row has none for its last. Measured on one core, 384 units and 32 x 64 tokens forward: 65
-    columns 35 ms, 64 and 66 columns 6 and 7 ms.
+    it unused when a row has none for its last; see BENCHMARKS.md, "odd columns".
     """
     if x.shape[2] % 2 == 0:
         return x, weights
@@ -237,14 +259,14 @@ def _with_even_columns(x: Tensor, weights: CellWeights) -> tuple[Tensor, CellWei
     return by_time.transpose(0, 1), weights._replace(weight_ih=nn.functional.pad(weights.weight_ih, (0, 1)))
 
 
-def _cast_weights(weights: CellWeights, x: Tensor) -> list[Tensor]:
+def _cast_weights(weights: CellWeights[Tensor], x: Tensor) -> list[Tensor]:
     """The weights of one layer in the type of x; gradients pass back through the cast."""
     if x.is_cuda:
         return _pack(weights, x.dtype)
     return [weight.to(x.dtype) for weight in weights]
 
 
-def _pack(weights: CellWeights, dtype: torch.dtype) -> list[Tensor]:
+def _pack(weights: CellWeights[Tensor], dtype: torch.dtype) -> list[Tensor]:
     """The same, as views of one block of memory.
 
     cuDNN reads a layer's weights as one block, in this order; from four it builds that block itself at each

@@ -1,4 +1,4 @@
-"""The same recurrent layers on sequences of numbers: read T values, predict what comes of them.
+"""Regression with the same recurrent layers: read a sequence of numbers, predict one or several numbers.
 
 Shapes: N sequences, B batch, T time, F input_size (numbers per step), H hidden_size, O output_size.
 """
@@ -85,7 +85,7 @@ class SequenceRegressor(nn.Module):
     ) -> History:
         """Minimise the mean squared error over X (N, T, F) and y (N, O), or (N,) where O is 1, with Adam.
 
-        Starts from new weights, or from the present ones with warm_start. The seed decides the new weights
+        Starts from new weights, or from the current ones with warm_start. The seed decides the new weights
         and the order of the sequences, which is drawn anew for each epoch; torch's global generator is left
         alone. `validation` is another X and y, measured after each epoch.
 
@@ -109,7 +109,7 @@ class SequenceRegressor(nn.Module):
             if val is not None:
                 val_loss.append(self._loss(*val))
                 losses.append(val_loss[-1])
-            elif epoch == epochs:  # no later loss tells what the last step did
+            elif epoch == epochs:  # no later epoch would show that the last step diverged
                 losses.append(self._loss(inputs[:batch_size], targets[:batch_size]))
             if not all(map(math.isfinite, losses)):
                 raise TrainingError(
@@ -135,7 +135,7 @@ class SequenceRegressor(nn.Module):
         parameters = list(self.parameters())
         for batch in torch.split(order, batch_size):
             loss = mse_loss(self(inputs[batch]), targets[batch])
-            # Not loss.backward(): adding into .grad and clearing it costs a tenth of the step of a small net.
+            # Not loss.backward(): adding into .grad and clearing it shows in the step of a small network.
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -154,7 +154,7 @@ class SequenceRegressor(nn.Module):
 
     @torch.no_grad()
     def _predict(self, inputs: Tensor) -> Tensor:
-        # In pieces, since a recurrent layer keeps its hidden states of all steps.
+        # In batches, for a recurrent layer holds the hidden states of all steps in memory.
         return torch.cat([self(piece) for piece in torch.split(inputs, 1024)])
 
     def _tensors(self, X: ArrayLike, y: ArrayLike, prefix: str = "") -> tuple[Tensor, Tensor]:

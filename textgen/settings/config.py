@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from textgen.errors import ConfigError
+from textgen.settings.cells import CELL_SPECS
 from textgen.settings.option import (
     COUNT,
     FRACTION,
@@ -32,7 +33,7 @@ from textgen.settings.option import (
     option,
 )
 
-CELLS = ("lstm", "gru", "rnn")
+CELLS = tuple(CELL_SPECS)
 TOKENIZER_KINDS = ("char", "byte", "bpe", "word")
 DOCUMENT_KINDS = ("file", "line", "block")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -127,7 +128,7 @@ class ModelConfig:
         ..., "Size of the model vocabulary: the tokens that occur in the training text.", range=COUNT
     )
     cell: str = option(
-        "lstm", "Recurrent cell: lstm, gru, or a plain tanh rnn.", choices=CELLS, group=NETWORK
+        "lstm", "Recurrent cell: lstm, gru, or a plain tanh rnn.", choices=CELL_SPECS, group=NETWORK
     )
     hidden_size: int = option(256, "Units in each recurrent layer.", range=COUNT, auto=True, group=NETWORK)
     num_layers: int = option(1, "Stacked recurrent layers.", range=COUNT, auto=True, group=NETWORK)

@@ -13,7 +13,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -57,7 +57,7 @@ class Option:
     annotation: Any
     help: str
     range: Range | None
-    choices: tuple[str, ...] | None
+    choices: Collection[str] | None
     auto: bool
     group: str
 
@@ -91,7 +91,7 @@ def option(
     help: str,
     *,
     range: Range | None = None,
-    choices: tuple[str, ...] | None = None,
+    choices: Collection[str] | None = None,
     auto: bool = False,
     group: str = "",
 ) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -81,15 +82,33 @@ def numpy_threads() -> Callable[[int], None] | None:
     return None
 
 
+_users_lock = threading.Lock()
+_num_users = 0
+_threads_before: list[tuple[Any, int]] = []
+
+
 @contextmanager
-def numpy_threads_restored() -> Iterator[None]:
-    """Put back the number of threads of NumPy's products afterwards, for a process that is not only ours."""
-    before = [(library, library.num_threads) for library in _blas_libraries()]
+def few_numpy_threads() -> Iterator[None]:
+    """Run NumPy's products on one thread, or on what numpy_threads() sets meanwhile; put it back afterwards.
+
+    For a process that is not only ours. Of nested and concurrent uses the last one to end puts it back.
+    """
+    global _num_users, _threads_before
+    with _users_lock:
+        if not _num_users:
+            _threads_before = [(library, library.num_threads) for library in _blas_libraries()]
+            numpy_threads()  # while the library has all its threads
+            for library, _ in _threads_before:
+                library.set_num_threads(1)
+        _num_users += 1
     try:
         yield
     finally:
-        for library, threads in before:
-            library.set_num_threads(threads)
+        with _users_lock:
+            _num_users -= 1
+            if not _num_users:
+                for library, threads in _threads_before:
+                    library.set_num_threads(threads)
 
 
 @functools.cache

@@ -1,10 +1,12 @@
-"""Which tokens the network knows: one row of embedding and head per token that training saw.
+"""The model vocabulary: the tokens that training saw, and the ids by which the network knows them.
 
     token ids   0 ... 255 (bytes)   256 'e'   257 't'   ...   321 end-of-text
-    rows                            0         1         ...   64                 65: every token not seen
+    model ids                       0         1         ...   64                 65: every token not seen
 
-A tokenizer can spell any text, so it has tokens that a corpus never uses. The model
-vocabulary leaves them out of the network; all of them share one more model id, V, "unseen".
+A tokenizer can spell any text, so it has tokens that a corpus never uses. The model vocabulary leaves them
+out, so that embedding and head have no row for them; all of them share one more model id, V, "unseen".
+Token ids and model ids are both small whole numbers: Tokenizer.encode gives token ids as uint32 and
+to_model_ids gives int64, so that one where the other is expected is an error of type.
 """
 
 from __future__ import annotations
@@ -20,20 +22,20 @@ from textgen.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True, eq=False)
 class ModelVocab:
-    """Token ids of the rows, (V,) int64, and how often training saw each, (V,) int64."""
+    """The token id of each model id, (V,) int64, and how often training saw each, (V,) int64."""
 
     token_ids: np.ndarray
     counts: np.ndarray
 
     @classmethod
     def from_counts(cls, counts_by_token_id: np.ndarray) -> ModelVocab:
-        """A row for each token with a count above 0, in the order of ids. counts (vocab_size,)"""
+        """A model id for each token with a count above 0, in the order of token ids. counts (vocab_size,)"""
         token_ids = np.flatnonzero(counts_by_token_id)
         return cls(token_ids, counts_by_token_id[token_ids].astype(np.int64))
 
     @property
     def size(self) -> int:
-        """V, which is also the row of every unseen token."""
+        """V, which is also the model id of every unseen token."""
         return len(self.token_ids)
 
     @property
@@ -43,7 +45,7 @@ class ModelVocab:
 
     @property
     def frequencies(self) -> np.ndarray:
-        """The share of each row's token in the training text, (V,) float64."""
+        """The share of each token in the training text, (V,) float64."""
         shares: np.ndarray = self.counts / self.counts.sum()
         return shares
 
@@ -54,14 +56,22 @@ class ModelVocab:
         return table
 
     def to_model_ids(self, token_ids: np.ndarray) -> np.ndarray:
-        """ModelVocab of token ids of any shape and integer type, int64; V for an unseen token."""
-        # The table ends with one unseen token, which stands for all larger ids.
-        rows: np.ndarray = self._id_of_token.take(token_ids, mode="clip")
-        return rows
+        """The model ids of token ids of any shape and integer type, int64; V for an unseen token.
 
-    def to_token_ids(self, rows: np.ndarray) -> np.ndarray:
-        """Token ids of rows below V, of any shape, int64."""
-        return self.token_ids.take(rows)
+        Raises TypeError for other types, IndexError for an id below 0.
+        """
+        token_ids = np.asarray(token_ids)
+        if token_ids.dtype.kind not in "iu":
+            raise TypeError(f"token ids are an array of {token_ids.dtype}; they must be integers")
+        if token_ids.dtype.kind == "i" and token_ids.min(initial=0) < 0:
+            raise IndexError(f"token id {token_ids.min()}: a tokenizer's ids are 0 or more")
+        # The table ends with one unseen token, which stands for all larger ids.
+        model_ids: np.ndarray = self._id_of_token.take(token_ids, mode="clip")
+        return model_ids
+
+    def to_token_ids(self, model_ids: np.ndarray) -> np.ndarray:
+        """The token ids of model ids below V, of any shape, int64. Raises IndexError for V or more."""
+        return self.token_ids.take(model_ids)
 
     def require(self, vocab_size: int) -> None:
         """Raises RunError when a tokenizer of so many tokens cannot be the one that training used."""
@@ -72,7 +82,7 @@ class ModelVocab:
             )
 
     def extended(self, counts_by_token_id: np.ndarray) -> ModelVocab:
-        """ModelVocab for going on with another text: the old ones keep their place, newly seen tokens follow.
+        """The vocabulary for going on with another text: old tokens keep their ids, newly seen ones follow.
 
         Counts become those of both texts together: what the network has seen in all.
         """
@@ -88,11 +98,10 @@ class ModelVocab:
 
 
 def start_id(vocab: ModelVocab, tokenizer: Tokenizer) -> int | None:
-    """Where a text without a prompt starts: the model id of end-of-text, else of a newline, else None.
+    """The model id that a text without a prompt starts after: end-of-text, else a newline, else None.
 
-    Each only where training saw it.
-
-    After None the first token is drawn, and scored, by its training frequency.
+    Each only where training saw it. After None the first token is drawn, and scored, by its frequency in
+    training.
 
     Raises RunError when the tokenizer cannot be the one that training used.
     """

@@ -142,11 +142,11 @@ class Tokenizer:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def encode(self, text: str) -> np.ndarray:
-        """The token ids of a text, (N,) int64.
+        """The token ids of a text, (N,) uint32. A model reads other ids: see ModelVocab.to_model_ids.
 
         Raises TokenizerError for a text with a lone surrogate, and for one that would produce end-of-text.
         """
-        return self._encode_batch([text])
+        return self._encode_batch([text]).astype(np.uint32)
 
     def encode_stream(self, stream: Iterable[str | Separator]) -> Iterator[np.ndarray]:
         """The token ids of a text stream in arrays (N,) int64, with end-of-text between documents.
@@ -167,7 +167,7 @@ class Tokenizer:
         return chunks(stream, self._cut, unbuffered=unbuffered)
 
     def encode_with_starts(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """The token ids of a text, (N,) int64, and the character at which each token begins, (N,) int64.
+        """The token ids of a text, (N,) uint32, and the character at which each token begins, (N,) int64.
 
         Tokens that together form one character all begin there. Raises TokenizerError as `encode` does.
         """

@@ -1,4 +1,4 @@
-"""The rule that chooses: in which direction it goes, and that it gives what the runs it was read off had."""
+"""The recipe: how it reacts to more text, more work and other cells, and that it fits the runs behind it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import pytest
 
 from textgen.models.recurrent import Recurrent
 from textgen.training.planning.recipe import (
-    CHARACTERS,
-    LADDER,
-    LEAST_CHARACTERS,
-    MOST_EPOCHS,
-    MOST_PARAMETERS_PER_TOKEN,
+    MAX_EPOCHS,
+    MAX_PARAMETERS_PER_TOKEN,
+    MIN_CHARACTERS_READ,
+    NETWORKS,
+    TYPICAL_CHARACTERS,
     Network,
     choose_recipe,
     embedding_dim,
-    most_epochs,
+    max_epochs,
 )
 
 MEGABYTE = 1_003_854  # tokens of the training part of tiny Shakespeare
 TWO_MINUTES = 14e6  # tokens, of the reference on two cores
 
 
-def test_the_runs_that_the_rule_was_read_off_get_their_settings() -> None:
+def test_the_experiments_that_the_recipe_was_fitted_to_get_their_settings() -> None:
     shakespeare = choose_recipe(MEGABYTE, TWO_MINUTES)
     assert (shakespeare.num_layers, shakespeare.hidden_size, shakespeare.dropout) == (1, 384, 0.2)
     assert (shakespeare.learning_rate, shakespeare.beta1, shakespeare.weight_decay) == (14e-3, 0.5, 0.1)
@@ -47,7 +47,7 @@ def test_more_work_pays_for_a_larger_network_until_the_text_cannot_fill_it() -> 
     assert small.hidden_size < large.hidden_size
 
 
-def test_a_network_that_the_user_said_gets_the_rate_and_the_dropout_that_it_needs() -> None:
+def test_a_given_network_size_gets_a_learning_rate_and_dropout_that_suit_it() -> None:
     chosen = choose_recipe(MEGABYTE, TWO_MINUTES)
     assert choose_recipe(MEGABYTE, TWO_MINUTES, num_layers=1, hidden_size=384) == chosen
     wide = choose_recipe(MEGABYTE, 10 * TWO_MINUTES, num_layers=1, hidden_size=768)
@@ -61,22 +61,22 @@ def test_a_network_that_the_user_said_gets_the_rate_and_the_dropout_that_it_need
     assert pressed.learning_rate < deep.learning_rate
 
 
-def test_a_budget_in_steps_presses_each_network_by_what_it_reads() -> None:
+def test_with_a_budget_in_steps_the_pressure_follows_from_the_tokens_read() -> None:
     for layers in (1, 2):
-        said = {"num_layers": layers, "hidden_size": 384}
-        by_steps = choose_recipe(MEGABYTE, TWO_MINUTES, tokens_read=TWO_MINUTES, **said)
+        given = {"num_layers": layers, "hidden_size": 384}
+        by_steps = choose_recipe(MEGABYTE, TWO_MINUTES, tokens_read=TWO_MINUTES, **given)
         cost = Network.of_size(layers, 384).cost
-        assert by_steps == choose_recipe(MEGABYTE, TWO_MINUTES * cost, **said)
+        assert by_steps == choose_recipe(MEGABYTE, TWO_MINUTES * cost, **given)
 
 
-@pytest.mark.parametrize("network", LADDER, ids=str)
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_the_cost_of_a_size_is_near_the_measured_one(network: Network) -> None:
     assert Network.of_size(network.num_layers, network.hidden_size).cost == pytest.approx(
         network.cost, rel=0.17
     )
 
 
-def test_in_float32_a_wide_network_pays_later_and_no_other_one() -> None:
+def test_in_float32_a_wide_network_takes_more_work_and_no_other_one_does() -> None:
     def width(work: float, *, is_float32: bool) -> int:
         return choose_recipe(10**9, work, is_float32=is_float32).hidden_size
 
@@ -95,7 +95,7 @@ def test_reading_a_text_again_and_again_calls_for_more_dropout() -> None:
     assert recipes[-1].dropout > recipes[1].dropout > 0
 
 
-def test_the_decay_falls_with_the_reading_at_the_low_rate_alone() -> None:
+def test_weight_decay_falls_with_fewer_epochs_only_at_the_low_learning_rate() -> None:
     texts = (10**8, 10**6, 150_000)
     decays = {
         cell: [choose_recipe(tokens, TWO_MINUTES, cell=cell).weight_decay for tokens in texts]
@@ -106,15 +106,15 @@ def test_the_decay_falls_with_the_reading_at_the_low_rate_alone() -> None:
     assert decays["gru"][0] < decays["gru"][1] == 0.1
 
 
-def test_a_small_text_is_read_so_often_and_no_more() -> None:
-    epochs = [most_epochs(characters) for characters in (0, 1_000, 10**5)]
-    assert epochs == [LEAST_CHARACTERS, LEAST_CHARACTERS / 1_000, LEAST_CHARACTERS / 10**5]
-    assert most_epochs(10**6) == most_epochs(10**9) == MOST_EPOCHS
+def test_a_small_text_is_read_up_to_a_number_of_epochs() -> None:
+    epochs = [max_epochs(characters) for characters in (0, 1_000, 10**5)]
+    assert epochs == [MIN_CHARACTERS_READ, MIN_CHARACTERS_READ / 1_000, MIN_CHARACTERS_READ / 10**5]
+    assert max_epochs(10**6) == max_epochs(10**9) == MAX_EPOCHS
     # Beyond that, more time changes the size alone: the pressure on a network of one size stays.
     minutes = choose_recipe(10**5, 1e8, characters=10**5)
     assert minutes == choose_recipe(10**5, 1e10, characters=10**5)
-    assert minutes.epochs == most_epochs(10**5)
-    # What the user said counts; a budget in steps is what it is.
+    assert minutes.epochs == max_epochs(10**5)
+    # Epochs that are given stay as they are; a budget in steps has none.
     assert choose_recipe(10**5, 1e8, epochs=7, characters=10**5).epochs == 7
     assert choose_recipe(10**5, 1e8).epochs is None
     dropouts = [choose_recipe(10**5, 1e8, epochs=epochs).dropout for epochs in (10, 30, 1000, None)]
@@ -136,21 +136,21 @@ def test_every_text_and_budget_gets_settings_in_their_ranges(
     assert 0 < recipe.weight_decay <= 0.2
 
 
-def test_subwords_are_held_by_more_parts_and_read_more_often() -> None:
+def test_subwords_are_regularized_more_and_read_more_often() -> None:
     size = 100_000  # tokens
     characters, subwords = (choose_recipe(size, TWO_MINUTES, model_vocab_size=size) for size in (65, 800))
-    held = [(r.input_dropout, r.embedding_dropout, r.weight_drop) for r in (characters, subwords)]
-    assert all(more > less for less, more in zip(*held, strict=True))
+    shares = [(r.input_dropout, r.embedding_dropout, r.weight_drop) for r in (characters, subwords)]
+    assert all(more > less for less, more in zip(*shares, strict=True))
     assert (characters.tie_weights, subwords.tie_weights) == (False, True)
-    assert most_epochs(size, is_subwords=True) > most_epochs(size)
+    assert max_epochs(size, is_subwords=True) > max_epochs(size)
     # A plain RNN's first logits would be far too large.
     assert not choose_recipe(size, TWO_MINUTES, model_vocab_size=800, cell="rnn").tie_weights
-    # A text that is read once is not learnt by heart, whatever its tokens are.
+    # A text that is read once is not memorised, whatever its tokens are.
     easy = choose_recipe(10**9, TWO_MINUTES, model_vocab_size=800)
     assert (easy.dropout, easy.input_dropout, easy.embedding_dropout, easy.weight_drop) == (0, 0, 0, 0)
 
 
-def test_two_layers_keep_the_settings_that_they_were_read_off_with() -> None:
+def test_two_layers_get_the_settings_of_the_experiments_they_were_fitted_to() -> None:
     ten_minutes = choose_recipe(MEGABYTE, 5 * TWO_MINUTES, characters=MEGABYTE)
     assert (ten_minutes.num_layers, ten_minutes.hidden_size, ten_minutes.weight_drop) == (2, 384, 0)
     assert ten_minutes.dropout == pytest.approx(0.36, abs=0.02)
@@ -162,7 +162,7 @@ def test_two_layers_keep_the_settings_that_they_were_read_off_with() -> None:
     assert gru.dropout == pytest.approx(0.46, abs=0.02)
 
 
-def test_only_an_lstm_is_penalised_for_outputs_that_change() -> None:
+def test_only_an_lstm_gets_temporal_activation_regularization() -> None:
     penalties = {
         cell: choose_recipe(MEGABYTE, TWO_MINUTES, cell=cell).temporal_activation_penalty
         for cell in ("lstm", "gru", "rnn")
@@ -171,8 +171,8 @@ def test_only_an_lstm_is_penalised_for_outputs_that_change() -> None:
 
 
 def test_the_parameters_of_a_network_are_those_of_its_layers_that_read_characters() -> None:
-    for network in LADDER:
-        layers = Recurrent("lstm", CHARACTERS, network.hidden_size, network.num_layers)
+    for network in NETWORKS:
+        layers = Recurrent("lstm", TYPICAL_CHARACTERS, network.hidden_size, network.num_layers)
         matrices = sum(weight.numel() for weight in layers.parameters() if weight.ndim == 2)
         assert network.parameters == matrices
 
@@ -182,15 +182,15 @@ def test_a_text_is_never_far_smaller_than_its_network() -> None:
         recipe = choose_recipe(tokens, 1e15)
         (network,) = (
             each
-            for each in LADDER
+            for each in NETWORKS
             if (each.num_layers, each.hidden_size) == (recipe.num_layers, recipe.hidden_size)
         )
-        assert network.parameters <= MOST_PARAMETERS_PER_TOKEN * tokens
-        assert network.suits(tokens)
+        assert network.parameters <= MAX_PARAMETERS_PER_TOKEN * tokens
+        assert network.fits(tokens)
 
 
 def test_two_layers_need_more_text_than_one() -> None:
-    # Thirty minutes of tiny Shakespeare: what 512 units gained on the training text they lost on other text.
+    # Thirty minutes of tiny Shakespeare, where 512 units overfit. See RECIPE.md, "network size".
     half_an_hour = choose_recipe(MEGABYTE, 15 * TWO_MINUTES)
     assert (half_an_hour.num_layers, half_an_hour.hidden_size) == (2, 384)
     assert choose_recipe(3 * MEGABYTE, 15 * TWO_MINUTES).hidden_size == 512

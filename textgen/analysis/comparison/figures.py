@@ -15,8 +15,9 @@ from textgen.analysis.comparison.interval import Interval, mean_interval
 from textgen.analysis.comparison.plan import OWN_TRAINING, ComparisonPlan, PlannedRun
 from textgen.analysis.comparison.throughput import Throughput
 from textgen.errors import RunError
-from textgen.models.cost import GATES, multiply_adds
+from textgen.models.cost import multiply_adds
 from textgen.run import Run, active_records
+from textgen.settings.cells import find_spec
 from textgen.settings.config import ModelConfig
 
 # Seeds of one cell do the same work; a larger ratio of their speeds means that the machine was busy.
@@ -226,7 +227,7 @@ def _cell_figures(
     reached = [first_reached(run.evaluations, common[run.seed]) for run in runs]
     return CellFigures(
         cell=first.cell,
-        gates=GATES[first.cell].names,
+        gates=find_spec(first.cell).summary,
         network=f"{first.model.num_layers} x {first.model.hidden_size}",
         parameters=first.parameters,
         multiply_adds_per_token=multiply_adds(first.model),

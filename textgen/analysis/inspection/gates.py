@@ -18,9 +18,8 @@ import torch
 
 from textgen.models.cells import Step, run_stack
 from textgen.models.language_model import LanguageModel
+from textgen.settings.cells import CELL_SPECS, find_spec
 
-STATES = ("hidden", "cell")  # the parts of a state, in the order of cells.State
-SIGMOID_GATES = ("input", "forget", "output", "reset", "update")  # from 0 (shut) to 1 (open)
 SHUT, OPEN = 0.1, 0.9
 _WINDOW = 256  # tokens read between two calls of progress
 
@@ -51,7 +50,17 @@ class Record:
     @property
     def gates(self) -> tuple[str, ...]:
         """The names of the sigmoid gates, in the order of cells.py."""
-        return tuple(name for name in self.series if name in SIGMOID_GATES)
+        return tuple(name for name in self.series if is_gate(name))
+
+
+def is_gate(name: str) -> bool:
+    """Whether a series is a sigmoid gate, from 0 (shut) to 1 (open)."""
+    return any(name in spec.gates for spec in CELL_SPECS.values())
+
+
+def is_state(name: str) -> bool:
+    """Whether a series is a part of the state."""
+    return any(name in spec.state for spec in CELL_SPECS.values())
 
 
 @torch.no_grad()
@@ -73,7 +82,7 @@ def record(
         tokens = torch.from_numpy(read[None, begin : begin + _WINDOW])  # (1, T)
         output, state, steps = run_stack(model.layers.cell, model.embed(tokens), state, stack)
         outputs.append(output[0].numpy())  # (T, H)
-        parts.append(_series(steps))
+        parts.append(_series(find_spec(model.layers.cell).state, steps))
         if progress is not None:
             progress(min(begin + _WINDOW, len(read)), len(read))
     skipped = len(read) - len(model_ids)
@@ -81,12 +90,12 @@ def record(
     return Record(series, np.concatenate(outputs)[:-1])
 
 
-def _series(steps: list[Step]) -> dict[str, np.ndarray]:
-    """The states and gates of one Step per layer, by name, (L, T, H) each."""
+def _series(state: tuple[str, ...], steps: list[Step]) -> dict[str, np.ndarray]:
+    """The states and gates of one Step per layer, by name, (L, T, H) each; `state` names its parts."""
     names = [field.name for field in dataclasses.fields(steps[0]) if field.name != "state"]
     series = {name: [getattr(step, name) for step in steps] for name in names}
     states = zip(*(step.state for step in steps), strict=True)
-    series = {name: list(part) for name, part in zip(STATES, states, strict=False)} | series
+    series = {name: list(part) for name, part in zip(state, states, strict=True)} | series
     return {name: torch.cat(layers).numpy() for name, layers in series.items()}
 
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from textgen.analysis.inspection.features import FEATURES
-from textgen.analysis.inspection.gates import SIGMOID_GATES
+from textgen.analysis.inspection.gates import is_gate
 from textgen.analysis.inspection.inspection import Inspection, Unit
 from textgen.analysis.inspection.selectivity import peaks
 from textgen.system.atomic import write_file
@@ -154,7 +154,7 @@ def _all_series(inspection: Inspection, units: Sequence[Unit]) -> list[dict[str,
     for name, (label, meaning) in _SERIES.items():
         if name not in inspection.record.series:
             continue
-        signed = name not in SIGMOID_GATES
+        signed = not is_gate(name)
         values = inspection.record.series[name].transpose(0, 2, 1)[layers, columns]  # (K, N)
         codes, scales = encode_series(values, signed=signed)
         found.append(

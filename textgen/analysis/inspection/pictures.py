@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textgen.analysis.inspection.gates import SIGMOID_GATES, STATES
+from textgen.analysis.inspection.gates import is_gate, is_state
 from textgen.analysis.inspection.inspection import Inspection, Unit
 from textgen.plots.text_maps import HeatMap, draw_gates, draw_saturation, draw_surprisal
 
@@ -38,9 +38,9 @@ def draw_pictures(inspection: Inspection, units: Sequence[Unit], folder: Path) -
 def _heat_map(name: str, series: np.ndarray) -> HeatMap:
     """The heat map of the first tokens of a series (K, N)."""
     shown = series[:, :MAX_TOKENS]
-    if name in SIGMOID_GATES:
+    if is_gate(name):
         return HeatMap(f"{name} gate", shown, signed=False)
-    if name not in STATES:
+    if not is_state(name):
         return HeatMap(name.replace("_", " "), shown, signed=True)
     # Scaled per unit, because one unit with large values would make all others look pale.
     largest = np.abs(shown).max(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The options of novelty, which `sample` and `eval` have in common, and the training text that they need."""
+"""The novelty options that `sample` and `eval` share, and the training text that they need."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def novelty_options(names: Iterable[str], group: str = "") -> Decorator:
 def take_novelty_config(
     names: Iterable[str], is_given: bool, settings: dict[str, Any]
 ) -> NoveltyConfig | None:
-    """Take these options out of what the command was called with; None without --novelty.
+    """Remove these options from the command's settings and return them; None without --novelty.
 
     Raises ConfigError for a setting out of range, or one given without --novelty.
     """
@@ -45,16 +45,18 @@ def take_novelty_config(
 
 
 def training_corpus(run: Run, option: str) -> Corpus:
-    """The text that a run was trained on, for an option; says what it learnt from before that.
+    """The text that a run was trained on, for an option that needs it.
 
-    Raises RunError when it is gone or has changed.
+    Prints a warning if the run continued one that was trained on another text, which is not searched.
+
+    Raises RunError if the text is missing or has changed.
     """
     try:
         corpus = run.open_corpus()
     except (CorpusError, RunError) as error:
         raise RunError(f"{option} needs the text that the run was trained on. {error}") from error
     if (other := _other_text(run)) is not None:
-        print(f"What {other} learnt from before is not looked at: it may be copied.", file=sys.stderr)
+        print(f"The training text of {other} is not searched: copies from it are not found.", file=sys.stderr)
     return corpus
 
 
@@ -69,7 +71,7 @@ def _other_text(run: Run) -> str | None:
             source = Run(run.config.from_run)
             if source.measured("corpus_fingerprint") != fingerprint or source.path.absolute() in seen:
                 return run.config.from_run
-        except TextgenError:  # it is gone
+        except TextgenError:  # its directory is missing
             return run.config.from_run
         run = source
         seen.add(run.path.absolute())
@@ -79,10 +81,10 @@ def _other_text(run: Run) -> str | None:
 def novelty_meter(
     run: Run, corpus: Corpus, real: RealText, length: int, cache_dir: Path, progress: Progress
 ) -> NoveltyMeter:
-    """What measures texts against the text that a run was trained on, beside real text."""
+    """The meter that compares texts with a run's training text, next to real text."""
     from textgen.analysis.novelty import NoveltyMeter
     from textgen.text.copies import Copies
 
-    names = run.data.corpus  # as they are now
+    names = run.data.corpus  # where the files are now
     file = Path(names[0]).name if len(names) == 1 and Path(names[0]).is_file() else None
     return NoveltyMeter(Copies.open_or_build(corpus, cache_dir, progress), real, length, file)

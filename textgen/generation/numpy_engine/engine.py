@@ -6,20 +6,16 @@ G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from textgen.errors import RunError
-from textgen.generation.engine import State
+from textgen.generation.engine import Engine, State
 from textgen.generation.numpy_engine.layers import LAYER_STATES
-from textgen.generation.numpy_engine.stack import (
-    LAYER_WEIGHTS,
-    NORM_WEIGHTS,
-    RESIDUAL_MARK,
-    build_stack,
-)
+from textgen.generation.numpy_engine.stack import build_stack
+from textgen.models.weights import EMBEDDING, HEAD, HEAD_BIAS, PROJECTION, check_weights
 from textgen.run import vocab_of
+from textgen.settings.cells import find_spec
 from textgen.settings.config import ModelConfig
 
 # Up to so many numbers (64 MB), what the first layer makes of each token is computed once and looked up.
@@ -28,24 +24,30 @@ LARGEST_TABLE = 2**24
 READ_STEPS = 512
 
 
+def has_twin(cell: str) -> bool:
+    """Whether a cell has a NumPy twin; one without is sampled with its equations, by the torch engine."""
+    return cell in LAYER_STATES
+
+
 class NumpyEngine:
     """The network in NumPy alone, float32: on a CPU, step by step, faster than torch, which it does not load.
 
-    `weights` are named as LanguageModel.weights() and a run's model.safetensors name them.
+    `weights` are named as in models/weights.py, LanguageModel.weights() and a run's model.safetensors. The
+    cell must have a NumPy twin: see `has_twin`.
 
-    Raises RunError when they are not those of the config.
+    Raises RunError when the weights are not those of the config.
     """
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
-        _check_weights(config, weights)
+        check_weights(config, weights)
         self.config = config
         self.vocab = vocab_of(weights)
-        known = weights["embedding.weight"].astype(np.float32)  # (V, E)
-        head = known if config.tie_weights else weights["head.weight"].astype(np.float32)  # (V, H)
+        known = weights[EMBEDDING].astype(np.float32)  # (V, E)
+        head = known if config.tie_weights else weights[HEAD].astype(np.float32)  # (V, H)
         if config.projects_to_tied_head:
             # (V, E) becomes (V, H), so that a step takes one product for both.
-            head = head @ weights["projection.weight"].astype(np.float32)
-        head_bias = weights["head.bias"].astype(np.float32)  # (V,)
+            head = head @ weights[PROJECTION].astype(np.float32)
+        head_bias = weights[HEAD_BIAS].astype(np.float32)  # (V,)
         self._stack, first = build_stack(config, weights, (head, head_bias))
         # A token that training never saw: the frequency-weighted mean of those that it did.
         embedding = np.vstack([known, self.vocab.frequencies.astype(np.float32) @ known])  # (V + 1, E)
@@ -53,12 +55,16 @@ class NumpyEngine:
         self.reset_state(1)
 
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
-        """Forget everything and read prompts (B, T), T >= 1, in one pass. Returns the next logits (B, V)."""
+        """Read prompts (B, T), T >= 1, from the zero state in one pass. Returns the next logits (B, V)."""
         batch_size, steps = prompt_ids.shape
         self.reset_state(batch_size)
         for begin in range(0, steps, READ_STEPS):
             stream = self._advance(prompt_ids[:, begin : begin + READ_STEPS])
         return self._stack.logits(stream[-1])
+
+    def advance(self, ids: np.ndarray) -> np.ndarray:
+        """Read on in each text (B, T), T >= 1. Returns the next logits (B, V)."""
+        return self._stack.logits(self._advance(ids)[-1])
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each text (B,). Returns the next logits (B, V)."""
@@ -77,24 +83,33 @@ class NumpyEngine:
 
     @property
     def state(self) -> State:
-        """What the network remembers, (L, B, H) per part, as a copy."""
-        parts = zip(*(memory.state for memory in self._states), strict=True)  # each L of (B, H)
+        """The recurrent state, (L, B, H) per part, as a copy."""
+        parts = zip(*(layer_state.state for layer_state in self._states), strict=True)  # each L of (B, H)
         return tuple(np.stack(part) for part in parts)
 
     @state.setter
     def state(self, state: State) -> None:
         self._states = self._stack.init_state(state)
 
+    def select(self, places: Sequence[int]) -> None:
+        """Keep the texts at these places of the batch, in this order; one may be kept several times."""
+        self.state = tuple(part[:, places] for part in self.state)
+
+    def join(self, other: Engine) -> None:
+        """Add the texts of a copy of this engine to the batch, behind those that are there."""
+        pairs = zip(self.state, other.state, strict=True)
+        self.state = tuple(np.concatenate(pair, axis=1) for pair in pairs)
+
     def reset_state(self, batch_size: int) -> None:
-        """Stand where a text begins, in so many texts side by side."""
+        """Set the state to zeros, for so many texts side by side."""
         zeros = np.zeros((self.config.num_layers, batch_size, self.config.hidden_size), np.float32)
-        self.state = (zeros,) * LAYER_STATES[self.config.cell].num_states
+        self.state = (zeros,) * len(find_spec(self.config.cell).state)
 
 
 def _first_input(
     embedding: np.ndarray, weight: np.ndarray, bias: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """What takes ids (N,) to what the first layer's gates get from them (N, G)."""
+    """The function from ids (N,) to what they contribute to the first layer's gates (N, G)."""
 
     def project(embedded: np.ndarray) -> np.ndarray:  # (N, E) -> (N, G)
         projected: np.ndarray = np.dot(embedded, weight.T)
@@ -111,32 +126,3 @@ def _first_input(
         return table[ids.item(), None]  # as it lies there: a copy would cost more
 
     return look_up
-
-
-def _check_weights(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
-    """Raises RunError unless names and shapes are those of the network that the config describes."""
-    V, E, H = config.model_vocab_size, config.embedding_dim, config.hidden_size
-    G = len(LAYER_STATES[config.cell].order) * H
-    expected: dict[str, tuple[int, ...]] = {"token_ids": (V,), "token_counts": (V,), "head.bias": (V,)}
-    expected["embedding.weight"] = (V, E)
-    if not config.tie_weights:
-        expected["head.weight"] = (V, H)
-    if config.projects_to_tied_head:
-        expected["projection.weight"] = (E, H)
-    if config.residual:
-        expected[f"layers.{RESIDUAL_MARK}"] = (1,)
-    for layer in range(config.num_layers):
-        shapes = [(G, H if layer else E), (G, H), (G,), (G,)]
-        expected |= {
-            f"layers.{name}_l{layer}": shape for name, shape in zip(LAYER_WEIGHTS, shapes, strict=True)
-        }
-        if config.layer_norm:
-            expected |= {f"layers.{name}_l{layer}": (H,) for name in NORM_WEIGHTS}
-    found = {name: array.shape for name, array in weights.items()}
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    if wrong:
-        name = wrong[0]
-        raise RunError(
-            f"not the weights of this model: {name} is {found.get(name, 'missing')}, "
-            f"expected {expected.get(name, 'no such array')} ({len(wrong)} wrong in all)"
-        )

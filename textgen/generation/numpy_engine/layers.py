@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-# ModelVocab of the product begin where vector instructions like to load: 8 numbers are 32 bytes.
+# Rows of the product begin where vector instructions like to load: 8 numbers are 32 bytes.
 ALIGNMENT = 8
 # The product has so many columns or a multiple, so that each of two threads gets whole blocks of them: what
 # OpenBLAS computes outside of its blocks it rounds otherwise, and a text must not depend on threads.
 BLOCK = 64
-# ModelVocab that lie this many numbers (4 KB) apart, or a multiple, contend for the same places of the cache.
+# Rows that lie this many numbers (4 KB) apart, or a multiple, contend for the same places of the cache.
 PAGE = 1024
 # Numbers in a product from which a second thread can help a single text: an LSTM of 384 units.
 WIDE = 2**19
@@ -44,9 +44,9 @@ class Product(NamedTuple):
 class Layer:
     """The weights of one recurrent layer and of what reads it, arranged for speed.
 
-    `weights` are weight_ih, weight_hh, bias_ih and bias_hh as torch has them; those for the input are the
-    business of what lies below, as `above` is this layer's: weight (A, H) and bias (A,) of the next layer,
-    which input_weights gives, or of the head.
+    `weights` are CellWeights, as a sequence. Those for the input belong to the product of what lies below;
+    this layer's product has `above` in it: the weight (A, H) and bias (A,) of the next layer, which
+    input_weights gives, or of the head.
     """
 
     def __init__(
@@ -78,9 +78,8 @@ class Layer:
         """The weights as they lie best for a product with so many rows.
 
         Output by output for one row and a wide layer: so two threads are exact to the last bit, and faster.
-        Input by input for all else. One row of 128 or 256 units takes 5 to 9% less time so. For several,
-        OpenBLAS has no fast way through the other layout on processors with AVX-512: tokens/s at 128, 256 and
-        512 units rose 3.5, 5.7 and 2.5 times with two rows and 1.2, 1.3 and 1.4 times with 64, on one thread.
+        Input by input for all else, which is faster there: for several rows OpenBLAS has no fast way through
+        the other layout on processors with AVX-512; see BENCHMARKS.md, "weight layout".
         """
         return self._by_output if num_rows == 1 and self._rows.size >= WIDE else self._by_input
 
@@ -98,20 +97,20 @@ class Layer:
         )
 
     def init_state(self, state: tuple[np.ndarray, ...]) -> LayerState:
-        """A memory that starts with a copy of that state, (B, H) per part."""
+        """The working state that starts with a copy of that state, (B, H) per part."""
         return self.state_type(self, state)
 
-    def read(self, projected: np.ndarray, memory: LayerState) -> np.ndarray:
+    def read(self, projected: np.ndarray, layer_state: LayerState) -> np.ndarray:
         """Go T >= 1 steps with what the inputs contribute to the gates (T, B, G). Returns all h (T, B, H).
 
-        The memory is ready for a step then, but for what it contributes above.
+        The layer state is ready for a step then, but for what it contributes above.
         """
         steps, batch_size, _ = projected.shape
         hidden = np.empty((steps, batch_size, self.hidden_size), np.float32)
         for row, step in zip(hidden, projected, strict=True):
-            memory.advance(step)
-            row[:] = memory.hidden
-            memory.multiply_own()
+            layer_state.advance(step)
+            row[:] = layer_state.hidden
+            layer_state.multiply_own()
         return hidden
 
     def project(self, hidden: np.ndarray) -> np.ndarray:
@@ -130,7 +129,6 @@ class LayerState:
     before the others.
     """
 
-    num_states = 1
     order: tuple[int, ...]  # where each block of H rows comes from, in torch's order of gates
     num_logistic: int  # the first so many blocks are logistic gates
 
@@ -147,7 +145,7 @@ class LayerState:
 
     @property
     def state(self) -> tuple[np.ndarray, ...]:
-        """What the layer remembers, (B, H) per part, h first."""
+        """The layer's state, (B, H) per part, h first; the arrays in use, not copies."""
         return (self.hidden,)
 
     def step(self, projected: np.ndarray) -> np.ndarray:
@@ -165,12 +163,12 @@ class LayerState:
         np.matmul(self.padded, self._own_matrix, out=self.own)
 
     def advance(self, projected: np.ndarray) -> None:
-        """From the old state, whose product is there, and the input's part of the gates (B, G) to the new."""
+        """Go from the old state to the new one, given the input's part of the gates (B, G)."""
         raise NotImplementedError
 
     @classmethod
     def arrange(cls, weights: np.ndarray) -> np.ndarray:
-        """The blocks of rows in this memory's order, in float32, those of the logistic gates halved."""
+        """The blocks of rows in this state's order, in float32, those of the logistic gates halved."""
         blocks = np.split(weights.astype(np.float32), len(cls.order))
         halved = [blocks[place] * _HALF for place in cls.order[: cls.num_logistic]]
         return np.concatenate([*halved, *(blocks[place] for place in cls.order[cls.num_logistic :])])
@@ -188,7 +186,6 @@ class LSTMState(LayerState):
     makes both parts of the new cell: input * candidate and forget * cell.
     """
 
-    num_states = 2
     order, num_logistic = (0, 1, 3, 2), 3
 
     def __init__(self, layer: Layer, state: tuple[np.ndarray, ...]) -> None:

@@ -3,7 +3,7 @@
 In a plain stack each hidden state goes up as it is, in the one product of layers.py. A residual stack hands
 up a stream, the sum of the hidden states so far, and layer norm brings what is read of it to mean 0 and
 variance 1. Neither is a product with the hidden state, so that the one product falls into two, with a few
-short calls between them; the norm's learnt scale and offset become part of the weights above:
+short calls between them; the norm's learned scale and offset become part of the weights above:
 
     h' ─(own)→ to this layer's gates, a step later
     stream = stream below + h' ─ norm ─(above)→ to the next layer's gates, or logits
@@ -20,11 +20,9 @@ import numpy as np
 
 from textgen.generation.engine import State
 from textgen.generation.numpy_engine.layers import Layer, LayerState
+from textgen.models.weights import NORM_NAMES, layer_arrays
+from textgen.settings.cells import CellWeights
 from textgen.settings.config import LAYER_NORM_EPSILON, ModelConfig
-
-LAYER_WEIGHTS = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
-NORM_WEIGHTS = "norm_weight", "norm_bias"
-RESIDUAL_MARK = "residual_mark"
 
 _EPSILON = np.array(LAYER_NORM_EPSILON, np.float32)
 
@@ -76,7 +74,7 @@ class Stack:
 
 
 class StreamStack(Stack):
-    """Layers that take apart what they remember and what they hand up, with layer norm in between."""
+    """Layers that hand up something else than their hidden state: a residual sum, a norm, or both."""
 
     def step(self, projected: np.ndarray, states: Sequence[LayerState]) -> np.ndarray:
         """As Stack.step."""
@@ -98,7 +96,7 @@ class ResidualStack(StreamStack):
 
 
 class NormedLayer(Layer):
-    """A layer above which its stream is normalised; `norm` is the learnt scale (H,) and offset (H,)."""
+    """A layer above which its stream is normalised; `norm` is the learned scale (H,) and offset (H,)."""
 
     def __init__(
         self,
@@ -129,9 +127,9 @@ def build_stack(
     layers: list[Layer] = []
     above = head
     for number in reversed(range(config.num_layers)):
-        own = [weights[f"layers.{name}_l{number}"] for name in LAYER_WEIGHTS]
+        own = layer_arrays(weights, CellWeights._fields, number)
         if config.layer_norm:
-            scale, offset = (weights[f"layers.{name}_l{number}"].astype(np.float32) for name in NORM_WEIGHTS)
+            scale, offset = (array.astype(np.float32) for array in layer_arrays(weights, NORM_NAMES, number))
             layers.insert(0, NormedLayer(config.cell, own, above, (scale, offset)))
         else:
             layers.insert(0, Layer(config.cell, own, above))

@@ -1,11 +1,11 @@
-"""One thread or two for the NumPy engine's products: tried while text is written, again and again.
+"""One thread or two for the NumPy engine's products, tried again and again while text is written.
 
 A step of a wide layer waits for its weights to come from memory, and two processors fetch them in half the
 time. But each product waits for both: where other work runs, a training for one, that work keeps one of them
-for milliseconds, and a step takes a hundred times as long. So a few steps are timed either way, the faster
-way is kept for a while, and left at once when it becomes slow:
+for milliseconds, much longer than a step takes. So a few steps are timed either way, the faster way is kept
+for a while, and left at once when it becomes slow:
 
-    try one ─ try two ─┬─ two is faster:     two, until a few steps take as long as with one
+    try one ─ try two ─┬─ two is faster:      two, until a few steps take as long as with one
         ▲              └─ the same or slower: one, for a while, twice as long each time
         └──────────────────────┘
 
@@ -15,11 +15,15 @@ The text stays the same: see BLOCK and Layer.product in layers.py.
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
 
 import numpy as np
 
+from textgen.generation.engine import Engine
 from textgen.generation.numpy_engine.engine import NumpyEngine
 from textgen.generation.numpy_engine.layers import LAYER_STATES, WIDE
 from textgen.settings.config import ModelConfig
@@ -30,77 +34,137 @@ WORTH_A_THREAD = 0.9
 # Between trials, in seconds: after a gain, and first and at most after none.
 AFTER_GAIN, AFTER_NONE, LONGEST_AFTER_NONE = 1.0, 0.1, 5.0
 
-Times = Generator[None, float, float]
-"""Takes the seconds of one step after another, and returns their sum."""
-
 
 class ThreadTuner:
-    """Says `set_threads` 1 or 2, by how long the steps take that it is told of."""
+    """Chooses one thread or two by how long steps take, and sets them, for an engine and its copies.
+
+    `set_threads` is for the whole process, whichever of its threads calls it. So a product that needs one
+    thread holds all tuners to it for as long as it takes.
+    """
+
+    _lock = threading.Lock()
+    _num_held = 0  # products under way that need one thread
+    _last: ClassVar[ThreadTuner | None] = None  # the tuner that set the threads last
 
     def __init__(self, set_threads: Callable[[int], None]) -> None:
         self._set_threads = set_threads
-        self._course = self._go_on()
-        next(self._course)
+        self._threads = 0  # as this tuner set them last
+        self._pause = AFTER_NONE
+        self._one_seconds = 0.0  # of the last trial of one thread
+        self._kept_seconds = 0.0  # since two threads were found faster
+        with self._lock:
+            self._time("try one", 1, TRIED_STEPS)
+
+    def resume(self) -> None:
+        """Set the threads for a step that may run on one or two, unless something needs one."""
+        with self._lock:
+            if not ThreadTuner._num_held:
+                self._set(self._wanted)
 
     def observe(self, seconds: float) -> None:
-        """Take note of how long one step took."""
-        self._course.send(seconds)
+        """Take note of how long a step took."""
+        with self._lock:
+            if ThreadTuner._num_held or ThreadTuner._last is not self or self._threads != self._wanted:
+                return  # it did not run on the threads that are being tried
+            self._total += seconds
+            self._count += 1
+            if self._count >= self._steps or self._total > self._at_most:
+                self._next_trial()
 
-    def _go_on(self) -> Generator[None, float, None]:
-        pause = AFTER_NONE
-        while True:
-            one = yield from self._time(1, TRIED_STEPS)
-            two = yield from self._time(2, TRIED_STEPS, at_most=one)
-            if two < one * WORTH_A_THREAD:
-                pause = AFTER_NONE
-                total = 0.0
-                while two < one and total < AFTER_GAIN:
-                    two = yield from self._time(2, TRIED_STEPS, at_most=one)
-                    total += two
-            else:
-                yield from self._time(1, math.inf, at_most=pause)
-                pause = min(2 * pause, LONGEST_AFTER_NONE)
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """Hold the process to one thread meanwhile."""
+        with self._lock:
+            ThreadTuner._num_held += 1
+            self._set(1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                ThreadTuner._num_held -= 1
 
-    def _time(self, threads: int, steps: float, at_most: float = math.inf) -> Times:
-        """So many steps, or fewer when they have taken longer than that."""
-        self._set_threads(threads)
-        total, count = 0.0, 0
-        while count < steps and total <= at_most:
-            total += yield
-            count += 1
-        return total
+    @classmethod
+    def threads_changed(cls) -> None:
+        """Others have set the threads of the process: each tuner sets them anew when it needs them."""
+        with cls._lock:
+            ThreadTuner._last = None
+
+    def _next_trial(self) -> None:
+        """Go on from a trial whose steps took _total seconds."""
+        if self._trial == "try one":
+            self._one_seconds = self._total
+            self._time("try two", 2, TRIED_STEPS, at_most=self._one_seconds)
+        elif self._trial == "try two" and self._total >= self._one_seconds * WORTH_A_THREAD:
+            self._time("one", 1, math.inf, at_most=self._pause)
+            self._pause = min(2 * self._pause, LONGEST_AFTER_NONE)
+        elif self._trial == "try two":
+            self._pause, self._kept_seconds = AFTER_NONE, 0.0
+            self._time("two", 2, TRIED_STEPS, at_most=self._one_seconds)
+        elif self._trial == "two" and self._total < self._one_seconds and not self._kept_long_enough():
+            self._time("two", 2, TRIED_STEPS, at_most=self._one_seconds)
+        else:
+            self._time("try one", 1, TRIED_STEPS)
+
+    def _kept_long_enough(self) -> bool:
+        self._kept_seconds += self._total
+        return self._kept_seconds >= AFTER_GAIN
+
+    def _time(self, trial: str, threads: int, steps: float, at_most: float = math.inf) -> None:
+        """Begin to time so many steps, or fewer when they have taken longer than that, in seconds."""
+        self._trial, self._wanted, self._steps, self._at_most = trial, threads, steps, at_most
+        self._total, self._count = 0.0, 0
+        self._set(threads)
+
+    def _set(self, threads: int) -> None:
+        if threads != self._threads or ThreadTuner._last is not self:
+            self._set_threads(threads)
+            self._threads, ThreadTuner._last = threads, self
 
 
 class TunedEngine(NumpyEngine):
-    """A NumpyEngine that reads each next token of a single text at the faster pace; all else on one thread.
+    """A NumpyEngine that reads each next token of a single text on the faster number of threads.
 
-    Copies share the pace, for it is the process that has threads.
+    All else runs on one: products of several rows are not the same to the last bit on two. Copies share the
+    tuner.
     """
 
     def __init__(
         self, config: ModelConfig, weights: Mapping[str, np.ndarray], set_threads: Callable[[int], None]
     ) -> None:
-        set_threads(1)
-        super().__init__(config, weights)
-        self._set_threads = set_threads
         self._tuner = ThreadTuner(set_threads)
+        super().__init__(config, weights)
 
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
         """As NumpyEngine.start."""
-        self._set_threads(1)
-        return super().start(prompt_ids)
+        with self._tuner.one_thread():
+            return super().start(prompt_ids)
+
+    def advance(self, ids: np.ndarray) -> np.ndarray:
+        """As NumpyEngine.advance."""
+        with self._tuner.one_thread():
+            return super().advance(ids)
 
     def read(self, ids: np.ndarray) -> np.ndarray:
         """As NumpyEngine.read."""
-        self._set_threads(1)
-        return super().read(ids)
+        with self._tuner.one_thread():
+            return super().read(ids)
+
+    def select(self, places: Sequence[int]) -> None:
+        """As NumpyEngine.select."""
+        with self._tuner.one_thread():
+            super().select(places)
+
+    def join(self, other: Engine) -> None:
+        """As NumpyEngine.join."""
+        with self._tuner.one_thread():
+            super().join(other)
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """As NumpyEngine.step."""
         if len(ids) > 1:
-            # A product of matrices is not the same to the last bit on two threads.
-            self._set_threads(1)
-            return super().step(ids)
+            with self._tuner.one_thread():
+                return super().step(ids)
+        self._tuner.resume()
         started = time.perf_counter()
         logits = super().step(ids)
         self._tuner.observe(time.perf_counter() - started)
@@ -110,9 +174,10 @@ class TunedEngine(NumpyEngine):
 def fast_engine(
     config: ModelConfig, weights: Mapping[str, np.ndarray], set_threads: Callable[[int], None]
 ) -> NumpyEngine:
-    """The engine of a network: at its own pace if the network is wide, else on one thread for good.
+    """The engine of a network: with a tuner if the network is wide, else on one thread for good.
 
-    So is one with residual connections or layer norm, whose products are not in whole blocks (layers.py).
+    One thread for good is also for residual connections and layer norm, whose products are not in whole
+    blocks (layers.py).
 
     Raises RunError as NumpyEngine.
     """

@@ -1,0 +1,211 @@
+"""The texts that are written side by side: their engine, their logits, and the draw of their next tokens.
+
+Shapes: B places of the batch, V model vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from textgen.generation.engine import Engine, State
+from textgen.generation.sample import SampleState
+from textgen.generation.sampling import choose, log_probabilities
+
+
+class _Group:
+    """Texts whose tokens are drawn in one call: of the same temperature and filters.
+
+    places: in the batch, (N,); None: all.
+    uniforms: without end, one number for the next token of each text, (N,).
+    """
+
+    def __init__(self, samples: list[SampleState], places: np.ndarray | None) -> None:
+        self.samples = samples
+        self.places = places
+        self.config = samples[0].request.config
+        self.has_processors = samples[0].processors is not None
+        self.uniforms = self._numbers()
+
+    def _numbers(self) -> Iterator[np.ndarray]:
+        """Without end, one number for the next token of each text: (N,)."""
+        while True:
+            ahead = [sample.uniforms() for sample in self.samples]
+            num_ahead = min(map(len, ahead))
+            yield from np.stack([uniforms[:num_ahead] for uniforms in ahead], axis=1)
+
+
+class Batch:
+    """Texts that advance together, each at a place of its own.
+
+    compact: whether the place of a text that has ended is given up at the next step. Otherwise it stays until
+    no text is left, so that the products for the others keep their shape and rounding.
+
+    samples: by place; None where the text has ended.
+    dead_ends: by place, the finish reasons of the texts for which the last draw found no possible token.
+    single: the only text, if it wants neither processors nor log-probabilities and has been drawn from.
+    num_running: how many texts have not ended.
+    """
+
+    def __init__(self, *, compact: bool) -> None:
+        self._compact = compact
+        self._clear()
+
+    def _clear(self) -> None:
+        self.samples: list[SampleState | None] = []
+        self.dead_ends: dict[int, str] = {}
+        self._engine: Engine | None = None
+        self._logits = np.zeros((0, 0))  # (B, V): of each text's next token
+        self._ids = np.zeros(0, np.int64)  # (B,): drawn, and not read by the engine yet
+        self.num_running = 0
+        # Rebuilt by `draw` after a text has joined or left:
+        self._groups: list[_Group] = []
+        self._scored: list[int] = []  # places of texts that want log-probabilities
+        self.single: SampleState | None = None
+
+    def join(self, samples: Sequence[SampleState], engine: Engine, logits: np.ndarray) -> None:
+        """Add texts that share all that was read so far: by that engine, whose next logits are (1, V).
+
+        The engine is the batch's from now on.
+        """
+        engine.select([0] * len(samples))
+        logits = logits.repeat(len(samples), axis=0)
+        if self._engine is None:
+            self._engine, self._logits = engine, logits
+        else:
+            self._engine.join(engine)
+            self._logits = np.concatenate([self._logits, logits])
+        self.samples += samples
+        self.num_running += len(samples)
+        self._changed()
+
+    def leave(self, place: int) -> None:
+        """Take a text that has ended out of the batch."""
+        self.samples[place] = None
+        self.num_running -= 1
+        self._changed()
+        if not self.num_running:
+            self._clear()
+
+    def _changed(self) -> None:
+        self._groups, self.single = [], None
+
+    def advance(self) -> None:
+        """Read the tokens that were drawn last."""
+        assert self._engine is not None
+        if self._compact and self.num_running < len(self.samples):
+            places = [place for place, sample in enumerate(self.samples) if sample is not None]
+            self._engine.select(places)
+            self._ids = self._ids[places]
+            self.samples = [self.samples[place] for place in places]
+            self._changed()
+        self._logits = self._engine.step(self._ids)
+
+    def step_single(self) -> int:
+        """`advance` and `draw` for `single`, with nothing that only several texts need."""
+        assert self._engine is not None
+        (group,) = self._groups
+        self._logits = self._engine.step(self._ids)
+        self._ids = choose(self._logits, group.config, next(group.uniforms))
+        model_id: int = self._ids.item()
+        return model_id
+
+    def draw(self) -> list[int]:
+        """The next model id of each place; it means nothing where the text has ended or has a dead end.
+
+        Raises RunError for damaged weights.
+        """
+        self.dead_ends.clear()
+        groups = self._groups = self._groups or self._regroup()
+        if groups[0].places is None:
+            ids = self._draw_group(groups[0], self._logits)
+        else:
+            ids = np.zeros(len(self.samples), np.int64)
+            for group in groups:
+                ids[group.places] = self._draw_group(group, self._logits[group.places])
+        self._ids = ids
+        model_ids: list[int] = ids.tolist()
+        return model_ids
+
+    def scores(self) -> list[float] | None:
+        """The log-probability of the token drawn last at each place; None where no text wants it.
+
+        NaN for a text that does not want it.
+        """
+        if not self._scored:
+            return None
+        logits, ids = self._logits, self._ids
+        every = np.arange(len(self._scored))
+        if len(self._scored) == len(self.samples):
+            scores = log_probabilities(logits)[every, ids]
+        else:
+            scores = np.full(len(self.samples), np.nan)
+            scores[self._scored] = log_probabilities(logits[self._scored])[every, ids[self._scored]]
+        listed: list[float] = scores.tolist()
+        return listed
+
+    def state_of(self, place: int) -> State:
+        """The recurrent state of one text, which has read all but the token drawn last."""
+        assert self._engine is not None
+        engine = copy.copy(self._engine)
+        engine.select([place])
+        return engine.state
+
+    def _regroup(self) -> list[_Group]:
+        """Find which texts can be drawn together: those of the same temperature and filters."""
+        places_of: dict[object, list[int]] = {}
+        self._scored = []
+        for place, sample in enumerate(self.samples):
+            if sample is None:
+                continue
+            config = sample.request.config
+            filters = (config.temperature, config.top_k, config.top_p, config.min_p)
+            places_of.setdefault((*filters, sample.processors is None), []).append(place)
+            if sample.request.log_probabilities:
+                self._scored.append(place)
+        groups = []
+        for places in places_of.values():
+            samples = [sample for place in places if (sample := self.samples[place]) is not None]
+            everywhere = len(places) == len(self.samples)
+            groups.append(_Group(samples, None if everywhere else np.array(places)))
+        if len(self.samples) == 1 and not self._scored and not groups[0].has_processors:
+            self.single = self.samples[0]
+        return groups
+
+    def _draw_group(self, group: _Group, logits: np.ndarray) -> np.ndarray:
+        """The next model ids (N,) of a group's texts, from their logits (N, V)."""
+        uniforms = next(group.uniforms)
+        if not group.has_processors:
+            return choose(logits, group.config, uniforms)
+        with np.errstate(over="ignore"):  # a processor may make numbers that nothing can be added to
+            return self._draw_processed(group, logits, uniforms)
+
+    def _draw_processed(self, group: _Group, logits: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        """As _draw_group, of texts that have processors. Fills dead_ends."""
+        lists = [sample.processors for sample in group.samples if sample.processors is not None]
+        rows = np.concatenate(
+            [processors.process(logits[n : n + 1]) for n, processors in enumerate(lists)]
+        )  # (N, V), not the network's own
+        possible = rows.max(axis=1) > -np.inf
+        possible |= np.isnan(rows).any(axis=1)  # damaged weights, which `choose` refuses
+        rows[~possible] = 0  # so that `choose` accepts them; what it draws there is not used
+        ids = choose(rows, group.config, uniforms)
+        for n, (sample, processors) in enumerate(zip(group.samples, lists, strict=True)):
+            place = n if group.places is None else int(group.places[n])
+            if not possible[n]:
+                self.dead_ends[place] = processors.exhausted_by(logits[n : n + 1]).finish_reason
+                continue
+            model_id = int(ids[n])
+            while (refusing := processors.refusing(model_id)) is not None:
+                mask = refusing.mask()
+                if mask is not None:
+                    rows[n, ~mask] = -np.inf
+                rows[n, model_id] = -np.inf
+                if rows[n].max() == -np.inf:
+                    self.dead_ends[place] = refusing.finish_reason
+                    break
+                model_id = choose(rows[n : n + 1], group.config, sample.another_uniform()).item()
+            ids[n] = model_id
+        return ids

@@ -1,0 +1,53 @@
+"""A prompt as text, as token ids and as model ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from textgen.errors import ConfigError
+from textgen.text.decoder import Decoder
+from textgen.text.model_vocab import ModelVocab
+from textgen.text.tokenizer import Tokenizer
+
+# The last tokens of a prompt that are enough to see how the first new one is written.
+DECODER_CONTEXT = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What a text goes on from: its text, its token ids (T,) and its model ids (T,); T may be 0."""
+
+    text: str
+    token_ids: np.ndarray
+    model_ids: np.ndarray
+    tokenizer: Tokenizer
+    vocab: ModelVocab
+
+    @classmethod
+    def from_text(cls, text: str, tokenizer: Tokenizer, vocab: ModelVocab) -> Prompt:
+        """Encode a text. Raises TokenizerError."""
+        token_ids = tokenizer.encode(text)
+        return cls(text, token_ids, vocab.to_model_ids(token_ids), tokenizer, vocab)
+
+    @classmethod
+    def from_token_ids(cls, token_ids: Sequence[int], tokenizer: Tokenizer, vocab: ModelVocab) -> Prompt:
+        """Take ids of the tokenizer, not of the model. Raises ConfigError for what is no token id."""
+        ids = np.array(token_ids, np.int64) if not len(token_ids) else np.asarray(token_ids)
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise ConfigError(f"token ids must be whole numbers in one row, not {ids.dtype} {ids.shape}")
+        wrong = ids[(ids < 0) | (ids >= tokenizer.vocab_size)]
+        if len(wrong):
+            raise ConfigError(f"token id {wrong[0]}: the tokenizer has ids 0 to {tokenizer.vocab_size - 1}")
+        return cls(tokenizer.decode(ids.tolist()), ids, vocab.to_model_ids(ids), tokenizer, vocab)
+
+    def decoder(self) -> Decoder:
+        """A new decoder for what follows, because some tokens begin with a space only after others."""
+        decoder = self.tokenizer.decoder()
+        written = ""
+        for token_id in self.token_ids[-DECODER_CONTEXT:].tolist():
+            written = decoder.push(token_id)
+        # One that still keeps some of the prompt, or has seen nothing, must not write it as new text.
+        return decoder if written else self.tokenizer.decoder()
