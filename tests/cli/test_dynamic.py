@@ -145,8 +145,8 @@ def test_rms_without_the_training_text_suggests_a_method_that_works_without_it(
 def test_sampling_adapts_to_the_file_and_leaves_the_run_unchanged(invoke: Invoke, run: Path) -> None:
     def letters(*arguments: object) -> float:
         """The share of letters that only the file's kind of text has, in texts that begin as either kind."""
-        drawn = ["--seed", 1, "--num-samples", 8, "--max-new-tokens", 150, "--temperature", 1, *arguments]
-        found = json.loads(invoke("sample", "run", *drawn, "--json").stdout)
+        options = ["--seed", 1, "--num-samples", 8, "--max-new-tokens", 150, "--temperature", 1, *arguments]
+        found = json.loads(invoke("sample", "run", *options, "--json").stdout)
         text = "".join(sample["text"] for sample in found["samples"])
         return sum(text.count(letter) for letter in "hedos") / len(text)
 
@@ -161,8 +161,8 @@ def test_sampling_adapts_to_the_file_and_leaves_the_run_unchanged(invoke: Invoke
 
 @pytest.mark.usefixtures("run")
 def test_adaptation_is_reported_in_one_line(invoke: Invoke, figures: Figures) -> None:
-    draw = ["run", "--seed", 1, "--max-new-tokens", 5]
-    result = invoke("sample", *draw, "--adapt", "dogs.txt")
+    sample = ["run", "--seed", 1, "--max-new-tokens", 5]
+    result = invoke("sample", *sample, "--adapt", "dogs.txt")
     (line,) = result.stderr.splitlines()
     both = figures("dogs.txt", "--dynamic", "--no-dynamic-mix")
     assert line == (
@@ -170,15 +170,15 @@ def test_adaptation_is_reported_in_one_line(invoke: Invoke, figures: Figures) ->
         f"{both['nats_per_token']:.4f} nats/token as trained, "
         f"{both['dynamic']['nats_per_token']:.4f} while adapting"
     )
-    piped = invoke("sample", *draw, "--adapt", "-", input=Path("dogs.txt").read_text())
+    piped = invoke("sample", *sample, "--adapt", "-", input=Path("dogs.txt").read_text())
     assert piped.stdout == result.stdout
 
 
 @pytest.mark.usefixtures("run")
 def test_json_has_the_adaptation_file_and_its_settings(invoke: Invoke) -> None:
-    draw = ["run", "--seed", 1, "--max-new-tokens", 5, "--json"]
-    settings = json.loads(invoke("sample", *draw, "--adapt", "dogs.txt").stdout)["settings"]
-    plain = json.loads(invoke("sample", *draw).stdout)["settings"]
+    sample = ["run", "--seed", 1, "--max-new-tokens", 5, "--json"]
+    settings = json.loads(invoke("sample", *sample, "--adapt", "dogs.txt").stdout)["settings"]
+    plain = json.loads(invoke("sample", *sample).stdout)["settings"]
     assert settings["adapt"] == "dogs.txt"
     assert {
         f"adapt_{name}": value for name, value in vars(DynamicConfig(mix=False)).items()
@@ -188,14 +188,14 @@ def test_json_has_the_adaptation_file_and_its_settings(invoke: Invoke) -> None:
 
 @pytest.mark.usefixtures("run")
 def test_after_adaptation_the_prompt_starts_from_the_initial_state(invoke: Invoke) -> None:
-    draw = ["run", "--seed", 1, "--max-new-tokens", 30, "--prompt", "the "]
-    plain = invoke("sample", *draw).stdout
-    assert invoke("sample", *draw, "--adapt", "dogs.txt", "--adapt-rate", 0).stdout == plain
+    sample = ["run", "--seed", 1, "--max-new-tokens", 30, "--prompt", "the "]
+    plain = invoke("sample", *sample).stdout
+    assert invoke("sample", *sample, "--adapt", "dogs.txt", "--adapt-rate", 0).stdout == plain
 
 
 @pytest.mark.usefixtures("run")
 def test_records_and_encodings_of_the_file_are_read(invoke: Invoke) -> None:
-    def draw(file: str, *arguments: object) -> str:
+    def sample(file: str, *arguments: object) -> str:
         adapted = ["run", "--seed", 1, "--max-new-tokens", 5, "--adapt", file, *arguments]
         return invoke("sample", *adapted).stderr.partition(":")[2]
 
@@ -203,11 +203,11 @@ def test_records_and_encodings_of_the_file_are_read(invoke: Invoke) -> None:
     Path("plain.txt").write_text(plain)
     Path("dogs.jsonl").write_text(json.dumps({"body": plain}) + "\n")
     Path("wide.txt").write_text(plain, encoding="utf-16")
-    assert (
-        draw("plain.txt") == draw("dogs.jsonl", "--field", "body") == draw("wide.txt", "--encoding", "utf-16")
-    )
+    plain_text = sample("plain.txt")
+    assert sample("dogs.jsonl", "--field", "body") == plain_text
+    assert sample("wide.txt", "--encoding", "utf-16") == plain_text
     with pytest.raises(CorpusError, match=r"--field body: there is no \.jsonl"):
-        draw("plain.txt", "--field", "body")
+        sample("plain.txt", "--field", "body")
 
 
 @pytest.mark.usefixtures("run")

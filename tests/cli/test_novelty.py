@@ -69,16 +69,16 @@ def longest_copy(new: str, trained_on: str) -> int:
     return max(j - i for j in range(len(new) + 1) for i in range(j + 1) if new[i:j] in trained_on)
 
 
-def test_of_a_text_that_was_moved_with_its_run_the_lines_are_told(
+def test_line_numbers_are_reported_for_a_text_that_was_moved_with_its_run(
     invoke: Invoke, trained: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     moved = trained.rename(tmp_path / "moved")
     try:
-        told = invoke("sample", moved / "run", *SHORT, "--novelty").stderr
+        result = invoke("sample", moved / "run", *SHORT, "--novelty").stderr
     finally:
         moved.rename(trained)
-    assert "of corpus.txt)" in told.splitlines()[0]
+    assert "of corpus.txt)" in result.splitlines()[0]
 
 
 @pytest.mark.usefixtures("text")
@@ -87,17 +87,17 @@ def test_novelty_leaves_the_text_as_it_is_and_reports_on_standard_error(
     invoke: Invoke, more: tuple[object, ...]
 ) -> None:
     plain = invoke("sample", "run", *SHORT, *more)
-    told = invoke("sample", "run", *SHORT, *more, "--novelty")
-    assert told.stdout == plain.stdout
+    result = invoke("sample", "run", *SHORT, *more, "--novelty")
+    assert result.stdout == plain.stdout
     assert plain.stderr == ""
-    lines = told.stderr.splitlines()
+    lines = result.stderr.splitlines()
     assert len(lines) == 1 + 2 * (3 if "--num-samples" in more else 1)
     assert "longest copy: " in lines[0]
     assert "of corpus.txt)" in lines[0]
     assert lines[-1].startswith("real text (val), 60 characters at a time: ")
 
 
-def test_in_json_each_sample_has_its_figures_and_all_have_the_reference(as_json: Figures, text: str) -> None:
+def test_json_has_figures_for_each_sample_and_the_reference_once(as_json: Figures, text: str) -> None:
     found = as_json("sample", *SHORT, "--num-samples", 2, "--novelty", "--novelty-length", 3)
     assert found["novelty"]["length"] == 3
     assert found["novelty"]["real_text"]["name"] == "val"
@@ -121,7 +121,7 @@ def test_the_length_changes_the_share(as_json: Figures) -> None:
     assert shares[0] < shares[1]
 
 
-def test_avoid_copy_holds_for_one_text_and_for_several_and_the_prompt_counts(
+def test_avoid_copy_applies_to_one_text_and_to_several_and_counts_the_prompt(
     invoke: Invoke, as_json: Figures, text: str
 ) -> None:
     prompt = text[100:140]
@@ -136,13 +136,13 @@ def test_avoid_copy_holds_for_one_text_and_for_several_and_the_prompt_counts(
 
 
 @pytest.mark.usefixtures("text")
-def test_every_prompt_typed_is_reported_on(invoke: Invoke) -> None:
-    told = invoke("sample", "run", *SHORT, "--interactive", "--novelty", input="the\ncat\n")
-    assert told.stderr.count(" of corpus.txt)") == told.stderr.count("real text (val)") == 2
+def test_in_interactive_mode_every_prompt_has_a_report(invoke: Invoke) -> None:
+    result = invoke("sample", "run", *SHORT, "--interactive", "--novelty", input="the\ncat\n")
+    assert result.stderr.count(" of corpus.txt)") == result.stderr.count("real text (val)") == 2
 
 
 @pytest.mark.usefixtures("text")
-def test_eval_compares_what_it_draws_with_the_text_that_it_reads(invoke: Invoke, as_json: Figures) -> None:
+def test_eval_compares_its_samples_with_the_text_that_it_reads(invoke: Invoke, as_json: Figures) -> None:
     plain = as_json("eval")
     found = as_json("eval", "--novelty", "--novelty-length", 4, "--novelty-samples", 3)
     novelty = found.pop("novelty")
@@ -198,7 +198,7 @@ def test_every_setting_of_eval_changes_the_figures(as_json: Figures, option: str
     ],
 )
 @pytest.mark.usefixtures("text")
-def test_what_does_nothing_or_is_out_of_range_is_refused(
+def test_options_that_do_nothing_or_are_out_of_range_are_refused(
     invoke: Invoke, command: str, arguments: list[str], message: str
 ) -> None:
     with pytest.raises((ConfigError, click.ClickException)) as refused:
@@ -217,7 +217,7 @@ def test_what_does_nothing_or_is_out_of_range_is_refused(
     ids=str,
 )
 @pytest.mark.parametrize("what", ["gone", "changed"])
-def test_a_corpus_that_is_gone_or_changed_is_one_line_that_names_the_option(
+def test_a_missing_or_changed_corpus_is_a_one_line_error_that_names_the_option(
     invoke: Invoke, text: str, command: str, option: tuple[object, ...], what: str
 ) -> None:
     Path("x.txt").write_text(text)
@@ -242,7 +242,7 @@ def test_without_the_package_one_line_names_the_extra(
 
 
 @pytest.mark.usefixtures("text")
-def test_where_only_a_part_is_indexed_the_output_says_so(
+def test_an_index_of_only_a_part_is_reported(
     invoke: Invoke, as_json: Figures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copies_module, "LARGEST_TEXT", 900)
@@ -253,7 +253,7 @@ def test_where_only_a_part_is_indexed_the_output_says_so(
     assert as_json("sample", *SHORT, *cache, "--novelty")["novelty"]["indexed_share"] == 0.5
 
 
-def test_a_text_that_an_earlier_run_was_trained_on_is_said_not_to_be_searched(
+def test_the_training_text_of_an_earlier_run_is_reported_as_not_searched(
     invoke: Invoke, text: str, tmp_path: Path
 ) -> None:
     (tmp_path / "other.txt").write_text(text[::-1])
@@ -264,9 +264,9 @@ def test_a_text_that_an_earlier_run_was_trained_on_is_said_not_to_be_searched(
     invoke("train", tmp_path / "other.txt", "--from", same, "--run", other, *budget)
     invoke("train", "--from", other, "--run", third, *budget)
     for run, before in ((same, None), (other, same), (third, same)):
-        said = invoke("sample", run, *SHORT, *cache, "--avoid-copy", 9).stderr
-        assert ("is not searched" in said) == (before is not None)
-        assert before is None or f"The training text of {before} is not searched" in said
+        printed = invoke("sample", run, *SHORT, *cache, "--avoid-copy", 9).stderr
+        assert ("is not searched" in printed) == (before is not None)
+        assert before is None or f"The training text of {before} is not searched" in printed
     shutil.rmtree(other)
     assert (
         f"The training text of {other} is not searched" in invoke("eval", third, *cache, "--novelty").stderr
@@ -274,7 +274,7 @@ def test_a_text_that_an_earlier_run_was_trained_on_is_said_not_to_be_searched(
 
 
 @pytest.mark.usefixtures("text")
-def test_sampling_with_them_loads_no_torch() -> None:
+def test_avoid_copy_and_novelty_load_no_torch() -> None:
     code = (
         "import sys; from textgen.cli import group\n"
         "group.main(['sample', 'run', '--novelty', '--avoid-copy', '9', '--max-new-tokens', '9'],\n"

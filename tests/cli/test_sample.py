@@ -111,7 +111,7 @@ def test_every_option_changes_the_output(sample, run, option):
     assert sample(run.path, "--seed", 1, *option) != sample(run.path, "--seed", 1)
 
 
-def test_several_samples_are_set_apart_by_a_line(sample, run):
+def test_several_samples_have_headings_between_them(sample, run):
     output = sample(run.path, "--prompt", "The ", "--num-samples", 3, *SHORT)
     config = SampleConfig(max_new_tokens=30)
     texts = [s.text for s in Generator.from_run(run).generate("The ", num_samples=3, seed=1, config=config)]
@@ -123,14 +123,14 @@ def test_several_samples_are_set_apart_by_a_line(sample, run):
     )
 
 
-def test_no_prompt_holds_for_several_samples_and_for_files_too(sample, run, tmp_path):
+def test_no_prompt_also_applies_to_several_samples_and_to_files(sample, run, tmp_path):
     for more in (("--num-samples", 2), ("--output", tmp_path / "text.txt")):
         shown = sample(run.path, "--prompt", "<<", "--no-prompt", *SHORT, *more)
         assert "<<" not in shown
     assert "<<" not in (tmp_path / "text.txt").read_text()
 
 
-def test_text_is_written_as_drawn_where_newlines_would_be_translated(run, monkeypatch):
+def test_newlines_are_written_untranslated(run, monkeypatch):
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8", newline="\r\n"))
     command.main([str(run.path), "--prompt", "a\r\nb\n", *SHORT], standalone_mode=False)
@@ -140,15 +140,15 @@ def test_text_is_written_as_drawn_where_newlines_would_be_translated(run, monkey
 def test_stop_strings_end_the_text_and_are_not_printed(sample, run):
     text = sample(run.path, "--no-prompt", "--seed", 1, "--max-new-tokens", 500)
     first_line = text[: text.index("\n")]
-    stopped = sample(run.path, "--no-prompt", "--seed", 1, "--stop", "never drawn", "--stop", r"\n")
+    stopped = sample(run.path, "--no-prompt", "--seed", 1, "--stop", "never written", "--stop", r"\n")
     assert stopped == first_line + "\n"
 
 
-def test_prompt_and_stop_read_three_escapes_and_no_other():
+def test_prompt_and_stop_have_four_escapes():
     assert read_escapes(r"a\nb\tc\\n\d\x41\\") == "a\nb\tc\\n\\d\\x41\\"
 
 
-def test_a_prompt_with_escapes_is_read_so(sample, run):
+def test_escapes_in_a_prompt_are_replaced(sample, run):
     assert sample(run.path, "--prompt", r"The\n\tdog", *SHORT).startswith("The\n\tdog")
 
 
@@ -169,13 +169,13 @@ def test_a_byte_order_mark_is_not_part_of_a_prompt_file(sample, run, tmp_path):
     )
 
 
-def test_unseen_characters_in_a_prompt_are_repeated_and_do_no_harm(run):
+def test_unseen_characters_in_a_prompt_are_printed_and_do_no_harm(run):
     process = textgen(run.path, "--prompt", "日本 🙂 שלום", *SHORT)
     assert process.returncode == 0, process.stderr
     assert process.stdout.decode().startswith("日本 🙂 שלום")
 
 
-def test_text_that_the_outputs_encoding_has_no_character_for_becomes_a_question_mark(run):
+def test_a_character_that_the_output_cannot_encode_becomes_a_question_mark(run):
     process = textgen(run.path, "--prompt", "naïve 🙂", *SHORT, PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("naïve ?".encode("latin-1"))
@@ -184,7 +184,7 @@ def test_text_that_the_outputs_encoding_has_no_character_for_becomes_a_question_
 # ---- which run
 
 
-def test_without_a_run_the_newest_one_that_has_weights_is_taken(sample, make_run, tmp_path):
+def test_without_a_run_the_newest_one_with_weights_is_used(sample, make_run, tmp_path):
     make_run("old")
     newer = make_run("newer", seed=9)
     unfinished = make_run("unfinished")
@@ -218,7 +218,7 @@ def test_output_is_written_to_a_file_and_nothing_to_standard_output(sample, run,
 
 
 @posix
-def test_an_output_keeps_to_those_who_may_read_it(sample, run, tmp_path):
+def test_an_output_file_keeps_its_permissions(sample, run, tmp_path):
     path = tmp_path / "out.txt"
     path.write_text("old")
     path.chmod(0o600)
@@ -227,13 +227,13 @@ def test_an_output_keeps_to_those_who_may_read_it(sample, run, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_json_may_go_to_the_file_too(sample, run, tmp_path):
+def test_json_can_be_written_to_the_file(sample, run, tmp_path):
     file = tmp_path / "text.json"
     sample(run.path, "--json", "--output", file, *SHORT)
     assert json.loads(file.read_text()) == json.loads(sample(run.path, "--json", *SHORT))
 
 
-def test_a_link_stays_one_and_what_it_points_to_is_written(sample, run, tmp_path):
+def test_a_link_is_kept_and_its_target_written(sample, run, tmp_path):
     file, link = tmp_path / "text.txt", tmp_path / "link.txt"
     file.write_text("old")
     link.symlink_to(file)
@@ -243,13 +243,13 @@ def test_a_link_stays_one_and_what_it_points_to_is_written(sample, run, tmp_path
 
 
 @pytest.mark.parametrize("place", [".", "missing/text.txt"])
-def test_an_output_that_cannot_be_a_file_is_refused_before_anything_is_drawn(sample, run, tmp_path, place):
+def test_an_output_that_cannot_be_written_is_refused_before_sampling(sample, run, tmp_path, place):
     with pytest.raises(ConfigError, match="--output"):
         sample(run.path, "--output", tmp_path / place)
 
 
 @posix
-def test_links_in_a_circle_are_refused(sample, run, tmp_path):
+def test_a_loop_of_links_is_refused(sample, run, tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(ConfigError, match="--output"):
@@ -257,7 +257,7 @@ def test_links_in_a_circle_are_refused(sample, run, tmp_path):
 
 
 @posix
-def test_what_is_no_file_is_never_replaced_by_one(sample, run, tmp_path):
+def test_a_device_or_pipe_is_never_replaced_by_a_file(sample, run, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(ConfigError, match="not a file"):
@@ -265,7 +265,7 @@ def test_what_is_no_file_is_never_replaced_by_one(sample, run, tmp_path):
     assert pipe.is_fifo()
 
 
-def test_a_write_that_fails_leaves_the_old_file(sample, run, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file(sample, run, tmp_path, monkeypatch):
     file = tmp_path / "text.txt"
     file.write_text("old")
 
@@ -278,7 +278,7 @@ def test_a_write_that_fails_leaves_the_old_file(sample, run, tmp_path, monkeypat
     assert file.read_text() == "old"
 
 
-def test_json_tells_run_seed_settings_and_samples(sample, run):
+def test_json_has_run_seed_settings_and_samples(sample, run):
     arguments = ("--prompt", "Ü\\n", "--num-samples", 2, "--top-k", 5, "--stop", "!", *SHORT)
     report = json.loads(sample(run.path, "--json", *arguments))
     assert report.keys() == {"run", "seed", "settings", "samples"}
@@ -299,7 +299,7 @@ def test_the_seed_that_json_reports_gives_the_text_again(sample, run):
     assert again["samples"] == report["samples"]
 
 
-def test_json_is_one_object_and_all_else_goes_to_standard_error(make_run, tmp_path):
+def test_json_is_one_object_and_everything_else_goes_to_standard_error(make_run, tmp_path):
     make_run()
     process = textgen("--json", *SHORT, cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert json.loads(process.stdout)["run"] == str(Path("runs/tiny"))
@@ -310,7 +310,7 @@ def test_json_is_one_object_and_all_else_goes_to_standard_error(make_run, tmp_pa
 # ---- interactive
 
 
-def test_interactively_every_line_is_a_prompt_until_end_of_file(sample, run):
+def test_in_interactive_mode_every_line_is_a_prompt_until_end_of_file(sample, run):
     output = textgen(run.path, "--interactive", *SHORT, input=b"The \nWhy\\n\n")
     assert output.returncode == 0, output.stderr
     first = sample(run.path, "--prompt", "The ", "--max-new-tokens", 30, "--seed", 1)
@@ -319,13 +319,13 @@ def test_interactively_every_line_is_a_prompt_until_end_of_file(sample, run):
     assert b">" not in output.stderr  # no one is there to be asked
 
 
-def test_a_list_of_prompts_from_windows_is_read_without_its_line_ends_and_its_mark(sample, run):
+def test_prompts_from_windows_are_read_without_line_ends_and_byte_order_mark(sample, run):
     expected = sample(run.path, "--interactive", *SHORT, input="The \nWhy\n")
     assert sample(run.path, "--interactive", *SHORT, input="\ufeffThe \r\nWhy\r\n") == expected
 
 
 @posix
-def test_closed_standard_input_is_an_empty_one(run):
+def test_closed_standard_input_is_empty(run):
     command = f"{sys.executable} -m textgen sample {run.path} --prompt-file - --max-new-tokens 5 <&-"
     done = subprocess.run(command, shell=True, env=ENVIRONMENT, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -353,7 +353,7 @@ def test_each_answer_is_there_before_the_next_prompt_is_read(run):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--prompt", "a", "--prompt-file", "b"], "--prompt-file does not go with --prompt"),
         (["--interactive", "--prompt", "a"], "--interactive does not go with --prompt"),
@@ -372,15 +372,15 @@ def test_each_answer_is_there_before_the_next_prompt_is_read(run):
     ],
     ids=" ".join,
 )
-def test_what_contradicts_itself_or_is_out_of_range_is_refused(sample, run, arguments, said):
+def test_options_that_contradict_or_are_out_of_range_are_refused(sample, run, arguments, message):
     with pytest.raises((ConfigError, click.ClickException)) as refused:
         sample(run.path, *arguments)
     error = refused.value
-    assert said in (str(error) if isinstance(error, ConfigError) else error.format_message())
+    assert message in (str(error) if isinstance(error, ConfigError) else error.format_message())
     assert error.exit_code == 2
 
 
-def test_a_device_that_is_not_there_is_refused(sample, run, monkeypatch):
+def test_a_missing_device_is_refused(sample, run, monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -397,7 +397,7 @@ def test_a_device_that_is_not_there_is_refused(sample, run, monkeypatch):
     ],
     ids=str,
 )
-def test_more_texts_than_memory_holds_are_one_line_that_names_the_option(
+def test_too_many_texts_for_memory_is_a_one_line_error_that_names_the_option(
     sample, run, monkeypatch, device, error
 ):
     def refuse(*_, **__):
@@ -412,7 +412,7 @@ def test_more_texts_than_memory_holds_are_one_line_that_names_the_option(
 
 
 @pytest.mark.parametrize("where", ["from_run", "stream"])
-def test_a_gpu_without_room_for_the_network_or_one_text_is_one_line(sample, run, monkeypatch, where):
+def test_a_gpu_without_enough_memory_is_a_one_line_error(sample, run, monkeypatch, where):
     import torch
 
     def refuse(*_, **__):
@@ -433,7 +433,7 @@ def test_a_prompt_file_that_is_not_utf_8_names_the_byte(sample, run, tmp_path):
         sample(run.path, "--prompt-file", file)
 
 
-def test_a_refusal_is_one_line_and_no_traceback(run):
+def test_an_error_is_one_line_without_a_traceback(run):
     process = textgen(run.path, "--temperature", "-1")
     assert process.returncode == 2
     assert process.stdout == b""
@@ -442,7 +442,7 @@ def test_a_refusal_is_one_line_and_no_traceback(run):
 
 
 @posix
-def test_a_prompt_that_is_no_text_is_one_line(run):
+def test_a_prompt_that_is_not_valid_text_is_a_one_line_error(run):
     process = textgen(run.path, "--prompt", os.fsdecode(b"a\xffb"), PYTHONUTF8="1")
     assert process.returncode == 1
     assert process.stderr.count(b"\n") == 1
@@ -470,7 +470,7 @@ def test_sampling_on_a_cpu_loads_no_torch(run):
     ],
     ids=str,
 )
-def test_numpy_multiplies_on_two_threads_at_most_unless_the_user_says_otherwise(run, variables, threads):
+def test_numpy_uses_at_most_two_threads_unless_the_user_sets_more(run, variables, threads):
     program = (
         "import os, sys\nfrom textgen.cli import main\nmain()\n"
         "assert 'numpy' in sys.modules\nprint(os.environ.get('OMP_NUM_THREADS'), file=sys.stderr)\n"
@@ -487,7 +487,7 @@ def test_numpy_multiplies_on_two_threads_at_most_unless_the_user_says_otherwise(
 
 
 @posix
-def test_after_ctrl_c_what_was_drawn_stays_and_the_exit_code_is_130(run):
+def test_after_ctrl_c_the_text_so_far_is_kept_and_the_exit_code_is_130(run):
     with started(run.path, *ENDLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         seen = process.stdout.read(1)  # it is drawing
         time.sleep(0.2)
@@ -500,7 +500,7 @@ def test_after_ctrl_c_what_was_drawn_stays_and_the_exit_code_is_130(run):
 
 
 @posix
-def test_a_reader_that_goes_away_ends_the_work_quietly(run):
+def test_a_closed_pipe_ends_the_command_silently(run):
     with started(run.path, *ENDLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.read(1)
         process.stdout.close()
@@ -537,7 +537,7 @@ def test_output_is_flushed_thirty_times_a_second_to_a_terminal_and_once_to_a_pip
 
 @posix
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["", "PYTHONUNBUFFERED"])
-def test_to_a_pipe_text_comes_in_blocks_never_character_by_character(run, unbuffered, monkeypatch):
+def test_a_pipe_gets_text_in_blocks(run, unbuffered, monkeypatch):
     monkeypatch.setitem(ENVIRONMENT, "PYTHONUNBUFFERED", unbuffered)
     with started(run.path, *ENDLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         pieces = [os.read(process.stdout.fileno(), 1 << 16) for _ in range(6)]
@@ -550,7 +550,7 @@ def test_to_a_pipe_text_comes_in_blocks_never_character_by_character(run, unbuff
 
 
 @posix
-def test_to_a_terminal_text_comes_as_it_is_drawn(run):
+def test_a_terminal_gets_text_as_it_is_generated(run):
     import pty
 
     controller, terminal = pty.openpty()

@@ -60,7 +60,7 @@ def test_validation_text_is_never_seen_in_training(
     cli: Cli, text: str, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut = int(len(text) * 0.9)
-    # A word, and a character, that stand in the last tenth only.
+    # A word and a character that occur only in the last tenth.
     (tmp_path / "marked.txt").write_text(text[:cut] + text[cut:].replace("dogs", "§xyz"))
     seen: list[np.ndarray] = []
     read = StreamBatches.__next__
@@ -135,8 +135,8 @@ def test_windows_line_ends_are_reported_and_can_be_written_in_a_prompt(
 @pytest.mark.parametrize(
     ("has_instructions", "gains", "remark"),
     [
-        (False, False, "no bfloat16 instructions"),
-        (True, False, "multiplies bfloat16 slower"),
+        (False, False, "bfloat16 is emulated"),
+        (True, False, "bfloat16 is slower than float32"),
         (True, True, None),
     ],
 )

@@ -129,7 +129,7 @@ def test_the_learning_rate_is_proportional_to_the_varied_window_length(cli: Cli)
 
 
 def test_early_stopping_ends_a_run_that_gets_worse_and_can_be_turned_off(cli: Cli, tmp_path: Path) -> None:
-    # What is learnt from the training text is wrong of the validation text, so the loss there rises.
+    # What holds in the training text is false in the validation text, so that the loss there rises.
     (tmp_path / "one.txt").write_text("abababababab\n" * 300)
     (tmp_path / "other.txt").write_text("bbaabbaabbaa\n" * 30)
     arguments = "train one.txt --val other.txt --hidden-size 16 --steps 120 --json".split()

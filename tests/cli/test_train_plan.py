@@ -1,4 +1,4 @@
-"""What `textgen train` chooses where no option is given: the budget, and what follows from it."""
+"""What `textgen train` chooses where no option is given: the budget and what depends on it."""
 
 from __future__ import annotations
 

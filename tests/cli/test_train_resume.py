@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
 
 
-def forget_the_end(metrics: Path) -> None:
+def drop_the_end(metrics: Path) -> None:
     """Make a complete run look as if it was killed before its last evaluation."""
     lines = metrics.read_text().splitlines(keepends=True)
     metrics.write_text("".join(line for line in lines if '"final"' not in line))
@@ -28,7 +28,7 @@ def forget_the_end(metrics: Path) -> None:
 
 def test_a_copy_of_a_checkpoint_is_neither_read_nor_removed(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "one")
-    forget_the_end(Run("one").metrics_path)
+    drop_the_end(Run("one").metrics_path)
     copy = Run("one").training_directory / "step-12.copy"
     shutil.copytree(Run("one").training_directory / "step-12", copy)
     assert cli("train", "--resume", "one").exit_code == 0
@@ -38,7 +38,7 @@ def test_a_copy_of_a_checkpoint_is_neither_read_nor_removed(cli: Cli) -> None:
 def test_a_run_cannot_be_trained_by_two_processes_at_once(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "one")
     metrics = Run("one").metrics_path
-    forget_the_end(metrics)
+    drop_the_end(metrics)
     weights = Run("one").path / "model.safetensors"
     weights.write_bytes(b"newer than any checkpoint")
     with only_one(Run("one").training_directory):
@@ -54,7 +54,7 @@ def test_a_run_without_its_checkpoints_is_not_silently_restarted(cli: Cli) -> No
     cli("train", "corpus.txt", "--from", "old", "--steps", 2, "--run", "new")
     for run in ("old", "new"):
         metrics = Run(run).metrics_path
-        forget_the_end(metrics)
+        drop_the_end(metrics)
         shutil.rmtree(Run(run).training_directory)
         assert f"--from {run}" in cli("train", "--resume", run).only_error
 
@@ -62,7 +62,7 @@ def test_a_run_without_its_checkpoints_is_not_silently_restarted(cli: Cli) -> No
 def test_a_fine_tuned_run_without_its_initial_weights_is_not_resumed(cli: Cli) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "old")
     cli("train", "corpus.txt", "--from", "old", "--steps", 2, "--run", "new")
-    forget_the_end(Run("new").metrics_path)
+    drop_the_end(Run("new").metrics_path)
     (Run("new").training_directory / "initial.safetensors").unlink()
     assert "--from new" in cli("train", "--resume", "new").only_error
 
@@ -86,7 +86,7 @@ def test_a_run_whose_files_do_not_belong_together_is_not_resumed(
     cli: Cli, file: str, damage: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "one")
-    forget_the_end(Run("one").metrics_path)
+    drop_the_end(Run("one").metrics_path)
     content = json.loads(Path("one", file).read_text())
     damage(content)
     Path("one", file).write_text(json.dumps(content))
@@ -99,7 +99,7 @@ def test_resuming_a_run_of_another_device_says_how_to_continue_on_this_one(cli: 
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
     cli("train", "corpus.txt", *TINY, "--run", "one")
-    forget_the_end(Run("one").metrics_path)
+    drop_the_end(Run("one").metrics_path)
     path = Run("one").path / "config.json"
     config = json.loads(path.read_text())
     config["training"]["device"] = "cuda"

@@ -1,4 +1,4 @@
-"""What can be chosen is said once, checked at birth, and refused when unknown."""
+"""Options are declared once, checked when a config is made, and refused when unknown."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_value_out_of_range_is_refused(config_class: type, values: dict[str, A
         from_mapping(config_class, values, "here")
 
 
-def test_a_network_whose_config_names_no_arrangement_is_a_plain_stack() -> None:
+def test_a_network_without_structure_options_is_a_plain_stack() -> None:
     written = {
         "model_vocab_size": 65,
         "cell": "gru",
@@ -95,7 +95,7 @@ def test_configs_are_frozen() -> None:
         SampleConfig().temperature = 2.0  # type: ignore[misc]
 
 
-def test_no_name_stands_in_two_sections() -> None:
+def test_no_name_is_in_two_sections() -> None:
     names = [name for config_class in SECTIONS.values() for name in options_of(config_class)]
     assert len(set(names)) == len(names)
 

@@ -83,7 +83,7 @@ def test_a_settings_file_may_have_the_sections_of_a_config(tmp_path: Path) -> No
         ("model_vocab_size = 3", "unknown option"),
     ],
 )
-def test_a_section_that_is_wrong_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_section_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "settings.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):

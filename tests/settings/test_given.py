@@ -44,17 +44,17 @@ def test_options_go_to_the_section_that_declares_them() -> None:
         ({"early_stopping": False, "patience": 2}, "--patience does nothing"),
     ],
 )
-def test_what_cannot_be_used_is_refused_at_once(names: dict[str, Any], message: str) -> None:
+def test_an_invalid_value_is_refused_at_once(names: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         UserOptions.from_names(names)
 
 
-def test_every_option_of_every_section_can_be_given_but_the_size_that_follows_from_the_text() -> None:
+def test_every_option_can_be_given_except_the_model_vocabulary_size() -> None:
     declared = {name for config_class in SECTIONS.values() for name in config_class.__dataclass_fields__}
     assert set(option_names()) == declared - {"model_vocab_size"}
 
 
-def test_a_section_completes_its_config_from_what_was_given_then_chosen_then_the_default() -> None:
+def test_given_values_take_precedence_over_chosen_ones_and_these_over_defaults() -> None:
     section = Section(ModelConfig, {"hidden_size": 48})
     config = section.complete(hidden_size=96, num_layers=2, model_vocab_size=5)
     assert (config.hidden_size, config.num_layers, config.cell) == (48, 2, ModelConfig.cell)
@@ -73,14 +73,14 @@ def test_a_section_completes_its_config_from_what_was_given_then_chosen_then_the
         ({"hidden_size": 3, "cell": "gru"}, {"hidden_size": 4}, {"hidden_size": 4, "cell": "gru"}),
     ],
 )
-def test_the_command_line_wins_over_a_file_and_replaces_what_it_excludes(
+def test_the_command_line_wins_over_a_file_and_replaces_options_that_it_excludes(
     file: dict[str, Any], given: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     merged = UserOptions.from_names(file).overridden_by(UserOptions.from_names(given))
     assert merged.names() == expected
 
 
-def test_a_section_does_not_change_with_the_mapping_it_was_made_of() -> None:
+def test_a_section_is_independent_of_the_mapping_it_was_made_from() -> None:
     values: dict[str, Any] = {"steps": 3}
     section = Section(TrainingConfig, values)
     values["steps"] = 4

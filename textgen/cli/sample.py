@@ -17,10 +17,21 @@ import click
 
 from textgen.cli.support.dynamic import adapted_model, dynamic_options, take_dynamic_config
 from textgen.cli.support.novelty import novelty_meter, novelty_options, take_novelty_config, training_corpus
-from textgen.cli.support.options import config_option, reading_options, refuse_reading
+from textgen.cli.support.options import (
+    COMMON,
+    OUTPUT,
+    GroupedCommand,
+    Number,
+    config_option,
+    device_option,
+    grouped_option,
+    reading_options,
+    refuse_reading,
+)
 from textgen.cli.support.output import as_text, put, show, writable
 from textgen.errors import ConfigError, TextgenError, TrainingError
-from textgen.settings.config import DEVICES, NoveltyConfig, SampleConfig
+from textgen.settings.config import NoveltyConfig, SampleConfig
+from textgen.settings.option import COUNT, Range
 from textgen.system.threads import multiply_on_few_threads, numpy_threads
 
 if TYPE_CHECKING:
@@ -29,6 +40,16 @@ if TYPE_CHECKING:
     from textgen.generation.sample import Sample
     from textgen.run import Run
 
+EXAMPLES = (
+    "textgen sample                                                   the newest run, without a prompt",
+    'textgen sample runs/corpus --prompt "Once upon" --temperature 1  continue a prompt, wilder',
+    "textgen sample runs/corpus --num-samples 5 --seed 1 --json       five texts as JSON, repeatable",
+    "textgen sample runs/corpus --interactive                         continue one prompt after another",
+    "textgen sample runs/corpus --adapt letters.txt                   after adapting to another text",
+)
+SAMPLING, COPYING, ADAPTATION = "Sampling", "Copying", "Adaptation"
+COMMON_FIELDS = ("max_new_tokens", "temperature")  # of SampleConfig
+ANY_SEED = Range(0, float("inf"), "0 or more")
 RUNS = Path("runs")
 ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
 CONTRADICTIONS = (
@@ -39,74 +60,74 @@ CONTRADICTIONS = (
 )
 
 
-def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for every field of SampleConfig, in their order."""
-    for entry in reversed(dataclasses.fields(SampleConfig)):
-        command = config_option(SampleConfig, entry.name)(command)
-    return command
+def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """One option for each field of SampleConfig that belongs under this heading, in their order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for entry in reversed(dataclasses.fields(SampleConfig)):
+            if (entry.name in COMMON_FIELDS) == (group == COMMON):
+                command = config_option(SampleConfig, entry.name, group=group)(command)
+        return command
+
+    return decorate
 
 
-@click.command(name="sample")
+@click.command(
+    name="sample", cls=GroupedCommand, examples=EXAMPLES,
+    headings=(COMMON, SAMPLING, COPYING, ADAPTATION, OUTPUT),
+)  # fmt: skip
 @click.argument("run_directory", required=False, metavar="[RUN]")
-@click.option("--prompt", metavar="TEXT", help="Text to continue; \\n, \\r, \\t and \\\\ are escapes.")
-@click.option(
-    "--prompt-file", metavar="FILE", help="Continue the text of a file, read as it is; - is standard input."
+@grouped_option(
+    "--prompt", metavar="TEXT", group=COMMON, help="Continue this text; \\n, \\r, \\t and \\\\ are escapes."
 )
-@click.option("--no-prompt", is_flag=True, help="Do not repeat the prompt in the output.")
-@click.option(
-    "--stop",
-    multiple=True,
-    metavar="TEXT",
-    help="Stop before this text; escapes as in --prompt. May be given several times.",
-)
-@sampling_options
-@click.option(
-    "--adapt",
-    metavar="FILE",
-    help="Adapt the weights to a text first (dynamic evaluation); - is standard input.",
-)
-@dynamic_options("adapt")
-@reading_options("--adapt FILE")
-@click.option(
-    "--avoid-copy", type=click.IntRange(min=1), metavar="N",
-    help="Copy at most N characters in a row from the training text; the prompt counts.",
+@grouped_option(
+    "--prompt-file", metavar="FILE", group=COMMON,
+    help="Continue the text of a file, read as it is; - is standard input.",
 )  # fmt: skip
-@click.option(
-    "--novelty", is_flag=True,
-    help="Report how much of each text, and of the validation text, is copied from the training text.",
+@grouped_option(
+    "--interactive", is_flag=True, group=COMMON,
+    help="Read prompts from standard input, one per line.",
 )  # fmt: skip
-@novelty_options(["length"])
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Random seed; the same seed gives the same text.  [default: random]",
-)
-@click.option(
-    "--num-samples",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Number of texts to generate.",
-)
-@click.option(
-    "--interactive",
-    is_flag=True,
-    help="Read prompts from standard input, one per line; escapes as in --prompt.",
-)
-@click.option("--output", metavar="FILE", help="Write to a file instead of standard output, atomically.")
-@click.option(
-    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device to run on."
-)
-@click.option(
-    "--cache-dir",
-    metavar="DIR",
-    help="Cache for --adapt, --avoid-copy and --novelty.  [default: the user's cache]",
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Write one JSON object with texts, tokens and log-probabilities."
-)
+@sampling_options(COMMON)
+@grouped_option(
+    "--stop", multiple=True, metavar="TEXT", group=COMMON,
+    help="Stop before this text; may be given several times.",
+)  # fmt: skip
+@grouped_option(
+    "--num-samples", type=Number(int, COUNT), default=1, show_default=True, metavar="N", group=COMMON,
+    help="Number of texts to write.",
+)  # fmt: skip
+@grouped_option(
+    "--seed", type=Number(int, ANY_SEED), metavar="N", group=COMMON,
+    help="The same seed writes the same text.  [default: random]",
+)  # fmt: skip
+@device_option("cpu", COMMON)
+@sampling_options(SAMPLING)
+@grouped_option(
+    "--avoid-copy", type=Number(int, COUNT), metavar="N", group=COPYING,
+    help="Copy at most N characters in a row from the training text.",
+)  # fmt: skip
+@grouped_option(
+    "--novelty", is_flag=True, group=COPYING,
+    help="Report how much of each text is copied from the training text.",
+)  # fmt: skip
+@novelty_options(["length"], COPYING)
+@grouped_option(
+    "--adapt", metavar="FILE", group=ADAPTATION,
+    help="Adapt the weights to a text first; - is standard input.",
+)  # fmt: skip
+@dynamic_options("adapt", ADAPTATION)
+@reading_options("--adapt FILE", ADAPTATION)
+@grouped_option("--no-prompt", is_flag=True, group=OUTPUT, help="Do not repeat the prompt in the output.")
+@grouped_option("--output", metavar="FILE", group=OUTPUT, help="Write to a file instead of standard output.")
+@grouped_option(
+    "--cache-dir", metavar="DIR", group=OUTPUT,
+    help="Cache of --adapt, --avoid-copy and --novelty.  [default: the user's cache]",
+)  # fmt: skip
+@grouped_option(
+    "--json", "as_json", is_flag=True, group=OUTPUT,
+    help="Write one JSON object with texts, tokens and log-probabilities.",
+)  # fmt: skip
 def command(
     run_directory: str | None,
     prompt: str | None,
@@ -127,7 +148,12 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Generate text with RUN, a run directory; by default the newest one under runs/ that has weights."""
+    """Write text with RUN, or with the newest run.
+
+    RUN is a run's directory; the newest run is the one under runs/ that was trained last. In --prompt, --stop
+    and the prompts of --interactive, \\n, \\r, \\t and \\\\ are a line end, a carriage return, a tab and a
+    backslash.
+    """
     given = {"--prompt": prompt is not None, "--prompt-file": prompt_file is not None}
     given |= {"--interactive": interactive, "--output": output is not None}
     given |= {"--json": as_json, "--no-prompt": no_prompt}

@@ -60,9 +60,7 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
     "--view", is_flag=True, group=COMMON,
     help="Print the text in colour: the more bits, the stronger.",
 )  # fmt: skip
-@grouped_option(
-    "--encoding", metavar="TEXT", group=TEXT, help="Encoding of the text.  [default: as for the run's corpus]"
-)
+@grouped_option("--encoding", metavar="TEXT", group=TEXT, help="Encoding of the text.  [default: the run's]")
 @device_option("cpu")
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,

@@ -9,13 +9,14 @@ Shapes: V model_vocab_size, E embedding_dim, H hidden_size, L num_layers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from textgen.errors import RunError
 from textgen.settings.cells import Shape, find_spec
 from textgen.settings.config import ModelConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Item = TypeVar("Item")
 

@@ -296,7 +296,7 @@ class SampleConfig:
     max_new_tokens: int = option(500, "Write at most this many tokens.", range=COUNT)
     temperature: float = option(
         0.8,
-        "Below 1 is safer, above is wilder; 0 takes the most likely token.",
+        "Below 1 is safer, above is wilder; 0 is greedy.",
         range=NOT_NEGATIVE,
     )
     top_k: int | None = option(None, "Draw only from the k most likely tokens.", range=COUNT)

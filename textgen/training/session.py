@@ -93,7 +93,7 @@ class Session:
     @property
     def _epochs(self) -> float:
         """How many times the training text was read."""
-        return self.trainer.position.tokens / self.run.measured("train_tokens")
+        return float(self.trainer.position.tokens / self.run.measured("train_tokens"))
 
     def _advice(self) -> str:
         """A hint if only the clock ended training, well before the epochs that would help; else nothing."""

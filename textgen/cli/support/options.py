@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -12,7 +12,6 @@ from textgen.settings.config import DEVICE, DEVICES, TEXT
 from textgen.settings.option import Option, Range, flag, options_of
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 COMMON, OUTPUT = "Common options", "Output"  # besides the headings of settings/config.py
 LONGEST_OPTION = 36  # characters; the help of a longer one begins on the next line
@@ -77,7 +76,7 @@ def grouped_option(*declarations: str, group: str = "", **settings: Any) -> Deco
     return click.option(*declarations, cls=GroupedOption, group=group, **settings)
 
 
-def cache_dir_option(command: Command) -> Command:
+def cache_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--cache-dir of every command that encodes text."""
     help = "Where encoded text is kept.  [default: the user's cache]"
     return grouped_option("--cache-dir", group=OUTPUT, metavar="DIR", help=help)(command)
@@ -99,9 +98,9 @@ def reading_options(text: str, group: str = TEXT) -> Decorator:
     """--field and --encoding of a text that a run reads; `text` is what the help calls it."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        help = f"Encoding of {text}.  [default: as for the run's corpus]"
+        help = f"Encoding of {text}.  [default: the run's]"
         command = grouped_option("--encoding", group=group, metavar="TEXT", help=help)(command)
-        help = "Field of .jsonl or .csv records to read.  [default: as for the run's corpus]"
+        help = "Field of .jsonl or .csv records to read.  [default: the run's]"
         return grouped_option("--field", group=group, metavar="TEXT", help=help)(command)
 
     return decorate

@@ -79,7 +79,8 @@ def _plan_note(training: TrainingConfig, measured: dict[str, Any], given: Sectio
     times = speed * 60 * training.minutes / tokens
     default = "" if "minutes" in given else " (the default; change it with --minutes)"
     # The probe takes no optimizer steps and does not validate, and other programs may slow the machine later.
-    plan = f"Plan: {training.minutes:g} minute{'s' * (training.minutes != 1)}{default}, at up to {speed:,} tokens/s"
+    minutes = f"{training.minutes:g} minute{'s' * (training.minutes != 1)}"
+    plan = f"Plan: {minutes}{default}, at up to {speed:,} tokens/s"
     if training.epochs is None or times <= training.epochs:
         return f"{plan}: at most {describe_reading(times)}."
     seconds = training.epochs * tokens / speed
