@@ -122,7 +122,7 @@ TESTED_ELSEWHERE = {
     "textgen.cli": "test_start.py",
     "textgen.cli.support.dynamic": "cli/test_dynamic.py",
     "textgen.cli.support.novelty": "cli/test_novelty.py",
-    "textgen.cli.support.options": "cli/test_train_options.py",
+    "textgen.cli.support.options": "cli/test_help.py",
     "textgen.cli.support.output": "cli/test_sample.py",
     "textgen.cli.support.terminal": "cli/test_score.py",
     "textgen.errors": "cli/test_errors.py",

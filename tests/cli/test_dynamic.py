@@ -33,7 +33,7 @@ def words(names: str, length: int) -> str:
 
 @pytest.fixture
 def run(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run that saw two kinds of text; both lie beside it."""
+    """A run that was trained on two kinds of text; both are files beside it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     Path("corpus.txt").write_text("".join(words(kind, 40) for kind in ("the dog sat", "una gatta va") * 5))

@@ -1,4 +1,4 @@
-"""`sample --novelty`, `sample --avoid-copy` and `eval --novelty` as the user meets them."""
+"""`sample --novelty`, `sample --avoid-copy` and `eval --novelty` on the command line."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def as_json(invoke: Invoke) -> Figures:
 
 
 def longest_copy(new: str, trained_on: str) -> int:
-    """The slow definition."""
+    """The length of the longest copy, by its definition."""
     return max(j - i for j in range(len(new) + 1) for i in range(j + 1) if new[i:j] in trained_on)
 
 

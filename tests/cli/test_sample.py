@@ -51,7 +51,7 @@ def started(*arguments, **streams):
 
 @pytest.fixture
 def sample(invoke):
-    """Run `textgen sample` in this process: its standard output. A refusal is raised."""
+    """Run `textgen sample` in this process: its standard output. Errors are raised."""
     return lambda *arguments, input=None: invoke("sample", *arguments, input=input).stdout
 
 
@@ -316,7 +316,7 @@ def test_in_interactive_mode_every_line_is_a_prompt_until_end_of_file(sample, ru
     first = sample(run.path, "--prompt", "The ", "--max-new-tokens", 30, "--seed", 1)
     second = sample(run.path, "--prompt", "Why\\n", "--max-new-tokens", 30, "--seed", 2)
     assert output.stdout.decode() == first + second
-    assert b">" not in output.stderr  # no one is there to be asked
+    assert b">" not in output.stderr  # standard input is no terminal
 
 
 def test_prompts_from_windows_are_read_without_line_ends_and_byte_order_mark(sample, run):
@@ -489,7 +489,7 @@ def test_numpy_uses_at_most_two_threads_unless_the_user_sets_more(run, variables
 @posix
 def test_after_ctrl_c_the_text_so_far_is_kept_and_the_exit_code_is_130(run):
     with started(run.path, *ENDLESS, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        seen = process.stdout.read(1)  # it is drawing
+        seen = process.stdout.read(1)  # sampling has begun
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=20)
@@ -545,7 +545,7 @@ def test_a_pipe_gets_text_in_blocks(run, unbuffered, monkeypatch):
         process.communicate(timeout=20)
         assert process.returncode == 130
     sizes = sorted(map(len, pieces))
-    assert sizes[1] >= 50  # the very first character may come alone
+    assert sizes[1] >= 50  # the first character may be a block of its own
     assert unbuffered or sizes[0] >= 4096
 
 

@@ -39,7 +39,7 @@ def process_of(*arguments, **streams):
 
 @pytest.fixture
 def score(invoke):
-    """Run `textgen score` in this process: its standard output. A refusal is raised."""
+    """Run `textgen score` in this process: its standard output. Errors are raised."""
 
     def run(*arguments, input=None, **environment):
         return invoke("score", *arguments, input=input, env={"NO_COLOR": None} | environment).stdout

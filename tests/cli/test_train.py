@@ -94,7 +94,7 @@ def test_a_pipe_gets_no_progress_bar_and_no_control_characters(cli: Cli) -> None
 
 
 @pytest.mark.parametrize(("limit", "is_sampled"), [(10**6, False), (4000, True)])
-def test_a_vocabulary_learnt_from_a_sample_is_reported(
+def test_a_vocabulary_learned_from_a_sample_is_reported(
     cli: Cli, text: str, monkeypatch: pytest.MonkeyPatch, limit: int, is_sampled: bool
 ) -> None:
     monkeypatch.setattr("textgen.text.vocabulary._SAMPLE_CHARACTERS", limit)
@@ -155,7 +155,7 @@ def test_bfloat16_on_a_cpu_that_is_slower_with_it_is_reported(
 
 
 def test_bits_per_character_during_training_are_those_of_the_validation_text(cli: Cli) -> None:
-    """A token of a text for which the vocabulary was not made has fewer characters."""
+    """Tokens are shorter in a text that the vocabulary was not learned from."""
     Path("other.txt").write_text("".join(f"{n * n}\n" for n in range(400)))
     options = "--tokenizer", "bpe", "--vocab-size", 400, "--val", "other.txt", *TINY
     out = cli("train", "corpus.txt", *options, "--eval-tokens", 10**6).stdout

@@ -1,4 +1,4 @@
-"""Training that diverges: it goes back to a good step with a lower learning rate, or ends in one line."""
+"""Training that diverges: it rolls back to a good step with a lower learning rate, or ends in one line."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_a_nan_loss_ends_the_run_with_a_one_line_error(cli: Cli) -> None:
 
 
 def test_weights_with_a_nan_validation_loss_are_never_saved(cli: Cli) -> None:
-    # At any of the rates tried the first layer's table is infinite, and rows that are not read count 0 times
-    # that: no number, in whatever order a processor adds.
+    # At every learning rate that is tried, the table of the first layer is infinite; rows that are not read
+    # count 0 times infinity, which is NaN in whatever order a processor adds.
     settings = ["--clip-norm", 1e30, "--learning-rate", 1e35, "--precision", "float32", "--cell", "rnn"]
     result = cli("train", "corpus.txt", *settings, "--steps", 1, "--evaluations", 1, "--hidden-size", 64)
     assert "lower --learning-rate" in result.stderr
@@ -53,7 +53,7 @@ def test_a_learning_rate_that_is_far_too_high_is_lowered_and_the_run_learns(
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:
-    """Let some of the run's gradients, counted from 1, be no numbers."""
+    """Make the gradients of some steps, counted from 1, NaN."""
     step = AdamW.step
     count = itertools.count(1)
 

@@ -115,8 +115,8 @@ def test_batches_are_smaller_when_the_budget_is_small_and_that_costs_few_tokens(
     assert Run("runs/long").config.training.batch_size == batch_size
 
 
-def test_the_dropout_chosen_for_a_number_of_steps_follows_from_the_batches_that_fit(cli: Cli) -> None:
-    """A small text shrinks its batches, and is read less often than whole ones would read it."""
+def test_the_dropout_chosen_for_a_number_of_steps_depends_on_the_batches_that_fit(cli: Cli) -> None:
+    """With the smaller batches of a small text, the same steps read it fewer times."""
 
     def recipe(*options: object) -> tuple[list[float], list[int]]:
         cli("train", "corpus.txt", "--hidden-size", 32, "--steps", 2, *options)

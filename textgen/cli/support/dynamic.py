@@ -38,7 +38,7 @@ def dynamic_options(switch: str, group: str = "") -> Decorator:
 
 
 def take_dynamic_config(switch: str, is_given: bool, settings: dict[str, Any]) -> DynamicConfig | None:
-    """Remove the options of `switch` from a command's parameters; returns None without the switch.
+    """Move the options of `switch` from a command's parameters to a config; None without the switch.
 
     Raises ConfigError for a value out of range, or one given without the switch.
     """

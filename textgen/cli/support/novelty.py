@@ -36,7 +36,7 @@ def novelty_options(names: Iterable[str], group: str = "") -> Decorator:
 def take_novelty_config(
     names: Iterable[str], is_given: bool, settings: dict[str, Any]
 ) -> NoveltyConfig | None:
-    """Remove these options from the command's settings and return them; None without --novelty.
+    """Move these options from a command's parameters to a config; None without --novelty.
 
     Raises ConfigError for a setting out of range, or one given without --novelty.
     """

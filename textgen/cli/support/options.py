@@ -19,7 +19,7 @@ FILES = ("val", "test")  # options of `train` that name a file
 
 
 class GroupedOption(click.Option):
-    """An option with the heading of the help that it is listed under; "" is the command's last one."""
+    """An option with its heading in the help; "" means the last heading of the command."""
 
     def __init__(self, *arguments: Any, group: str = "", **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -83,7 +83,7 @@ def cache_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def json_option(what: str) -> Decorator:
-    """--json of a command that otherwise prints `what` for a person."""
+    """--json of a command that otherwise prints `what` in plain text."""
     help = f"Print {what} as one JSON object on standard output."
     return grouped_option("--json", "as_json", group=OUTPUT, is_flag=True, help=help)
 
@@ -95,7 +95,7 @@ def device_option(default: str, group: str = DEVICE) -> Decorator:
 
 
 def reading_options(text: str, group: str = TEXT) -> Decorator:
-    """--field and --encoding of a text that a run reads; `text` is what the help calls it."""
+    """--field and --encoding of a text that a run reads; `text` is its name in the help."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         help = f"Encoding of {text}.  [default: the run's]"
