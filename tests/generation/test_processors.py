@@ -335,10 +335,10 @@ def test_a_processor_ends_its_own_text_with_the_token_that_it_accepted_last() ->
 
 def test_every_processor_accepts_every_token_and_the_first_reason_counts() -> None:
     generator = constant("abb")
-    prompt = Prompt.from_text("", generator.tokenizer, generator.vocab)
+    prompt = Prompt.from_text("bab", generator.tokenizer, generator.vocab)
     processors = [EndsAtSecond(prompt, "b") for _ in range(2)]
     together = ProcessorList(processors)
-    assert [together.accept(model_id) for model_id in (1, 0, 1)] == [None, None, "second"]
+    assert [*map(together.accept, prompt.model_ids.tolist())] == [None, None, "second"]
     assert [processor.count for processor in processors] == [2, 2]
 
 
