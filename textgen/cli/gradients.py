@@ -184,7 +184,7 @@ def _options(
 ) -> list[UserOptions]:
     """The training of each cell: one layer, alike but for the cell."""
     from textgen.text.sources import corpus_name
-    from textgen.training.planning.recipe import EMBEDDING_OF_CHARACTERS
+    from textgen.training.planning.recipe import CHARACTER_EMBEDDING_DIM
 
     root = Path(said["runs"] if said["runs"] is not None else f"gradients/{corpus_name(sources)}")
     # What the recipe would choose differently for each cell is the same for all, to be comparable.
@@ -195,7 +195,7 @@ def _options(
         "hidden_size": said["hidden_size"] or DEFAULT_HIDDEN_SIZE,
         "num_layers": 1,
         "batch_size": TrainingConfig.batch_size,
-        "embedding_dim": EMBEDDING_OF_CHARACTERS,
+        "embedding_dim": CHARACTER_EMBEDDING_DIM,
         "tie_weights": False,
         "learning_rate": TrainingConfig.learning_rate,
         "beta1": TrainingConfig.beta1,
