@@ -39,8 +39,8 @@ def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter) -> Sessio
         set_up_training(training)
     except ConfigError as error:
         raise RunError(
-            f"{path}: cannot be resumed on this machine ({error}). Resume it where it was trained, or train on "
-            f"from its best weights: textgen train --from {path} --device cpu"
+            f"{path}: cannot be resumed on this machine ({error}). Resume it where it was trained, or "
+            f"train on from its best weights: textgen train --from {path} --device cpu"
         ) from error
     initial = initial_weights(run)
     if newest_checkpoint(run.training_directory) is None and run.has_weights:
