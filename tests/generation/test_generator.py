@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, zip_longest
 
 import numpy as np
@@ -13,6 +14,7 @@ from textgen.errors import ConfigError, RunError, TokenizerError
 from textgen.generation.generator import Generator
 from textgen.generation.sample import UNIFORMS_AT_ONCE
 from textgen.generation.sampling import log_probabilities, sample_token
+from textgen.generation.torch_engine import TorchEngine
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import SampleConfig
 from textgen.text.model_vocab import ModelVocab
@@ -449,8 +451,6 @@ def test_a_run_with_damaged_weights_is_refused_by_name(make_run):
 
 
 def test_the_given_text_of_a_torch_engine_is_that_of_the_numpy_engine(make_run):
-    from textgen.generation.torch_engine import TorchEngine
-
     run = make_run(cell="gru", num_layers=2)
     engine = TorchEngine(LanguageModel.from_pretrained(run.path))
     one, other = (
@@ -458,3 +458,18 @@ def test_the_given_text_of_a_torch_engine_is_that_of_the_numpy_engine(make_run):
         for generator in (Generator(engine, run.tokenizer), Generator.from_run(run))
     )
     assert [sample.text for sample in one] == [sample.text for sample in other]
+
+
+def test_threads_may_use_torch_engines_on_one_model_that_is_being_trained(make_run):
+    """Each reads its prompt in evaluation mode; none may end it while another relies on it."""
+    run = make_run(dropout=0.9, num_layers=2, hidden_size=64)
+    model = LanguageModel.from_pretrained(run.path).train()
+
+    def write(_):
+        engine = TorchEngine(model)
+        return [engine.start(np.arange(20)[None, :]).tolist() for _ in range(80)]
+
+    expected = write(0)[0]
+    with ThreadPoolExecutor(3) as pool:
+        assert all(logits == expected for written in pool.map(write, range(3)) for logits in written)
+    assert model.training

@@ -281,6 +281,21 @@ def test_requests_that_share_a_prompt_read_it_once():
     assert texts[1].result().text == alone(Request(prompt="abc" * 300, seed=1)).text
 
 
+def test_a_request_may_share_a_prompt_that_has_been_read_in_part():
+    engine = HashEngine()
+    loop = new_loop(engine)
+    shared = Prompt.from_text("abc" * 300, TOKENIZER, VOCAB)
+    settings = {"prompt": shared, "seed": 1, "prompt_log_probabilities": True}
+    first = loop.submit(Request(**settings))
+    assert loop.step() == []
+    second = loop.submit(Request(**settings))
+    finish(loop)
+    assert sum(shape[1] for call, shape in engine.log if call == "read") == 900
+    assert second.result() == first.result()
+    assert second.prompt_log_probabilities == first.prompt_log_probabilities
+    assert len(second.prompt_log_probabilities) == 900
+
+
 def test_a_long_prompt_does_not_stall_the_texts_of_the_batch():
     engine = HashEngine()
     loop = new_loop(engine)

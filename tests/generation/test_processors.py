@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from textgen.errors import ConfigError, RunError
 from textgen.generation.generator import Generator
-from textgen.generation.processors import CopyChecker, CopyLimit, LogitsProcessor
+from textgen.generation.processors import CopyChecker, CopyLimit, LogitsProcessor, ProcessorList
 from textgen.generation.prompt import Prompt
 from textgen.generation.sampling import sample_token
 from textgen.settings.config import DataConfig, SampleConfig
@@ -331,6 +331,15 @@ def test_a_processor_ends_its_own_text_with_the_token_that_it_accepted_last() ->
         assert len(sample.token_ids) == len(sample.text)
     pieces = generator.stream(seed=1, config=config, processors=processors)
     assert "".join(pieces) == samples[0].text
+
+
+def test_every_processor_accepts_every_token_and_the_first_reason_counts() -> None:
+    generator = constant("abb")
+    prompt = Prompt.from_text("bab", generator.tokenizer, generator.vocab)
+    processors = [EndsAtSecond(prompt, "b") for _ in range(2)]
+    together = ProcessorList(processors)
+    assert [*map(together.accept, prompt.model_ids.tolist())] == [None, None, "second"]
+    assert [processor.count for processor in processors] == [2, 2]
 
 
 def test_a_stop_string_that_is_complete_at_the_same_token_comes_first() -> None:

@@ -222,7 +222,7 @@ def _options(
 ) -> list[UserOptions]:
     """The options of each training: one layer, the same for all but the cell."""
     from textgen.text.sources import corpus_name
-    from textgen.training.planning.recipe import EMBEDDING_OF_CHARACTERS
+    from textgen.training.planning.recipe import CHARACTER_EMBEDDING_DIM
 
     root = Path(f"gradients/{corpus_name(sources)}" if given.runs is None else given.runs)
     # The recipe would choose some of these by cell; to compare the cells, they are the same for all.
@@ -233,7 +233,7 @@ def _options(
         "hidden_size": given.hidden_size or DEFAULT_HIDDEN_SIZE,
         "num_layers": 1,
         "batch_size": TrainingConfig.batch_size,
-        "embedding_dim": EMBEDDING_OF_CHARACTERS,
+        "embedding_dim": CHARACTER_EMBEDDING_DIM,
         "tie_weights": False,
         "learning_rate": TrainingConfig.learning_rate,
         "beta1": TrainingConfig.beta1,

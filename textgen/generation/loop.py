@@ -178,7 +178,7 @@ class GenerationLoop:
             sample = self._waiting.popleft()
             num_admitted += 1
             if self._readings and self._readings[-1].suits(sample):
-                self._readings[-1].samples.append(sample)
+                self._readings[-1].add(sample)
             else:
                 self._readings.append(_Reading(sample, copy.copy(self._weights), self._start_id))
 
@@ -214,14 +214,18 @@ class _Reading:
         return self._position == len(self._ids)
 
     def suits(self, sample: SampleState) -> bool:
-        """Whether a text may share this prompt: the same one, of which nothing has been read yet."""
+        """Whether a text may share this prompt, which may have been read in part."""
         other = sample.request
         return (
-            not self._position
-            and sample.prompt is self.samples[0].prompt
+            sample.prompt is self.samples[0].prompt
             and other.state is self._state
             and other.prompt_log_probabilities == self._scored
         )
+
+    def add(self, sample: SampleState) -> None:
+        """Let a text that suits share this prompt."""
+        sample.prompt_log_probabilities += self.samples[0].prompt_log_probabilities
+        self.samples.append(sample)
 
     def advance(self, num_tokens: int) -> int:
         """Read at most num_tokens more. Returns how many were read."""

@@ -1,6 +1,6 @@
-"""An interrupted run, taken up at its newest checkpoint, or at its start when there is none yet.
+"""Resumes an interrupted run from its newest checkpoint, or from its start when there is none yet.
 
-Nothing is chosen again: config.json, complete since before the first step, says it all.
+Nothing is chosen again: config.json has been complete since before the first step.
 """
 
 from __future__ import annotations
@@ -9,11 +9,7 @@ from pathlib import Path
 
 from textgen.errors import ConfigError, RunError
 from textgen.models.language_model import LanguageModel
-from textgen.run import (
-    CONFIG,
-    Run,
-    vocab_of,
-)
+from textgen.run import CONFIG, Run, vocab_of
 from textgen.system.progress import Reporter
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.store import default_cache_dir
@@ -24,9 +20,10 @@ from textgen.training.trainer import training_model
 
 
 def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter) -> Session:
-    """An interrupted run, to be completed from its newest checkpoint, or from its start when there is none.
+    """The session of an interrupted run; Session.complete loads the checkpoint and goes on.
 
-    Raises RunError when the run is complete, is no run, or its corpus has changed.
+    cache_dir: where encoded text is kept; None: the user's cache. Raises RunError when the run is complete,
+    is not a run, or its corpus has changed.
     """
     run = Run(path)
     if run.is_complete:
@@ -35,23 +32,25 @@ def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter) -> Sessio
     training = run.config.training
     for name in ("threads", "eval_tokens"):
         if getattr(training, name) is None:
-            raise RunError(f"{path / CONFIG}: no {name}, which was chosen when the run began; put it back")
+            raise RunError(
+                f"{path / CONFIG}: {name} is missing, which was chosen when the run began; put it back"
+            )
     try:
         set_up_training(training)
     except ConfigError as error:
         raise RunError(
-            f"{path}: it cannot go on here as it was ({error}). Resume it where that is, or train on from "
-            f"its best weights: textgen train --from {path} --device cpu"
+            f"{path}: cannot be resumed on this machine ({error}). Resume it where it was trained, or "
+            f"train on from its best weights: textgen train --from {path} --device cpu"
         ) from error
     initial = initial_weights(run)
     if newest_checkpoint(run.training_directory) is None and run.has_weights:
         raise RunError(
-            f"{run.training_directory}: what a resume needs is gone. "
+            f"{run.training_directory}: the checkpoints that a resume needs are gone. "
             f"Train on from the weights with: textgen train --from {path}"
         )
     if initial is None:
         model = LanguageModel(run.config.model, ModelVocab.from_counts(store.counts))
-    else:  # its rows are in the order of the run that it started from, which no checkpoint tells
+    else:  # its model ids are in the order of the run that it started from, which no checkpoint holds
         model = LanguageModel(run.config.model, vocab_of(initial))
         model.load_weights(initial, str(run.training_directory))
     model = training_model(model, training)

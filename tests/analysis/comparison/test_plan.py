@@ -217,7 +217,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="holds no comparison"):
         plan_directory(make_plan(), tmp_path, "")
-    with pytest.raises(RunError, match="is no directory"):
+    with pytest.raises(RunError, match="not a directory"):
         plan_directory(make_plan(), tmp_path / "notes.txt", "")
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):

@@ -31,7 +31,7 @@ def timings(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> list[
         return seconds[tried[-1]]
 
     monkeypatch.setattr(probe, "_fastest", fastest)
-    monkeypatch.setattr(probe, "BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(probe, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(probe, "available_processors", lambda: max(seconds))
     return tried
 
@@ -40,8 +40,12 @@ def timings(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> list[
     ("seconds", "best", "tried"),
     [
         ({1: 1.0, 2: 0.6, 4: 0.4, 6: 0.3}, 6, [1, 2, 4, 6]),
-        ({1: 1.0, 2: 0.97, 4: 0.1}, 1, [1, *[2] * probe.LOOKS]),  # a twentieth is what more threads must save
-        ({1: 1.0, 2: 0.6, 4: 0.7}, 2, [1, 2, *[4] * probe.LOOKS]),
+        (
+            {1: 1.0, 2: 0.97, 4: 0.1},
+            1,
+            [1, *[2] * probe.MEASUREMENTS],
+        ),  # a twentieth is what more threads must save
+        ({1: 1.0, 2: 0.6, 4: 0.7}, 2, [1, 2, *[4] * probe.MEASUREMENTS]),
         ({1: 1.0}, 1, [1]),
     ],
 )

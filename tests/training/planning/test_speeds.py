@@ -21,7 +21,7 @@ def chosen(speeds: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch, voca
     looks = {size: iter(found) for size, found in speeds.items()}
     monkeypatch.setattr(speeds_module, "training_speed", lambda _, batch_size, __: next(looks[batch_size]))
     model = LanguageModel(ModelConfig(model_vocab_size=vocab_size, embedding_dim=2, hidden_size=2))
-    return with_batch(model, TRAINING, Speeds(said=1), 10**9).batch_size
+    return with_batch(model, TRAINING, Speeds(requested=1), 10**9).batch_size
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_a_network_whose_input_is_dropped_from_is_timed_by_itself(monkeypatch: p
         return 1000.0
 
     monkeypatch.setattr(speeds_module, "training_speed", speed)
-    known = Speeds(said=1)
+    known = Speeds(requested=1)
     for shares in ({}, {"dropout": 0.3, "weight_drop": 0.1}, {"input_dropout": 0.1}, {"input_dropout": 0.2}):
         known.of(
             LanguageModel(ModelConfig(model_vocab_size=5, embedding_dim=2, hidden_size=2, **shares)), TRAINING
@@ -74,4 +74,4 @@ def test_a_network_whose_input_is_dropped_from_is_timed_by_itself(monkeypatch: p
 def test_a_batch_size_that_is_not_the_default_stays() -> None:
     model = LanguageModel(ModelConfig(model_vocab_size=5, embedding_dim=2, hidden_size=2))
     training = dataclasses.replace(TRAINING, batch_size=24)
-    assert with_batch(model, training, Speeds(said=1), 10**9) is training
+    assert with_batch(model, training, Speeds(requested=1), 10**9) is training

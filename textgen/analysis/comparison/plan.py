@@ -1,11 +1,11 @@
-"""What a comparison of cells is: which runs it takes, and what each is told so that only the cell differs.
+"""The plan of a comparison of cells: its runs, and the options of each, so that only the cell differs.
 
     seed 1:  first cell ─ its settings, matched ─→ second cell ...      (match=minutes: each chooses its own)
                  │ the same                          │ the same
     seed 2:  first cell                          second cell ...
 
-The cells take turns, seed by seed, so that a machine that grows busy slows all of them, and a comparison that
-is stopped has whole pairs.
+The cells take turns, seed by seed: a machine that becomes busy slows all of them, and a comparison that is
+stopped has complete pairs.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from textgen.settings.option import (
     unknown_name,
 )
 from textgen.system.atomic import only_one, write_file
-from textgen.training.planning.recipe import EMBEDDING_OF_CHARACTERS, EMBEDDING_OF_SUBWORDS
+from textgen.training.planning.recipe import CHARACTER_EMBEDDING_DIM, SUBWORD_EMBEDDING_DIM
 
 MATCHES = ("parameters", "size", "minutes")
 PLAN, FORMAT = "plan.json", 1
 
-# What the first cell's first run chose or was told, and the others take.
+# Chosen by the first cell's first run or given, and the same in the others.
 MATCHED_MODEL = ("embedding_dim", "tie_weights", "hidden_size", "num_layers", *DROPOUTS)
 MATCHED_TRAINING = ("batch_size", "seq_len", "weight_decay")
-# How fast a machine runs a cell is the cell's own matter, and so are the rate, the momentum and the penalty
-# that suit it: an LSTM's rate would be too high for a GRU. But its seeds are to differ in nothing else.
+# Each cell has its own learning rate, momentum and penalty (an LSTM's rate is too high for a GRU) and what
+# makes it fast on this machine; the seeds of one cell share them.
 OWN_TRAINING = ("learning_rate", "beta1", "temporal_activation_penalty", "threads", "precision")
 REPEATED_TRAINING = (*MATCHED_TRAINING, *OWN_TRAINING)
 
@@ -70,14 +70,14 @@ def check_cells(cells: Sequence[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPlan:
-    """What is compared; plan.json in the comparison's directory, before the first run.
+    """What is compared; written to plan.json in the comparison's directory before the first run.
 
-    `match` parameters is the default: what a larger network gains is then not counted as the cell's merit.
-    `settings` are options of `train` that every run is given.
+    fingerprint: of the text. settings: options of `train` that all runs have. match: "parameters" is the
+    default, so that the gain of a larger network is not attributed to the cell.
     """
 
     corpus: tuple[str, ...]
-    fingerprint: str  # of the text
+    fingerprint: str
     cells: tuple[str, ...] = option(("lstm", "gru"), "Cells to compare: lstm, gru, rnn.")
     seeds: int = option(3, "Runs per cell; 3 or more give an interval.", range=COUNT)
     match: str = option(
@@ -100,7 +100,7 @@ class ComparisonPlan:
 
     @property
     def data_options(self) -> dict[str, Any]:
-        """The settings that say what the text is."""
+        """The settings of the data section, with the corpus."""
         names = options_of(DataConfig)
         return {"corpus": self.corpus} | {
             name: value for name, value in self.settings.items() if name in names
@@ -121,7 +121,7 @@ class ComparisonPlan:
         options = self.settings | {"cell": run.cell, "seed": run.seed, "minutes": self.minutes_each}
         first = self.runs[0]
         if run == first:
-            return self._alike | options
+            return self._shared_by_all | options
         # Losses during training are compared, so all are measured on the same tokens.
         options["eval_tokens"] = config_of(first).training.eval_tokens
         if run.seed > 1:
@@ -133,17 +133,16 @@ class ComparisonPlan:
         return options
 
     @property
-    def _alike(self) -> dict[str, Any]:
-        """What the first run does not choose for its own cell, as the others take it too.
+    def _shared_by_all(self) -> dict[str, Any]:
+        """Options that the first run does not choose, because all cells take them.
 
-        The recipe has embeddings as wide as the network: an LSTM's of characters, which a GRU does not learn
-        better with, and those of subwords, tied to the head. But networks of as many parameters in all have
-        different widths; so that an embedding counts as no cell's, it is a narrow one for all, and not tied.
+        The recipe makes some embeddings as wide as the network. Networks with equal numbers of parameters
+        differ in width, so to keep the embedding out of the comparison it is narrow, and not tied, for all.
         """
         if self.match == "minutes":
             return {}
         few = self.settings.get("tokenizer", DataConfig.tokenizer) in ("char", "byte")
-        usual = EMBEDDING_OF_CHARACTERS if few else EMBEDDING_OF_SUBWORDS
+        usual = CHARACTER_EMBEDDING_DIM if few else SUBWORD_EMBEDDING_DIM
         return {"embedding_dim": min(usual, self.settings.get("hidden_size", usual)), "tie_weights": False}
 
 
@@ -153,7 +152,7 @@ def _settings(config: RunConfig, training: tuple[str, ...]) -> dict[str, Any]:
 
 
 def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) -> ComparisonPlan:
-    """The plan for a text that is there and can be divided; `choices` are fields of ComparisonPlan.
+    """The plan for a text that exists and can be split; `choices` are fields of ComparisonPlan.
 
     Raises ConfigError, CorpusError.
     """
@@ -165,7 +164,7 @@ def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) 
         )
     plan = ComparisonPlan(corpus=corpus, fingerprint="", settings=settings, **choices)
     text = Corpus(from_mapping(DataConfig, plan.data_options))
-    text.size("val")  # reads and divides it: what cannot be trained on is refused before any run
+    text.size("val")  # reads and splits it, so that what cannot be trained on is refused before any run
     paths = tuple(str(Path(name).absolute()) for name in corpus)
     return dataclasses.replace(plan, corpus=paths, fingerprint=text.fingerprint)
 
@@ -176,9 +175,9 @@ def train_arguments(options: dict[str, Any]) -> list[str]:
 
 
 def plan_directory(plan: ComparisonPlan, output: Path | None, name: str) -> Path:
-    """Where a comparison is: `output`, or compare/<name>, numbered when another one is there.
+    """The directory of a comparison: `output`, or compare/<name>, numbered when that holds another one.
 
-    A directory with the same plan is this comparison, begun before. Raises RunError when `output` holds
+    A directory with the same plan is this comparison, started before. Raises RunError when `output` holds
     anything else.
     """
     if output is not None:
@@ -193,15 +192,15 @@ def plan_directory(plan: ComparisonPlan, output: Path | None, name: str) -> Path
 
 @contextmanager
 def claimed(plan: ComparisonPlan, directory: Path) -> Iterator[None]:
-    """A comparison's directory, with its plan in it, for this process alone.
+    """A comparison's directory, with its plan in it, locked for this process.
 
-    Raises RunError when it cannot be written, or when another process is at work in it.
+    Raises RunError when it cannot be written, or when another process is using it.
     """
     content = {"format": FORMAT} | dataclasses.asdict(plan)
     with ExitStack() as held:
         try:
             if not held.enter_context(only_one(directory)):
-                raise RunError(f"{directory}: another process is at work on this comparison")
+                raise RunError(f"{directory}: another process is running this comparison")
             write_file(directory / PLAN, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
             reason = error.strerror or error
@@ -215,13 +214,13 @@ def _refuse_other(plan: ComparisonPlan, directory: Path) -> None:
 
 
 def _other(plan: ComparisonPlan, directory: Path) -> str | None:
-    """Why an existing directory is not this comparison's; None when it is, or when nothing is in it yet."""
+    """Why an existing directory is not this comparison's; None when it is, or when it is empty."""
     path = directory / PLAN
     if not directory.is_dir():
-        return "is no directory"
+        return "not a directory"
     if not path.is_file():
         others = [entry for entry in directory.iterdir() if entry.name != "lock"]
-        return "is there already, and holds no comparison" if others else None
+        return "already exists and holds no comparison" if others else None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != FORMAT:
@@ -230,10 +229,10 @@ def _other(plan: ComparisonPlan, directory: Path) -> str | None:
     except (OSError, ValueError, KeyError, AttributeError, ConfigError) as error:
         return f"its {PLAN} cannot be read ({error})"
     if not any((directory / run.name).exists() for run in there.runs):
-        return None  # it was planned, and nothing has come of it
+        return None  # planned, but no run was started
     if there.fingerprint != plan.fingerprint:
         return "holds a comparison on another text"
-    # The same text may lie elsewhere by now.
+    # The same text may be at another path by now.
     for name in ("cells", "seeds", "match", "minutes", "settings"):
         if (old := getattr(there, name)) != getattr(plan, name):
             old = ",".join(old) if name == "cells" else old

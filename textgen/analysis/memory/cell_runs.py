@@ -1,4 +1,4 @@
-"""Trained runs to look into: made by the code of `textgen train`, or there already."""
+"""The runs that `textgen gradients` measures: trained as `textgen train` does, or existing ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from textgen.training.resume import resume_run
 
 
 def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) -> Run:
-    """The run options.run with these options, complete: as it is there, gone on with, or trained anew.
+    """The complete run of these options, in options.run: an existing one, resumed, or newly trained.
 
-    A training that failed counts when it has kept weights. Raises RunError when another run is there,
+    A failed training counts if it has kept weights. Raises RunError when another run is there,
     Interrupted when asked to stop, after saving, and what training raises.
     """
     assert options.run is not None
@@ -28,7 +28,7 @@ def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) ->
         run = Run(path)
         _refuse_another(run, options)
         if run.is_complete:
-            reporter.line(f"{path} is trained already.")
+            reporter.line(f"{path} is already trained.")
             return run
     try:
         if path.exists():
@@ -39,12 +39,12 @@ def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) ->
     except TrainingError as error:
         if not (path.is_dir() and Run(path).has_weights):
             raise
-        reporter.line(f"{error} Going on with the weights that it kept.")
+        reporter.line(f"{error} Measuring the weights that it kept.")
     return Run(path)
 
 
 def validation_tokens(options: UserOptions) -> int:
-    """How many tokens there can be to validate on, at most, by characters. Raises CorpusError."""
+    """An upper bound on the number of validation tokens, from its characters. Raises CorpusError."""
     size = Corpus(data_config(options.data)).size("val")
     return size.characters + size.documents
 

@@ -1,4 +1,4 @@
-"""How fast a network trains and reads on the device at hand: what a budget in minutes is worth in tokens."""
+"""Measures how fast a network trains and reads on this device, to convert minutes into tokens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from textgen.models.language_model import LanguageModel
 from textgen.system.threads import available_processors
 from textgen.training.loss import mean_loss
 
-PROBE_SECONDS = 0.15  # for each of the things that are timed, or three calls if they take longer
-# More threads must shorten a step by a twentieth: they take the processors from whatever else runs.
+PROBE_SECONDS = 0.15  # for each measurement, or three calls if they take longer
+# More threads must shorten a step to this fraction: they take processors away from whatever else runs.
 WORTH_MORE_THREADS = 0.95
-# A moment in which the machine was busy would cost the whole run its threads: more threads are given up only
-# when they were slow at each of so many looks, so many seconds apart.
-LOOKS = 4
-BETWEEN_LOOKS = 0.15
+# If the machine happens to be busy, that must not cost the whole run its threads: more threads are rejected
+# only after this many slow measurements, this many seconds apart.
+MEASUREMENTS = 4
+SECONDS_BETWEEN = 0.15
 
 
 class Threads(NamedTuple):
@@ -49,10 +49,10 @@ def reading_speed(model: LanguageModel, batch_size: int, seq_len: int) -> float:
 
 
 def fastest_threads(model: LanguageModel, batch_size: int, seq_len: int) -> Threads:
-    """The CPU threads that train the model fastest on batches of this shape; torch's setting stays so.
+    """The number of CPU threads that trains the model fastest on such batches; torch is left set to it.
 
-    Threads are doubled up to the processors there are for as long as it pays: each waits for the others at
-    every time step, so that beyond a number which depends on the network and the machine more are slower.
+    Threads are doubled as long as that is faster, up to the number of processors: each waits for the others
+    at every time step, so beyond a number that depends on network and machine more threads are slower.
     """
     tokens = _tokens(model, batch_size, seq_len)
     train = partial(_train, model, tokens)
@@ -60,10 +60,10 @@ def fastest_threads(model: LanguageModel, batch_size: int, seq_len: int) -> Thre
     for threads in _doubled(available_processors()):
         torch.set_num_threads(threads)
         seconds = _fastest(train, tokens.device)
-        for _ in range(LOOKS - 1):
+        for _ in range(MEASUREMENTS - 1):
             if seconds <= shortest * WORTH_MORE_THREADS:
                 break
-            time.sleep(BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN)
             seconds = min(seconds, _fastest(train, tokens.device))
         if seconds > shortest * WORTH_MORE_THREADS:
             break
@@ -82,14 +82,14 @@ def _tokens(model: LanguageModel, batch_size: int, seq_len: int) -> Tensor:
 
 
 def _train(model: LanguageModel, tokens: Tensor) -> None:
-    """Forward and backward, and nothing changes."""
+    """Forward and backward, without changing a weight."""
     logits, _ = model(tokens, model.zero_state(len(tokens)))
     mean_loss(logits, tokens).backward()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
 
 
 def _fastest(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds of the fastest of a few calls: a busy moment says nothing of the machine."""
+    """Seconds of the fastest of a few calls: the slower ones were disturbed by other programs."""
     seconds: list[float] = []
     while len(seconds) < 3 or (sum(seconds) < PROBE_SECONDS and len(seconds) < 50):
         started = time.monotonic()

@@ -28,7 +28,7 @@ TYPICAL_CHARACTERS = 64
 # Up to this vocabulary a wide embedding costs about as much time as one of 64, see LanguageModel.read.
 MAX_VOCAB_FOR_WIDE_EMBEDDING = 128
 MAX_CHARACTERS = 512  # larger vocabularies are subwords, or characters that say as much
-EMBEDDING_OF_CHARACTERS, EMBEDDING_OF_SUBWORDS = 64, 256  # large enough not to cost quality
+CHARACTER_EMBEDDING_DIM, SUBWORD_EMBEDDING_DIM = 64, 256  # large enough not to cost quality
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ MIN_CHARACTERS_READ = 3.5e6  # of a smaller text, however often: fewer steps do 
 # is much slower. see RECIPE.md, "batch size"
 MAX_TOKENS_IN_SMALL_BATCHES = 6e6
 MAX_SUBWORDS_IN_SMALL_BATCHES = 8e6
-LEAST_SHARE_IN_SMALL_BATCHES = 0.75  # of the tokens that full batches would read in the same time
+MIN_SPEED_SHARE_OF_SMALL_BATCHES = 0.75  # of the tokens that full batches would read in the same time
 
 # By cell; other cells get none. see RECIPE.md, "temporal activation regularization"
 TEMPORAL_ACTIVATION_PENALTY = {"lstm": 1.0}
@@ -145,7 +145,7 @@ def embedding_dim(
     """
     if is_tied or (cell == "lstm" and model_vocab_size <= MAX_VOCAB_FOR_WIDE_EMBEDDING):
         return hidden_size
-    usual = EMBEDDING_OF_SUBWORDS if is_subword_vocab(model_vocab_size) else EMBEDDING_OF_CHARACTERS
+    usual = SUBWORD_EMBEDDING_DIM if is_subword_vocab(model_vocab_size) else CHARACTER_EMBEDDING_DIM
     return min(hidden_size, usual)
 
 
@@ -198,7 +198,7 @@ def max_epochs(characters: int, *, is_subwords: bool = False) -> int:
     return max(most, math.ceil(MIN_CHARACTERS_READ / max(characters, 1)))
 
 
-def most_tokens_in_small_batches(model_vocab_size: int) -> float:
+def max_tokens_in_small_batches(model_vocab_size: int) -> float:
     """Up to how many tokens read in a whole run small batches do better."""
     if is_subword_vocab(model_vocab_size):
         return MAX_SUBWORDS_IN_SMALL_BATCHES

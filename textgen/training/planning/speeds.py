@@ -1,4 +1,4 @@
-"""What the speed of a network on this device decides: threads, and how many lanes a batch has."""
+"""What depends on the speed of a network on this device: threads and batch size."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import torch
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import DROPOUTS, TrainingConfig
 from textgen.training.planning.probe import Threads, fastest_threads, training_speed
-from textgen.training.planning.recipe import LEAST_SHARE_IN_SMALL_BATCHES, most_tokens_in_small_batches
+from textgen.training.planning.recipe import MIN_SPEED_SHARE_OF_SMALL_BATCHES, max_tokens_in_small_batches
 
 
 class Speeds:
-    """Threads and speed of the networks in question, each measured once: often the reference is chosen.
+    """Threads and training speed by network, each measured once: often the reference network is chosen.
 
-    said is the threads that the user said; None looks for the fastest.
+    requested: the number of threads that the user asked for; None finds the fastest.
     """
 
-    def __init__(self, said: int | None) -> None:
-        self._said = said
+    def __init__(self, requested: int | None) -> None:
+        self._requested = requested
         self._known: dict[tuple[object, ...], Threads] = {}
 
     def of(self, model: LanguageModel, training: TrainingConfig) -> Threads:
-        """The threads that are set from here on, and the speed that they give in training."""
+        """The threads, which are set from here on, and the speed with them."""
         key, size = self._key(model, training), (training.batch_size, training.seq_len)
         if key not in self._known:
-            if self._said is None and training.device == "cpu":
+            if self._requested is None and training.device == "cpu":
                 self._known[key] = fastest_threads(model, *size)
             else:
                 assert training.threads is not None  # resolved
@@ -35,16 +35,16 @@ class Speeds:
         torch.set_num_threads(self._known[key].number)
         return self._known[key]
 
-    def again(self, model: LanguageModel, training: TrainingConfig) -> Threads:
-        """The same after another look: the faster one counts, for the processors may have been busy."""
+    def remeasured(self, model: LanguageModel, training: TrainingConfig) -> Threads:
+        """As `of`, measured once more; the faster speed counts, since the machine may have been busy."""
         threads, before = self.of(model, training)
         now = training_speed(model, training.batch_size, training.seq_len)
         self._known[self._key(model, training)] = Threads(threads, max(before, now))
         return self.of(model, training)
 
     def _key(self, model: LanguageModel, training: TrainingConfig) -> tuple[object, ...]:
-        # Dropout itself costs too little to make another network of it, but one whose input is dropped from
-        # cannot read the rows of the embedding as they are: 18,000 tokens/s instead of 27,000.
+        # Dropout itself takes too little time to be measured again, but with input dropout the model cannot
+        # take the fast path of LanguageModel.read.
         config = model.config
         network = {name: value for name, value in vars(config).items() if name not in DROPOUTS}
         size = training.batch_size, training.seq_len
@@ -62,18 +62,18 @@ def with_batch(
     if training.batch_size != TrainingConfig.batch_size:
         return training
     half = dataclasses.replace(training, batch_size=training.batch_size // 2)
-    for look in (speeds.of, speeds.again):
-        tokens = affordable_tokens(training, look(model, training).tokens_per_second, train_tokens)
-        if tokens > most_tokens_in_small_batches(model.config.model_vocab_size):
+    for measure in (speeds.of, speeds.remeasured):
+        tokens = affordable_tokens(training, measure(model, training).tokens_per_second, train_tokens)
+        if tokens > max_tokens_in_small_batches(model.config.model_vocab_size):
             return training
-        of_half = affordable_tokens(half, look(model, half).tokens_per_second, train_tokens)
-        if of_half < LEAST_SHARE_IN_SMALL_BATCHES * tokens:
+        of_half = affordable_tokens(half, measure(model, half).tokens_per_second, train_tokens)
+        if of_half < MIN_SPEED_SHARE_OF_SMALL_BATCHES * tokens:
             return training
     return half
 
 
 def affordable_tokens(training: TrainingConfig, tokens_per_second: float, train_tokens: int) -> float:
-    """How many tokens are read within the minutes, or the epochs if they end before."""
+    """How many tokens are read within the minutes, or within the epochs if those end first."""
     assert training.minutes is not None
     most = math.inf if training.epochs is None else training.epochs * train_tokens
     return min(tokens_per_second * 60 * training.minutes, most)
