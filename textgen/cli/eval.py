@@ -89,7 +89,7 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Measure how well RUN predicts its validation text, or FILE.
+    """Measure how well RUN predicts its validation text or FILE.
 
     FILE may be - for standard input. Every token is predicted once, and the state is carried through the
     whole text; a long text is read as several segments in parallel.

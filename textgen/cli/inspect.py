@@ -82,7 +82,7 @@ def command(
     cache_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Look inside RUN while it reads its validation text, or TEXT.
+    """Look inside RUN while it reads its validation text or TEXT.
 
     TEXT is a file, or - for standard input. The result is one HTML page: the surprisal of every character and
     what the model expected instead, the hidden and cell states of each unit, the feature of the text that it

@@ -78,7 +78,7 @@ class DataConfig:
     field: str | None = option(None, "Field of .jsonl or .csv records that holds the text.", group=TEXT)
     encoding: str = option("utf-8", "Encoding of the text files.", group=TEXT)
     val_fraction: float = option(
-        0.1, "Fraction of the text, at its end, for validation.", range=FRACTION_BELOW_1, group=TEXT
+        0.1, "Last fraction of each source, for validation.", range=FRACTION_BELOW_1, group=TEXT
     )
     val: str | None = option(None, "Validate on this file instead.", group=TEXT)
     test: str | None = option(None, "Keep this file for `textgen eval --part test`.", group=TEXT)

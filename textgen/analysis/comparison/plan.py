@@ -82,7 +82,7 @@ class ComparisonPlan:
     seeds: int = option(3, "Runs per cell; 3 or more give an interval.", range=COUNT)
     match: str = option(
         "parameters",
-        "What to match to the first cell.",
+        "What is equal for all cells.",
         choices=MATCHES,
     )
     minutes: float = option(12.0, "Minutes in all, split evenly over the runs.", range=POSITIVE)
