@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,3 +134,23 @@ def test_a_tokenizer_of_another_run_is_refused_by_every_command(cli: Cli) -> Non
     shutil.copyfile("bytes/tokenizer.json", "bpe/tokenizer.json")
     for command in (["sample", "bpe"], ["eval", "bpe", "corpus.txt"], ["score", "bpe", "corpus.txt"]):
         assert "do not belong together" in cli(*command).only_error
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOENT, "the file or its folder was removed while textgen was running"),
+        (errno.ENOSPC, "free some space and try again"),
+        (errno.EACCES, "check its permissions"),
+    ],
+)
+def test_an_error_of_the_operating_system_is_one_line_with_advice(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def refuse(root: Path) -> list[Run]:
+        raise OSError(number, "", "runs/a/config.json")
+
+    monkeypatch.setattr("textgen.run.all_runs", refuse)
+    error = cli("info").only_error
+    assert error.startswith("textgen: runs/a/config.json: ")
+    assert advice in error
