@@ -1,7 +1,7 @@
 """Matrix products on a CPU in the library that does them fastest.
 
 torch.mm hands float32 to Intel's MKL, which on other makers' processors leaves the wide instructions unused;
-oneDNN, which torch also contains, uses them (see BENCHMARKS.md, "oneDNN and MKL"). So float32 and bfloat16 go
+oneDNN, which torch also contains, uses them (see BENCHMARKS.md, "matrix products"). So float32 and bfloat16 go
 to oneDNN where torch has it and the product is large enough to pay for the call; everything else goes to
 torch.mm. The values agree to rounding.
 
