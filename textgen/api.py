@@ -91,16 +91,18 @@ class TextModel:
         *,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
+        mid_text: bool = False,
         **settings: Any,
     ) -> Sample:
         """Write one text after a prompt; `.text` is what is new.
 
         stop: end before any of these texts. seed: the same one gives the same text; None, another each time.
+        mid_text: the prompt is from the middle of a text, not its beginning.
         settings: fields of SampleConfig, such as max_new_tokens, temperature, top_k, top_p and min_p.
 
         Raises ConfigError, TokenizerError, RunError.
         """
-        (sample,) = self.generate_many(1, prompt, stop=stop, seed=seed, **settings)
+        (sample,) = self.generate_many(1, prompt, stop=stop, seed=seed, mid_text=mid_text, **settings)
         return sample
 
     def generate_many(
@@ -110,6 +112,7 @@ class TextModel:
         *,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
+        mid_text: bool = False,
         **settings: Any,
     ) -> list[Sample]:
         """Write several texts side by side, faster than one after the other; arguments as of generate."""
@@ -125,6 +128,7 @@ class TextModel:
         *,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
+        mid_text: bool = False,
         **settings: Any,
     ) -> Iterator[str]:
         """The text that generate gives, in pieces as they are drawn; arguments as of generate."""

@@ -14,9 +14,10 @@ import click
 import pytest
 
 from textgen.cli.sample import command, read_escapes
-from textgen.cli.support.output import show
+from textgen.cli.support.output import as_text, show
 from textgen.errors import ConfigError, TextgenError
 from textgen.generation.generator import Generator
+from textgen.generation.sample import Sample
 from textgen.settings.config import SampleConfig
 from textgen.system.threads import available_processors
 
@@ -403,7 +404,7 @@ def test_too_many_texts_for_memory_is_a_one_line_error_that_names_the_option(
     def refuse(*_, **__):
         raise error
 
-    monkeypatch.setattr(Generator, "generate", refuse)
+    monkeypatch.setattr(Generator, "complete", refuse)
     advice = "fewer --max-new-tokens" if device == "cpu" else "--device cpu"
     with pytest.raises(
         TextgenError, match=f"^out of memory: .* use fewer --num-samples than 1,000, or {advice}$"
@@ -411,7 +412,7 @@ def test_too_many_texts_for_memory_is_a_one_line_error_that_names_the_option(
         sample(run.path, "--num-samples", 1000, "--device", device)
 
 
-@pytest.mark.parametrize("where", ["from_run", "stream"])
+@pytest.mark.parametrize("where", ["from_run", "stream_request"])
 def test_a_gpu_without_enough_memory_is_a_one_line_error(sample, run, monkeypatch, where):
     import torch
 
@@ -583,3 +584,79 @@ def test_prompt_tokens_that_training_never_saw_are_reported(cli):
         "two bytes and a mark"
     )
     assert strange.stdout.startswith("Line \u03a9!")
+
+
+# ---- documents, several prompts, distinct texts
+
+
+@pytest.fixture
+def names(tmp_path, invoke):
+    """A run that was trained for a moment on a list of names."""
+    listed = ["ana", "ben", "cleo", "dan", "ella", "finn", "gus", "ida"]
+    (tmp_path / "names.txt").write_text("".join(f"{name}\n" for name in listed * 40))
+    run = tmp_path / "names"
+    options = ["--documents", "line", "--steps", 60, "--hidden-size", 16, "--embedding-dim", 8]
+    invoke("train", tmp_path / "names.txt", *options, "--run", run, "--cache-dir", tmp_path / "cache")
+    return run
+
+
+@pytest.mark.parametrize("target", ["stdout", "file"])
+def test_line_documents_are_written_a_line_each_and_nothing_else(sample, names, tmp_path, target):
+    output = ["--output", tmp_path / "out.txt"] if target == "file" else []
+    result = sample(names, "--num-samples", 20, "--seed", 1, *output)
+    text = (tmp_path / "out.txt").read_text() if output else result.stdout
+    assert len(text.splitlines()) == 20
+    assert "sample" not in text
+
+
+def test_block_documents_have_a_blank_line_between_them():
+    samples = [Sample("", text, (), (), (), "length") for text in ("one\ntwo", "three\n")]
+    assert as_text(samples, with_prompt=False, documents="block") == "one\ntwo\n\nthree\n"
+    assert "sample 2 of 2" in as_text(samples, with_prompt=False, documents="file")
+
+
+def test_every_line_of_a_prompts_file_is_continued(sample, names, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a\nb\\n\r\nfi\n")
+    result = sample(names, "--prompts", tmp_path / "prompts.txt", "--seed", 3, "--max-new-tokens", 4)
+    assert [line[:1] for line in result.stdout.splitlines() if line][0] == "a"
+    found = json.loads(
+        sample(names, "--prompts", tmp_path / "prompts.txt", "--num-samples", 2, "--json").stdout
+    )
+    assert [each["prompt"] for each in found["samples"]] == ["a", "a", "b\n", "b\n", "fi", "fi"]
+    typed = sample(names, "--prompts", "-", "--seed", 3, "--max-new-tokens", 4, input="a\nb\\n\nfi\n")
+    assert typed.stdout == result.stdout
+
+
+def test_the_first_of_several_prompts_is_continued_as_it_is_alone(sample, names, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a\nel\n")
+    several = sample(names, "--prompts", tmp_path / "prompts.txt", "--seed", 3).stdout
+    assert several.startswith(sample(names, "--prompt", "a", "--seed", 3).stdout)
+
+
+def test_unique_texts_differ_and_novel_ones_are_not_in_the_list(sample, names, tmp_path):
+    listed = set((tmp_path / "names.txt").read_text().split())
+    lines = sample(names, "--num-samples", 12, "--unique", "--seed", 1).stdout.splitlines()
+    assert len(set(lines)) == 12
+    novel = sample(names, "--num-samples", 12, "--novel", "--seed", 1).stdout.splitlines()
+    assert len(set(novel)) == 12
+    assert not set(novel) & listed
+
+
+def test_too_few_different_texts_are_said(sample, names):
+    result = sample(names, "--num-samples", 3, "--unique", "--temperature", 0)
+    assert len(result.stdout.splitlines()) == 1
+    assert result.stderr.startswith("only 1 of 3 different texts were found in 300 draws")
+
+
+def test_novel_needs_documents(sample, run):
+    with pytest.raises(ConfigError, match="--novel compares with documents"):
+        sample(run.path, "--novel")
+
+
+def test_the_middle_of_a_text_and_a_kept_stop_string(sample, names):
+    plain = sample(names, "--prompt", "e", "--seed", 1).stdout
+    assert sample(names, "--prompt", "e", "--seed", 1, "--mid-text").stdout != plain
+    whole = sample(names, "--seed", 1, "--stop", "a", "--temperature", 1, "--keep-stop").stdout
+    assert whole.endswith("a\n")
+    with pytest.raises(ConfigError, match="--keep-stop does nothing without --stop"):
+        sample(names, "--keep-stop")

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from textgen.errors import ConfigError, RunError, TokenizerError
-from textgen.generation.generator import Generator
+from textgen.evaluation.score import Scorer
+from textgen.generation.generator import MOST_DRAWS, Generator
+from textgen.generation.request import Request
 from textgen.generation.sample import UNIFORMS_AT_ONCE
 from textgen.generation.sampling import log_probabilities, sample_token
 from textgen.generation.torch_engine import TorchEngine
@@ -255,7 +257,7 @@ def test_log_probabilities_are_the_models_own_before_temperature_filters_and_pen
     config = SampleConfig(
         temperature=0.3, top_k=9, top_p=0.9, min_p=0.01, repetition_penalty=1.3, max_new_tokens=20
     )
-    (sample,) = Generator.from_run(run).generate("The", seed=1, config=config)
+    (sample,) = Generator.from_run(run).generate("The", seed=1, config=config, mid_text=True)
     model = LanguageModel.from_pretrained(run.path)
     ids = np.concatenate([run.tokenizer.encode("The"), sample.token_ids])
     model_ids = model.vocab.to_model_ids(ids)
@@ -376,7 +378,8 @@ def test_a_prompt_that_training_never_saw_is_read_as_the_unseen_row(make_run):
     generator = Generator.from_run(run)
     unseen = generator.vocab.size
     logits = generator.engine.start(np.full((1, 4), unseen))  # 🙂 is four bytes
-    (sample,) = generator.generate("🙂", config=SampleConfig(temperature=0, max_new_tokens=1))
+    config = SampleConfig(temperature=0, max_new_tokens=1)
+    (sample,) = generator.generate("🙂", config=config, mid_text=True)
     assert sample.log_probabilities[0] == pytest.approx(log_probabilities(logits).max())
 
 
@@ -473,3 +476,78 @@ def test_threads_may_use_torch_engines_on_one_model_that_is_being_trained(make_r
     with ThreadPoolExecutor(3) as pool:
         assert all(logits == expected for written in pool.map(write, range(3)) for logits in written)
     assert model.training
+
+
+# ---- where a prompt stands
+
+
+@pytest.mark.parametrize("end_of_text", [False, True])
+@pytest.mark.parametrize("prompt", ["The quick", "a", "Q"])
+def test_a_prompt_begins_after_the_start_token_as_scoring_does(make_run, end_of_text, prompt):
+    run = make_run(end_of_text=end_of_text)
+    config = SampleConfig(temperature=0, max_new_tokens=1)
+    (sample,) = Generator.from_run(run).generate(prompt, config=config)
+    *_, piece = Scorer.from_run(run).read([prompt + sample.text], unbuffered=False)
+    assert -piece.nats[-1] == pytest.approx(sample.log_probabilities[0], abs=1e-4)
+
+
+def test_a_prompt_from_the_middle_of_a_text_is_read_without_the_start_token(make_run):
+    run = make_run(end_of_text=True)
+    generator = Generator.from_run(run)
+    logits = generator.engine.start(generator.vocab.to_model_ids(run.tokenizer.encode("The"))[None])
+    config = SampleConfig(temperature=0, max_new_tokens=1)
+    (sample,) = generator.generate("The", config=config, mid_text=True)
+    assert sample.log_probabilities[0] == pytest.approx(log_probabilities(logits).max(), abs=1e-5)
+    (other,) = generator.generate("The", config=config)
+    assert other.log_probabilities != sample.log_probabilities
+
+
+def test_a_prompt_that_begins_with_the_start_token_has_it_once(make_run):
+    generator = Generator.from_run(make_run())  # a newline
+    config = SampleConfig(temperature=0, max_new_tokens=9)
+    assert generator.generate("\nThe", config=config)[0].log_probabilities == pytest.approx(
+        generator.generate("The", config=config)[0].log_probabilities
+    )
+
+
+# ---- stop strings, least lengths, distinct texts
+
+
+def test_the_stop_string_may_be_kept(byte_tokenizer):
+    generator = scripted(byte_tokenizer, "one. two. three")
+    config = SampleConfig(max_new_tokens=50)
+    assert generator.generate(stop=[". "], config=config)[0].text == "one"
+    (kept,) = generator.generate(stop=[". ", "."], config=config, keep_stop=True)
+    assert (kept.text, kept.finish_reason) == ("one.", "stop")
+    assert "".join(generator.stream(stop=["wo. "], config=config, keep_stop=True)) == "one. two. "
+
+
+def test_so_many_tokens_are_drawn_before_the_end_of_the_text(make_run):
+    generator = Generator.from_run(make_run(text="ab\n" * 9, end_of_text=True))
+    for least in (0, 1, 7):
+        config = SampleConfig(min_new_tokens=least, max_new_tokens=9, temperature=3)
+        samples = generator.generate(num_samples=60, seed=1, config=config)
+        lengths = [len(each.token_ids) - (each.finish_reason == "end-of-text") for each in samples]
+        assert min(lengths) == least
+    with pytest.raises(ConfigError, match="min_new_tokens=10 is more than max_new_tokens=9"):
+        SampleConfig(min_new_tokens=10, max_new_tokens=9)
+
+
+def test_distinct_texts_differ_are_not_known_and_are_those_of_generate(make_run):
+    generator = Generator.from_run(make_run(text="ab\n" * 9, end_of_text=True))
+    config = SampleConfig(max_new_tokens=2, temperature=2)
+    request = Request(config=config, seed=4)
+    found = generator.distinct(request, 6)
+    texts = [sample.text for sample in found.samples]
+    assert len(set(texts)) == 6
+    drawn = [each.text for each in generator.generate(num_samples=found.num_draws, seed=4, config=config)]
+    assert list(dict.fromkeys(drawn)) == texts
+    others = generator.distinct(request, 3, is_known=texts[:3].__contains__).samples
+    assert not {sample.text for sample in others} & set(texts[:3])
+
+
+def test_where_there_are_too_few_distinct_texts_the_draws_are_limited(make_run):
+    generator = Generator.from_run(make_run())
+    found = generator.distinct(Request(config=SampleConfig(temperature=0, max_new_tokens=3)), 2)
+    assert len(found.samples) == 1
+    assert found.num_draws == 2 * MOST_DRAWS

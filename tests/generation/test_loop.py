@@ -276,7 +276,7 @@ def test_requests_that_share_a_prompt_read_it_once():
     shared = Prompt.from_text("abc" * 300, TOKENIZER, VOCAB)
     texts = [loop.submit(Request(prompt=shared, seed=seed)) for seed in range(3)]
     finish(loop)
-    assert sum(shape[1] for call, shape in engine.log if call == "advance") == 900
+    assert sum(shape[1] for call, shape in engine.log if call == "advance") == 901  # with the start token
     assert len({text.result().text for text in texts}) == 3
     assert texts[1].result().text == alone(Request(prompt="abc" * 300, seed=1)).text
 
@@ -290,7 +290,7 @@ def test_a_request_may_share_a_prompt_that_has_been_read_in_part():
     assert loop.step() == []
     second = loop.submit(Request(**settings))
     finish(loop)
-    assert sum(shape[1] for call, shape in engine.log if call == "read") == 900
+    assert sum(shape[1] for call, shape in engine.log if call == "read") == 901  # with the start token
     assert second.result() == first.result()
     assert second.prompt_log_probabilities == first.prompt_log_probabilities
     assert len(second.prompt_log_probabilities) == 900
@@ -308,7 +308,7 @@ def test_a_long_prompt_does_not_stall_the_texts_of_the_batch():
         steps += 1
         assert running in [text for text, _ in loop.step()]
         assert brief.token_ids or steps == 1, "a brief prompt does not wait for the long one before it"
-    assert steps == -(-600 // loop_module.PROMPT_PIECE_BETWEEN_STEPS)
+    assert steps == -(-601 // loop_module.PROMPT_PIECE_BETWEEN_STEPS)
 
 
 def test_no_more_texts_than_the_limit_are_in_the_batch_and_the_first_come_are_first():
@@ -428,8 +428,9 @@ def test_a_state_is_kept_only_if_it_is_wanted():
 # ---- log-probabilities
 
 
+@pytest.mark.parametrize("mid_text", [False, True])
 @pytest.mark.parametrize("length", [1, 2, 700])
-def test_prompt_log_probabilities_are_the_models_own(make_run, length, monkeypatch):
+def test_prompt_log_probabilities_are_the_models_own(make_run, length, mid_text, monkeypatch):
     run = make_run()
     model = LanguageModel.from_pretrained(run.path)
     monkeypatch.setattr(loop_module, "MOST_PROMPT_LOGITS", 300 * model.vocab.size)
@@ -437,7 +438,11 @@ def test_prompt_log_probabilities_are_the_models_own(make_run, length, monkeypat
     prompt = ("The quick brown Ü fox. " * 100)[:length]
     plain, scored = (
         Request(
-            prompt=prompt, seed=1, config=SampleConfig(max_new_tokens=20), prompt_log_probabilities=wanted
+            prompt=prompt,
+            seed=1,
+            config=SampleConfig(max_new_tokens=20),
+            prompt_log_probabilities=wanted,
+            mid_text=mid_text,
         )
         for wanted in (False, True)
     )
@@ -445,17 +450,19 @@ def test_prompt_log_probabilities_are_the_models_own(make_run, length, monkeypat
     without, text = loop.submit(plain), loop.submit(scored)
     finish(loop)
     model_ids = model.vocab.to_model_ids(run.tokenizer.encode(prompt))
+    (newline,) = model.vocab.to_model_ids(run.tokenizer.encode("\n"))  # the start token
+    read = model_ids if mid_text else np.append(newline, model_ids)
     with torch.no_grad():
-        logits = model(torch.from_numpy(model_ids[None]))[0][0].numpy()
+        scores = log_probabilities(model(torch.from_numpy(read[None]))[0][0].numpy())
     found = text.prompt_log_probabilities
     assert len(found) == len(model_ids)
-    assert found[0] is None
-    scores = log_probabilities(logits)
-    for place in range(1, len(model_ids)):
+    assert not mid_text or found[0] is None
+    for place in range(int(mid_text), len(model_ids)):
         if model_ids[place] == model.vocab.size:
             assert found[place] is None
         else:
-            assert found[place] == pytest.approx(scores[place - 1, model_ids[place]], abs=1e-4)
+            expected = scores[place - int(mid_text), model_ids[place]]
+            assert found[place] == pytest.approx(expected, abs=1e-4)
     assert text.token_ids == without.token_ids
     assert without.prompt_log_probabilities == []
 

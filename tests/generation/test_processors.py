@@ -150,8 +150,8 @@ def test_the_prompts_end_counts_and_at_temperature_0_the_next_most_likely_token_
 ) -> None:
     generator = parrot("char")
     config = SampleConfig(temperature=0, max_new_tokens=1)
-    [free] = generator.generate("The quick", config=config, processors=[CopyLimit(copies, 10)])
-    [kept] = generator.generate("The quick", config=config, processors=[CopyLimit(copies, 9)])
+    [free] = generator.generate("The quick", config=config, processors=[CopyLimit(copies, 10)], mid_text=True)
+    [kept] = generator.generate("The quick", config=config, processors=[CopyLimit(copies, 9)], mid_text=True)
     assert free.text == " "
     engine = generator.engine
     logits = engine.start(generator.vocab.to_model_ids(generator.tokenizer.encode("The quick"))[None])[0]
@@ -387,7 +387,7 @@ def test_damaged_weights_are_refused_also_where_there_are_processors() -> None:
 def test_the_repetition_penalty_is_that_of_its_definition() -> None:
     generator = parrot("char")
     config = SampleConfig(temperature=0.9, repetition_penalty=1.7, max_new_tokens=80)
-    samples = generator.generate("The 🙂", num_samples=3, seed=2, config=config)
+    samples = generator.generate("The 🙂", num_samples=3, seed=2, config=config, mid_text=True)
     prompt = generator.vocab.to_model_ids(generator.tokenizer.encode("The 🙂"))
     for sample, seed in zip(samples, np.random.SeedSequence(2).spawn(3), strict=True):
         rng, logits = np.random.default_rng(seed), generator.engine.start(prompt[None])

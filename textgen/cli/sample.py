@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +36,12 @@ from textgen.system.threads import multiply_on_few_threads, numpy_threads
 
 if TYPE_CHECKING:
     from textgen.analysis.novelty import NoveltyMeter
+    from textgen.generation.generator import Generator
     from textgen.generation.processors import ProcessorFactory
+    from textgen.generation.request import Request
     from textgen.generation.sample import Sample
     from textgen.run import Run
+    from textgen.text.known_documents import KnownDocuments
 
 EXAMPLES = (
     "textgen sample                                                   the newest run, without a prompt",
@@ -51,12 +54,15 @@ SAMPLING, COPYING, ADAPTATION = "Sampling", "Copying", "Adaptation"
 COMMON_FIELDS = ("max_new_tokens", "temperature")  # of SampleConfig
 ANY_SEED = Range(0, float("inf"), "0 or more")
 RUNS = Path("runs")
+PROMPTS_AT_ONCE = 64  # of --prompts, in one batch
 ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
 CONTRADICTIONS = (
     ("--prompt-file", "--prompt"),
-    ("--interactive", "--prompt", "--prompt-file", "--output", "--json"),
+    ("--prompts", "--prompt", "--prompt-file"),
+    ("--interactive", "--prompt", "--prompt-file", "--prompts", "--output", "--json", "--unique", "--novel"),
     ("--json", "--no-prompt"),
-    ("--adapt -", "--interactive", "--prompt-file -"),
+    ("--adapt -", "--interactive", "--prompt-file -", "--prompts -"),
+    ("--prompts -", "--prompt-file -"),
 )
 
 
@@ -85,6 +91,10 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
     help="Continue the text of a file, read as it is; - is standard input.",
 )  # fmt: skip
 @grouped_option(
+    "--prompts", "prompts_file", metavar="FILE", group=COMMON,
+    help="Continue each line of a file, as --prompt; - is standard input.",
+)  # fmt: skip
+@grouped_option(
     "--interactive", is_flag=True, group=COMMON,
     help="Read prompts from standard input, one per line.",
 )  # fmt: skip
@@ -103,6 +113,16 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
 )  # fmt: skip
 @device_option("cpu", COMMON)
 @sampling_options(SAMPLING)
+@grouped_option(
+    "--mid-text", is_flag=True, group=SAMPLING,
+    help="Read the prompt as the middle of a text, not its beginning.",
+)  # fmt: skip
+@grouped_option("--keep-stop", is_flag=True, group=SAMPLING, help="Write the --stop text too.")
+@grouped_option("--unique", is_flag=True, group=COPYING, help="Write texts that differ from each other.")
+@grouped_option(
+    "--novel", is_flag=True, group=COPYING,
+    help="Write texts that are no document of the training text, as --unique.",
+)  # fmt: skip
 @grouped_option(
     "--avoid-copy", type=Number(int, COUNT), metavar="N", group=COPYING,
     help="Copy at most N characters in a row from the training text.",
@@ -132,8 +152,13 @@ def command(
     run_directory: str | None,
     prompt: str | None,
     prompt_file: str | None,
+    prompts_file: str | None,
     no_prompt: bool,
     stop: tuple[str, ...],
+    mid_text: bool,
+    keep_stop: bool,
+    unique: bool,
+    novel: bool,
     adapt: str | None,
     field: str | None,
     encoding: str | None,
@@ -155,23 +180,34 @@ def command(
     backslash.
     """
     given = {"--prompt": prompt is not None, "--prompt-file": prompt_file is not None}
+    given |= {"--prompts": prompts_file is not None, "--unique": unique, "--novel": novel}
     given |= {"--interactive": interactive, "--output": output is not None}
     given |= {"--json": as_json, "--no-prompt": no_prompt}
     given |= {"--adapt -": adapt == "-", "--prompt-file -": prompt_file == "-"}
+    given |= {"--prompts -": prompts_file == "-"}
     _refuse_contradictions({option for option, is_given in given.items() if is_given})
     dynamic = take_dynamic_config("adapt", adapt is not None, settings)
     if adapt is None:
         refuse_reading("--adapt FILE", field, encoding)
     measured = take_novelty_config(["length"], novelty, settings)
+    if keep_stop and not stop:
+        raise ConfigError("--keep-stop does nothing without --stop: give that too, or leave it out")
     if cache_dir is not None and adapt is None and avoid_copy is None and not novelty:
         raise ConfigError("--cache-dir does nothing without --adapt, --avoid-copy or --novelty: leave it out")
     config = SampleConfig(**settings)
     stops = tuple(map(read_escapes, stop))
     target = writable(Path(output)) if output is not None else None
-    prompts = _typed_prompts() if interactive else iter([_given_prompt(prompt, prompt_file)])
+    prompts: Iterable[str]
+    if interactive:
+        prompts = _typed_prompts()
+    elif prompts_file is not None:
+        prompts = _prompts_of(prompts_file)
+    else:
+        prompts = [_given_prompt(prompt, prompt_file)]
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
     run = _find_run(run_directory)
     from textgen.generation.generator import Generator
+    from textgen.generation.request import Request, several_of
 
     if adapt is None or dynamic is None:
         with _memory_errors(num_samples, device):
@@ -185,33 +221,83 @@ def command(
     processors, meter = _copying(run, avoid_copy, measured, cache_dir)
     if avoid_copy is not None:
         settings["avoid_copy"] = avoid_copy
-    # In interactive mode each prompt has its own seed, so that the same prompt again gives another text.
-    seeds = itertools.count(secrets.randbits(32) if seed is None else seed)
-    for text, text_seed in zip(prompts, seeds, strict=False):
-        _warn_of_unseen(generator.count_unseen(text))
-        drawing: dict[str, Any] = {
-            "stop": stops,
-            "seed": text_seed,
-            "config": config,
-            "processors": processors,
-        }
-        if not as_json and target is None and num_samples == 1:
-            drawn: list[str] = []
-            pieces = generator.stream(text, **drawing)
-            if meter is not None:
-                pieces = _kept(pieces, drawn)
+    like = Request(
+        config=config, stop=stops, keep_stop=keep_stop, processors=processors, mid_text=mid_text,
+        log_probabilities=True,
+    )  # fmt: skip
+    first_seed = secrets.randbits(32) if seed is None else seed
+    # Each prompt has its own seed, so that the same prompt again gives another text.
+    requests = (
+        dataclasses.replace(like, prompt=text, seed=first_seed + number)
+        for number, text in enumerate(prompts)
+    )
+    single = num_samples == 1 and not (unique or novel)
+    if single and prompts_file is None and target is None and not as_json:
+        for request in requests:
             with _memory_errors(num_samples, device):
-                show(pieces if no_prompt else itertools.chain([text], pieces))
-            _report(meter, ["".join(drawn)])
-            continue
+                text = _stream(generator, request, with_prompt=not no_prompt, keeps=meter is not None)
+            _report(meter, [text])
+        return
+    known = _training_documents(run) if novel else None
+    samples: list[Sample] = []
+    while several := list(itertools.islice(requests, 1 if interactive else PROMPTS_AT_ONCE)):
+        _warn_of_unseen(generator, several)
         with _memory_errors(num_samples, device):
-            samples = generator.generate(text, num_samples=num_samples, **drawing)
-        if as_json:
-            settings |= {"stop": stops, "num_samples": num_samples, "device": device}
-            put(_as_json(run, text_seed, settings, samples, meter), target)
-        else:
-            put(as_text(samples, with_prompt=not no_prompt), target)
-            _report(meter, [sample.text for sample in samples])
+            if unique or novel:
+                drawn = [
+                    each for request in several for each in _distinct(generator, request, num_samples, known)
+                ]
+            else:
+                drawn = generator.complete(
+                    [each for request in several for each in several_of(request, num_samples)]
+                )
+        samples += drawn
+        if interactive:
+            put(as_text(drawn, with_prompt=not no_prompt, documents=run.config.data.documents), None)
+            _report(meter, [sample.text for sample in drawn])
+    if as_json:
+        settings |= {"stop": stops, "num_samples": num_samples, "device": device}
+        put(_as_json(run, first_seed, settings, samples, meter), target)
+    elif not interactive:
+        put(as_text(samples, with_prompt=not no_prompt, documents=run.config.data.documents), target)
+        _report(meter, [sample.text for sample in samples])
+
+
+def _stream(generator: Generator, request: Request, *, with_prompt: bool, keeps: bool) -> str:
+    """Show one text while it is written; returns it, if it is wanted."""
+    _warn_of_unseen(generator, [request])
+    drawn: list[str] = []
+    pieces = generator.stream_request(dataclasses.replace(request, log_probabilities=False))
+    if keeps:
+        pieces = _kept(pieces, drawn)
+    show(itertools.chain([str(request.prompt)], pieces) if with_prompt else pieces)
+    return "".join(drawn)
+
+
+def _distinct(
+    generator: Generator, request: Request, num_samples: int, known: KnownDocuments | None
+) -> Sequence[Sample]:
+    """Texts that differ from each other and from what is known; a warning if too few are found."""
+    found = generator.distinct(request, num_samples, None if known is None else known.__contains__)
+    if len(found.samples) < num_samples:
+        print(
+            f"only {len(found.samples):,} of {num_samples:,} different texts were found in "
+            f"{found.num_draws:,} draws: raise --temperature for more",
+            file=sys.stderr,
+        )
+    return found.samples
+
+
+def _training_documents(run: Run) -> KnownDocuments:
+    """The documents of the training text. Raises ConfigError where that is a single one, RunError."""
+    from textgen.text.known_documents import KnownDocuments
+
+    if run.config.data.documents == "file" and run.config.data.field is None:
+        raise ConfigError(
+            f"--novel compares with documents, and those of {run.path} are whole files: "
+            "use --novelty or --avoid-copy"
+        )
+    return KnownDocuments(training_corpus(run, "--novel").stream("train"))
 
 
 @contextmanager
@@ -229,10 +315,12 @@ def _memory_errors(num_samples: int, device: str) -> Iterator[None]:
         raise TextgenError(f"out of memory: this machine has too little for that; use {advice}") from error
 
 
-def _warn_of_unseen(tokens: tuple[int, int]) -> None:
-    unseen, total = tokens
+def _warn_of_unseen(generator: Generator, requests: Sequence[Request]) -> None:
+    counts = [generator.count_unseen(str(request.prompt)) for request in requests]
+    unseen, total = sum(unseen for unseen, _ in counts), sum(total for _, total in counts)
     if unseen:
-        print(f"{unseen:,} of the prompt's {total:,} tokens were never seen in training", file=sys.stderr)
+        owner = "the prompt's" if len(requests) == 1 else "the prompts'"
+        print(f"{unseen:,} of {owner} {total:,} tokens were never seen in training", file=sys.stderr)
 
 
 def _copying(
@@ -294,17 +382,24 @@ def _refuse_contradictions(given: set[str]) -> None:
                 raise ConfigError(f"{option} does not go with {other}: leave one of them out")
 
 
-def _given_prompt(prompt: str | None, prompt_file: str | None) -> str:
+def _given_prompt(prompt: str | None, prompt_file: str | None, option: str = "--prompt-file") -> str:
     if prompt_file is None:
         return read_escapes(prompt or "")
     try:
         content = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
     except OSError as error:
-        raise ConfigError(f"--prompt-file {prompt_file}: {error.strerror}") from error
+        raise ConfigError(f"{option} {prompt_file}: {error.strerror}") from error
     try:
         return content.decode("utf-8").removeprefix("\ufeff")  # a byte-order mark is not part of the text
     except UnicodeDecodeError as error:
-        raise ConfigError(f"--prompt-file {prompt_file}: not UTF-8 at byte {error.start}") from error
+        raise ConfigError(f"{option} {prompt_file}: not UTF-8 at byte {error.start}") from error
+
+
+def _prompts_of(prompts_file: str) -> list[str]:
+    """The lines of a file, with escapes. Raises ConfigError."""
+    content = _given_prompt(None, prompts_file, option="--prompts")
+    lines = content.removesuffix("\n").split("\n")
+    return [read_escapes(line.removesuffix("\r")) for line in lines]
 
 
 def _typed_prompts() -> Iterator[str]:

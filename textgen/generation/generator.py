@@ -6,8 +6,9 @@ prompt ─tokenizer→ model ids ─engine→ logits ─sampling→ model id ─
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from textgen.generation.numpy_engine.engine import NumpyEngine, has_twin
 from textgen.generation.numpy_engine.thread_tuner import fast_engine
 from textgen.generation.processors import ProcessorFactory
 from textgen.generation.prompt import Prompt
-from textgen.generation.request import DEFAULTS, Request
+from textgen.generation.request import DEFAULTS, Request, several_of
 from textgen.generation.sample import Sample, SampleState
 from textgen.run import Run
 from textgen.settings.config import ModelConfig, SampleConfig
@@ -28,15 +29,27 @@ if TYPE_CHECKING:
     from textgen.models.language_model import LanguageModel
 
 
+MOST_DRAWS = 100  # times as many as are wanted
+EXTRA_DRAWS = 8  # at once, beside those that are still missing
+
+
+class Distinct(NamedTuple):
+    """Texts that differ from each other, and how many were drawn to find them."""
+
+    samples: tuple[Sample, ...]
+    num_draws: int
+
+
 class Generator:
     """Writes text with a model and its tokenizer.
 
     `model` is a LanguageModel or an engine. A LanguageModel on a CPU is copied into a NumpyEngine, so that
     later training does not show; one on another device is used there.
 
-    With no prompt a text starts as after end-of-text if training saw it, else as after a newline if training
-    saw one, else with a token drawn by its frequency in training, which is then part of the text. That draw
-    obeys the SampleConfig like any other: temperature 0 takes the most frequent.
+    A text, or the prompt that it goes on from, begins after the start token, as the texts of training do:
+    end-of-text if training saw it, else a newline if training saw one. Where there is neither, a text without
+    a prompt begins with a token drawn by its frequency in training. That draw obeys the SampleConfig like any
+    other: temperature 0 takes the most frequent.
 
     On a CPU `set_threads`, which sets how many threads NumPy's products take, lets the engine choose one or
     two while it runs (thread_tuner.py); None leaves them as they are.
@@ -75,18 +88,33 @@ class Generator:
         seed: int | None = None,
         config: SampleConfig = DEFAULTS,
         processors: Sequence[ProcessorFactory] = (),
+        mid_text: bool = False,
+        keep_stop: bool = False,
     ) -> Iterator[str]:
         """Draw one text and yield it in pieces as soon as they are certain; the prompt is not among them.
 
         A piece never ends within a character, nor within what could become a stop string. Stop strings count
-        in new text only, and are not yielded. The same seed gives the same text; None, another each time.
-        `processors` change or forbid tokens (processors.py): a CopyLimit, for one.
+        in new text only, and are yielded with keep_stop only. The same seed gives the same text; None,
+        another each time. `processors` change or forbid tokens (processors.py): a CopyLimit, for one. mid_text: the
+        prompt is from the middle of a text, not its beginning, and is read without the start token.
 
         Raises ConfigError, TokenizerError, RunError.
         """
+        request = Request(
+            prompt=prompt,
+            config=config,
+            stop=stop,
+            keep_stop=keep_stop,
+            seed=seed,
+            processors=processors,
+            mid_text=mid_text,
+        )
+        return self.stream_request(request)
+
+    def stream_request(self, request: Request) -> Iterator[str]:
+        """As `stream`, for a request."""
         loop = GenerationLoop(self.engine, self.tokenizer)
-        text = loop.submit(Request(prompt=prompt, config=config, stop=stop, seed=seed, processors=processors))
-        return _pieces(loop, text)
+        return _pieces(loop, loop.submit(request))
 
     def count_unseen(self, prompt: str) -> tuple[int, int]:
         """How many tokens of a prompt training never saw, and how many it has. Raises TokenizerError."""
@@ -102,6 +130,8 @@ class Generator:
         seed: int | None = None,
         config: SampleConfig = DEFAULTS,
         processors: Sequence[ProcessorFactory] = (),
+        mid_text: bool = False,
+        keep_stop: bool = False,
     ) -> list[Sample]:
         """Draw num_samples texts side by side, one engine call a step. Arguments are those of `stream`.
 
@@ -113,24 +143,60 @@ class Generator:
         """
         if num_samples < 1:
             raise ConfigError(f"num_samples={num_samples!r}: must be at least 1")
+        request = Request(
+            prompt=prompt,
+            config=config,
+            stop=stop,
+            keep_stop=keep_stop,
+            seed=seed,
+            processors=processors,
+            mid_text=mid_text,
+            log_probabilities=True,
+        )
+        return self.complete(several_of(request, num_samples))
+
+    def complete(self, requests: Sequence[Request]) -> list[Sample]:
+        """Write the texts of several requests side by side, and return them in their order.
+
+        Raises ConfigError, TokenizerError, RunError.
+        """
         loop = GenerationLoop(self.engine, self.tokenizer, compact=False)
-        shared = Prompt.from_text(prompt, self.tokenizer, self.vocab)
-        texts = [
-            loop.submit(
-                Request(
-                    prompt=shared,
-                    config=config,
-                    stop=stop,
-                    seed=child,
-                    processors=processors,
-                    log_probabilities=True,
-                )
-            )
-            for child in np.random.SeedSequence(seed).spawn(num_samples)
-        ]
+        prompts: dict[str, Prompt] = {}  # each is encoded and read once
+        texts = []
+        for request in requests:
+            if isinstance(request.prompt, str):
+                if request.prompt not in prompts:
+                    prompts[request.prompt] = Prompt.from_text(request.prompt, self.tokenizer, self.vocab)
+                request = dataclasses.replace(request, prompt=prompts[request.prompt])
+            texts.append(loop.submit(request))
         while loop.busy:
             loop.step()
         return [text.result() for text in texts]
+
+    def distinct(
+        self, request: Request, num_samples: int, is_known: Callable[[str], bool] | None = None
+    ) -> Distinct:
+        """Draw like a request until num_samples texts differ from each other, with their prompts.
+
+        is_known: of a text with its prompt; one that is known does not count. At most MOST_DRAWS times as
+        many are drawn, those that `generate` draws for the same seed.
+
+        Raises ConfigError, TokenizerError, RunError.
+        """
+        if not isinstance(request.seed, np.random.SeedSequence):  # which goes on where it was
+            request = dataclasses.replace(request, seed=np.random.SeedSequence(request.seed))
+        kept: dict[str, Sample] = {}
+        num_draws = 0
+        while len(kept) < num_samples and num_draws < MOST_DRAWS * num_samples:
+            num_wanted = min(num_samples - len(kept) + EXTRA_DRAWS, MOST_DRAWS * num_samples - num_draws)
+            for sample in self.complete(several_of(request, num_wanted)):
+                whole = sample.prompt + sample.text
+                num_draws += 1
+                if whole not in kept and not (is_known is not None and is_known(whole)):
+                    kept[whole] = sample
+                if len(kept) == num_samples:
+                    break
+        return Distinct(tuple(kept.values()), num_draws)
 
 
 def _pieces(loop: GenerationLoop, text: SampleState) -> Iterator[str]:

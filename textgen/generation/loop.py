@@ -21,7 +21,8 @@ from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
 from textgen.generation.sample import SampleState
 from textgen.generation.sampling import log_probabilities
-from textgen.text.model_vocab import start_id
+from textgen.generation.whole_characters import character_rules
+from textgen.text.model_vocab import begin, start_id
 from textgen.text.tokenizer import Tokenizer
 
 # Tokens of prompts that are read in a step: few where texts of the batch wait for it.
@@ -63,6 +64,8 @@ class GenerationLoop:
         self._weights = engine  # copied for each prompt; its own state is never used
         self._start_id = start_id(self.vocab, tokenizer)
         self._token_ids: list[int] = self.vocab.token_ids.tolist()
+        rules = character_rules(tokenizer, self.vocab)
+        self._always = () if rules is None else (rules,)
         self._max_batch_size = max_batch_size
         self._waiting: deque[SampleState] = deque()
         self._readings: deque[_Reading] = deque()
@@ -85,7 +88,7 @@ class GenerationLoop:
             prompt = Prompt.from_token_ids(prompt, self.tokenizer, self.vocab)
         if request.state is not None and not len(prompt.token_ids):
             raise ConfigError("a request with a state needs a prompt of at least one token")
-        sample = SampleState(request, prompt)
+        sample = SampleState(request, prompt, self._always)
         self._waiting.append(sample)
         return sample
 
@@ -196,17 +199,18 @@ class _Reading:
         self.logits: np.ndarray | None = None
         self._scored = request.prompt_log_probabilities
         self._state = request.state
+        self._mid_text = request.mid_text
         self._position = 0
         self._ids = prompt.model_ids  # (T,)
         if request.state is not None:
             engine.state = request.state
         else:
             engine.reset_state(1)
+            if not (request.mid_text and len(self._ids)):
+                self._ids = begin(self._ids, start_id)
+        self._reads_start = len(self._ids) > len(prompt.model_ids)  # which is no token of the prompt
         if not len(self._ids):
-            if start_id is not None:
-                self._ids = np.array([start_id])
-            else:
-                self.logits = np.log(engine.vocab.frequencies)[None]
+            self.logits = np.log(engine.vocab.frequencies)[None]
 
     @property
     def is_done(self) -> bool:
@@ -219,6 +223,7 @@ class _Reading:
         return (
             sample.prompt is self.samples[0].prompt
             and other.state is self._state
+            and other.mid_text == self._mid_text
             and other.prompt_log_probabilities == self._scored
         )
 
@@ -243,7 +248,7 @@ class _Reading:
     def _score(self, ids: np.ndarray, logits: np.ndarray) -> None:
         """Record the log-probabilities of model ids (T,), given the logits after each of them (T, V)."""
         if self.logits is None:
-            scores: list[float | None] = [None] if len(self.samples[0].prompt.token_ids) else []
+            scores: list[float | None] = [] if self._reads_start else [None]
             logits = logits[:-1]
             ids = ids[1:]
         else:

@@ -117,6 +117,26 @@ class RepetitionPenalty(LogitsProcessor):
         self._occurred[model_id] = True
 
 
+class MinNewTokens(LogitsProcessor):
+    """Forbids end-of-text for the first num_tokens tokens of a text."""
+
+    def __init__(self, num_tokens: int, prompt: Prompt) -> None:
+        self._num_left = num_tokens
+        self._end_of_text = np.flatnonzero(prompt.vocab.token_ids == prompt.tokenizer.end_of_text_id)
+
+    def process(self, logits: np.ndarray) -> np.ndarray:
+        """As LogitsProcessor.process."""
+        if not self._num_left:
+            return logits
+        logits = logits.copy()
+        logits[..., self._end_of_text] = -np.inf
+        return logits
+
+    def accept(self, model_id: int) -> None:
+        """As LogitsProcessor.accept."""
+        self._num_left = max(self._num_left - 1, 0)
+
+
 @dataclass(frozen=True)
 class CopyLimit:
     """A ProcessorFactory that allows no copy of the training text longer than `longest` characters.
@@ -198,8 +218,10 @@ class CopyChecker:
 def make_processors(
     config: SampleConfig, factories: Iterable[ProcessorFactory], prompt: Prompt
 ) -> ProcessorList:
-    """The processors of one text: the repetition penalty if the config has one, then those asked for."""
-    processors = [factory(prompt) for factory in factories]
+    """The processors of one text: those that the config asks for, then the others in their order."""
+    processors: list[LogitsProcessor] = []
     if config.repetition_penalty != 1:
-        processors.insert(0, RepetitionPenalty(config.repetition_penalty, prompt))
-    return ProcessorList(processors)
+        processors.append(RepetitionPenalty(config.repetition_penalty, prompt))
+    if config.min_new_tokens:
+        processors.append(MinNewTokens(config.min_new_tokens, prompt))
+    return ProcessorList([*processors, *(factory(prompt) for factory in factories)])

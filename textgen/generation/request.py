@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,13 +21,16 @@ class Request:
     """One text to write; nothing else decides what the text is.
 
     prompt: text, ids of the tokenizer, or a Prompt; requests that share one Prompt read it once.
-    stop: strings that end the text where they occur in new text; they are not part of it.
+    stop: strings that end the text where they occur in new text.
+    keep_stop: whether the stop string that ended the text is part of it.
     seed: the same seed gives the same text; None, another each time. A SeedSequence is used as it is, a
         number n as SeedSequence(n).spawn(1)[0].
-    processors: called once for the text, each makes one of its processors; they run in this order, after the
-        repetition penalty.
-    state: the recurrent state to read the prompt from; None is that of a text's beginning. A prompt of at
-        least one token is needed with it.
+    processors: called once for the text, each makes one of its processors; they run in this order, after
+        those that the config asks for.
+    mid_text: the prompt is from the middle of a text; it is read without the start token that a text begins
+        after. An empty prompt is no middle: the text begins after the start token all the same.
+    state: the recurrent state to read the prompt from, as from the middle of a text; None is that of a text's
+        beginning. A prompt of at least one token is needed with it.
     log_probabilities: whether SampleState.log_probabilities is filled.
     prompt_log_probabilities: whether SampleState.prompt_log_probabilities is filled.
     keep_state: whether SampleState.state is set when the text ends.
@@ -35,9 +39,18 @@ class Request:
     prompt: str | Sequence[int] | Prompt = ""
     config: SampleConfig = DEFAULTS
     stop: Sequence[str] = ()
+    keep_stop: bool = False
     seed: int | np.random.SeedSequence | None = None
     processors: Sequence[ProcessorFactory] = ()
+    mid_text: bool = False
     state: State | None = None
     log_probabilities: bool = False
     prompt_log_probabilities: bool = False
     keep_state: bool = False
+
+
+def several_of(request: Request, num_samples: int) -> list[Request]:
+    """Requests for num_samples texts like one, each with a seed of its own that follows from its seed."""
+    seed = request.seed
+    root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+    return [dataclasses.replace(request, seed=child) for child in root.spawn(num_samples)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from textgen.generation.engine import State
-from textgen.generation.processors import make_processors
+from textgen.generation.processors import ProcessorFactory, make_processors
 from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
 from textgen.generation.stops import StopFilter
@@ -20,11 +21,11 @@ UNIFORMS_AT_ONCE = 64
 class Sample:
     """One text that was drawn.
 
-    `text` is without the prompt and ends before the stop string. `token_ids`, their readable `tokens` and
-    their `log_probabilities` are of all tokens drawn, those that ended the text included. Log-probabilities
-    are natural and the model's own: before processors, temperature and filters; empty where the request did
-    not want them. `finish_reason` is "stop", "end-of-text", "length", "cancelled", or what a processor gives:
-    "copy" where every token would have made a copy too long.
+    `text` is without the prompt, and without the stop string unless it was kept. `token_ids`, their readable
+    `tokens` and their `log_probabilities` are of all tokens drawn, those that ended the text included.
+    Log-probabilities are natural and the model's own: before processors, temperature and filters; empty where
+    the request did not want them. `finish_reason` is "stop", "end-of-text", "length", "cancelled", or what a
+    processor gives: "copy" where every token would have made a copy too long.
     """
 
     prompt: str
@@ -41,16 +42,18 @@ class SampleState:
     token_ids: the tokens drawn so far.
     log_probabilities: one for each of them, as in Sample, if the request wants them.
     prompt_log_probabilities: one for each token of the prompt, if the request wants them and once it is
-        read; None for the first, before which nothing was read, and for a token that training never saw.
+        read; None for a first one before which nothing was read, and for a token that training never saw.
     finish_reason: as in Sample; None until the text ends.
     state: if the request wants it, and once the text has ended: the recurrent state that has read prompt and
         text but for the last token, with which the prompt of a request that goes on from it begins. None for
         a text that was cancelled before its prompt was read.
 
+    always: what makes the processors that every text has, after those of the request.
+
     Raises ConfigError for an empty stop string.
     """
 
-    def __init__(self, request: Request, prompt: Prompt) -> None:
+    def __init__(self, request: Request, prompt: Prompt, always: Sequence[ProcessorFactory] = ()) -> None:
         self.request = request
         self.prompt = prompt
         self.token_ids: list[int] = []
@@ -59,10 +62,10 @@ class SampleState:
         self.finish_reason: str | None = None
         self.state: State | None = None
         # None costs less to ask about than an empty list.
-        self.processors = make_processors(request.config, request.processors, prompt) or None
+        self.processors = make_processors(request.config, [*request.processors, *always], prompt) or None
         self._max_new_tokens = request.config.max_new_tokens
         self._end_of_text_id = prompt.tokenizer.end_of_text_id
-        self._stops = StopFilter(request.stop)
+        self._stops = StopFilter(request.stop, keep=request.keep_stop)
         self._decoder = prompt.decoder()
         self._text: list[str] = []
         self._rng = np.random.default_rng(_seed_sequence(request.seed))

@@ -10,18 +10,21 @@ from textgen.errors import ConfigError
 class StopFilter:
     """Passes text on up to the first stop string, and holds back what could still become one.
 
+    keep: whether the stop string itself is passed on too.
+
     The stop string that is complete first counts; of several complete at the same character, the longest. So
     it makes no difference in which pieces the text arrives.
 
     Raises ConfigError for an empty stop string, which would occur everywhere.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, keep: bool = False) -> None:
         if isinstance(stops, str):  # also a sequence of strings, but not what was meant
             stops = [stops]
         if "" in stops:
             raise ConfigError("an empty stop string would stop at once; leave it out")
         self.stopped = False
+        self._keep = keep
         self._stops = tuple(stops)
         self._first_characters = {stop[0] for stop in self._stops}
         self._longest = max(map(len, self._stops), default=0)
@@ -38,7 +41,8 @@ class StopFilter:
         if found:
             self.stopped = True
             self._held = ""
-            return text[: min(found)[1]]
+            end, start = min(found)
+            return text[: end if self._keep else start]
         certain = len(text) - self._unsure(text)
         self._held = text[certain:]
         return text[:certain]

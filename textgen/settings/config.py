@@ -291,9 +291,13 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-    """How the next token is drawn from the logits. None turns a filter off."""
+    """How the next token is drawn from the logits. None turns a filter off.
+
+    min_new_tokens: so many are drawn before end-of-text may be; stop strings may end a text before.
+    """
 
     max_new_tokens: int = option(500, "Write at most this many tokens.", range=COUNT)
+    min_new_tokens: int = option(0, "Write at least this many tokens.", range=SEED)
     temperature: float = option(
         0.8,
         "Below 1 is safer, above is wilder; 0 is greedy.",
@@ -310,6 +314,11 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ConfigError(
+                f"min_new_tokens={self.min_new_tokens} is more than max_new_tokens={self.max_new_tokens}: "
+                "lower the first or raise the second"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

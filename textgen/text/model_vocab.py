@@ -98,10 +98,10 @@ class ModelVocab:
 
 
 def start_id(vocab: ModelVocab, tokenizer: Tokenizer) -> int | None:
-    """The model id that a text without a prompt starts after: end-of-text, else a newline, else None.
+    """The model id of the start token, which every text begins after: end-of-text, else a newline, else None.
 
-    Each only where training saw it. After None the first token is drawn, and scored, by its frequency in
-    training.
+    Each only where training saw it. Sampling, scoring, evaluation and inspection read it before the first
+    token of a text. Where it is None the first token is drawn, and scored, by its frequency in training.
 
     Raises RunError when the tokenizer cannot be the one that training used.
     """
@@ -111,3 +111,13 @@ def start_id(vocab: ModelVocab, tokenizer: Tokenizer) -> int | None:
         if len(found) == 1 and found[0] < vocab.size:
             return int(found[0])
     return None
+
+
+def begin(model_ids: np.ndarray, start_id: int | None) -> np.ndarray:
+    """The model ids (T,) to read so that a text begins with these: the start token first.
+
+    Not twice where they begin with it, and not where there is none.
+    """
+    if start_id is None or (len(model_ids) and model_ids[0] == start_id):
+        return model_ids
+    return np.concatenate([[start_id], model_ids])

@@ -79,7 +79,8 @@ class Tokenizer:
         # In textgen's own kinds every token stands for fixed bytes. Decoding these is more exact than the
         # library: it discards a whole run of byte tokens if one is not UTF-8, and a U+FFFD in its output may
         # be an incomplete character or one that the vocabulary has.
-        self._token_bytes = (
+        # By token id; b"" of end-of-text; None of an external tokenizer.
+        self.token_bytes = (
             None if self.kind == "external" else _bytes_of(self.kind, vocabulary, self.vocab_size)
         )
 
@@ -228,13 +229,13 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids; bytes that are not UTF-8 become U+FFFD, end-of-text becomes its name."""
-        if self._token_bytes is None:
+        if self.token_bytes is None:
             return self._library.decode([int(token_id) for token_id in ids], skip_special_tokens=False)
-        return b"".join(self._token_bytes[token_id] for token_id in ids).decode("utf-8", "replace")
+        return b"".join(self.token_bytes[token_id] for token_id in ids).decode("utf-8", "replace")
 
     def decoder(self) -> Decoder:
         """A new decoder that takes one token id at a time."""
-        return WindowDecoder(self.decode) if self._token_bytes is None else ByteDecoder(self._token_bytes)
+        return WindowDecoder(self.decode) if self.token_bytes is None else ByteDecoder(self.token_bytes)
 
     def token_text(self, token_id: int) -> str:
         """A readable form of one token: its text, or its name if the text has incomplete characters."""

@@ -7,7 +7,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from textgen.generation.sample import Sample
 
 RULE = "-" * 12
+BETWEEN = {"line": "", "block": "\n"}
 SECONDS_BETWEEN_FLUSHES = 1 / 30  # to a terminal: often enough to look continuous
 
 
@@ -36,11 +37,16 @@ def writable(path: Path, option: str = "--output") -> Path:
     return path
 
 
-def as_text(samples: list[Sample], *, with_prompt: bool) -> str:
-    """All samples, each ending with a newline, with a numbered heading before each but the first."""
+def as_text(samples: Sequence[Sample], *, with_prompt: bool, documents: str) -> str:
+    """All samples, each ending with a newline, and between them what stands between documents of that kind.
+
+    Nothing between lines, a blank line between blocks, a numbered heading between whole files.
+    """
     texts = [_whole_lines((sample.prompt if with_prompt else "") + sample.text) for sample in samples]
+    if documents in BETWEEN:
+        return BETWEEN[documents].join(texts)
     headings = [f"{RULE} sample {number} of {len(texts)} {RULE}\n" for number in range(2, len(texts) + 1)]
-    return "".join(itertools.chain([texts[0]], *zip(headings, texts[1:], strict=True)))
+    return "".join(itertools.chain(texts[:1], *zip(headings, texts[1:], strict=True)))
 
 
 def _whole_lines(text: str) -> str:
