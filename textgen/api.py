@@ -116,7 +116,7 @@ class TextModel:
         config = from_mapping(SampleConfig, settings)
         with _few_threads():
             return self._generator.generate(
-                prompt, num_samples=num_samples, stop=_several(stop), seed=seed, config=config
+                prompt, num_samples=num_samples, stop=_as_sequence(stop), seed=seed, config=config
             )
 
     def stream(
@@ -130,7 +130,7 @@ class TextModel:
         """The text that generate gives, in pieces as they are drawn; arguments as of generate."""
         config = from_mapping(SampleConfig, settings)
         with _few_threads():
-            pieces = self._generator.stream(prompt, stop=_several(stop), seed=seed, config=config)
+            pieces = self._generator.stream(prompt, stop=_as_sequence(stop), seed=seed, config=config)
         return _with_own_threads(pieces)
 
     def score(self, text: str) -> Report:
@@ -306,5 +306,5 @@ def _with_own_threads(pieces: Iterator[str]) -> Iterator[str]:
         yield from pieces
 
 
-def _several(stop: str | Sequence[str]) -> Sequence[str]:
+def _as_sequence(stop: str | Sequence[str]) -> Sequence[str]:
     return [stop] if isinstance(stop, str) else stop

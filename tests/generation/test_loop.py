@@ -432,7 +432,7 @@ def test_a_state_is_kept_only_if_it_is_wanted():
 def test_prompt_log_probabilities_are_the_models_own(make_run, length, monkeypatch):
     run = make_run()
     model = LanguageModel.from_pretrained(run.path)
-    monkeypatch.setattr(loop_module, "MOST_PROMPT_LOGITS", 300 * model.vocab.size)
+    monkeypatch.setattr(loop_module, "MAX_PROMPT_LOGITS", 300 * model.vocab.size)
     generator = Generator(model, run.tokenizer)
     prompt = ("The quick brown Ü fox. " * 100)[:length]
     plain, scored = (

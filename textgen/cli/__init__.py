@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from textgen.errors import ConfigError, Interrupted, TextgenError
-from textgen.system.threads import wait_briefly
+from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
 COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
@@ -60,7 +60,7 @@ def group() -> None:
 
 def main() -> None:
     """Run textgen. What the user can fix is one line on standard error; a bug keeps its traceback."""
-    wait_briefly()
+    limit_spinning()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -27,7 +27,7 @@ from textgen.text.tokenizer import Tokenizer
 # Tokens of prompts that are read in a step: few where texts of the batch wait for it.
 PROMPT_PIECE, PROMPT_PIECE_BETWEEN_STEPS = 512, 64
 # Largest number of logits of a prompt (T, V) in memory at once.
-MOST_PROMPT_LOGITS = 2**22
+MAX_PROMPT_LOGITS = 2**22
 
 Progress = tuple[SampleState, str]
 """A text and what a step added to it, which may be empty; finish_reason is set if it has ended."""
@@ -231,7 +231,7 @@ class _Reading:
         """Read at most num_tokens more. Returns how many were read."""
         ids = self._ids[self._position : self._position + num_tokens]
         if len(ids) and self._scored:
-            ids = ids[: max(1, MOST_PROMPT_LOGITS // self.engine.vocab.size)]
+            ids = ids[: max(1, MAX_PROMPT_LOGITS // self.engine.vocab.size)]
             logits = self.engine.read(ids[None])[0]  # (T, V)
             self._score(ids, logits)
             self.logits = logits[-1:]

@@ -42,8 +42,8 @@ def resolve_threads(requested: int | None, *, hidden_size: int) -> int:
     return processors if hidden_size >= MANY_THREADS_HIDDEN_SIZE else 1
 
 
-def wait_briefly() -> None:
-    """Let idle threads of torch spin for microseconds before they sleep; call it before torch is imported.
+def limit_spinning() -> None:
+    """Let idle threads of torch spin only for microseconds before they sleep; call it before importing torch.
 
     A recurrent layer hands out work and waits for it at every time step. With GNU OpenMP's default, waiting
     threads spin so long that on a busy machine they take the processor from the very thread that they wait

@@ -30,7 +30,7 @@ MAX_ROLLBACKS = 5
 
 
 class Rollback:
-    """Checks the steps of one run for divergence, and takes the run back to its last good checkpoint.
+    """Checks the steps of one run for divergence_reason, and takes the run back to its last good checkpoint.
 
     records and evaluations are the numbers of training-loss records and of evaluations in the whole budget.
     """
@@ -57,7 +57,7 @@ class Rollback:
         if train_step.loss_count == 0:
             return False
         mean_loss = train_step.nats_per_token
-        reason = divergence(
+        reason = divergence_reason(
             mean_loss,
             tokens=train_step.loss_count,
             first=self.state.position.first_loss,
@@ -150,7 +150,7 @@ class Rollback:
         )
 
 
-def divergence(
+def divergence_reason(
     nats_per_token: float,
     *,
     tokens: int,
@@ -184,7 +184,7 @@ def divergence(
 
 
 def tolerance(tokens: int, model_vocab_size: int) -> float:
-    """How far the mean loss over so many tokens may exceed the lowest one without divergence, in nats/token.
+    """How far the mean loss over this many tokens may exceed the lowest without divergence, in nats/token.
 
     Some of it covers parts of the text that are harder than others: a nat, or a quarter of the loss of a
     uniform guess where that is more. The rest covers the noise of the mean, which falls with the square root

@@ -58,10 +58,10 @@ class Layer:
         weight, bias = above
         self.num_own, self.hidden_size = weight_hh.shape
         self.num_used = self.num_own + len(weight)
-        num_rows = _up_to(self.num_used, BLOCK)
+        num_rows = _round_up(self.num_used, BLOCK)
         if num_rows % PAGE == 0:
             num_rows += BLOCK
-        rows = np.zeros((num_rows, _up_to(self.hidden_size + 1, ALIGNMENT)), np.float32)  # (N, K)
+        rows = np.zeros((num_rows, _round_up(self.hidden_size + 1, ALIGNMENT)), np.float32)  # (N, K)
         rows[: self.num_used, : self.hidden_size] = np.concatenate([weight_hh, weight])
         rows[: self.num_used, self.hidden_size] = np.concatenate([beside_hidden, bias])
         self._rows = rows
@@ -267,5 +267,5 @@ class RNNState(LayerState):
 LAYER_STATES: dict[str, type[LayerState]] = {"lstm": LSTMState, "gru": GRUState, "rnn": RNNState}
 
 
-def _up_to(size: int, multiple: int) -> int:
+def _round_up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple

@@ -16,7 +16,7 @@ EVAL_SHARE = 0.05  # of the budget goes into validation during training
 # Cost of reading a token as a fraction of training on it, forward only and without a graph, where it is not
 # measured: a backward pass costs about two forward passes.
 FORWARD_SHARE = 0.35
-LEAST_EVAL_TOKENS = 2_000  # fewer would measure nothing
+MIN_EVAL_TOKENS = 2_000  # fewer would measure nothing
 
 
 class BatchShape(NamedTuple):
@@ -89,4 +89,4 @@ def eval_tokens(trained_tokens: float, forward_share: float, evaluations: int, v
     of training on it.
     """
     affordable = trained_tokens * EVAL_SHARE / forward_share / evaluations
-    return int(min(val_tokens, max(affordable, LEAST_EVAL_TOKENS)))
+    return int(min(val_tokens, max(affordable, MIN_EVAL_TOKENS)))

@@ -78,7 +78,7 @@ def resolve(
     config = complete_training(training, recipe, model=model_config, batches=batches)
     require_memory(num_parameters(model_config), config.device)
     set_up_training(config)
-    network = training_model(_first_model(model_config, text.vocab, source), config)
+    network = training_model(_initial_model(model_config, text.vocab, source), config)
     if config.minutes is not None:
         if source is None and "batch_size" not in training:
             config = with_batch(network, config, speeds, text.train_tokens)
@@ -86,7 +86,7 @@ def resolve(
         if threads != config.threads:
             config = dataclasses.replace(config, threads=threads)
             set_up_training(config)  # the same first weights as a resumed run would draw
-            network = training_model(_first_model(model_config, text.vocab, source), config)
+            network = training_model(_initial_model(model_config, text.vocab, source), config)
     measured["parameters"] = network.num_parameters
     if config.eval_tokens is None:
         trained_tokens, forward_share = _cost(config, text.train_tokens, measured)
@@ -213,7 +213,7 @@ def _cost(config: TrainingConfig, train_tokens: int, measured: dict[str, Any]) -
     return affordable, speed / measured["probed_reading_tokens_per_second"]
 
 
-def _first_model(config: ModelConfig, vocab: ModelVocab, source: Run | None) -> LanguageModel:
+def _initial_model(config: ModelConfig, vocab: ModelVocab, source: Run | None) -> LanguageModel:
     """New weights from the seed, or another run's, extended to the vocabulary of both texts."""
     if source is None:
         return LanguageModel(config, vocab)
