@@ -59,12 +59,12 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run textgen. What the user can fix is one line on standard error; a bug keeps its traceback."""
+    """Run textgen. Errors that the user can fix are printed in one line; bugs keep their traceback."""
     limit_spinning()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A character that the terminal cannot show must not end a training of hours.
+            # A character that the terminal cannot show must not end hours of training.
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -89,7 +89,7 @@ def main() -> None:
         _fail(f"{error.filename or 'output'}: {reason}; {advice}", 1)
 
 
-# Errors of the operating system that are no bugs, and what to do about them.
+# Errors of the operating system that are not bugs, and what to do about them.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADVICE = dict.fromkeys(_FULL, "free some space and try again") | {
     errno.EACCES: "check its permissions",

@@ -107,7 +107,7 @@ class CellTraining:
 @config_option(DataConfig, "field", unset=True, group=TRAINING)
 @config_option(DataConfig, "encoding", unset=True, group=TRAINING)
 @cache_dir_option
-@json_option("all figures")
+@json_option("all results")
 def command(
     sources: tuple[str, ...],
     steps: int,

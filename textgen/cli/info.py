@@ -58,7 +58,7 @@ def _summary(facts: dict[str, Any]) -> str:
 
 
 def _status(facts: dict[str, Any]) -> str:
-    resume = f"; continue with: textgen train --resume {facts['run']}"
+    resume = f"; resume with: textgen train --resume {facts['run']}"
     return f"{facts['status']}{resume if facts['status'] == 'not complete' else ''}"
 
 

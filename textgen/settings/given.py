@@ -1,4 +1,4 @@
-"""What the user gave to `train`, by section: on the command line, in a settings file, or from Python.
+"""The options that the user gave to `train`, by section: on the command line, in a file, or from Python.
 
 names and values  ->  UserOptions(data, model, training: a Section each)  ->  a stage takes its section
 """

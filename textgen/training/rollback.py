@@ -30,7 +30,7 @@ MAX_ROLLBACKS = 5
 
 
 class Rollback:
-    """Checks the steps of one run for divergence_reason, and takes the run back to its last good checkpoint.
+    """Checks the steps of one run for divergence, and takes the run back to its last good checkpoint.
 
     records and evaluations are the numbers of training-loss records and of evaluations in the whole budget.
     """

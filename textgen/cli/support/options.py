@@ -90,7 +90,7 @@ def json_option(what: str) -> Decorator:
 
 def device_option(default: str, group: str = DEVICE) -> Decorator:
     """--device of a command that runs a model."""
-    help = f"Where to compute; auto takes a GPU.  [default: {default}]"
+    help = f"Device to run on; auto prefers a GPU.  [default: {default}]"
     return grouped_option("--device", group=group, type=click.Choice(DEVICES), default=default, help=help)
 
 
@@ -118,7 +118,7 @@ def cell_names(given: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in given.split(","))
 
 
-class Number(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click alone
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic only in new versions of click
     """A whole or real number within a range; None: any."""
 
     def __init__(self, kind: type, range: Range | None) -> None:
