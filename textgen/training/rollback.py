@@ -1,4 +1,4 @@
-"""Divergence: when training has failed, and how it goes back to a good checkpoint at a lower learning rate.
+"""Divergence: when training has failed, and going back to a good checkpoint with a lower learning rate.
 
     loss |                    *             checked at each record of training loss, before each evaluation
          |                   *              and on the validation loss
@@ -120,8 +120,8 @@ class Rollback:
         else:
             remove_others(state.run.training_directory, keep={target})
         self.reporter.line(
-            f"Step {failed.step:,}: {reason}. Going back to step {target:,}, the learning rate "
-            f"{2**in_a_row} times lower ({state.run.config.training.learning_rate * 0.5**halvings:.3g})."
+            f"Step {failed.step:,}: {reason}. Going back to step {target:,} with the learning rate "
+            f"divided by {2**in_a_row} ({state.run.config.training.learning_rate * 0.5**halvings:.3g})."
         )
 
     def _keep_of(self, failed: Position) -> None:
@@ -159,7 +159,7 @@ def divergence_reason(
     model_vocab_size: int,
     failed_steps: int,
 ) -> str | None:
-    """Why training has diverged, as words for a message; None if it has not.
+    """Why training has diverged, in words for a message; None if it has not.
 
     A loss is too high if it exceeds the lower of two values by more than the tolerance: the lowest mean loss
     so far, and the loss at the start, which is that of a uniform guess, or the first step's where that is

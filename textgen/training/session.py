@@ -1,6 +1,6 @@
 """A run in training, new or resumed: its parts are put together here, and it is trained to the end.
 
-run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  the figures at the end
+run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  final evaluation, sample
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Session:
 
         Raises Interrupted when asked to stop, after saving; TrainingError.
         """
-        stop.hint = f"Continue with: textgen train --resume {self.run.path}"
+        stop.hint = f"Resume with: textgen train --resume {self.run.path}"
         with memory_errors(), folder_lock(self.run.training_directory) as acquired:
             if not acquired:
                 raise RunError(f"{self.run.path}: another process is training it")
@@ -110,7 +110,7 @@ class Session:
         if self.reporter.is_silent:
             return
         config = SampleConfig(max_new_tokens=FINAL_SAMPLE_TOKENS)
-        # Another seed than for the samples during training, the last of which may be of the same weights.
+        # Not the seed of the samples during training: the last of those may be of the same weights.
         pieces = Generator.from_run(self.run).stream(seed=self.run.config.training.seed + 1, config=config)
         self.reporter.line("\nA sample:\n")
         for line in sample_lines("".join(pieces)):

@@ -56,7 +56,7 @@ class TrainingState:
         return self.budget.progress(self.position.step, self.position.tokens, self.seconds())
 
     def record(self, kind: str, **figures: Any) -> None:
-        """Append a line to metrics.jsonl: its kind, step and epoch, the figures, and the seconds used."""
+        """Append a line to metrics.jsonl: kind, step and epoch, the figures, and the seconds used so far."""
         epoch = self.position.tokens / self.run.measured("train_tokens")
         self.metrics.append(
             kind, step=self.position.step, epoch=epoch, **figures, seconds=round(self.seconds(), 3)

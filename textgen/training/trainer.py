@@ -40,7 +40,7 @@ CHECKPOINT_SECONDS = 60.0  # the most work that a crash may lose
 
 
 class Trainer:
-    """Trains one model on one stream of batches, and writes to one run directory.
+    """Trains one model on batches, and writes to one run directory.
 
     val_token_ids (N,) is the validation text, val_characters its length before tokenization. start_id is the
     model id that a text without a prompt starts after; None: no such token was seen in training.
@@ -238,7 +238,7 @@ class Trainer:
         if stopping and progress < 1:
             self.reporter.line(
                 f"Stopping early: validation has not improved since step {position.best_step:,} "
-                "(--no-early-stopping trains on)."
+                "(--no-early-stopping turns this off)."
             )
         return True
 

@@ -115,5 +115,5 @@ def test_tied_weights_leave_an_embedding_whose_size_was_given() -> None:
 
 
 def test_residual_connections_need_a_second_layer() -> None:
-    with pytest.raises(ConfigError, match="--num-layers of 2 or more"):
+    with pytest.raises(ConfigError, match="give --num-layers 2 or more"):
         model_of(residual=True, num_layers=1)

@@ -2,7 +2,7 @@
 
     device ─reference network→ work ─recipe→ network, settings ─probe→ threads, tokens an evaluation may read
 
-Budgets in steps and epochs must repeat exactly, so for them nothing is measured but whether bfloat16 pays.
+Budgets in steps and epochs must repeat exactly, so for them only whether bfloat16 is faster is measured.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from textgen.version import VERSION
 
 @dataclass(frozen=True)
 class Resolved:
-    """A run before its first step: the complete config, the model with its first weights, and what to say.
+    """A run before its first step: the complete config, the model with its initial weights, and notes.
 
-    notes: one line each, for the user.
+    notes: the lines to print for the user.
     """
 
     config: RunConfig
@@ -85,7 +85,7 @@ def resolve(
         threads = _measure_speed(network, config, speeds, measured)
         if threads != config.threads:
             config = dataclasses.replace(config, threads=threads)
-            set_up_training(config)  # the same first weights as a resumed run would draw
+            set_up_training(config)  # the same initial weights as a resumed run draws
             network = training_model(_initial_model(model_config, text.vocab, source), config)
     measured["parameters"] = network.num_parameters
     if config.eval_tokens is None:
@@ -127,7 +127,7 @@ def _recipe(
     speeds: Speeds,
     measured: dict[str, Any],
 ) -> Recipe:
-    """The recipe for the text and for what the budget is worth."""
+    """The recipe for the text, the budget and the device."""
     work = _work(text, model, training, batches, speeds, measured)
     return choose_recipe(
         text.train_tokens,
@@ -144,13 +144,13 @@ def _recipe(
 
 
 class _Work(NamedTuple):
-    """A budget as tokens that the reference network would read in it, and whether a CPU would in float32.
+    """A budget as the number of tokens that the reference network would read in it.
 
-    is_for_any: any other network reads as many, as in a budget of steps.
+    is_float32: on a CPU in float32. is_for_any: any network reads as many, as with a budget in steps.
     """
 
     tokens: float
-    is_float32: bool = False  # where nothing is measured it is not known
+    is_float32: bool = False  # also where nothing is measured
     is_for_any: bool = False
 
 
@@ -182,7 +182,7 @@ def _work(
     )
     threads = resolve_threads(training.get("threads"), hidden_size=config.hidden_size)
     probed = TrainingConfig(device=device, precision=precision, threads=threads, steps=1)
-    # Determinism as it will be: cuBLAS reads its setting once, at its first product.
+    # With the determinism of the run: cuBLAS reads that setting only once, at its first product.
     set_up(device, threads=threads, seed=probed.seed, deterministic=training.value("deterministic"))
     speed = speeds.of(training_model(LanguageModel(config), probed), probed).tokens_per_second
     measured["reference_tokens_per_second"] = round(speed)
@@ -193,7 +193,7 @@ def _work(
 def _measure_speed(
     model: LanguageModel, config: TrainingConfig, speeds: Speeds, measured: dict[str, Any]
 ) -> int:
-    """Measure how fast the model trains and reads, note it, and return the number of threads for that."""
+    """Measure how fast the model trains and reads, record it, and return the best number of threads."""
     fastest = speeds.of(model, config)
     measured["probed_tokens_per_second"] = round(fastest.tokens_per_second)
     reading = reading_speed(model, config.batch_size, config.seq_len)
