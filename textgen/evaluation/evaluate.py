@@ -3,8 +3,8 @@
     targets    t0  t1  t2  ...  tN-1
     inputs     s   t0  t1  ...  tN-2         s: the start token, after which sampling starts too
 
-The state is carried over the whole text, or reset to zero after every so many tokens, to compare with models
-of a fixed context. Reading one token at a time is slow, so independent segments are read in one batch: those
+The state is carried over the whole text, or reset to zero at regular intervals, to compare with models of a
+fixed context. Reading one token at a time is slow, so independent segments are read in one batch: those
 between two resets (evaluate_with_resets), or a few long segments of a long text (evaluate_whole).
 
 For tokens that training never saw, see cross_entropy.py.
@@ -211,5 +211,5 @@ def evaluate_run(
 
 
 def named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:
-    """A progress callback for (done, total) that passes on `what` is being done; None for None."""
+    """A callback for (done, total) that calls progress with a description too; None if progress is None."""
     return None if progress is None else lambda done, total: progress(what, done, total)

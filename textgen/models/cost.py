@@ -1,4 +1,4 @@
-"""What a network costs by its shapes alone: parameters and arithmetic. No network is built for it.
+"""The cost of a network, in parameters and arithmetic, from its shapes alone: no network is built.
 
 Shapes: V model_vocab_size, E embedding_dim, H hidden_size.
 """
@@ -37,7 +37,7 @@ def multiply_adds(config: ModelConfig) -> int:
 def matched_hidden_size(config: ModelConfig, cell: str) -> int:
     """The hidden_size at which another cell has as many parameters as this network, all else equal.
 
-    It is a round number where one is CLOSE enough, for processors multiply whole blocks; else the nearest.
+    It is a round number if one is CLOSE enough, because processors multiply in blocks; else the nearest.
     Only the number of parameters is matched, as in Chung, Gulcehre, Cho & Bengio, "Empirical evaluation of
     gated recurrent neural networks on sequence modeling", 2014.
     """

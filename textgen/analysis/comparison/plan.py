@@ -232,7 +232,7 @@ def _other(plan: ComparisonPlan, directory: Path) -> str | None:
         return None  # planned, but no run was started
     if there.fingerprint != plan.fingerprint:
         return "holds a comparison on another text"
-    # The same text may be at another path by now.
+    # The text may have been moved, so its path does not count.
     for name in ("cells", "seeds", "match", "minutes", "settings"):
         if (old := getattr(there, name)) != getattr(plan, name):
             old = ",".join(old) if name == "cells" else old
