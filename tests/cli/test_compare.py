@@ -63,7 +63,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One comparison: stopped by Ctrl-C in its first run, killed in its second, and finished."""
     folder = tmp_path_factory.mktemp("compare")
     (folder / "corpus.txt").write_text(TEXT)
-    (folder / "tqdm.py").write_text("raise SystemExit('what lies beside a text is not to be run')")
+    (folder / "tqdm.py").write_text("raise SystemExit('a module next to a text must not be imported')")
     first, second = folder / "c" / "lstm-seed1", folder / "c" / "gru-seed1"
     process = compare(folder)
     wait_for(process, lambda: lines_of(first) >= 10)

@@ -45,7 +45,7 @@ def test_a_run_cannot_be_trained_by_two_processes_at_once(cli: Cli) -> None:
         result = cli("train", "--resume", "one")
     assert result.exit_code == 1
     assert "another process" in result.stderr
-    assert "Going on" not in result.stdout
+    assert "Resuming" not in result.stdout
     assert weights.read_bytes() == b"newer than any checkpoint"
 
 

@@ -64,7 +64,7 @@ class TorchEngine:
     @torch.inference_mode()
     def reset_state(self, batch_size: int) -> None:
         """Begin batch_size new texts, of which nothing is read yet."""
-        self._table = self._extended_embedding()  # anew: training may have changed the weights
+        self._table = self._extended_embedding()  # again: training may have changed the weights
         self._state = self.model.layers.zero_state(batch_size)
 
     @torch.inference_mode()

@@ -22,11 +22,11 @@ def num_parameters(config: ModelConfig) -> int:
 
 
 def multiply_adds(config: ModelConfig) -> int:
-    """Multiplications, each with its addition, that reading one token and predicting the next takes.
+    """How many multiplications, each with an addition, it takes to read one token and predict the next.
 
-    Those of the matrix products: the embedding is looked up, and what is done to each unit alone (gates,
-    biases, norms) hardly counts beside them. A training step takes about three times as many; where the first
-    layer reads one-hot ids (LanguageModel), the E of its input is V.
+    Those of the matrix products: the embedding is looked up, and elementwise operations (gates, biases,
+    norms) are negligible. A training step takes about three times as many; where the first layer reads
+    one-hot ids (LanguageModel), the E of its input is V.
     """
     products = [math.prod(shape) for shape in parameter_shapes(config).values() if len(shape) == 2]
     # The embedding is a product only where it is the head too.

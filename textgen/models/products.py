@@ -1,8 +1,8 @@
 """Matrix products on a CPU in the library that does them fastest.
 
 torch.mm hands float32 to Intel's MKL, which on other makers' processors leaves the wide instructions unused;
-oneDNN, which torch also contains, uses them (see BENCHMARKS.md, "oneDNN and MKL"). So float32 and bfloat16 go
-to oneDNN where torch has it and the product is large enough to pay for the call; everything else goes to
+oneDNN, which torch also contains, uses them (see BENCHMARKS.md, "matrix products"). So float32 and bfloat16
+go to oneDNN where torch has it and the product is large enough to pay for the call; everything else goes to
 torch.mm. The values agree to rounding.
 
 Shapes: N rows (any number), B rows of one time step, K columns read, M columns written.

@@ -86,7 +86,7 @@ class SequenceRegressor(nn.Module):
         """Minimise the mean squared error over X (N, T, F) and y (N, O), or (N,) where O is 1, with Adam.
 
         Starts from new weights, or from the current ones with warm_start. The seed decides the new weights
-        and the order of the sequences, which is drawn anew for each epoch; torch's global generator is left
+        and the order of the sequences, which is drawn again for each epoch; torch's global generator is left
         alone. `validation` is another X and y, measured after each epoch.
 
         Kingma & Ba, "Adam: a method for stochastic optimization", 2015.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Reporter:
     """Writes lines to a stream, and shows a bar on standard error in a terminal, or in a notebook's cell.
 
-    stream None is silent: no lines and no bars. When nobody reads the stream any more (`textgen train ... |
+    stream None is silent: no lines and no bars. When the stream is closed (`textgen train ... |
     head`), lines are dropped and the work continues.
     """
 

@@ -245,7 +245,7 @@ class Tokenizer:
 def _map_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Like map(work, items), but in threads that run a few items ahead of the caller.
 
-    The library releases the GIL while it encodes, so the ids of another batch can be copied meanwhile.
+    The library releases the GIL while it encodes, so the ids of another batch can be copied at the same time.
     """
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed to encode a prompt
 

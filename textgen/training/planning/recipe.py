@@ -9,7 +9,7 @@ a network is pushed to memorise the text, by reading it many times and by having
 
     pressure = log2(epochs x parameters / tokens)
 
-The rules were fitted to experiments; RECIPE.md beside this file has the figures of each, under the name that
+The rules were fitted to experiments; RECIPE.md in this folder has the figures of each, under the name that
 the comments here give.
 """
 
