@@ -5,8 +5,8 @@ All run in one process: textgen on one thread or two as it chooses, which is wha
 on as many as it chooses. The torch loops draw with softmax and multinomial: "nn.LSTM loop" is what people
 write, one step per call, each character read back at once; "LSTMCell loop" is torch's own cells as fast as
 they go, in inference mode, without oneDNN, all characters read back at the end; "folded loop" is our engine's
-method in torch operations, the first input product looked up in a table, the equations by hand. "matmul only" is NumPy
-multiplying the same matrices, read from memory in each step, and nothing else: an upper bound.
+method in torch operations, the first input product looked up in a table, the equations by hand. "matmul only"
+is NumPy multiplying the same matrices, read from memory in each step, and nothing else: an upper bound.
 
 `sample` is the command's own path, Generator.stream printed to a file, compared with the bare engine; and the
 whole command as a process.

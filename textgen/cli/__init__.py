@@ -19,7 +19,7 @@ from textgen.version import VERSION
 COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
 EXAMPLES = (
     "textgen train corpus.txt       train a model on a text, for two minutes",
-    "textgen sample                 write text with the newest run",
+    "textgen sample                 generate text with the newest run",
     "textgen eval runs/corpus       measure how well it predicts its validation text",
     "textgen inspect runs/corpus    a page about its gates, states and surprisal",
 )
@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(VERSION, prog_name="textgen")
 def group() -> None:
-    """Train LSTM and GRU language models on your own text, write with them, and look inside."""
+    """Train LSTM and GRU language models on your own text, generate text with them, and look inside."""
 
 
 def main() -> None:

@@ -56,14 +56,14 @@ class DataConfig:
     tokenizer: str = option("char", "char, byte, bpe, word, or a tokenizer.json.", group=TEXT)
     vocab_size: int | None = option(
         None,
-        "Maximum number of tokens: char, word, bpe.",
+        "Maximum vocabulary size of char, word or bpe.",
         range=COUNT,
         auto=True,
         group=TEXT,
     )
     min_frequency: int | None = option(
         None,
-        "Learn only what occurs at least this often.",
+        "Do not learn tokens that occur less often.",
         range=COUNT,
         auto=True,
         group=TEXT,

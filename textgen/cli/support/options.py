@@ -114,7 +114,7 @@ def refuse_reading(text: str, field: str | None, encoding: str | None) -> None:
 
 
 def cell_names(given: str) -> tuple[str, ...]:
-    """The cells that --cells lists with commas between them, in lower case."""
+    """The cells that --cells lists, separated by commas, in lower case."""
     return tuple(name.strip().lower() for name in given.split(","))
 
 
