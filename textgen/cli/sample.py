@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "textgen sample                                                   the newest run, without a prompt",
-    'textgen sample runs/corpus --prompt "Once upon" --temperature 1  continue a prompt, less cautiously',
+    'textgen sample runs/corpus --prompt "Once upon" --temperature 1  continue a prompt, more freely',
     "textgen sample runs/corpus --num-samples 5 --seed 1 --json       five texts as JSON, repeatable",
     "textgen sample runs/corpus --interactive                         continue one prompt after another",
     "textgen sample runs/corpus --adapt letters.txt                   after adapting to another text",
