@@ -45,7 +45,7 @@ class Batch:
 
     samples: by place; None where the text has ended.
     dead_ends: by place, the finish reasons of the texts for which the last draw found no possible token.
-    single: the only text, if it wants neither processors nor log-probabilities and has been drawn from.
+    single: the only text, if it has neither processors nor log-probabilities and was drawn from before.
     num_running: how many texts have not ended.
     """
 
@@ -62,7 +62,7 @@ class Batch:
         self.num_running = 0
         # Rebuilt by `draw` after a text has joined or left:
         self._groups: list[_Group] = []
-        self._scored: list[int] = []  # places of texts that want log-probabilities
+        self._scored: list[int] = []  # places of texts with log-probabilities
         self.single: SampleState | None = None
 
     def join(self, samples: Sequence[SampleState], engine: Engine, logits: np.ndarray) -> None:
@@ -130,9 +130,9 @@ class Batch:
         return model_ids
 
     def scores(self) -> list[float] | None:
-        """The log-probability of the token drawn last at each place; None where no text wants it.
+        """The log-probability of the token drawn last at each place; None if no text asks for it.
 
-        NaN for a text that does not want it.
+        NaN for a text that does not ask for it.
         """
         if not self._scored:
             return None

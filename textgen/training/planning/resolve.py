@@ -133,7 +133,7 @@ def _recipe(
         text.train_tokens,
         work.tokens,
         is_float32=work.is_float32,
-        tokens_read=work.tokens if work.is_for_any else None,
+        tokens_read=work.tokens if work.for_any_network else None,
         num_layers=model.get("num_layers") or (2 if model.get("residual") else None),
         hidden_size=model.get("hidden_size"),
         model_vocab_size=text.vocab.size,
@@ -146,12 +146,12 @@ def _recipe(
 class _Work(NamedTuple):
     """A budget as the number of tokens that the reference network would read in it.
 
-    is_float32: on a CPU in float32. is_for_any: any network reads as many, as with a budget in steps.
+    is_float32: on a CPU in float32. for_any_network: any network reads as many, as with a budget in steps.
     """
 
     tokens: float
     is_float32: bool = False  # also where nothing is measured
-    is_for_any: bool = False
+    for_any_network: bool = False
 
 
 def _work(
@@ -164,9 +164,9 @@ def _work(
 ) -> _Work:
     """What the budget is worth, on this device."""
     if "steps" in training:
-        return _Work(training["steps"] * batches.tokens, is_for_any=True)
+        return _Work(training["steps"] * batches.tokens, for_any_network=True)
     if "epochs" in training and "minutes" not in training:
-        return _Work(training["epochs"] * text.train_tokens, is_for_any=True)
+        return _Work(training["epochs"] * text.train_tokens, for_any_network=True)
     cell, width = model.value("cell"), REFERENCE["hidden_size"]
     is_tied = ties_weights(text.vocab.size, cell)
     network = REFERENCE | {
