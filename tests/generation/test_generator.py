@@ -371,7 +371,7 @@ def test_the_first_token_by_frequency_is_read_before_the_second_is_drawn(make_ru
     assert sample.log_probabilities[1] == pytest.approx(log_probabilities(logits).max())
 
 
-def test_a_prompt_that_training_never_saw_is_read_as_the_unseen_row(make_run):
+def test_a_prompt_that_training_never_saw_is_read_as_the_unseen_id(make_run):
     run = make_run()
     generator = Generator.from_run(run)
     unseen = generator.vocab.size

@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 
 class Generator:
-    """Writes text with a model and its tokenizer.
+    """Generates text with a model and its tokenizer.
 
     `model` is a LanguageModel or an engine. A LanguageModel on a CPU is copied into a NumpyEngine, so that
-    later training does not show; one on another device is used there.
+    later training has no effect on it; one on another device is used as it is.
 
-    With no prompt a text starts as after end-of-text if training saw it, else as after a newline if training
-    saw one, else with a token drawn by its frequency in training, which is then part of the text. That draw
-    obeys the SampleConfig like any other: temperature 0 takes the most frequent.
+    Without a prompt, a text starts as if after end-of-text if training saw that token, else as if after a
+    newline if training saw one, else with a token drawn by its frequency in training, which is then part of
+    the text. That draw obeys the SampleConfig like any other: temperature 0 takes the most frequent token.
 
-    On a CPU `set_threads`, which sets how many threads NumPy's products take, lets the engine choose one or
-    two while it runs (thread_tuner.py); None leaves them as they are.
+    `set_threads` sets the number of threads of NumPy's products. With it, an engine on a CPU switches between
+    one and two threads while it runs (thread_tuner.py); None leaves the number as it is.
 
     Texts do not affect each other: several streams of one generator may be read in turn, or in threads.
 
@@ -76,11 +76,11 @@ class Generator:
         config: SampleConfig = DEFAULTS,
         processors: Sequence[ProcessorFactory] = (),
     ) -> Iterator[str]:
-        """Draw one text and yield it in pieces as soon as they are certain; the prompt is not among them.
+        """Draw one text and yield it in pieces as soon as they are final; the prompt is not among them.
 
         A piece never ends within a character, nor within what could become a stop string. Stop strings count
-        in new text only, and are not yielded. The same seed gives the same text; None, another each time.
-        `processors` change or forbid tokens (processors.py): a CopyLimit, for one.
+        in new text only, and are not yielded. The same seed gives the same text; None: a random seed.
+        `processors` change or forbid tokens (processors.py), for example a CopyLimit.
 
         Raises ConfigError, TokenizerError, RunError.
         """
@@ -89,7 +89,7 @@ class Generator:
         return _pieces(loop, text)
 
     def count_unseen(self, prompt: str) -> tuple[int, int]:
-        """How many tokens of a prompt training never saw, and how many it has. Raises TokenizerError."""
+        """How many tokens of a prompt training never saw, and how many there are. Raises TokenizerError."""
         model_ids = self.vocab.to_model_ids(self.tokenizer.encode(prompt))
         return int((model_ids == self.vocab.size).sum()), len(model_ids)
 
@@ -103,11 +103,11 @@ class Generator:
         config: SampleConfig = DEFAULTS,
         processors: Sequence[ProcessorFactory] = (),
     ) -> list[Sample]:
-        """Draw num_samples texts side by side, one engine call a step. Arguments are those of `stream`.
+        """Draw num_samples texts in one batch. Arguments are those of `stream`.
 
-        Sample k depends on prompt, settings, seed and k only, not on how many others there are or when they
-        end (but for rounding: products of another batch size may differ in their last bits). Drawn alone,
-        sample 0 is the text that `stream` gives.
+        Sample k depends only on prompt, settings, seed and k, not on how many others there are or when they
+        end (except for rounding: matrix products of another batch size may differ in their last bits). Drawn
+        alone, sample 0 is the text of `stream`.
 
         Raises ConfigError, TokenizerError, RunError.
         """

@@ -12,19 +12,19 @@ from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
 from textgen.generation.stops import StopFilter
 
-# Asking a random generator costs as much for one number as for many.
+# Drawing one random number takes as long as drawing many.
 UNIFORMS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One text that was drawn.
+    """One finished text.
 
     `text` is without the prompt and ends before the stop string. `token_ids`, their readable `tokens` and
-    their `log_probabilities` are of all tokens drawn, those that ended the text included. Log-probabilities
-    are natural and the model's own: before processors, temperature and filters; empty where the request did
-    not want them. `finish_reason` is "stop", "end-of-text", "length", "cancelled", or what a processor gives:
-    "copy" where every token would have made a copy too long.
+    their `log_probabilities` are of all tokens drawn, including those that ended the text. Log-probabilities
+    are natural logarithms and the model's own: before processors, temperature and filters; empty unless the
+    request asked for them. `finish_reason` is "stop", "end-of-text", "length", "cancelled", or that of a
+    processor: "copy" if every token would have made a copy that is too long.
     """
 
     prompt: str
@@ -39,13 +39,13 @@ class SampleState:
     """One text while it is being written. A GenerationLoop makes and changes it; others read it.
 
     token_ids: the tokens drawn so far.
-    log_probabilities: one for each of them, as in Sample, if the request wants them.
-    prompt_log_probabilities: one for each token of the prompt, if the request wants them and once it is
-        read; None for the first, before which nothing was read, and for a token that training never saw.
+    log_probabilities: one for each of them, as in Sample, if the request asks for them.
+    prompt_log_probabilities: one for each token of the prompt once it is read, if the request asks for them;
+        None for the first, before which nothing was read, and for a token that training never saw.
     finish_reason: as in Sample; None until the text ends.
-    state: if the request wants it, and once the text has ended: the recurrent state that has read prompt and
-        text but for the last token, with which the prompt of a request that goes on from it begins. None for
-        a text that was cancelled before its prompt was read.
+    state: set when the text has ended, if the request asks for it: the recurrent state after the prompt and
+        all tokens of the text but the last, with which the prompt of a request that continues it must begin.
+        None for a text that was cancelled before its prompt was read.
 
     Raises ConfigError for an empty stop string.
     """
@@ -70,7 +70,7 @@ class SampleState:
         self._num_blocks = 0  # of uniforms, so far
 
     def uniforms(self) -> np.ndarray:
-        """The numbers that decide over the next tokens, one each, evenly spread over [0, 1): (N,), N >= 1."""
+        """Uniform random numbers in [0, 1) that decide the next tokens, one each: (N,), N >= 1."""
         block, used = divmod(len(self.token_ids), UNIFORMS_AT_ONCE)
         if block == self._num_blocks:
             self._uniforms = self._rng.random(UNIFORMS_AT_ONCE)
@@ -78,11 +78,11 @@ class SampleState:
         return self._uniforms[used:]
 
     def another_uniform(self) -> np.ndarray:
-        """A number for drawing once more in place of a refused token: (1,)."""
+        """A uniform random number to draw again with after a token was refused: (1,)."""
         return self._rng.random(1)
 
     def push(self, token_id: int, model_id: int) -> str:
-        """Append the next token, given by both its ids. Returns the text that is now certain."""
+        """Append the next token, given by both its ids. Returns the text that is now final."""
         self.token_ids.append(token_id)
         reason = None if self.processors is None else self.processors.accept(model_id)
         if token_id == self._end_of_text_id:
@@ -105,7 +105,7 @@ class SampleState:
         return text
 
     def result(self) -> Sample:
-        """The finished text as a value."""
+        """The finished text."""
         assert self.finish_reason is not None
         return Sample(
             prompt=self.prompt.text,
