@@ -213,7 +213,7 @@ def _texts(folder: Path, named: dict[str, str]) -> dict[str, list[str]]:
 
 
 def standard_library(characters: int) -> str:
-    """At least so many characters of Python's standard library: whole modules, in order of their names."""
+    """At least this many characters of Python's standard library: whole modules, in order of their names."""
     sources: list[str] = []
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         sources.append(path.read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from textgen import Generator, LanguageModel, ModelConfig, SampleConfig, Tokenizer
-from textgen.text.batches import StreamBatches
+from textgen.text.batches import SequenceBatches
 from textgen.text.model_vocab import ModelVocab
 
 FAQ = Path(__file__).parents[1] / "data" / "faq.txt"
@@ -33,9 +33,9 @@ def main(path: Path, steps: int) -> None:
     text = path.read_text(encoding="utf-8")
     tokenizer = Tokenizer.train("char", [text])
     token_ids = tokenizer.encode(text)  # (N,)
-    # The model has one id for each token that occurs in the text; StreamBatches converts token ids to these.
+    # The model has one id for each token that occurs in the text; the batches convert token ids to these.
     vocab = ModelVocab.from_counts(np.bincount(token_ids))
-    batches = StreamBatches(token_ids, vocab, batch_size=32, seq_len=64, seed=1)
+    batches = SequenceBatches(token_ids, vocab, batch_size=32, seq_len=64, seed=1)
     model = LanguageModel(ModelConfig(model_vocab_size=vocab.size, embedding_dim=64, hidden_size=128), vocab)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
 

@@ -14,12 +14,12 @@ from textgen.cli import group, main
 from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, Run, config_json, save_weights
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.system.atomic import write_file
-from textgen.system.threads import wait_briefly
+from textgen.system.threads import limit_spinning
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 
 # Before any test imports torch: on a busy machine its threads would wait for each other otherwise.
-wait_briefly()
+limit_spinning()
 
 # A process that a script starts in the background ignores Ctrl-C, and so do its children; those that tests
 # start must not.

@@ -1,4 +1,4 @@
-"""The door for Python: train, load and resume, and what a TextModel does."""
+"""The Python interface: train, load and resume, and what a TextModel does."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_without_progress_nothing_is_printed_and_with_it_the_notes_are(
 ) -> None:
     train(folder, "silent", steps=3)
     assert capsys.readouterr() == ("", "")
-    train(folder, "told", steps=3, progress=True)
+    train(folder, "printed", steps=3, progress=True)
     out, _ = capsys.readouterr()
     assert out.startswith("Corpus: ")
 

@@ -82,7 +82,7 @@ def imports_torch_on_loading(path: Path) -> bool:
 def test_a_package_imports_only_packages_above_it(name: str) -> None:
     own = PACKAGES.index(package_of(name))
     for module in imports(NAMES[name]):
-        assert PACKAGES.index(package_of(module)) <= own, f"{name} imports {module}, which lies below it"
+        assert PACKAGES.index(package_of(module)) <= own, f"{name} imports {module}, which comes after it"
 
 
 def test_no_file_imports_a_file_that_imports_it() -> None:

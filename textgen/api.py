@@ -1,12 +1,12 @@
-"""The door for Python: train, load and resume give a TextModel, which generates, scores and evaluates.
+"""The Python interface: train, load and resume return a TextModel, which generates, scores and evaluates.
 
     import textgen
 
     model = textgen.train("poems.txt", minutes=2)
     print(model.generate("Shall I", max_new_tokens=200, temperature=0.8, seed=1).text)
 
-Everything that the user can fix is a TextgenError. torch is loaded when something needs it: training,
-evaluating, `network`; not loading, generating or scoring.
+Errors that the user can fix are TextgenErrors. torch is loaded only for training, evaluating and `network`,
+not for loading, generating or scoring on a CPU.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 
 
 class TextModel:
-    """A trained run, ready to write and to read.
+    """A trained run, to generate, score and evaluate with.
 
-    Errors: RunError and TokenizerError where the run is damaged or not trained yet, when it is first needed.
+    The run's files are read when they are first needed; what needs them raises RunError or TokenizerError if
+    they are missing or damaged.
     """
 
     def __init__(self, run: Run, device: str = "cpu") -> None:
@@ -94,9 +95,9 @@ class TextModel:
         mid_text: bool = False,
         **settings: Any,
     ) -> Sample:
-        """Write one text after a prompt; `.text` is what is new.
+        """Generate one text after a prompt; `.text` is the new text, without the prompt.
 
-        stop: end before any of these texts. seed: the same one gives the same text; None, another each time.
+        stop: end before any of these strings. seed: the same seed gives the same text; None: a random seed.
         mid_text: the prompt is from the middle of a text, not its beginning.
         settings: fields of SampleConfig, such as max_new_tokens, temperature, top_k, top_p and min_p.
 
@@ -115,11 +116,11 @@ class TextModel:
         mid_text: bool = False,
         **settings: Any,
     ) -> list[Sample]:
-        """Write several texts side by side, faster than one after the other; arguments as of generate."""
+        """Generate several texts in one batch, faster than one by one; arguments are those of generate."""
         config = from_mapping(SampleConfig, settings)
         with _few_threads():
             return self._generator.generate(
-                prompt, num_samples=num_samples, stop=_several(stop), seed=seed, config=config
+                prompt, num_samples=num_samples, stop=_as_sequence(stop), seed=seed, config=config
             )
 
     def stream(
@@ -131,10 +132,10 @@ class TextModel:
         mid_text: bool = False,
         **settings: Any,
     ) -> Iterator[str]:
-        """The text that generate gives, in pieces as they are drawn; arguments as of generate."""
+        """Yield the text of generate in pieces, as they are drawn; arguments are those of generate."""
         config = from_mapping(SampleConfig, settings)
         with _few_threads():
-            pieces = self._generator.stream(prompt, stop=_several(stop), seed=seed, config=config)
+            pieces = self._generator.stream(prompt, stop=_as_sequence(stop), seed=seed, config=config)
         return _with_own_threads(pieces)
 
     def score(self, text: str) -> Report:
@@ -161,8 +162,9 @@ class TextModel:
     ) -> Report:
         """How well the model predicts a part of the run's own corpus: "val", "test" or "train".
 
-        window: reset the state every so many tokens; None carries it over the whole text. Raises ConfigError,
-        CorpusError, RunError: the corpus must be where it was, unchanged.
+        window: reset the state every `window` tokens; None carries it over the whole text.
+
+        Raises ConfigError, CorpusError, RunError; the corpus must still exist, unchanged.
         """
         from textgen.evaluation.evaluate import evaluate_run
         from textgen.system.memory import memory_errors
@@ -189,15 +191,15 @@ def train(
     from_run: str | os.PathLike[str] | TextModel | None = None,
     **options: Any,
 ) -> TextModel:
-    """Train a language model on text files, folders or globs; returns when it is done.
+    """Train a language model on text files, folders or globs; returns when training is done.
 
-    options: every option of `textgen train` by its name (minutes=2, tokenizer="bpe", hidden_size=512,
+    options: any option of `textgen train` by its name (minutes=2, tokenizer="bpe", hidden_size=512,
     run="runs/poems"); what is not given is chosen. config: a TOML file, or a run whose options to repeat.
-    from_run: the run whose weights to start from; without a corpus, on its text. progress: print what
-    happens; in a notebook the picture of the loss is shown at the end.
+    from_run: the run whose weights to start from; without a corpus, it is trained on that run's text.
+    progress: print progress, and show the loss curve at the end in a notebook.
 
-    Interrupted by Ctrl-C, or by a notebook's stop button, it saves and raises Interrupted; resume goes on.
-    torch's random state and number of threads are as before when it returns.
+    When interrupted by Ctrl-C or a notebook's stop button, it saves and raises Interrupted; continue with
+    textgen.resume. torch's random state and number of threads are restored afterwards.
 
     Raises ConfigError, CorpusError, TokenizerError, RunError, TrainingError.
     """
@@ -225,9 +227,9 @@ def train(
 def resume(
     run: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None, progress: bool = True
 ) -> TextModel:
-    """Go on with an interrupted run, exactly as if it had never stopped; returns when it is done.
+    """Continue an interrupted run exactly as if it had never stopped; returns when training is done.
 
-    Raises RunError when it is complete already or its text has changed, and what train raises.
+    Raises RunError when the run is complete already or its text has changed, and what train raises.
     """
     from textgen.training.resume import resume_run
 
@@ -238,16 +240,16 @@ def resume(
 
 
 def load(run: str | os.PathLike[str], *, device: str = "cpu") -> TextModel:
-    """A run that was trained before.
+    """Load a trained run.
 
-    device: where it writes and scores; on the CPU that loads no torch. "auto" takes a GPU if there is one.
+    device: where to generate and score; torch is not loaded for "cpu". "auto" is a GPU if there is one.
 
-    Raises RunError when there are no weights in it, ConfigError when there is no such device.
+    Raises RunError when the run has no weights, ConfigError when there is no such device.
     """
     found = Run(Path(run))
-    found.config  # noqa: B018  read, so that what is not a run is refused here
+    found.config  # noqa: B018  read now, so that a directory that is not a run is refused here
     if not found.has_weights:
-        raise RunError(f"{found.path / WEIGHTS}: no weights yet. Go on with: textgen.resume({str(run)!r})")
+        raise RunError(f"{found.path / WEIGHTS}: no weights yet. Resume with: textgen.resume({str(run)!r})")
     return TextModel(found, device)
 
 
@@ -257,7 +259,7 @@ def _completed(session: Session, stop: StopRequest, progress: bool) -> TextModel
         session.complete(stop)
     except Interrupted as error:
         raise Interrupted(
-            f"training was interrupted. Go on with: textgen.resume({str(path)!r})", error.exit_code - 128
+            f"training was interrupted. Resume with: textgen.resume({str(path)!r})", error.exit_code - 128
         ) from error
     if progress:
         _show_picture(path / "loss.png")
@@ -265,7 +267,7 @@ def _completed(session: Session, stop: StopRequest, progress: bool) -> TextModel
 
 
 def _show_picture(picture: Path) -> None:
-    """Show a picture below the cell of a notebook, where there is one."""
+    """Show a picture below the cell, in a notebook only."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None or not hasattr(shell, "kernel") or not picture.is_file():
@@ -276,7 +278,7 @@ def _show_picture(picture: Path) -> None:
 
 @contextmanager
 def _torch_as_it_was() -> Iterator[None]:
-    """Training sets torch's threads, random state and determinism for the process; put them back."""
+    """Restore torch's threads, random state and determinism, which training sets for the whole process."""
     import torch
 
     threads, is_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -299,7 +301,7 @@ def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
 
 @contextmanager
 def _few_threads() -> Iterator[None]:
-    """Products on one thread or two meanwhile, and as the process had them before and after."""
+    """Run NumPy's products on one or two threads in the block; restore the process's setting afterwards."""
     with few_numpy_threads():
         ThreadTuner.threads_changed()
         yield
@@ -310,5 +312,5 @@ def _with_own_threads(pieces: Iterator[str]) -> Iterator[str]:
         yield from pieces
 
 
-def _several(stop: str | Sequence[str]) -> Sequence[str]:
+def _as_sequence(stop: str | Sequence[str]) -> Sequence[str]:
     return [stop] if isinstance(stop, str) else stop

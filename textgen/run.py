@@ -117,11 +117,11 @@ def _missing_weights_hint(directory: Path) -> str:
     """Why a run has no weights, and what to do."""
     run = Run(directory)
     if not run.is_complete:
-        return f"no weights yet. Continue with: textgen train --resume {directory}"
+        return f"no weights yet. Resume with: textgen train --resume {directory}"
     copies = sorted(run.training_directory.glob("step-*/best.safetensors"))
     if copies:
-        return f"the weights of this complete run are gone. Copy them from {copies[-1]}"
-    return f"the weights of this complete run are gone. Train it again: textgen train --config {directory}"
+        return f"the weights of this complete run are missing. Copy them from {copies[-1]}"
+    return f"the weights of this complete run are missing. Train it again: textgen train --config {directory}"
 
 
 def save_model(directory: Path, config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:

@@ -3,10 +3,10 @@
 One text at a time, except in the last line. The bare engine is engine.step and the draw by temperature.
 All run in one process: textgen on one thread or two as it chooses, which is what `textgen sample` does, torch
 on as many as it chooses. The torch loops draw with softmax and multinomial: "nn.LSTM loop" is what people
-write, one step per call, each character fetched at once; "LSTMCell loop" is torch's own cells as fast as they
-go, in inference mode, without oneDNN, nothing fetched before the end; "folded loop" is our engine's method in
-torch operations, the first input product looked up in a table, the equations by hand. "matmul only" is NumPy
-multiplying the same matrices, read from memory in each step, and nothing else: an upper bound.
+write, one step per call, each character read back at once; "LSTMCell loop" is torch's own cells as fast as
+they go, in inference mode, without oneDNN, all characters read back at the end; "folded loop" is our engine's
+method in torch operations, the first input product looked up in a table, the equations by hand. "matmul only"
+is NumPy multiplying the same matrices, read from memory in each step, and nothing else: an upper bound.
 
 `sample` is the command's own path, Generator.stream printed to a file, compared with the bare engine; and the
 whole command as a process.
@@ -50,7 +50,7 @@ UNIT = "characters/s"
 SIZES = ((128, 1), (256, 1), (512, 1), (1024, 1), (128, 2), (512, 2), (1024, 2))
 TEMPERATURE = SampleConfig.temperature
 SECONDS = 0.1  # of one timing
-# At least so many times the nn.LSTM loop and the LSTMCell loop, by units.
+# At least this many times the speed of the nn.LSTM loop and the LSTMCell loop, by units.
 LSTM_GOALS = {128: (10, 5), 512: (60, 5), 1024: (30, 10)}
 DECODING: tuple[tuple[str, dict[str, Any], tuple[str, ...], dict[int, float]], ...] = (
     ("temperature", {}, (), {128: 0.70, 512: 0.85}),
@@ -60,7 +60,7 @@ DECODING: tuple[tuple[str, dict[str, Any], tuple[str, ...], dict[int, float]], .
 COLD_SECONDS = 0.6
 BATCH_SIZE = 64
 
-Writer = Callable[[int], object]  # writes so many characters
+Writer = Callable[[int], object]  # writes this many characters
 
 
 def measure(*, rounds: int, only: str) -> Iterator[Comparison]:

@@ -20,8 +20,8 @@ TRAIN_GOAL = Goal("difference", 1.0, at_most=True)
 # The first step begins when training reads its first batch; the process ends there.
 UP_TO_THE_FIRST_STEP = """
 import os, sys
-from textgen.text.batches import StreamBatches
-StreamBatches.__next__ = lambda self: os._exit(42)
+from textgen.text.batches import SequenceBatches
+SequenceBatches.__next__ = lambda self: os._exit(42)
 from textgen.cli import main
 main()
 """

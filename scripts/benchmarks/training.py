@@ -104,7 +104,7 @@ def _trainer(folder: str, **settings: object) -> Trainer:
 
 
 def _repeats(tokens: int) -> int:
-    """How often to repeat an action on so many tokens per timing, so that the timing is long enough."""
+    """How often to repeat an action on this many tokens per timing, so that the timing is long enough."""
     return max(1, 20_000 // tokens)
 
 

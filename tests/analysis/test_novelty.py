@@ -32,7 +32,7 @@ def index(text: str, folder: Path) -> Copies:
     text=st.text("ab éz", max_size=30),
     length=st.integers(1, 6),
 )
-def test_copied_characters_are_those_within_stretches_of_the_length_that_stand_in_the_training_text(
+def test_copied_characters_are_those_in_copies_of_at_least_the_length(
     tmp_path_factory, trained_on, text, length
 ) -> None:
     novelty = measure_novelty(text, index(trained_on, tmp_path_factory.mktemp("index")), length)

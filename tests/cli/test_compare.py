@@ -16,7 +16,7 @@ import pytest
 
 import textgen
 from textgen.cli.compare import SHARED
-from textgen.settings.given import PLACES, option_names
+from textgen.settings.given import PATHS, option_names
 
 ROOT = Path(textgen.__file__).parents[1]
 TEXT = "".join(f"The {n} birds of line {n * n % 97} sing of {n % 7} things, and rest.\n" for n in range(300))
@@ -63,7 +63,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One comparison: stopped by Ctrl-C in its first run, killed in its second, and finished."""
     folder = tmp_path_factory.mktemp("compare")
     (folder / "corpus.txt").write_text(TEXT)
-    (folder / "tqdm.py").write_text("raise SystemExit('what lies beside a text is not to be run')")
+    (folder / "tqdm.py").write_text("raise SystemExit('a module next to a text must not be imported')")
     first, second = folder / "c" / "lstm-seed1", folder / "c" / "gru-seed1"
     process = compare(folder)
     wait_for(process, lambda: lines_of(first) >= 10)
@@ -171,5 +171,5 @@ def test_a_failed_run_is_reported_in_one_line_that_names_its_log(tmp_path: Path)
 
 def test_every_shared_option_is_an_option_of_train() -> None:
     names = {name for _, group in SHARED for name in group}
-    assert names <= {*option_names(), *PLACES}
+    assert names <= {*option_names(), *PATHS}
     assert not names & {"cell", "seed", "minutes", "epochs", "steps", "run", "corpus"}

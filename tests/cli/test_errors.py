@@ -118,7 +118,7 @@ def test_a_complete_run_without_its_weights_says_where_a_copy_is(cli: Cli) -> No
     before = weights.read_bytes()
     weights.unlink()
     error = cli("sample", "runs/corpus").only_error
-    assert "the weights of this complete run are gone" in error
+    assert "the weights of this complete run are missing" in error
     copy = Path(error.strip().split()[-1])
     shutil.copyfile(copy, weights)
     assert cli("sample", "runs/corpus", "--max-new-tokens", 3).exit_code == 0

@@ -601,9 +601,9 @@ def names(tmp_path, invoke):
 
 
 @pytest.mark.parametrize("target", ["stdout", "file"])
-def test_line_documents_are_written_a_line_each_and_nothing_else(sample, names, tmp_path, target):
+def test_line_documents_are_written_a_line_each_and_nothing_else(invoke, names, tmp_path, target):
     output = ["--output", tmp_path / "out.txt"] if target == "file" else []
-    result = sample(names, "--num-samples", 20, "--seed", 1, *output)
+    result = invoke("sample", names, "--num-samples", 20, "--seed", 1, *output)
     text = (tmp_path / "out.txt").read_text() if output else result.stdout
     assert len(text.splitlines()) == 20
     assert "sample" not in text
@@ -615,48 +615,52 @@ def test_block_documents_have_a_blank_line_between_them():
     assert "sample 2 of 2" in as_text(samples, with_prompt=False, documents="file")
 
 
-def test_every_line_of_a_prompts_file_is_continued(sample, names, tmp_path):
+def test_every_line_of_a_prompts_file_is_continued(invoke, names, tmp_path):
     (tmp_path / "prompts.txt").write_text("a\nb\\n\r\nfi\n")
-    result = sample(names, "--prompts", tmp_path / "prompts.txt", "--seed", 3, "--max-new-tokens", 4)
-    assert [line[:1] for line in result.stdout.splitlines() if line][0] == "a"
+    result = invoke(
+        "sample", names, "--prompts", tmp_path / "prompts.txt", "--seed", 3, "--max-new-tokens", 4
+    )
+    assert result.stdout.startswith("a")
     found = json.loads(
-        sample(names, "--prompts", tmp_path / "prompts.txt", "--num-samples", 2, "--json").stdout
+        invoke("sample", names, "--prompts", tmp_path / "prompts.txt", "--num-samples", 2, "--json").stdout
     )
     assert [each["prompt"] for each in found["samples"]] == ["a", "a", "b\n", "b\n", "fi", "fi"]
-    typed = sample(names, "--prompts", "-", "--seed", 3, "--max-new-tokens", 4, input="a\nb\\n\nfi\n")
+    typed = invoke(
+        "sample", names, "--prompts", "-", "--seed", 3, "--max-new-tokens", 4, input="a\nb\\n\nfi\n"
+    )
     assert typed.stdout == result.stdout
 
 
-def test_the_first_of_several_prompts_is_continued_as_it_is_alone(sample, names, tmp_path):
+def test_the_first_of_several_prompts_is_continued_as_it_is_alone(invoke, names, tmp_path):
     (tmp_path / "prompts.txt").write_text("a\nel\n")
-    several = sample(names, "--prompts", tmp_path / "prompts.txt", "--seed", 3).stdout
-    assert several.startswith(sample(names, "--prompt", "a", "--seed", 3).stdout)
+    several = invoke("sample", names, "--prompts", tmp_path / "prompts.txt", "--seed", 3).stdout
+    assert several.startswith(invoke("sample", names, "--prompt", "a", "--seed", 3).stdout)
 
 
-def test_unique_texts_differ_and_novel_ones_are_not_in_the_list(sample, names, tmp_path):
+def test_unique_texts_differ_and_novel_ones_are_not_in_the_list(invoke, names, tmp_path):
     listed = set((tmp_path / "names.txt").read_text().split())
-    lines = sample(names, "--num-samples", 12, "--unique", "--seed", 1).stdout.splitlines()
+    lines = invoke("sample", names, "--num-samples", 12, "--unique", "--seed", 1).stdout.splitlines()
     assert len(set(lines)) == 12
-    novel = sample(names, "--num-samples", 12, "--novel", "--seed", 1).stdout.splitlines()
+    novel = invoke("sample", names, "--num-samples", 12, "--novel", "--seed", 1).stdout.splitlines()
     assert len(set(novel)) == 12
     assert not set(novel) & listed
 
 
-def test_too_few_different_texts_are_said(sample, names):
-    result = sample(names, "--num-samples", 3, "--unique", "--temperature", 0)
+def test_too_few_different_texts_are_said(invoke, names):
+    result = invoke("sample", names, "--num-samples", 3, "--unique", "--temperature", 0)
     assert len(result.stdout.splitlines()) == 1
     assert result.stderr.startswith("only 1 of 3 different texts were found in 300 draws")
 
 
-def test_novel_needs_documents(sample, run):
+def test_novel_needs_documents(invoke, run):
     with pytest.raises(ConfigError, match="--novel compares with documents"):
-        sample(run.path, "--novel")
+        invoke("sample", run.path, "--novel")
 
 
-def test_the_middle_of_a_text_and_a_kept_stop_string(sample, names):
-    plain = sample(names, "--prompt", "e", "--seed", 1).stdout
-    assert sample(names, "--prompt", "e", "--seed", 1, "--mid-text").stdout != plain
-    whole = sample(names, "--seed", 1, "--stop", "a", "--temperature", 1, "--keep-stop").stdout
+def test_the_middle_of_a_text_and_a_kept_stop_string(invoke, names):
+    plain = invoke("sample", names, "--prompt", "e", "--seed", 1).stdout
+    assert invoke("sample", names, "--prompt", "e", "--seed", 1, "--mid-text").stdout != plain
+    whole = invoke("sample", names, "--seed", 1, "--stop", "a", "--temperature", 1, "--keep-stop").stdout
     assert whole.endswith("a\n")
     with pytest.raises(ConfigError, match="--keep-stop does nothing without --stop"):
-        sample(names, "--keep-stop")
+        invoke("sample", names, "--keep-stop")

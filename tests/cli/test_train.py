@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from textgen.run import Run, vocab_of
-from textgen.text.batches import Batch, StreamBatches
+from textgen.text.batches import Batch, SequenceBatches
 from textgen.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ def test_validation_text_is_never_seen_in_training(
     # A word and a character that occur only in the last tenth.
     (tmp_path / "marked.txt").write_text(text[:cut] + text[cut:].replace("dogs", "§xyz"))
     seen: list[np.ndarray] = []
-    read = StreamBatches.__next__
+    read = SequenceBatches.__next__
 
-    def watch(batches: StreamBatches) -> Batch:
+    def watch(batches: SequenceBatches) -> Batch:
         batch = read(batches)
         seen.append(np.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1))
         return batch
 
-    monkeypatch.setattr(StreamBatches, "__next__", watch)
+    monkeypatch.setattr(SequenceBatches, "__next__", watch)
     cli("train", "marked.txt", "--tokenizer", kind, "--epochs", 2, "--hidden-size", 8, "--run", "marked")
     run = Run("marked")
     tokenizer, rows = run.tokenizer, vocab_of(run.load_weights())

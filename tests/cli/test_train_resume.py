@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from textgen.run import Run
-from textgen.system.atomic import only_one
+from textgen.system.atomic import folder_lock
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -41,11 +41,11 @@ def test_a_run_cannot_be_trained_by_two_processes_at_once(cli: Cli) -> None:
     drop_the_end(metrics)
     weights = Run("one").path / "model.safetensors"
     weights.write_bytes(b"newer than any checkpoint")
-    with only_one(Run("one").training_directory):
+    with folder_lock(Run("one").training_directory):
         result = cli("train", "--resume", "one")
     assert result.exit_code == 1
     assert "another process" in result.stderr
-    assert "Going on" not in result.stdout
+    assert "Resuming" not in result.stdout
     assert weights.read_bytes() == b"newer than any checkpoint"
 
 

@@ -114,7 +114,7 @@ def test_a_long_segment_is_read_in_windows_at_the_same_cost(
 ) -> None:
     def nats_and_longest(longest: int) -> tuple[float, int]:
         lengths: list[int] = []
-        monkeypatch.setattr("textgen.evaluation.evaluate.LONGEST_WINDOW", longest)
+        monkeypatch.setattr("textgen.evaluation.evaluate.MAX_WINDOW", longest)
         with model.register_forward_pre_hook(lambda _, read: lengths.append(read[0].shape[1])):
             loss = evaluate_with_resets(
                 model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2, reset_every=700
@@ -148,7 +148,7 @@ def test_a_long_text_is_read_in_segments_in_one_batch(
     shortest: int,
     starts: list[int],
 ) -> None:
-    monkeypatch.setattr("textgen.evaluation.evaluate.SHORTEST_SEGMENT", shortest)
+    monkeypatch.setattr("textgen.evaluation.evaluate.MIN_SEGMENT_TOKENS", shortest)
     loss = evaluate_whole(model, token_ids, vocab_size=TOKENIZER_SIZE, start_id=2)
     model_ids = model.vocab.to_model_ids(token_ids)
     expected = 0.0

@@ -199,7 +199,7 @@ def test_the_state_is_the_models(make, model):
 
 
 @both_engines
-def test_a_text_goes_on_from_a_state_that_was_kept(make, model):
+def test_a_text_continues_from_a_state_that_was_kept(make, model):
     engine = make_engine(make, model)
     engine.start(some_ids(2, 9))
     kept = engine.state
@@ -300,7 +300,7 @@ def test_gates_that_are_wide_open_neither_overflow_nor_become_nan():
     assert np.isfinite(logits).all()
 
 
-def test_the_numpy_engine_keeps_its_weights_when_the_model_goes_on_training(model):
+def test_the_numpy_engine_keeps_its_weights_when_the_model_is_trained_further(model):
     engine = make_engine("numpy", model)
     before = engine.start(some_ids(1, 9))
     with torch.no_grad():

@@ -375,7 +375,7 @@ def test_a_loop_whose_texts_are_all_cancelled_has_nothing_to_do():
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_a_text_goes_on_from_its_state_exactly_as_if_it_had_not_ended(make_run, cell, kind):
+def test_a_text_continues_from_its_state_exactly_as_if_it_had_not_ended(make_run, cell, kind):
     run = make_run(cell=cell, num_layers=2)
     model = LanguageModel.from_pretrained(run.path)
     generator = Generator(TorchEngine(model) if kind == "torch" else model, run.tokenizer)
@@ -398,7 +398,7 @@ def test_a_text_goes_on_from_its_state_exactly_as_if_it_had_not_ended(make_run, 
         np.testing.assert_allclose(rest.log_probabilities, whole.log_probabilities[15:], atol=1e-6)
 
 
-def test_a_state_is_that_of_its_text_also_in_a_batch_and_is_not_changed_by_going_on():
+def test_a_state_is_that_of_its_text_also_in_a_batch_and_is_not_changed_by_continuing_it():
     loop = new_loop()
     config = SampleConfig(temperature=0, max_new_tokens=10)
     texts = [loop.submit(Request(prompt=prompt, config=config, keep_state=True)) for prompt in "bcd"]
@@ -433,7 +433,7 @@ def test_a_state_is_kept_only_if_it_is_wanted():
 def test_prompt_log_probabilities_are_the_models_own(make_run, length, mid_text, monkeypatch):
     run = make_run()
     model = LanguageModel.from_pretrained(run.path)
-    monkeypatch.setattr(loop_module, "MOST_PROMPT_LOGITS", 300 * model.vocab.size)
+    monkeypatch.setattr(loop_module, "MAX_PROMPT_LOGITS", 300 * model.vocab.size)
     generator = Generator(model, run.tokenizer)
     prompt = ("The quick brown Ü fox. " * 100)[:length]
     plain, scored = (
@@ -497,7 +497,7 @@ def test_no_log_probabilities_are_kept_where_they_are_not_wanted():
     ],
     ids=str,
 )
-def test_a_request_with_a_mistake_is_refused_and_the_others_go_on(request_, error, message):
+def test_a_request_with_a_mistake_is_refused_and_the_others_continue(request_, error, message):
     loop = new_loop()
     good = loop.submit(Request(prompt="a", seed=1))
     with pytest.raises(error, match=message):

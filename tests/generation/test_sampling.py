@@ -186,7 +186,7 @@ def test_a_token_of_probability_0_is_never_drawn_at_either_end():
     assert choose(np.repeat(logits, 2, axis=0), PLAIN, uniforms).tolist() == [1, 2]
 
 
-def test_one_uniform_number_is_drawn_a_row():
+def test_one_uniform_number_is_drawn_per_row():
     logits = random_logits(0, batch_size=3)
     rng, same = np.random.default_rng(5), np.random.default_rng(5)
     sample_token(logits, PLAIN, rng)

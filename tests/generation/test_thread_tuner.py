@@ -36,7 +36,7 @@ from textgen.text.tokenizer import Tokenizer
 
 
 class Machine:
-    """A machine on which a step takes so many seconds by the number of threads; counts the steps of each."""
+    """A simulated machine: seconds per step by the number of threads; counts the steps with each."""
 
     def __init__(self, seconds: Callable[[int], float]) -> None:
         self.threads = 0

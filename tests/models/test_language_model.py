@@ -187,7 +187,7 @@ def test_a_model_saved_alone_has_no_tokenizer_until_one_is_set(make_run: MakeRun
     LanguageModel.from_pretrained(run.path).save_pretrained(tmp_path / "alone")
     model = LanguageModel.from_pretrained(tmp_path / "alone")
     assert model.tokenizer is None
-    with pytest.raises(RunError, match="this model has no tokenizer, for it was not loaded from a run"):
+    with pytest.raises(RunError, match="this model has no tokenizer, because it was not loaded from a run"):
         model.encode("The")
     model.tokenizer = run.tokenizer
     assert torch.equal(model.encode("The"), LanguageModel.from_pretrained(run.path).encode("The"))

@@ -431,7 +431,7 @@ def test_weight_drop_is_the_same_stack_with_some_recurrent_weights_zero_for_the_
     assert all(torch.equal(gradient, through[name]) for name, gradient in found.items())
 
 
-def test_weight_drop_draws_anew_in_each_call_and_rests_in_eval_mode() -> None:
+def test_weight_drop_draws_a_new_mask_in_each_call_and_does_nothing_in_eval_mode() -> None:
     model, x = Recurrent("lstm", INPUT, HIDDEN, weight_drop=0.5), torch.randn(BATCH, TIME, INPUT)
     assert not torch.equal(model(x)[0], model(x)[0])
     exact = Recurrent("lstm", INPUT, HIDDEN)

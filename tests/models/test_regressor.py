@@ -84,7 +84,7 @@ def test_more_epochs_begin_as_fewer_did_and_the_loss_falls() -> None:
     assert long.val_loss is None
 
 
-def test_a_warm_start_goes_on_from_the_present_weights() -> None:
+def test_a_warm_start_continues_from_the_current_weights() -> None:
     X, y = make_data()
     model = SequenceRegressor("gru", 1, 8)
     first = model.fit(X, y, epochs=10, learning_rate=0.01)

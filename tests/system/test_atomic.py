@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from textgen.system.atomic import new_directory, only_one, write_file
+from textgen.system.atomic import folder_lock, new_directory, write_file
 
 
 def names(folder: Path) -> list[str]:
@@ -123,12 +123,12 @@ def test_a_reader_never_sees_half_a_file_of_a_killed_writer(tmp_path: Path) -> N
 def test_only_one_process_gets_the_lock_but_all_do_where_the_file_system_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with only_one(tmp_path) as first, only_one(tmp_path) as second:
+    with folder_lock(tmp_path) as first, folder_lock(tmp_path) as second:
         assert (first, second) == (True, False)
 
     def refuse(file: object, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with only_one(tmp_path) as alone:
-        assert alone
+    with folder_lock(tmp_path) as acquired:
+        assert acquired

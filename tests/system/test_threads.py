@@ -41,10 +41,10 @@ def environment_after(call: str, **variables: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_idle_threads_wait_briefly_unless_the_user_has_set_how_they_wait() -> None:
-    assert environment_after("wait_briefly") == "None 2000 None"
-    assert environment_after("wait_briefly", GOMP_SPINCOUNT="7") == "None 7 None"
-    assert environment_after("wait_briefly", OMP_WAIT_POLICY="active") == "None None None"
+def test_idle_threads_spin_briefly_unless_the_user_has_set_how_they_wait() -> None:
+    assert environment_after("limit_spinning") == "None 2000 None"
+    assert environment_after("limit_spinning", GOMP_SPINCOUNT="7") == "None 7 None"
+    assert environment_after("limit_spinning", OMP_WAIT_POLICY="active") == "None None None"
 
 
 def test_numpy_multiplies_on_two_threads_at_most_unless_the_user_has_set_a_number() -> None:

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from textgen.errors import CorpusError
-from textgen.text.batches import StreamBatches, fit_batches
+from textgen.text.batches import SequenceBatches, fit_batches
 from textgen.text.model_vocab import ModelVocab
 
 sizes = st.tuples(st.integers(2, 60), st.integers(1, 6), st.integers(1, 12), st.integers(0, 5)).filter(
@@ -29,7 +29,7 @@ def batches_of(size, vary_seq_len=False):
     """Token ids equal their positions, so that a batch shows where it was taken from."""
     num_tokens, batch_size, seq_len, seed = size
     tokens = np.arange(num_tokens, dtype=np.uint16)
-    return StreamBatches(tokens, None, batch_size, seq_len, seed, vary_seq_len=vary_seq_len)
+    return SequenceBatches(tokens, None, batch_size, seq_len, seed, vary_seq_len=vary_seq_len)
 
 
 @given(sizes, st.booleans())
@@ -52,11 +52,11 @@ def test_no_target_occurs_twice_in_an_epoch_and_fewer_than_batch_size_are_left_o
 
 
 @given(sizes, st.booleans())
-def test_each_stream_continues_around_the_ring_where_its_last_window_ended(size, vary):
+def test_each_sequence_continues_around_the_ring_where_its_last_window_ended(size, vary):
     batches = batches_of(size, vary)
-    streams = np.concatenate([batch.inputs for batch in epoch_of(batches)], axis=1)
-    assert streams.shape == (size[1], (size[0] - 1) // size[1])
-    along = streams.ravel()
+    sequences = np.concatenate([batch.inputs for batch in epoch_of(batches)], axis=1)
+    assert sequences.shape == (size[1], (size[0] - 1) // size[1])
+    along = sequences.ravel()
     assert ((along[1:] - along[:-1]) % (size[0] - 1) == 1 % (size[0] - 1)).all()
 
 
@@ -141,7 +141,7 @@ def test_token_ids_become_model_ids():
     tokens = np.array([5, 9, 5, 7, 9, 5], np.uint16)
     vocab = ModelVocab.from_counts(np.bincount(tokens))
     for seed in range(5):
-        mapped, unmapped = (next(StreamBatches(tokens, each, 1, 5, seed)) for each in (vocab, None))
+        mapped, unmapped = (next(SequenceBatches(tokens, each, 1, 5, seed)) for each in (vocab, None))
         assert mapped.inputs.tolist() == vocab.to_model_ids(unmapped.inputs).tolist()
         assert mapped.targets.tolist() == vocab.to_model_ids(unmapped.targets).tolist()
         assert mapped.inputs.max() < vocab.size
@@ -149,7 +149,7 @@ def test_token_ids_become_model_ids():
 
 def test_a_batch_is_read_in_far_less_time_than_it_is_trained_on(tmp_path):
     tokens = np.memmap(tmp_path / "tokens", np.uint16, "w+", shape=(1_000_000,))
-    batches = StreamBatches(tokens, ModelVocab.from_counts(np.ones(300, int)), 32, 64, 0)
+    batches = SequenceBatches(tokens, ModelVocab.from_counts(np.ones(300, int)), 32, 64, 0)
     times = []
     for _ in range(200):
         start = time.perf_counter()
@@ -160,7 +160,7 @@ def test_a_batch_is_read_in_far_less_time_than_it_is_trained_on(tmp_path):
 
 def test_too_few_tokens_are_refused():
     with pytest.raises(CorpusError, match=r"4 tokens are too few for batch_size=4; at least 5"):
-        StreamBatches(np.arange(4), None, 4, 2, 0)
+        SequenceBatches(np.arange(4), None, 4, 2, 0)
     with pytest.raises(CorpusError, match="1 tokens are too few"):
         fit_batches(1, 32, 64)
 
@@ -171,7 +171,7 @@ def test_fitted_batches_are_never_larger_and_give_some_steps(num_tokens, batch_s
     assert 1 <= fitted_size <= batch_size
     assert 1 <= fitted_len <= seq_len
     assume(num_tokens > 8)
-    batches = StreamBatches(np.arange(num_tokens), None, fitted_size, fitted_len, 0)
+    batches = SequenceBatches(np.arange(num_tokens), None, fitted_size, fitted_len, 0)
     assert len(epoch_of(batches)) >= 8
 
 

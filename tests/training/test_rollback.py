@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from textgen.training.rollback import divergence
+from textgen.training.rollback import divergence_reason
 
 
 def check(
@@ -18,7 +18,7 @@ def check(
     model_vocab_size: int = 65,
     failed: int = 0,
 ) -> str | None:
-    return divergence(
+    return divergence_reason(
         nats,
         tokens=tokens,
         first=first,

@@ -24,8 +24,8 @@ SHOWN_CHARACTERS = 200  # of a copy, when printed
 class Novelty:
     """What of one text occurs word for word in the training text.
 
-    `longest` is the longest such segment, the first of equals; None if no character occurs there.
-    `copied_characters` counts those in segments of at least the chosen length.
+    `longest` is the longest copy, the first of equals; None if not even a character occurs there.
+    `copied_characters` counts the characters in copies of at least the chosen length.
     """
 
     characters: int
@@ -34,16 +34,16 @@ class Novelty:
 
     @property
     def longest_characters(self) -> int:
-        """The length of the longest segment."""
+        """The length of the longest copy."""
         return 0 if self.longest is None else len(self.longest.text)
 
     @property
     def copied_share(self) -> float:
-        """The share of characters in segments of at least the chosen length; 0 for an empty text."""
+        """The share of characters in copies of at least the chosen length; 0 for an empty text."""
         return self.copied_characters / self.characters if self.characters else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures by name, with the place of the longest segment: character, document and line."""
+        """The figures by name, with the place of the longest copy: character, document and line."""
         return {
             "characters": self.characters,
             "copied_characters": self.copied_characters,
@@ -54,7 +54,7 @@ class Novelty:
 
 
 def measure_novelty(text: str, copies: Copies, length: int) -> Novelty:
-    """Look up every segment of a text; those of at least `length` characters count as copied."""
+    """Find what a text copies from the training text; `length`: the fewest characters that count."""
     lengths = copies.lengths(text)
     copied = np.zeros(len(text), bool)
     for end in np.flatnonzero(lengths >= length).tolist():
@@ -70,7 +70,7 @@ def measure_novelty(text: str, copies: Copies, length: int) -> Novelty:
 class NoveltyReport:
     """Samples and pieces of real text, both looked up in the same training text.
 
-    `length` is the fewest characters of a segment that counts as copied, `indexed_share` the share of the
+    `length` is the fewest characters that count as a copy, `indexed_share` the share of the
     training text that was searched. `as_dict` has everything, `reference` what one sample is compared with.
     """
 
@@ -95,7 +95,7 @@ class NoveltyReport:
 class NoveltyMeter:
     """Measures texts against a training text, next to real text.
 
-    `length` is the fewest characters of a segment that counts as copied. `file` is the name of the training
+    `length` is the fewest characters that count as a copy. `file` is the name of the training
     text's only file; None if there are several.
     """
 

@@ -13,13 +13,13 @@ from types import FrameType
 import click
 
 from textgen.errors import ConfigError, Interrupted, TextgenError
-from textgen.system.threads import wait_briefly
+from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
 COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
 EXAMPLES = (
     "textgen train corpus.txt       train a model on a text, for two minutes",
-    "textgen sample                 write text with the newest run",
+    "textgen sample                 generate text with the newest run",
     "textgen eval runs/corpus       measure how well it predicts its validation text",
     "textgen inspect runs/corpus    a page about its gates, states and surprisal",
 )
@@ -55,16 +55,16 @@ class LazyGroup(click.Group):
 )
 @click.version_option(VERSION, prog_name="textgen")
 def group() -> None:
-    """Train LSTM and GRU language models on your own text, write with them, and look inside."""
+    """Train LSTM and GRU language models on your own text, generate text with them, and look inside."""
 
 
 def main() -> None:
-    """Run textgen. What the user can fix is one line on standard error; a bug keeps its traceback."""
-    wait_briefly()
+    """Run textgen. Errors that the user can fix are printed in one line; bugs keep their traceback."""
+    limit_spinning()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A character that the terminal cannot show must not end a training of hours.
+            # A character that the terminal cannot show must not end hours of training.
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -89,7 +89,7 @@ def main() -> None:
         _fail(f"{error.filename or 'output'}: {reason}; {advice}", 1)
 
 
-# Errors of the operating system that are no bugs, and what to do about them.
+# Errors of the operating system that are not bugs, and what to do about them.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADVICE = dict.fromkeys(_FULL, "free some space and try again") | {
     errno.EACCES: "check its permissions",

@@ -98,9 +98,9 @@ def command(
 ) -> None:
     """Train an LSTM and a GRU on the same text and compare them.
 
-    CORPUS is what `textgen train` takes. The runs are trained one after the other, and settings that you
-    leave out are chosen as by `train`; only the embedding is small and the same for all, unless --match is
-    minutes. If interrupted, the same command continues; when all is done, it shows the results again.
+    CORPUS is what `textgen train` takes. The runs are trained one after the other. Settings that you leave
+    out are chosen as in `train`, except that the embedding is small and the same for all, unless --match is
+    minutes. If interrupted, repeat the command to continue; after the last run, it shows the results again.
     """
     from textgen.analysis.comparison.plan import claimed, new_plan, plan_directory
     from textgen.analysis.comparison.runs import ComparedRuns

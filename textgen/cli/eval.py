@@ -43,7 +43,7 @@ EXAMPLES = (
     "textgen eval runs/corpus --part test   on the test text that was set aside",
     "textgen eval runs/corpus other.txt     on another text",
     "textgen eval runs/corpus --dynamic     with weights that adapt to the text",
-    "textgen eval runs/corpus --novelty     and how much its own texts copy the training text",
+    "textgen eval runs/corpus --novelty     and how much of its samples is copied",
 )
 DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
 

@@ -82,7 +82,7 @@ class CellTraining:
 @device_option("auto", COMMON)
 @grouped_option(
     "--cells", metavar="NAMES", group=TRAINING,
-    help=f"Cells to train, with commas between.  [default: {','.join(CELLS)}]",
+    help=f"Cells to train, separated by commas.  [default: {','.join(CELLS)}]",
 )  # fmt: skip
 @grouped_option(
     "--hidden-size", type=Number(int, COUNT), metavar="N", group=TRAINING,
@@ -107,7 +107,7 @@ class CellTraining:
 @config_option(DataConfig, "field", unset=True, group=TRAINING)
 @config_option(DataConfig, "encoding", unset=True, group=TRAINING)
 @cache_dir_option
-@json_option("all figures")
+@json_option("all results")
 def command(
     sources: tuple[str, ...],
     steps: int,
@@ -121,9 +121,9 @@ def command(
 ) -> None:
     """Measure how far back a model learns and remembers.
 
-    Two things are measured: the gradient of the loss with respect to the state k tokens before, with the
-    initial and with the trained weights; and the loss when the state is reset every k tokens. With a RUN, of
-    that run; with a CORPUS, of an LSTM, a GRU and a plain RNN of one size, which are trained on it first.
+    Two things are measured: the gradient of the loss with respect to the state k tokens earlier, with the
+    initial and with the trained weights; and the loss when the state is reset every k tokens. A RUN is
+    measured as it is; on a CORPUS, an LSTM, a GRU and a plain RNN of the same size are trained first.
     """
     given = CellTraining(**training)
     named_runs = [source for source in sources if (Path(source) / "config.json").is_file()]

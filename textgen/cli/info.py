@@ -23,7 +23,7 @@ EXAMPLES = (
 
 @click.command(name="info", cls=GroupedCommand, examples=EXAMPLES, headings=(OUTPUT,))
 @click.argument("run_directory", metavar="[RUN]", required=False)
-@json_option("all of it")
+@json_option("everything")
 def command(run_directory: str | None, as_json: bool) -> None:
     """Describe RUN, or list the runs in runs/.
 
@@ -58,7 +58,7 @@ def _summary(facts: dict[str, Any]) -> str:
 
 
 def _status(facts: dict[str, Any]) -> str:
-    resume = f"; continue with: textgen train --resume {facts['run']}"
+    resume = f"; resume with: textgen train --resume {facts['run']}"
     return f"{facts['status']}{resume if facts['status'] == 'not complete' else ''}"
 
 

@@ -65,10 +65,10 @@ LISTED_UNITS = 10  # of the most selective units, on standard output
 )  # fmt: skip
 @grouped_option(
     "--npz", metavar="FILE", group=OUTPUT,
-    help="Write all figures to FILE as NumPy arrays; no page without --output.",
+    help="Write all values to FILE as NumPy arrays; no page without --output.",
 )  # fmt: skip
 @cache_dir_option
-@json_option("the figures")
+@json_option("the results")
 def command(
     run_directory: str,
     text: str | None,

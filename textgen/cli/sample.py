@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "textgen sample                                                   the newest run, without a prompt",
-    'textgen sample runs/corpus --prompt "Once upon" --temperature 1  continue a prompt, wilder',
+    'textgen sample runs/corpus --prompt "Once upon" --temperature 1  continue a prompt, more freely',
     "textgen sample runs/corpus --num-samples 5 --seed 1 --json       five texts as JSON, repeatable",
     "textgen sample runs/corpus --interactive                         continue one prompt after another",
     "textgen sample runs/corpus --adapt letters.txt                   after adapting to another text",
@@ -173,7 +173,7 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Write text with RUN, or with the newest run.
+    """Generate text with RUN, or with the newest run.
 
     RUN is a run's directory; the newest run is the one under runs/ that was trained last. In --prompt, --stop
     and the prompts of --interactive, \\n, \\r, \\t and \\\\ are a line end, a carriage return, a tab and a

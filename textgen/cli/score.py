@@ -123,7 +123,7 @@ def command(
 
 
 def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
-    """Refuse options of which one would do nothing. Raises ConfigError."""
+    """Refuse combinations in which an option would do nothing. Raises ConfigError."""
     if context and not given["--lines"]:
         raise ConfigError("--context does nothing without --lines: give that too, or leave it out")
     for options in CONTRADICTIONS:

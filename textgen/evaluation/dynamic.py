@@ -40,7 +40,7 @@ from textgen.evaluation.evaluate import TokenScorer, evaluate
 from textgen.evaluation.mixture import Mixture
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import DynamicConfig
-from textgen.text.batches import StreamBatches
+from textgen.text.batches import SequenceBatches
 
 # A gradient is divided by RMS_FACTOR * (rms + RMS_FLOOR). Without a floor, a weight whose gradient is almost
 # always zero, such as those of a rare token, would make a huge step when it is not.
@@ -103,14 +103,14 @@ def root_mean_squares(
 ) -> list[Tensor]:
     """The root mean square of each parameter's gradient on training token ids (N,), N >= 2.
 
-    The text is read in parallel streams from all parts of it, in windows of `window` tokens, at most a few
+    The text is read as parallel sequences from all parts of it, in windows of `window` tokens, at most a few
     thousand; the state is carried, dropout is off, and no weight changes.
 
     Raises CorpusError for fewer than two tokens.
     """
     device = next(model.parameters()).device
     batch_size = min(SCALE_BATCH_SIZE, max(1, len(token_ids) - 1))
-    batches = StreamBatches(token_ids, model.vocab, batch_size, window, seed=0)
+    batches = SequenceBatches(token_ids, model.vocab, batch_size, window, seed=0)
     parameters = list(model.parameters())
     squares = [torch.zeros_like(parameter) for parameter in parameters]
     was_training = model.training

@@ -3,8 +3,8 @@
     targets    t0  t1  t2  ...  tN-1
     inputs     s   t0  t1  ...  tN-2         s: the start token, after which sampling starts too
 
-The state is carried over the whole text, or reset to zero after every so many tokens, to compare with models
-of a fixed context. Reading one token at a time is slow, so independent segments are read in one batch: those
+The state is carried over the whole text, or reset to zero at regular intervals, to compare with models of a
+fixed context. Reading one token at a time is slow, so independent segments are read in one batch: those
 between two resets (evaluate_with_resets), or a few long segments of a long text (evaluate_whole).
 
 For tokens that training never saw, see cross_entropy.py.
@@ -32,10 +32,10 @@ from textgen.text.store import Progress, TokenStore
 
 # How many logits (B, T, V) a call of the model computes: many steps per call, but few enough for the cache.
 LOGITS = 2**20
-LONGEST_WINDOW = 512  # steps
+MAX_WINDOW = 512  # steps
 # The first tokens of a segment cost a few nats more, for lack of context. In a segment of this many tokens
 # that is less than the last digit shown.
-SHORTEST_SEGMENT, MOST_SEGMENTS = 200_000, 64
+MIN_SEGMENT_TOKENS, MAX_SEGMENTS = 200_000, 64
 
 
 class TokenScorer(TokenCosts):
@@ -92,7 +92,7 @@ def evaluate(
     extra_nats, first = 0.0, 0
     if start_id is None:
         extra_nats, first = scorer.first_nats(int(vocab.to_model_ids(token_ids[:1])[0])), 1
-    longest = min(max(LOGITS // (batch_size * vocab.size), 16), LONGEST_WINDOW)
+    longest = min(max(LOGITS // (batch_size * vocab.size), 16), MAX_WINDOW)
     for start in range(first, length, longest):
         stop = min(start + longest, length)
         # One more token on the left: the input of the first target. Before the text is the start token.
@@ -131,7 +131,7 @@ def evaluate_with_resets(
         start_id = 0  # not used: no segment begins at the first token
     num_full = (size - first) // reset_every
     starts = first + np.arange(num_full + 1) * reset_every
-    batch_size = max(LOGITS // (min(reset_every, LONGEST_WINDOW) * model.vocab.size), 1)
+    batch_size = max(LOGITS // (min(reset_every, MAX_WINDOW) * model.vocab.size), 1)
     batches = [
         Segments(starts[at : at + batch_size][: num_full - at], reset_every)
         for at in range(0, num_full, batch_size)
@@ -167,10 +167,10 @@ def evaluate_whole(
 ) -> Loss:
     """Like `evaluate` on the whole text, except that a long text is read as a batch of a few segments.
 
-    A segment has at least SHORTEST_SEGMENT tokens, and there are at most MOST_SEGMENTS. The state is carried
+    A segment has at least MIN_SEGMENT_TOKENS tokens, and there are at most MAX_SEGMENTS. The state is carried
     over each segment.
     """
-    count = 1 if start_id is None else min(len(token_ids) // SHORTEST_SEGMENT, MOST_SEGMENTS)
+    count = 1 if start_id is None else min(len(token_ids) // MIN_SEGMENT_TOKENS, MAX_SEGMENTS)
     settings: dict[str, Any] = {"vocab_size": vocab_size, "start_id": start_id}
     if count < 2:
         return evaluate(model, token_ids, **settings, progress=progress)
@@ -211,5 +211,5 @@ def evaluate_run(
 
 
 def named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:
-    """A progress callback for (done, total) that passes on `what` is being done; None for None."""
+    """A callback for (done, total) that calls progress with a description too; None if progress is None."""
     return None if progress is None else lambda done, total: progress(what, done, total)

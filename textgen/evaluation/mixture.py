@@ -15,8 +15,8 @@ class Mixture:
     """The average of two predictors' probabilities, weighted by how well each has predicted recently.
 
     The weights are updated by Bayes' rule and then partly equalized (fixed share), so that a predictor with
-    almost no weight regains it within a few well-predicted tokens. Over any segment in which one of the two
-    is better, the mixture costs at most a few nats more than that one.
+    almost no weight regains it within a few well-predicted tokens. Over any part of a text in which one of
+    the two is better, the mixture costs at most a few nats more than that one.
 
     Herbster & Warmuth, "Tracking the best expert", 1998.
     """

@@ -31,7 +31,7 @@ from textgen.text.tokenizer import Tokenizer
 
 # How many logits (B, T, V) are computed per call: few enough to stay in the processor's cache.
 LOGITS = 2**18
-MAX_BATCH_SIZE = 32  # texts; more are no faster
+MAX_BATCH_SIZE = 32  # texts; larger batches are no faster
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class ScoredPiece:
             yield self.part(start, len(self.item)), False
 
     def by_character(self) -> Iterator[tuple[str, float]]:
-        """The text in its shortest segments that consist of whole tokens, and the bits of each."""
+        """The text in the shortest pieces that consist of whole tokens, and the bits of each."""
         if isinstance(self.item, Separator):
             yield "\n", float(self.nats.sum()) * BITS
             return

@@ -1,4 +1,4 @@
-"""Scoring a text line by line, and summarizing a text with its hardest lines.
+"""Scoring a text line by line, and summaries of a text with its hardest lines.
 
 A line is scored either alone, as a text of its own, or in context; then the losses of all lines add up to
 that of the text.

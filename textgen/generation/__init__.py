@@ -1,1 +1,1 @@
-"""Writing text: a network's logits become tokens, tokens become text."""
+"""Generating text: from a network's logits to tokens, and from tokens to text."""

@@ -1,4 +1,4 @@
-"""The texts that are written side by side: their engine, their logits, and the draw of their next tokens.
+"""The batch of texts being generated: their engine, their logits, and the draw of their next tokens.
 
 Shapes: B places of the batch, V model vocabulary.
 """
@@ -16,10 +16,10 @@ from textgen.generation.sampling import choose, log_probabilities
 
 
 class _Group:
-    """Texts whose tokens are drawn in one call: of the same temperature and filters.
+    """Texts whose tokens are drawn in one call, because they have the same temperature and filters.
 
     places: in the batch, (N,); None: all.
-    uniforms: without end, one number for the next token of each text, (N,).
+    uniforms: an endless iterator; each item has one number for the next token of each text, (N,).
     """
 
     def __init__(self, samples: list[SampleState], places: np.ndarray | None) -> None:
@@ -30,7 +30,7 @@ class _Group:
         self.uniforms = self._numbers()
 
     def _numbers(self) -> Iterator[np.ndarray]:
-        """Without end, one number for the next token of each text: (N,)."""
+        """Yield, without end, one number for the next token of each text: (N,)."""
         while True:
             ahead = [sample.uniforms() for sample in self.samples]
             num_ahead = min(map(len, ahead))
@@ -40,12 +40,12 @@ class _Group:
 class Batch:
     """Texts that advance together, each at a place of its own.
 
-    compact: whether the place of a text that has ended is given up at the next step. Otherwise it stays until
-    no text is left, so that the products for the others keep their shape and rounding.
+    compact: whether the place of a text that has ended is removed at the next step. Otherwise it stays until
+    no text is left, so that the matrix products for the others keep their shape and rounding.
 
     samples: by place; None where the text has ended.
     dead_ends: by place, the finish reasons of the texts for which the last draw found no possible token.
-    single: the only text, if it wants neither processors nor log-probabilities and has been drawn from.
+    single: the only text, if it has neither processors nor log-probabilities and was drawn from before.
     num_running: how many texts have not ended.
     """
 
@@ -62,13 +62,13 @@ class Batch:
         self.num_running = 0
         # Rebuilt by `draw` after a text has joined or left:
         self._groups: list[_Group] = []
-        self._scored: list[int] = []  # places of texts that want log-probabilities
+        self._scored: list[int] = []  # places of texts with log-probabilities
         self.single: SampleState | None = None
 
     def join(self, samples: Sequence[SampleState], engine: Engine, logits: np.ndarray) -> None:
-        """Add texts that share all that was read so far: by that engine, whose next logits are (1, V).
+        """Add texts that share a prompt, which this engine has read; its next logits are (1, V).
 
-        The engine is the batch's from now on.
+        The batch owns the engine from now on.
         """
         engine.select([0] * len(samples))
         logits = logits.repeat(len(samples), axis=0)
@@ -104,7 +104,7 @@ class Batch:
         self._logits = self._engine.step(self._ids)
 
     def step_single(self) -> int:
-        """`advance` and `draw` for `single`, with nothing that only several texts need."""
+        """`advance` and `draw` for `single`, without what only several texts need."""
         assert self._engine is not None
         (group,) = self._groups
         self._logits = self._engine.step(self._ids)
@@ -113,7 +113,7 @@ class Batch:
         return model_id
 
     def draw(self) -> list[int]:
-        """The next model id of each place; it means nothing where the text has ended or has a dead end.
+        """The next model id of each place; meaningless where the text has ended or is at a dead end.
 
         Raises RunError for damaged weights.
         """
@@ -130,9 +130,9 @@ class Batch:
         return model_ids
 
     def scores(self) -> list[float] | None:
-        """The log-probability of the token drawn last at each place; None where no text wants it.
+        """The log-probability of the token drawn last at each place; None if no text asks for it.
 
-        NaN for a text that does not want it.
+        NaN for a text that does not ask for it.
         """
         if not self._scored:
             return None
@@ -179,11 +179,11 @@ class Batch:
         uniforms = next(group.uniforms)
         if not group.has_processors:
             return choose(logits, group.config, uniforms)
-        with np.errstate(over="ignore"):  # a processor may make numbers that nothing can be added to
+        with np.errstate(over="ignore"):  # a processor may return numbers too large to add to
             return self._draw_processed(group, logits, uniforms)
 
     def _draw_processed(self, group: _Group, logits: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-        """As _draw_group, of texts that have processors. Fills dead_ends."""
+        """_draw_group for texts that have processors. Fills dead_ends."""
         lists = [sample.processors for sample in group.samples if sample.processors is not None]
         rows = np.concatenate(
             [processors.process(logits[n : n + 1]) for n, processors in enumerate(lists)]

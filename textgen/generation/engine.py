@@ -1,8 +1,8 @@
-"""What reads tokens and gives logits while text is generated: the interface of all engines.
+"""The interface of engines, which read tokens and give logits while text is generated.
 
 An engine reads model ids: 0..V-1 for tokens that training saw, V for any other.
 
-Shapes: B batch (texts side by side), T time, V model vocabulary, H hidden_size, L num_layers.
+Shapes: B batch (number of texts), T time, V model vocabulary, H hidden_size, L num_layers.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 from textgen.text.model_vocab import ModelVocab
 
 State = tuple[np.ndarray, ...]
-"""The recurrent state of B texts, of no meaning to others than its engine and its copies.
+"""The recurrent state of B texts, opaque to everything but the engine and copies of it.
 
-In our engines it is (L, B, H) per part: LSTM (h, c), GRU and RNN (h,).
+In textgen's engines it is (L, B, H) per part: LSTM (h, c), GRU and RNN (h,).
 """
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """A network that reads B texts side by side, token after token, and gives the logits of the next.
+    """A network that reads a batch of B texts, token after token, and gives the logits of the next tokens.
 
-    Every array that comes back is the caller's own. A shallow copy (copy.copy) shares the weights and, once
-    it is started or its state is set, by whatever method, reads texts of its own. Copies may be used in
-    several threads, each in one at a time.
+    Every array that is returned belongs to the caller. A shallow copy (copy.copy) shares the weights; once it
+    is started, or its state is set by any other method, it reads texts of its own. Copies may be used in
+    different threads, each in one thread at a time.
     """
 
     @property
@@ -48,19 +48,19 @@ class Engine(Protocol):
         """Read one more token of each text (B,). Returns the next logits (B, V)."""
 
     def reset_state(self, batch_size: int) -> None:
-        """Begin so many new texts, of which nothing is read yet."""
+        """Begin batch_size new texts, of which nothing is read yet."""
 
     def select(self, places: Sequence[int]) -> None:
         """Keep the texts at these places of the batch, in this order; one may be kept several times."""
 
     def join(self, other: Engine) -> None:
-        """Add the texts of a copy of this engine to the batch, behind those that are there."""
+        """Add the texts of a copy of this engine at the end of the batch."""
 
     def advance(self, ids: np.ndarray) -> np.ndarray:
-        """Read on in each text (B, T), T >= 1. Returns the next logits (B, V)."""
+        """Read more of each text (B, T), T >= 1. Returns the next logits (B, V)."""
 
     def read(self, ids: np.ndarray) -> np.ndarray:
-        """Read on in each text (B, T), T >= 1. Returns the logits after each token (B, T, V).
+        """Read more of each text (B, T), T >= 1. Returns the logits after each token (B, T, V).
 
-        They are all in memory at once: a long text is to be read in several calls.
+        All of them are in memory at once: read a long text in several calls.
         """

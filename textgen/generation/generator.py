@@ -41,18 +41,18 @@ class Distinct(NamedTuple):
 
 
 class Generator:
-    """Writes text with a model and its tokenizer.
+    """Generates text with a model and its tokenizer.
 
     `model` is a LanguageModel or an engine. A LanguageModel on a CPU is copied into a NumpyEngine, so that
-    later training does not show; one on another device is used there.
+    later training has no effect on it; one on another device is used as it is.
 
     A text, or the prompt that it goes on from, begins after the start token, as the texts of training do:
     end-of-text if training saw it, else a newline if training saw one. Where there is neither, a text without
     a prompt begins with a token drawn by its frequency in training. That draw obeys the SampleConfig like any
     other: temperature 0 takes the most frequent.
 
-    On a CPU `set_threads`, which sets how many threads NumPy's products take, lets the engine choose one or
-    two while it runs (thread_tuner.py); None leaves them as they are.
+    `set_threads` sets the number of threads of NumPy's products. With it, an engine on a CPU switches between
+    one and two threads while it runs (thread_tuner.py); None leaves the number as it is.
 
     Texts do not affect each other: several streams of one generator may be read in turn, or in threads.
 
@@ -91,12 +91,12 @@ class Generator:
         mid_text: bool = False,
         keep_stop: bool = False,
     ) -> Iterator[str]:
-        """Draw one text and yield it in pieces as soon as they are certain; the prompt is not among them.
+        """Draw one text and yield it in pieces as soon as they are final; the prompt is not among them.
 
         A piece never ends within a character, nor within what could become a stop string. Stop strings count
-        in new text only, and are yielded with keep_stop only. The same seed gives the same text; None,
-        another each time. `processors` change or forbid tokens (processors.py): a CopyLimit, for one. mid_text: the
-        prompt is from the middle of a text, not its beginning, and is read without the start token.
+        in new text only, and are yielded with keep_stop only. The same seed gives the same text; None: a
+        random seed. `processors` change or forbid tokens (processors.py), for example a CopyLimit. mid_text:
+        the prompt is from the middle of a text, not its beginning, and is read without the start token.
 
         Raises ConfigError, TokenizerError, RunError.
         """
@@ -117,7 +117,7 @@ class Generator:
         return _pieces(loop, loop.submit(request))
 
     def count_unseen(self, prompt: str) -> tuple[int, int]:
-        """How many tokens of a prompt training never saw, and how many it has. Raises TokenizerError."""
+        """How many tokens of a prompt training never saw, and how many there are. Raises TokenizerError."""
         model_ids = self.vocab.to_model_ids(self.tokenizer.encode(prompt))
         return int((model_ids == self.vocab.size).sum()), len(model_ids)
 
@@ -133,11 +133,11 @@ class Generator:
         mid_text: bool = False,
         keep_stop: bool = False,
     ) -> list[Sample]:
-        """Draw num_samples texts side by side, one engine call a step. Arguments are those of `stream`.
+        """Draw num_samples texts in one batch. Arguments are those of `stream`.
 
-        Sample k depends on prompt, settings, seed and k only, not on how many others there are or when they
-        end (but for rounding: products of another batch size may differ in their last bits). Drawn alone,
-        sample 0 is the text that `stream` gives.
+        Sample k depends only on prompt, settings, seed and k, not on how many others there are or when they
+        end (except for rounding: matrix products of another batch size may differ in their last bits). Drawn
+        alone, sample 0 is the text of `stream`.
 
         Raises ConfigError, TokenizerError, RunError.
         """

@@ -25,26 +25,26 @@ from textgen.generation.whole_characters import character_rules
 from textgen.text.model_vocab import begin, start_id
 from textgen.text.tokenizer import Tokenizer
 
-# Tokens of prompts that are read in a step: few where texts of the batch wait for it.
+# Tokens of prompts that are read in one step: fewer while texts in the batch wait for it.
 PROMPT_PIECE, PROMPT_PIECE_BETWEEN_STEPS = 512, 64
-# Largest number of logits of a prompt (T, V) in memory at once.
-MOST_PROMPT_LOGITS = 2**22
+# How many logits of a prompt (T, V) may be in memory at once.
+MAX_PROMPT_LOGITS = 2**22
 
 Progress = tuple[SampleState, str]
 """A text and what a step added to it, which may be empty; finish_reason is set if it has ended."""
 
 
 class GenerationLoop:
-    """Writes the texts of requests side by side, each as if it were alone.
+    """Generates the texts of all requests in one batch, each as if it were alone.
 
-    A text depends on its own request only, not on the others in the batch nor on when they come and go (but
-    for rounding: products of another batch size may differ in their last bits).
+    A text depends only on its own request, not on the others in the batch or when they join and leave (except
+    for rounding: matrix products of another batch size may differ in their last bits).
 
-    max_batch_size: how many texts are read or written at once; others wait. None is no limit.
+    max_batch_size: how many texts are read or written at once; others wait. None: no limit.
     compact: whether a text that ends leaves the batch at once. Otherwise its place is computed until all
-        have ended, so that the products of the others keep their shape and rounding.
+        have ended, so that the matrix products of the others keep their shape and rounding.
 
-    One thread at a time may use a loop; several loops may run on one engine, each in its thread.
+    Only one thread at a time may use a loop; several loops may use one engine, each in its own thread.
 
     Raises RunError when engine and tokenizer do not belong together.
     """
@@ -77,7 +77,7 @@ class GenerationLoop:
         return bool(self._batch.samples or self._readings or self._waiting)
 
     def submit(self, request: Request) -> SampleState:
-        """Add a text; the next steps write it.
+        """Add a text, to be written by the next steps.
 
         Raises ConfigError, TokenizerError.
         """
@@ -109,12 +109,12 @@ class GenerationLoop:
         self._readings = deque(reading for reading in self._readings if reading.samples)
 
     def step(self) -> list[Progress]:
-        """Advance every text of the batch by one token, and read on in prompts that wait.
+        """Advance every text of the batch by one token, and read more of the waiting prompts.
 
         Returns every text that got a token or ended; none while only prompts are read. A new text gets its
         first token in the step that reads the end of its prompt.
 
-        Raises RunError for damaged weights; the loop is of no use after an error.
+        Raises RunError for damaged weights; after an error the loop cannot be used any more.
         """
         batch = self._batch
         if batch.single is not None and not self._waiting and not self._readings:
@@ -175,7 +175,7 @@ class GenerationLoop:
                 self._readings.append(reading)
 
     def _admit(self) -> None:
-        """Start on the prompts of waiting texts while there are places."""
+        """Start reading the prompts of waiting texts while there are places."""
         num_admitted = self._batch.num_running + sum(len(reading.samples) for reading in self._readings)
         while self._waiting and (self._max_batch_size is None or num_admitted < self._max_batch_size):
             sample = self._waiting.popleft()
@@ -236,7 +236,7 @@ class _Reading:
         """Read at most num_tokens more. Returns how many were read."""
         ids = self._ids[self._position : self._position + num_tokens]
         if len(ids) and self._scored:
-            ids = ids[: max(1, MOST_PROMPT_LOGITS // self.engine.vocab.size)]
+            ids = ids[: max(1, MAX_PROMPT_LOGITS // self.engine.vocab.size)]
             logits = self.engine.read(ids[None])[0]  # (T, V)
             self._score(ids, logits)
             self.logits = logits[-1:]

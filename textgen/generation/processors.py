@@ -23,7 +23,7 @@ from textgen.text.copies import Copies
 
 
 class LogitsProcessor(Protocol):
-    """Changes or forbids the next tokens of one text; each text has an object of its own.
+    """Changes or forbids the next tokens of one text; each text has a processor of its own.
 
     A subclass overrides what it needs: the methods here change and forbid nothing. `finish_reason` is that of
     a text that ends because this processor leaves no token.
@@ -34,38 +34,38 @@ class LogitsProcessor(Protocol):
     def process(self, logits: np.ndarray) -> np.ndarray:
         """New logits of the next token from (V,) or (1, V), of the same shape; -inf forbids a token.
 
-        The argument is left as it is.
+        The argument is not changed.
         """
         return logits
 
     def allows(self, model_id: int) -> bool:
         """Whether the token that was drawn may come next; if not, another is drawn without it.
 
-        For rules that would be slow to ask about every token of the vocabulary. Nothing changes.
+        For rules that would be slow to check for the whole vocabulary. It changes nothing.
         """
         return True
 
     def mask(self) -> np.ndarray | None:
-        """All that `allows` allows next, (V,) bool; None where that is not known without asking.
+        """All tokens that `allows` accepts next, (V,) bool; None if they would have to be checked one by one.
 
-        Asked for only after `allows` has refused a token. Nothing changes.
+        Called only after `allows` has refused a token. It changes nothing.
         """
         return None
 
     def accept(self, model_id: int) -> str | None:
         """Record the next token of the text. Returns a finish reason to end the text with it, or None.
 
-        Called for every token of the text, one that ends it included.
+        Called for every token of the text, including one that ends it.
         """
         return None
 
 
 ProcessorFactory = Callable[[Prompt], LogitsProcessor]
-"""Makes the processor of one text that goes on from a prompt."""
+"""Makes the processor of one text from its prompt."""
 
 
 class ProcessorList:
-    """The processors of one text as one, in their order."""
+    """The processors of one text, applied in order."""
 
     def __init__(self, processors: Iterable[LogitsProcessor]) -> None:
         self._processors = tuple(processors)
@@ -80,7 +80,7 @@ class ProcessorList:
         return logits
 
     def exhausted_by(self, logits: np.ndarray) -> LogitsProcessor:
-        """The first one after which no token is left of these logits, of which `process` leaves none."""
+        """The first processor that leaves no token of these logits; `process` must leave none."""
         for processor in self._processors:
             logits = processor.process(logits)
             if logits.max() == -np.inf:
@@ -88,7 +88,7 @@ class ProcessorList:
         return processor
 
     def refusing(self, model_id: int) -> LogitsProcessor | None:
-        """The first one that does not allow a token; None where all do."""
+        """The first processor that does not allow a token; None if all do."""
         for processor in self._processors:
             if not processor.allows(model_id):
                 return processor
@@ -101,7 +101,7 @@ class ProcessorList:
 
 
 class RepetitionPenalty(LogitsProcessor):
-    """Makes tokens less likely that occurred in prompt or text, or likelier with a penalty below 1."""
+    """Makes tokens that occurred in prompt or text less likely, or more likely with a penalty below 1."""
 
     def __init__(self, penalty: float, prompt: Prompt) -> None:
         self._penalty = penalty
@@ -181,17 +181,19 @@ class CopyLimitProcessor(LogitsProcessor):
 
 
 class CopyChecker:
-    """Checks whether additions to one text make a copy too long.
+    """Checks whether additions to one text make a copy that is too long.
 
-    Most of the time there is nothing to look up. Where the last few characters, half of a copy too long,
-    do not occur in the training text, nothing that contains them does: the next ones are free.
+    Most of the time there is nothing to look up: if the last few characters, half the length of a copy that
+    is too long, do not occur in the training text, nothing that contains them does: the next ones are free.
     """
 
     def __init__(self, limit: CopyLimit, prompt: str) -> None:
         self._copies = limit.copies
         self._too_long = limit.longest + 1
         self._half = (self._too_long + 1) // 2
-        self._end = prompt[-limit.longest :]  # the end of the text: a copy too long would begin in it
+        self._end = prompt[
+            -limit.longest :
+        ]  # the end of the text, in which a copy that is too long would begin
         self._free = limit.longest - len(self._end)  # number of characters that need no look-up
 
     def allows(self, added: str) -> bool:
@@ -204,8 +206,8 @@ class CopyChecker:
         text = self._end + added
         last = len(text) - self._too_long
         first = max(last + 1 - len(added) + self._free, 0)
-        segments = (text[begin : begin + self._too_long] for begin in range(first, last + 1))
-        return not any(map(self._copies.contains, segments))
+        strings = (text[begin : begin + self._too_long] for begin in range(first, last + 1))
+        return not any(map(self._copies.contains, strings))
 
     def append(self, added: str) -> None:
         """Add to the text."""

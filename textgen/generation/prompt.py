@@ -12,13 +12,13 @@ from textgen.text.decoder import Decoder
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 
-# The last tokens of a prompt that are enough to see how the first new one is written.
+# How many of a prompt's last tokens the decoder reads: enough to know how the first new token is written.
 DECODER_CONTEXT = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What a text goes on from: its text, its token ids (T,) and its model ids (T,); T may be 0."""
+    """What a generated text continues: its text, its token ids (T,) and its model ids (T,); T may be 0."""
 
     text: str
     token_ids: np.ndarray
@@ -34,7 +34,7 @@ class Prompt:
 
     @classmethod
     def from_token_ids(cls, token_ids: Sequence[int], tokenizer: Tokenizer, vocab: ModelVocab) -> Prompt:
-        """Take ids of the tokenizer, not of the model. Raises ConfigError for what is no token id."""
+        """Take token ids, not model ids. Raises ConfigError for anything that is not a token id."""
         ids = np.array(token_ids, np.int64) if not len(token_ids) else np.asarray(token_ids)
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             raise ConfigError(f"token ids must be whole numbers in one row, not {ids.dtype} {ids.shape}")

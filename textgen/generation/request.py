@@ -1,4 +1,4 @@
-"""What one text is asked for with."""
+"""A request for one text: its prompt, its settings, and what to record about it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ DEFAULTS = SampleConfig()
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Request:
-    """One text to write; nothing else decides what the text is.
+    """One text to generate; the text depends on nothing else.
 
     prompt: text, ids of the tokenizer, or a Prompt; requests that share one Prompt read it once.
     stop: strings that end the text where they occur in new text.
     keep_stop: whether the stop string that ended the text is part of it.
-    seed: the same seed gives the same text; None, another each time. A SeedSequence is used as it is, a
-        number n as SeedSequence(n).spawn(1)[0].
-    processors: called once for the text, each makes one of its processors; they run in this order, after
-        those that the config asks for.
-    mid_text: the prompt is from the middle of a text; it is read without the start token that a text begins
-        after. An empty prompt is no middle: the text begins after the start token all the same.
-    state: the recurrent state to read the prompt from, as from the middle of a text; None is that of a text's
-        beginning. A prompt of at least one token is needed with it.
+    seed: the same seed gives the same text; None: a random seed. A SeedSequence is used as it is, a number n
+        as SeedSequence(n).spawn(1)[0].
+    processors: each is called once and makes one processor of the text; they run in this order, after those
+        that the config asks for.
+    mid_text: the prompt is from the middle of a text and is read without the start token. Without a prompt
+        the text begins after the start token all the same.
+    state: the recurrent state before the prompt, which then needs at least one token and is read without the
+        start token; None: that of the beginning of a text.
     log_probabilities: whether SampleState.log_probabilities is filled.
     prompt_log_probabilities: whether SampleState.prompt_log_probabilities is filled.
     keep_state: whether SampleState.state is set when the text ends.

@@ -13,13 +13,13 @@ from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
 from textgen.generation.stops import StopFilter
 
-# Asking a random generator costs as much for one number as for many.
+# Drawing one random number takes as long as drawing many.
 UNIFORMS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One text that was drawn.
+    """One finished text.
 
     `text` is without the prompt, and without the stop string unless it was kept. `token_ids`, their readable
     `tokens` and their `log_probabilities` are of all tokens drawn, those that ended the text included.
@@ -44,9 +44,9 @@ class SampleState:
     prompt_log_probabilities: one for each token of the prompt, if the request wants them and once it is
         read; None for a first one before which nothing was read, and for a token that training never saw.
     finish_reason: as in Sample; None until the text ends.
-    state: if the request wants it, and once the text has ended: the recurrent state that has read prompt and
-        text but for the last token, with which the prompt of a request that goes on from it begins. None for
-        a text that was cancelled before its prompt was read.
+    state: set when the text has ended, if the request asks for it: the recurrent state after the prompt and
+        all tokens of the text but the last, with which the prompt of a request that continues it must begin.
+        None for a text that was cancelled before its prompt was read.
 
     always: what makes the processors that every text has, after those of the request.
 
@@ -73,7 +73,7 @@ class SampleState:
         self._num_blocks = 0  # of uniforms, so far
 
     def uniforms(self) -> np.ndarray:
-        """The numbers that decide over the next tokens, one each, evenly spread over [0, 1): (N,), N >= 1."""
+        """Uniform random numbers in [0, 1) that decide the next tokens, one each: (N,), N >= 1."""
         block, used = divmod(len(self.token_ids), UNIFORMS_AT_ONCE)
         if block == self._num_blocks:
             self._uniforms = self._rng.random(UNIFORMS_AT_ONCE)
@@ -81,11 +81,11 @@ class SampleState:
         return self._uniforms[used:]
 
     def another_uniform(self) -> np.ndarray:
-        """A number for drawing once more in place of a refused token: (1,)."""
+        """A uniform random number to draw again with after a token was refused: (1,)."""
         return self._rng.random(1)
 
     def push(self, token_id: int, model_id: int) -> str:
-        """Append the next token, given by both its ids. Returns the text that is now certain."""
+        """Append the next token, given by both its ids. Returns the text that is now final."""
         self.token_ids.append(token_id)
         reason = None if self.processors is None else self.processors.accept(model_id)
         if token_id == self._end_of_text_id:
@@ -108,7 +108,7 @@ class SampleState:
         return text
 
     def result(self) -> Sample:
-        """The finished text as a value."""
+        """The finished text."""
         assert self.finish_reason is not None
         return Sample(
             prompt=self.prompt.text,

@@ -3,9 +3,9 @@
     logits -> processors (processors.py) -> temperature -> top-k -> top-p -> min-p -> one draw
 
 in the order in which common libraries apply them: each filter looks at what the ones before it left. A token
-that cannot be drawn has logit -inf. Filters take logits of which none is far above 0, as `choose` makes them.
+that cannot be drawn has logit -inf. Filters expect logits that are not far above 0, as `choose` passes them.
 
-Shapes: B batch (samples drawn side by side), V model vocabulary.
+Shapes: B batch (number of texts), V model vocabulary.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from textgen.settings.config import SampleConfig
 SMALLEST_TEMPERATURE = 1e-200
 # Up to here exp keeps all its digits in float64, and a sum of many does not overflow.
 LARGEST_EXPONENT = 600.0
-# Where a filter leaves fewer than one of so many tokens, they are found before they are sorted.
+# If top-k keeps fewer than one token in this many, they are selected before they are sorted.
 MANY = 8
 
 
 def sample_token(logits: np.ndarray, config: SampleConfig, rng: np.random.Generator) -> np.ndarray:
-    """Draw one token per row of logits (B, V), with one uniform number a row from the generator.
+    """Draw one token per row of logits (B, V), with one uniform number per row from the generator.
 
     Returns model ids (B,). Temperature 0 takes the most likely token, the first of equals.
 
-    Raises RunError when a row is no distribution: a NaN in it, or no possible token.
+    Raises RunError when a row is not a distribution: it has a NaN, or no possible token.
     """
     return choose(logits, config, rng.random(len(logits)))
 
 
 def choose(logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray) -> np.ndarray:
-    """As sample_token, with the random numbers given: uniforms (B,) in [0, 1), one a row."""
+    """As sample_token, with the random numbers given: uniforms (B,) in [0, 1), one per row."""
     if len(logits) == 1 and (ids := _choose_one(logits[0], config, uniforms)) is not None:
         return ids
     return _choose_each(logits, config, uniforms)
 
 
 def _choose_each(logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray) -> np.ndarray:
-    """For any number of rows and any numbers in them."""
+    """`choose` for any number of rows and any values in them."""
     logits = _relative(logits)
     if config.temperature == 0:
         ids: np.ndarray = logits.argmax(axis=1)
@@ -62,13 +62,13 @@ def _choose_each(logits: np.ndarray, config: SampleConfig, uniforms: np.ndarray)
 def _choose_one(logits: np.ndarray, config: SampleConfig, uniform: np.ndarray) -> np.ndarray | None:
     """The fast twin of _choose_each for one row (V,) and its uniform number (1,): its id (1,).
 
-    None where the numbers are so extreme, or so damaged, that they need more care.
+    None where the values are extreme or not finite, and need more care.
     """
     scaled = logits.astype(np.float64)  # (V,)
     if config.temperature not in (0, 1):
         scaled /= _as_array(max(config.temperature, SMALLEST_TEMPERATURE))
     likeliest = scaled.argmax()
-    if not -LARGEST_EXPONENT < scaled.item(likeliest) < LARGEST_EXPONENT:  # NaN is not either
+    if not -LARGEST_EXPONENT < scaled.item(likeliest) < LARGEST_EXPONENT:  # false for NaN as well
         return None
     if config.temperature == 0:
         return likeliest.reshape(1)
@@ -82,7 +82,7 @@ def _choose_one(logits: np.ndarray, config: SampleConfig, uniform: np.ndarray) -
 
 @lru_cache
 def _as_array(number: float) -> np.ndarray:
-    """Without axes, as NumPy takes a number fastest."""
+    """A zero-dimensional array, which NumPy handles faster than a Python number."""
     return np.array(number)
 
 
@@ -95,14 +95,14 @@ def _kept(logits: np.ndarray, config: SampleConfig) -> np.ndarray:
     floor = logits.max() + math.log(config.min_p) if config.min_p else -math.inf
     if k is None and p is None:
         return np.flatnonzero(logits >= floor)
-    if k is not None and k * MANY < V:  # to find the k largest is then much less work than to sort all
+    if k is not None and k * MANY < V:  # finding the k largest is then much less work than sorting all
         candidates = np.flatnonzero(logits >= np.partition(logits, V - k)[V - k])
         order = candidates.take((-logits.take(candidates)).argsort(kind="stable"))
     else:
         order = (-logits).argsort(kind="stable")
     order = order[:k]
     if p is not None and p < 1:
-        held = np.add.accumulate(np.exp(logits.take(order)))  # by the likeliest 1, 2, ... together
+        held = np.add.accumulate(np.exp(logits.take(order)))  # by the likeliest 1, 2, ... tokens together
         order = order[: 1 + held.searchsorted(p * held[-1])]
     if config.min_p:
         order = order[: np.count_nonzero(logits.take(order) >= floor)]
@@ -122,7 +122,7 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def penalize(logits: np.ndarray, occurred: np.ndarray, penalty: float) -> np.ndarray:
-    """Make tokens that occurred less likely, or likelier if the penalty is below 1: (V,) or (B, V), as given.
+    """Make tokens that occurred less likely, or more likely if the penalty is below 1: (V,) or (B, V).
 
     Their positive logits are divided by the penalty, negative ones multiplied.
 
@@ -130,7 +130,7 @@ def penalize(logits: np.ndarray, occurred: np.ndarray, penalty: float) -> np.nda
     """
     with np.errstate(over="ignore"):  # to infinity, which _relative understands
         penalized = np.where(logits > 0, logits / np.float64(penalty), logits * np.float64(penalty))
-    # But not to minus infinity: where all have occurred, one of them is still to be drawn.
+    # But not to minus infinity: if all tokens have occurred, one of them must still be drawn.
     penalized = np.maximum(penalized, np.finfo(np.float64).min)
     return np.where(occurred & (logits > -np.inf), penalized, logits)
 
@@ -196,10 +196,10 @@ def _relative(logits: np.ndarray) -> np.ndarray:
 def _draw(logits: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """One id per row of logits (B, V), with probability in proportion to exp(logit): (B,).
 
-    The inverse transform: of the segment from 0 to 1 each token owns a piece as long as its probability.
+    Inverse transform sampling: each token owns an interval in [0, 1) as long as its probability.
     """
     # Divided by itself the last sum is exactly 1, above every uniform number: the search always ends, at a
-    # token whose piece is not empty.
+    # token whose interval is not empty.
     sums = np.add.accumulate(np.exp(logits, out=logits), axis=1)  # (B, V)
     sums /= sums[:, -1:]
     ids: np.ndarray = (sums > uniforms[:, None]).argmax(axis=1)

@@ -31,7 +31,7 @@ class StopFilter:
         self._held = ""
 
     def push(self, text: str) -> str:
-        """Append the next piece of text. Returns what is now certain to come before any stop string."""
+        """Append the next piece of text. Returns the text that now certainly precedes any stop string."""
         if not self._stops:
             return text
         if not self._held and self._first_characters.isdisjoint(text):  # no stop string begins here
@@ -48,7 +48,7 @@ class StopFilter:
         return text[:certain]
 
     def flush(self) -> str:
-        """What was held back, once no more text comes."""
+        """End the text and return what was held back."""
         held, self._held = self._held, ""
         return held
 

@@ -1,6 +1,6 @@
 """The engine for a GPU: the language model itself.
 
-Shapes: B batch (texts side by side), T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers.
+Shapes: B batch (number of texts), T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _MODE_LOCK = threading.Lock()
 
 
 class TorchEngine:
-    """A language model that writes, on its device and in the type of its weights; an Engine.
+    """An Engine that runs a LanguageModel on its device, in the dtype of its weights.
 
-    A prompt goes through the fast layers at once. A single step goes through the equations: for one time
-    step the fast layers spend more on packing their weights anew than on the arithmetic. The model's mode,
+    A prompt goes through the fast layers in one call. A single step goes through the equations: for one time
+    step the fast layers spend more time on repacking their weights than on the arithmetic. The model's mode,
     training or evaluation, stays as it is.
     """
 
@@ -50,7 +50,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def advance(self, ids: np.ndarray) -> np.ndarray:
-        """Read on in each text (B, T), T >= 1. Returns the next logits (B, V)."""
+        """Read more of each text (B, T), T >= 1. Returns the next logits (B, V)."""
         return self._logits(self._advance(ids)[:, -1:])[:, 0]
 
     @torch.inference_mode()
@@ -63,17 +63,17 @@ class TorchEngine:
 
     @torch.inference_mode()
     def reset_state(self, batch_size: int) -> None:
-        """Begin so many new texts, of which nothing is read yet."""
-        self._table = self._extended_embedding()  # anew: training may have changed the weights
+        """Begin batch_size new texts, of which nothing is read yet."""
+        self._table = self._extended_embedding()  # again: training may have changed the weights
         self._state = self.model.layers.zero_state(batch_size)
 
     @torch.inference_mode()
     def read(self, ids: np.ndarray) -> np.ndarray:
-        """Read on in each text (B, T), T >= 1. Returns the logits after each token (B, T, V)."""
+        """Read more of each text (B, T), T >= 1. Returns the logits after each token (B, T, V)."""
         return self._logits(self._advance(ids))
 
     def _advance(self, ids: np.ndarray) -> Tensor:
-        """(B, T) -> what comes up to the head (B, T, H)"""
+        """(B, T) -> what the head reads (B, T, H)"""
         with _without_dropout(self.model):
             hidden: Tensor
             hidden, self._state = self.model.layers(self._embed(ids), self._state)
@@ -95,7 +95,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def join(self, other: Engine) -> None:
-        """Add the texts of a copy of this engine to the batch, behind those that are there."""
+        """Add the texts of a copy of this engine at the end of the batch."""
         assert isinstance(other, TorchEngine)
         pairs = zip(self._state, other._state, strict=True)
         self._state = tuple(torch.cat(pair, dim=1) for pair in pairs)
@@ -120,7 +120,7 @@ class TorchEngine:
 
 @contextmanager
 def _without_dropout(model: LanguageModel) -> Iterator[None]:
-    """Evaluation mode for a moment, so that sampling in the midst of training leaves the mode as it was.
+    """Evaluation mode in the block, after which the mode is as before: sampling may happen during training.
 
     In one thread at a time: it must not end while another thread relies on it.
     """

@@ -1,1 +1,1 @@
-"""Recurrent networks: their equations, the same fast, a language model and a regressor made of them."""
+"""Recurrent networks: equations of the cells, fast layers, a language model and a regressor."""

@@ -1,7 +1,7 @@
-"""LSTM, GRU and the plain tanh RNN as their equations, one time step each, with the gates by name; stacks.
+"""LSTM, GRU and plain tanh RNN as equations of one time step, with named gates; and stacks of them.
 
-This is the definition that the fast twin, recurrent.py, is tested against, and what shows the gates. A cell
-without a fast twin runs on it. settings/cells.py has the same cells' gates and weights by name and shape.
+These are the definitions that the fast twin, recurrent.py, is tested against, and where gates can be read. A
+cell without a fast twin runs on them. settings/cells.py has the names and shapes of gates and weights.
 
 Shapes: B batch, T time, E input_size, H hidden_size, L num_layers, G gates (LSTM 4, GRU 3, RNN 1).
 Equations: W, b are weight_ih, bias_ih; U, c are weight_hh, bias_hh; * is elementwise, s the logistic sigmoid.
@@ -78,7 +78,7 @@ def lstm_step(x: Tensor, state: State, weights: CellWeights[Tensor]) -> LSTMStep
         cell' = f * cell + i * g
         h' = o * tanh(cell')
 
-    The cell is only scaled and added to, never multiplied by a matrix: along it a gradient can live long.
+    The cell is only scaled and added to, never multiplied by a matrix, so a gradient can survive many steps.
 
     Hochreiter & Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers, Schmidhuber &
     Cummins, "Learning to forget: continual prediction with LSTM", 2000; no peepholes.
@@ -157,7 +157,7 @@ def init_lstm(weights: CellWeights[Tensor], generator: torch.Generator | None) -
     """
     init_gates(weights, generator)
     hidden_size = weights.weight_hh.shape[1]
-    weights.bias_ih[hidden_size : 2 * hidden_size] = 1.0  # and 0 in bias_hh, for the gate adds both
+    weights.bias_ih[hidden_size : 2 * hidden_size] = 1.0  # and 0 in bias_hh, because the gate adds both
 
 
 class Cell(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a network costs by its shapes alone: parameters and arithmetic. No network is built for it.
+"""The cost of a network, in parameters and arithmetic, from its shapes alone: no network is built.
 
 Shapes: V model_vocab_size, E embedding_dim, H hidden_size.
 """
@@ -22,11 +22,11 @@ def num_parameters(config: ModelConfig) -> int:
 
 
 def multiply_adds(config: ModelConfig) -> int:
-    """Multiplications, each with its addition, that reading one token and predicting the next takes.
+    """How many multiplications, each with an addition, it takes to read one token and predict the next.
 
-    Those of the matrix products: the embedding is looked up, and what is done to each unit alone (gates,
-    biases, norms) hardly counts beside them. A training step takes about three times as many; where the first
-    layer reads one-hot ids (LanguageModel), the E of its input is V.
+    Those of the matrix products: the embedding is looked up, and elementwise operations (gates, biases,
+    norms) are negligible. A training step takes about three times as many; where the first layer reads
+    one-hot ids (LanguageModel), the E of its input is V.
     """
     products = [math.prod(shape) for shape in parameter_shapes(config).values() if len(shape) == 2]
     # The embedding is a product only where it is the head too.
@@ -37,7 +37,7 @@ def multiply_adds(config: ModelConfig) -> int:
 def matched_hidden_size(config: ModelConfig, cell: str) -> int:
     """The hidden_size at which another cell has as many parameters as this network, all else equal.
 
-    It is a round number where one is CLOSE enough, for processors multiply whole blocks; else the nearest.
+    It is a round number if one is CLOSE enough, because processors multiply in blocks; else the nearest.
     Only the number of parameters is matched, as in Chung, Gulcehre, Cho & Bengio, "Empirical evaluation of
     gated recurrent neural networks on sequence modeling", 2014.
     """

@@ -36,7 +36,7 @@ class _Dropout(nn.Module):
 class LockedDropout(_Dropout):
     """Drop the same units at every time step: one mask (B, 1, H).
 
-    With a fresh mask per step every unit gets through now and then, and a recurrent layer can add that up
+    With a new mask per step every unit gets through now and then, and a recurrent layer can accumulate it
     over time.
 
     Gal & Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016.

@@ -1,9 +1,9 @@
-"""The GRU's own pass over a sequence on a CPU, and its backward: gru_step of cells.py, arranged for speed.
+"""The GRU's forward and backward pass over a sequence on a CPU: gru_step of cells.py, arranged for speed.
 
 torch.gru goes step by step through general code and lets autograd record every operation. Here one product
-gives what the inputs contribute to all steps, one product a step what the past contributes, and the backward
-pass is written out. In it everything that does not depend on the incoming gradient is computed beforehand,
-for many steps at once, so that a step back is three operations:
+gives what the inputs contribute to all steps, one product per step what the past contributes, and the
+backward pass is written out. There, everything that does not depend on the incoming gradient is computed
+first, for many steps at once, so that one step back is three operations:
 
     h' = n + z * (h - n)          dh'  ->  dh' * (h - n) * z * (1 - z)                  into the update gate
     n  = tanh(a + r * c)              ->  dh' * (1 - z) * (1 - n**2)                    into a, from the input
@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from textgen.models.products import linear, step_product, weight_gradient
 
-# The factors of the backward pass are computed for blocks of steps with so many numbers, which fit the cache.
+# The factors of the backward pass are computed for blocks of steps of this many numbers, which fit the cache.
 _BLOCK_NUMBERS = 2**16
 
 
@@ -36,7 +36,7 @@ def gru_pass(
     """Read x (T, B, E), T >= 1, from the state start (B, H), with the weights of one layer in torch's layout.
 
     Returns the hidden state after each step (T, B, H) and after the last (B, H). All arguments are of one
-    floating-point type on a CPU; gradients of first order pass to all of them.
+    floating-point type on a CPU; all of them get first-order gradients.
     """
     hidden, last = _GRUPass.apply(x, start, weight_ih, weight_hh, bias_ih, bias_hh)  # type: ignore[no-untyped-call]
     return hidden, last
@@ -53,7 +53,7 @@ class _GRUPass(torch.autograd.Function):
         scales, shared = _gate_scales(size, x.dtype)
         bias = torch.addcmul(bias_ih * scales, bias_hh, shared)
         from_input = linear(x, weight_ih * scales.unsqueeze(1), bias)  # (T, B, 3H)
-        # The new gate's second bias stays with the past: on both the reset gate acts.
+        # The new gate's second bias stays with the past, because the reset gate acts on both.
         bias_past = torch.where(shared == 0, bias_hh * scales, 0)
         multiply = step_product(weight_hh * scales.unsqueeze(1), batch_size, bias_past)
         input_gates, input_new = from_input[:, :, : 2 * size], from_input[:, :, 2 * size :]
@@ -158,7 +158,7 @@ def _factors(
 
 
 def _by_logistic(dtype: torch.dtype) -> bool:
-    """Whether the new gate's tanh(y) is taken as 2 s(2y) - 1, so that all that adds up to y is doubled.
+    """Whether the new gate's tanh(y) is computed as 2 s(2y) - 1, so that all terms of y are doubled.
 
     In float32 torch's logistic function is much faster than its tanh, and doubling is exact. In bfloat16 the
     difference would lose digits, and tanh is fast enough.

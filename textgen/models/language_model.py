@@ -87,9 +87,9 @@ class LanguageModel(nn.Module):
         height, width = shapes[EMBEDDING if config.tie_weights else HEAD]
         self.head = nn.Linear(width, height)
         if config.tie_weights:
-            # An embedding starts well with numbers around 1, a head, whose logits should be near 0, around
-            # embedding_dim**-0.5. One table for both starts at their geometric mean, but not under outputs of
-            # layer norm, which are around 1 where hidden states are well below.
+            # An embedding starts well with numbers around 1; a head, whose logits should be near 0, with
+            # numbers around embedding_dim**-0.5. One table for both starts at their geometric mean, except
+            # with layer norm, whose outputs are around 1 while hidden states are well below.
             exponent = -0.5 if config.layer_norm else -0.25
             nn.init.normal_(self.embedding.weight, std=config.embedding_dim**exponent)
             self.head.weight = self.embedding.weight
@@ -101,7 +101,7 @@ class LanguageModel(nn.Module):
         """
         if self.tokenizer is None:
             raise RunError(
-                "this model has no tokenizer, for it was not loaded from a run; "
+                "this model has no tokenizer, because it was not loaded from a run; "
                 "set model.tokenizer to the one that it was trained with"
             )
         model_ids = self.vocab.to_model_ids(self.tokenizer.encode(text))
@@ -138,9 +138,9 @@ class LanguageModel(nn.Module):
     def _reads_one_hot(self, model_ids: Tensor) -> bool:
         """Whether the stack reads ids as one-hot rows, rather than each as its embedding.
 
-        The first layer's product with every row of the embedding, made once, and the choice of one for every
-        token are then less work than a product for every token. A vocabulary of characters has fewer rows
-        than an embedding has columns, so that a wide embedding costs a small one's time.
+        Multiplying the first layer's weights by every row of the embedding once, and picking one result per
+        token, is then less work than one product per token. An embedding of characters may have fewer rows
+        than columns, and then a wide one takes no more time than a narrow one.
         """
         V, E, count = self.config.model_vocab_size, self.config.embedding_dim, model_ids.numel()
         # One mask for each text keeps the texts from sharing a product.
@@ -165,7 +165,7 @@ class LanguageModel(nn.Module):
         Raises TypeError and IndexError as `forward`.
         """
         self._check_type(model_ids)
-        # In memory time comes first throughout, as in the recurrent layers, so that nothing is rearranged.
+        # Time comes first in memory, as in the recurrent layers, so that nothing has to be rearranged.
         return self._embed(model_ids.t()).to(self.compute_dtype).transpose(0, 1)
 
     def logits(self, outputs: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class LanguageModel(nn.Module):
         """(T, B) -> (T, B, E)."""
         table = self.embedding.weight  # (V, E)
         if self.training:
-            # Training reads no unseen token, so the mean below is not paid for in each step.
+            # Training reads no unseen token, so a step need not compute the mean below.
             embedded: Tensor = self.embedding_dropout(self._look_up(model_ids, table), model_ids, len(table))
             return embedded
         unseen = model_ids == self.config.model_vocab_size
@@ -196,7 +196,7 @@ class LanguageModel(nn.Module):
             raise IndexError(f"model ids from {low} to {high}: {self._expected_ids()}") from None
 
     def _check_type(self, model_ids: Tensor) -> None:
-        # By kind alone, which costs nothing: the values are checked where they are looked up.
+        # Only the type, which costs nothing: the values are checked where they are looked up.
         if not isinstance(model_ids, Tensor):
             raise TypeError(f"model ids are a {type(model_ids).__name__}: {self._expected_ids()}")
         if model_ids.dtype not in (torch.int64, torch.int32):
@@ -216,7 +216,7 @@ class LanguageModel(nn.Module):
         return self._frequencies(table) @ table
 
     def _frequencies(self, like: Tensor) -> Tensor:
-        """How frequent each id was in training, as a share. (V,)"""
+        """The share of each id in the training text. (V,)"""
         return self.token_counts.to(like.dtype) / self.token_counts.sum()
 
     def zero_state(self, batch_size: int) -> State:
@@ -234,7 +234,7 @@ class LanguageModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def with_vocab(self, vocab: ModelVocab) -> LanguageModel:
-        """A model for a larger vocabulary, to go on training on new text: this model's ids and weights first.
+        """A model for a larger vocabulary, to train on new text: this model's ids and weights come first.
 
         New rows of embedding and head start at the mean of the present ones, weighted by frequency, as an
         unseen token is read.
@@ -266,13 +266,13 @@ class LanguageModel(nn.Module):
         }
 
     def load_weights(self, arrays: Mapping[str, np.ndarray], where: str) -> None:
-        """Take over what `weights` gave, all or nothing. `where` names the source in errors.
+        """Load what `weights` returned, all or nothing. `where` names the source in errors.
 
         Raises RunError when names or shapes are not exactly this model's.
         """
         check_weights(self.config, arrays, where)
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        # Not strict, for tied weights come once; the names are checked above.
+        # Not strict, because tied weights come once; the names are checked above.
         self.load_state_dict(tensors, strict=False)
 
     def save_pretrained(self, directory: Path | str) -> None:

@@ -20,15 +20,15 @@ from torch.autograd.function import once_differentiable
 StepProduct = Callable[[Tensor], Tensor]
 """x (B, K) -> x @ weight.T + bias (B, M), a new tensor."""
 
-# Below so many multiplications a call into oneDNN takes longer than the whole product in torch.mm. For a
-# weight's gradient three arrays are also converted to its format.
+# With fewer multiplications, a call into oneDNN takes longer than the whole product in torch.mm. For the
+# gradient of a weight, three arrays must also be converted to oneDNN's format.
 _SMALLEST, _SMALLEST_GRADIENT = 2**19, 2**25
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (..., N, K) @ weight.T + bias, for a weight (M, K) and a bias (M,) or none: (..., N, M).
 
-    As torch.nn.functional.linear, but that gradients of second order do not pass.
+    Like torch.nn.functional.linear, but without second-order gradients.
     """
     if x.dtype != torch.float32 or not _suits_onednn(x, x.numel() * len(weight)):
         return torch.nn.functional.linear(x, weight, bias)
@@ -79,7 +79,7 @@ def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def step_product(weight: Tensor, batch_size: int, bias: Tensor | None = None) -> StepProduct:
-    """The product with one weight (M, K) for many steps of batch_size rows; it is packed once."""
+    """A function that multiplies by one weight (M, K), packed once, in many steps of batch_size rows."""
     if not _suits_onednn(weight, batch_size * weight.numel()):
         columns = weight.t().contiguous()  # (K, M)
         if bias is None:
@@ -94,7 +94,7 @@ def _suits_onednn(x: Tensor, multiplications: int) -> bool:
     if x.device.type != "cpu" or not _HAS_ONEDNN or not torch.backends.mkldnn.enabled:
         return False
     if x.dtype == torch.bfloat16:
-        # torch.mm is oneDNN too, but cannot keep a weight in the order that its kernel reads.
+        # torch.mm uses oneDNN too, but cannot keep a weight in the order that its kernel reads.
         return _TAKES_BFLOAT16
     return x.dtype == torch.float32 and multiplications >= _SMALLEST
 

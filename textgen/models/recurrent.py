@@ -30,8 +30,8 @@ class Recurrent(nn.Module):
     both ways. The state is a value: passed in, returned, never stored here and never changed in place.
 
     `dropout` acts on what each layer reads from the one below, with one mask for all time steps;
-    `weight_drop` on the recurrent weights. `residual` adds what lies below to each layer's output, from the
-    second layer on; `layer_norm` normalises what the next layer (before dropout) or the head reads of each
+    `weight_drop` on the recurrent weights. `residual` adds each layer's input to its output, from the second
+    layer on; `layer_norm` normalises what the next layer (before dropout) or the head reads of each
     layer. cells.stack_step has the equations. torch.nn has neither of the last two, so that the state dicts
     of such stacks load only here.
 
@@ -120,7 +120,7 @@ class Recurrent(nn.Module):
         """Read x (B, T, E), T >= 1, from state, (L, B, H) per part; None is the zero state.
 
         With a basis (K, E), x (B, T, K) holds coordinates in it, and x @ basis is read. The basis is then
-        multiplied once into the first layer's weights, and not B T times: less work where K is below E.
+        multiplied once into the first layer's weights, not B T times: less work if K is below E.
 
         Returns what is read above the last layer (B, T, H), which is its hidden states where nothing is added
         or normalised, and the state after the last step. The arithmetic and both results are in x.dtype:
@@ -146,7 +146,7 @@ class Recurrent(nn.Module):
 
     def _normalise(self, layer: int, stream: Tensor) -> Tensor:
         weight, bias = (parameter.to(stream.dtype) for parameter in self._norm_weights(layer))
-        # Time first, as the layers leave it in memory: the kernel would copy what lies otherwise.
+        # Time first, as the layers leave it in memory: the kernel would copy any other layout.
         by_time = stream.transpose(0, 1)  # (T, B, H)
         size = (self.hidden_size,)
         return nn.functional.layer_norm(by_time, size, weight, bias, LAYER_NORM_EPSILON).transpose(0, 1)
@@ -251,7 +251,7 @@ def _with_even_columns(x: Tensor, weights: CellWeights[Tensor]) -> tuple[Tensor,
     """The same layer with one more column of zeros in x (B, T, E) where E is odd.
 
     The matrix unit of Intel's processors (AMX) multiplies bfloat16 numbers in pairs, and oneDNN's LSTM leaves
-    it unused when a row has none for its last; see BENCHMARKS.md, "odd columns".
+    it unused when the last number of a row has no partner; see BENCHMARKS.md, "odd columns".
     """
     if x.shape[2] % 2 == 0:
         return x, weights
@@ -267,7 +267,7 @@ def _cast_weights(weights: CellWeights[Tensor], x: Tensor) -> list[Tensor]:
 
 
 def _pack(weights: CellWeights[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """The same, as views of one block of memory.
+    """The weights of one layer as views of one block of memory.
 
     cuDNN reads a layer's weights as one block, in this order; from four it builds that block itself at each
     call and warns about it.

@@ -86,7 +86,7 @@ class SequenceRegressor(nn.Module):
         """Minimise the mean squared error over X (N, T, F) and y (N, O), or (N,) where O is 1, with Adam.
 
         Starts from new weights, or from the current ones with warm_start. The seed decides the new weights
-        and the order of the sequences, which is drawn anew for each epoch; torch's global generator is left
+        and the order of the sequences, which is drawn again for each epoch; torch's global generator is left
         alone. `validation` is another X and y, measured after each epoch.
 
         Kingma & Ba, "Adam: a method for stochastic optimization", 2015.
@@ -135,7 +135,7 @@ class SequenceRegressor(nn.Module):
         parameters = list(self.parameters())
         for batch in torch.split(order, batch_size):
             loss = mse_loss(self(inputs[batch]), targets[batch])
-            # Not loss.backward(): adding into .grad and clearing it shows in the step of a small network.
+            # Not loss.backward(): accumulating into .grad and clearing it slows down a small network's step.
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -154,7 +154,7 @@ class SequenceRegressor(nn.Module):
 
     @torch.no_grad()
     def _predict(self, inputs: Tensor) -> Tensor:
-        # In batches, for a recurrent layer holds the hidden states of all steps in memory.
+        # In batches, because a recurrent layer keeps the hidden states of all steps in memory.
         return torch.cat([self(piece) for piece in torch.split(inputs, 1024)])
 
     def _tensors(self, X: ArrayLike, y: ArrayLike, prefix: str = "") -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@
         data: DataConfig          where the text is, what a document is, how it is tokenized
         model: ModelConfig        the network
         training: TrainingConfig  optimizer, batches, budget, device
-        measured: dict            sizes and speeds found on the way: for information, never an input
+        measured: dict            sizes and speeds that were measured: for information, never read as settings
     SampleConfig   how the next token is drawn
     DynamicConfig  dynamic evaluation: how the weights adapt to a text
     NoveltyConfig  how much of the generated text is copied: the texts that are sampled for it
@@ -56,14 +56,14 @@ class DataConfig:
     tokenizer: str = option("char", "char, byte, bpe, word, or a tokenizer.json.", group=TEXT)
     vocab_size: int | None = option(
         None,
-        "Maximum number of tokens: char, word, bpe.",
+        "Maximum vocabulary size of char, word or bpe.",
         range=COUNT,
         auto=True,
         group=TEXT,
     )
     min_frequency: int | None = option(
         None,
-        "Learn only what occurs at least this often.",
+        "Do not learn tokens that occur less often.",
         range=COUNT,
         auto=True,
         group=TEXT,
@@ -257,10 +257,10 @@ class TrainingConfig:
     early_stopping: bool = option(True, "Stop when validation no longer improves.", group=BUDGET)
     patience: int = option(4, "Validations without improvement before stopping.", range=COUNT, group=BUDGET)
     seed: int = option(1, "Seed of weights, batches and dropout.", range=SEED, group=OPTIMISATION)
-    device: str = option("auto", "Where to train; auto takes a GPU.", choices=DEVICES, group=DEVICE)
-    precision: str = option("auto", "Arithmetic; auto takes the faster.", choices=PRECISIONS, group=DEVICE)
+    device: str = option("auto", "Device to train on; auto prefers a GPU.", choices=DEVICES, group=DEVICE)
+    precision: str = option("auto", "Precision; auto takes the faster one.", choices=PRECISIONS, group=DEVICE)
     threads: int | None = option(None, "CPU threads.", range=COUNT, auto=True, group=DEVICE)
-    deterministic: bool = option(False, "Make CUDA repeat bit for bit; slower.", group=DEVICE)
+    deterministic: bool = option(False, "Repeat bit for bit on CUDA too; slower.", group=DEVICE)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -356,7 +356,7 @@ class NoveltyConfig:
     temperature: float = option(
         SampleConfig.temperature, "Temperature; lower copies more.", range=NOT_NEGATIVE
     )
-    seed: int = option(1, "Seed; the same seed gives the same figures.", range=SEED)
+    seed: int = option(1, "Seed; the same seed gives the same results.", range=SEED)
 
     def __post_init__(self) -> None:
         check_options(self)

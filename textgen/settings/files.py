@@ -65,7 +65,7 @@ def _of_settings(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_run(content: Any, path: Path) -> dict[str, Any]:
-    """The options that repeat the run of a config.json, with its paths as they are now."""
+    """The options that repeat the run of a config.json, with its paths where the files are now."""
     if not isinstance(content, dict) or not SECTIONS.keys() <= content.keys():
         raise ConfigError("not the config.json of a run; settings files are TOML")
     for name in SECTIONS:

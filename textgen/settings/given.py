@@ -1,4 +1,4 @@
-"""What the user gave to `train`, by section: on the command line, in a settings file, or from Python.
+"""The options that the user gave to `train`, by section: on the command line, in a file, or from Python.
 
 names and values  ->  UserOptions(data, model, training: a Section each)  ->  a stage takes its section
 """
@@ -18,7 +18,7 @@ Config = TypeVar("Config")
 
 SECTIONS: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
 FOLLOWS_FROM_TEXT = "model_vocab_size"  # the only field that the user cannot set
-PLACES = ("from_run", "run", "cache_dir")
+PATHS = ("from_run", "run", "cache_dir")
 BUDGETS = ("minutes", "epochs", "steps")
 
 
@@ -88,7 +88,7 @@ class UserOptions:
     cache_dir: str | None = None
 
     def __post_init__(self) -> None:
-        for name in PLACES:
+        for name in PATHS:
             value = getattr(self, name)
             if value is not None and (value == "" or "\0" in value):
                 raise ConfigError(f"{flag(name)} {value!r}: not a valid value; give another, or leave it out")
@@ -108,14 +108,14 @@ class UserOptions:
         for name, value in given.items():
             if value is None:
                 continue
-            if name in PLACES:
+            if name in PATHS:
                 if not isinstance(value, str):
                     raise ConfigError(f"{name} must be text in quotes, not {value!r}")
                 places[name] = value
             elif name in option_names():
                 sections[_section_of(name)][name] = value
             else:
-                raise ConfigError(unknown_name("option", name, [*option_names(), *PLACES]))
+                raise ConfigError(unknown_name("option", name, [*option_names(), *PATHS]))
         return cls(
             data=Section(DataConfig, sections["data"]),
             model=Section(ModelConfig, sections["model"]),
@@ -125,7 +125,7 @@ class UserOptions:
 
     def names(self) -> dict[str, Any]:
         """All options, by name."""
-        places = {name: getattr(self, name) for name in PLACES if getattr(self, name) is not None}
+        places = {name: getattr(self, name) for name in PATHS if getattr(self, name) is not None}
         return {**self.data, **self.model, **self.training, **places}
 
     def overridden_by(self, given: UserOptions) -> UserOptions:

@@ -135,7 +135,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def checked_values(config_class: type, values: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
-    """Check names and types of some of a config class's values; lists become tuples.
+    """Check the names and types of values for a config class, which may be incomplete; lists become tuples.
 
     `where` names the source in errors ("config.json", "settings.toml"); None: the caller adds it.
 

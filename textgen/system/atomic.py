@@ -65,8 +65,8 @@ def _umask() -> int:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[bool]:
-    """Lock a folder during the block; yields whether this process got the lock, or another one holds it.
+def folder_lock(folder: Path) -> Iterator[bool]:
+    """Lock a folder during the block; yields whether the lock was free, False if another process holds it.
 
     The lock ends with the process, even if it is killed. Always True where the system or the file system has
     no locks. Raises OSError when the folder cannot be written to.
@@ -76,14 +76,14 @@ def only_one(folder: Path) -> Iterator[bool]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
-        alone = True
+        acquired = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            alone = False
+            acquired = False
         except OSError:  # some network file systems have no locks
             pass
-        yield alone
+        yield acquired
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def cpu_multiplies_bfloat16() -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-@functools.cache  # one answer per process, however busy the machine is when it is asked again
+@functools.cache  # one answer per process, however busy the machine becomes
 def cpu_gains_by_bfloat16() -> bool:
     """Whether the processor multiplies clearly faster in bfloat16 than in float32; both are timed.
 

@@ -60,7 +60,7 @@ def memory_errors() -> Iterator[None]:
     """Turn running out of memory in the block, on a CPU or a GPU, into a TrainingError; other errors pass."""
     import torch
 
-    # For a GPU torch has an exception class; for a CPU only the message of a RuntimeError tells.
+    # For a GPU torch has an exception class; on a CPU only the message of the RuntimeError tells.
     messages = ("not enough memory", "can't allocate memory", "Storage size calculation overflowed")
     try:
         yield

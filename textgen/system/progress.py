@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Reporter:
     """Writes lines to a stream, and shows a bar on standard error in a terminal, or in a notebook's cell.
 
-    stream None is silent: no lines and no bars. When nobody reads the stream any more (`textgen train ... |
-    head`), lines are dropped and the work goes on.
+    stream None is silent: no lines and no bars. When the stream is closed (`textgen train ... |
+    head`), lines are dropped and the work continues.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -29,7 +29,7 @@ class Reporter:
 
     @property
     def is_silent(self) -> bool:
-        """Whether lines are written nowhere, so that what they would say need not be computed."""
+        """Whether nothing is written, so that a line need not even be computed."""
         return self.stream is None
 
     def line(self, text: str = "") -> None:
@@ -83,9 +83,9 @@ class Reporter:
 
 
 def _new_bar(**options: Any) -> tqdm[Any]:
-    # Imported when a bar is shown: tqdm.auto takes a while, for it loads asyncio.
+    # Imported when a bar is shown: tqdm.auto is slow to import, because it loads asyncio.
     with warnings.catch_warnings():
-        # In a notebook without ipywidgets tqdm warns and shows a text bar, which does as well.
+        # In a notebook without ipywidgets tqdm warns and shows a text bar, which is good enough.
         warnings.filterwarnings("ignore", message="IProgress not found")
         from tqdm.auto import tqdm
     return tqdm(**options)

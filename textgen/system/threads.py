@@ -12,8 +12,8 @@ from typing import Any
 
 from textgen.errors import ConfigError
 
-# From this width on every processor helps. Below it, handing each step's small products to a second thread
-# and waiting for it costs more than it saves: see scripts/BENCHMARKS.md, "threads".
+# From this width on, more threads help. Below it, handing each step's small products to a second thread and
+# waiting for it costs more than it saves: see scripts/BENCHMARKS.md, "threads".
 MANY_THREADS_HIDDEN_SIZE = 128
 
 # What the linear algebra libraries under NumPy read; OpenBLAS and MKL fall back on the last.
@@ -28,7 +28,7 @@ def available_processors() -> int:
 def resolve_threads(requested: int | None, *, hidden_size: int) -> int:
     """The number of CPU threads for training.
 
-    None takes one for a small network and every processor for a larger one.
+    requested None: one for a small network, as many as there are processors for a larger one.
 
     Raises ConfigError for far more threads than there are processors.
     """
@@ -42,8 +42,8 @@ def resolve_threads(requested: int | None, *, hidden_size: int) -> int:
     return processors if hidden_size >= MANY_THREADS_HIDDEN_SIZE else 1
 
 
-def wait_briefly() -> None:
-    """Let idle threads of torch spin for microseconds before they sleep; call it before torch is imported.
+def limit_spinning() -> None:
+    """Let idle threads of torch spin only for microseconds before they sleep; call it before importing torch.
 
     A recurrent layer hands out work and waits for it at every time step. With GNU OpenMP's default, waiting
     threads spin so long that on a busy machine they take the processor from the very thread that they wait
@@ -66,7 +66,7 @@ def multiply_on_few_threads() -> bool:
     return True
 
 
-@functools.cache  # once the library is set to one thread, it would seem to have no more
+@functools.cache  # once set to one thread, a library seems to have only one
 def numpy_threads() -> Callable[[int], None] | None:
     """The function that sets the number of threads of NumPy's products; None where it has to stay at one.
 
@@ -89,9 +89,10 @@ _threads_before: list[tuple[Any, int]] = []
 
 @contextmanager
 def few_numpy_threads() -> Iterator[None]:
-    """Run NumPy's products on one thread, or on what numpy_threads() sets meanwhile; put it back afterwards.
+    """In the block NumPy's products use one thread, or what numpy_threads() sets; restored afterwards.
 
-    For a process that is not only ours. Of nested and concurrent uses the last one to end puts it back.
+    For a process that is not only ours, such as a notebook. Of nested and concurrent uses, the last one to
+    end restores the number of threads.
     """
     global _num_users, _threads_before
     with _users_lock:

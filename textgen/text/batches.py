@@ -1,16 +1,16 @@
-"""Batches for truncated backpropagation through time, cut from parallel streams of tokens.
+"""Batches for truncated backpropagation through time, cut from sequences of tokens that are read in parallel.
 
 N tokens make N-1 pairs of an input and its target, the next token. An epoch treats the pairs as a ring,
-starts at a random offset and cuts batch_size streams of equal length; a batch is one window of every stream:
+starts at a random offset and cuts batch_size sequences of equal length; a batch is one window of each:
 
     pairs        offset ┐          ┌ the wrap: the end of the text, followed by its beginning
         ... ·  ·  ·  ·  ▼
-    stream 0            ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤
-    stream 1            ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    the wrap is in this stream,
-    stream 2            ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    so window 2 ends there in all
+    sequence 0          ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤
+    sequence 1          ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    the wrap is in this sequence,
+    sequence 2          ├─ window 0 ─┼─ window 1 ─┼─ 2 ─┼─ window 3 ─┼─ 4 ─┤    so window 2 ends there in all
     left out            fewer than batch_size pairs, different ones each epoch
 
-Window k+1 of a stream continues window k, so the state after one window is the initial state of the next:
+Window k+1 of a sequence continues window k, so the state after one window is the initial state of the next:
 truncated backpropagation through time (Williams and Peng 1990). The state is zero at the start of an epoch.
 No pair occurs twice in an epoch, and no window crosses the wrap.
 
@@ -19,7 +19,7 @@ same places. The offset of each epoch moves them; optionally the window lengths 
 Socher, "Regularizing and optimizing LSTM language models", 2018). Offset and lengths are drawn from seed and
 epoch alone, so that two numbers, epoch and position, are enough to resume.
 
-Shapes: B batch_size (one row per stream), T window length, V model vocabulary.
+Shapes: B batch_size (one row per sequence), T window length, V model vocabulary.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LENGTH_DEVIATION = 5 / 70  # standard deviation of a window's length, as a shar
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One window of every stream: inputs and targets, both (B, T) int64.
+    """One window of every sequence: inputs and targets, both (B, T) int64.
 
     starts_epoch: the first batch of an epoch, to be read from a zero state.
     """
@@ -53,22 +53,22 @@ class Batch:
 class _Epoch:
     """The layout of an epoch on the ring of pairs.
 
-    offset: the first pair of stream 0. stream_length: in pairs. window_starts: where windows begin within a
-    stream, in pairs, ascending.
+    offset: the first pair of sequence 0. pairs_per_sequence: the length of a sequence. window_starts: where
+    windows begin within a sequence, in pairs, ascending.
     """
 
     offset: int
-    stream_length: int
+    pairs_per_sequence: int
     window_starts: np.ndarray
 
 
-class StreamBatches(Iterator[Batch]):
+class SequenceBatches(Iterator[Batch]):
     """An endless iterator over batches, epoch after epoch, from token ids (N,) of any integer type.
 
     vocab maps token ids to model ids; None leaves the ids unchanged. vary_seq_len: window lengths are drawn
     around seq_len, a few of them around half of it, instead of all being seq_len.
 
-    Raises CorpusError when there are fewer pairs than streams.
+    Raises CorpusError when there are fewer pairs than sequences.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class StreamBatches(Iterator[Batch]):
 
     @property
     def place(self) -> dict[str, int]:
-        """Where the next batch begins: epoch, and position within a stream in pairs. JSON serializable."""
+        """Where the next batch begins: epoch, and position within a sequence in pairs. JSON serializable."""
         return {"epoch": self._epoch, "position": self._position}
 
     def restore(self, place: Mapping[str, int]) -> None:
@@ -111,18 +111,18 @@ class StreamBatches(Iterator[Batch]):
 
     def _draw_layout(self, epoch: int) -> _Epoch:
         num_pairs = len(self._tokens) - 1
-        stream_length = num_pairs // self._batch_size
+        pairs_per_sequence = num_pairs // self._batch_size
         rng = np.random.default_rng([self._seed, epoch])
         offset = int(rng.integers(num_pairs))
-        stream_of_wrap, wrap = divmod(num_pairs - offset, stream_length)
-        if stream_of_wrap >= self._batch_size:  # the wrap is among the pairs that are left out
+        sequence_of_wrap, wrap = divmod(num_pairs - offset, pairs_per_sequence)
+        if sequence_of_wrap >= self._batch_size:  # the wrap is among the pairs that are left out
             wrap = 0
         before = self._draw_window_starts(wrap, rng)
-        after = wrap + self._draw_window_starts(stream_length - wrap, rng)
-        return _Epoch(offset, stream_length, np.concatenate([before, after]))
+        after = wrap + self._draw_window_starts(pairs_per_sequence - wrap, rng)
+        return _Epoch(offset, pairs_per_sequence, np.concatenate([before, after]))
 
     def _draw_window_starts(self, length: int, rng: np.random.Generator) -> np.ndarray:
-        """Where windows begin in a part of a stream, `length` pairs long, that no window may leave."""
+        """Where windows begin in a part of a sequence, `length` pairs long, that no window may leave."""
         if not self._vary_seq_len:
             return np.arange(0, length, self._seq_len)
         # No window is shorter than a quarter of seq_len, so this many are enough.
@@ -139,8 +139,8 @@ class StreamBatches(Iterator[Batch]):
         layout = self._layout
         index = int(np.searchsorted(layout.window_starts, self._position, side="right"))
         last = index == len(layout.window_starts)
-        end = layout.stream_length if last else int(layout.window_starts[index])
-        along_ring = layout.offset + layout.stream_length * np.arange(self._batch_size) + self._position
+        end = layout.pairs_per_sequence if last else int(layout.window_starts[index])
+        along_ring = layout.offset + layout.pairs_per_sequence * np.arange(self._batch_size) + self._position
         first_pairs = along_ring % (len(self._tokens) - 1)  # (B,)
         # Pair p is tokens p and p+1, so a window of T pairs is T+1 tokens.
         ids = self._tokens[first_pairs[:, None] + np.arange(end - self._position + 1)]  # (B, T+1)

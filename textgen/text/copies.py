@@ -5,7 +5,7 @@
         suffixes.bin    offsets of the suffixes of text.bin in lexicographic order, int32
         meta.json       how much text is indexed, and where its blocks begin
 
-All suffixes that begin with a given segment are adjacent in this order, so bisection finds them.
+All suffixes that begin with a given string are adjacent in this order, so bisection finds them.
 
 Manber and Myers, "Suffix arrays: a new method for on-line string searches", 1993.
 """
@@ -49,7 +49,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Match:
-    """A segment that occurs in the training text, how often, and where it occurs first."""
+    """A string that occurs in the training text, how often, and where it occurs first."""
 
     text: str
     occurrences: int
@@ -105,24 +105,24 @@ class Copies:
             "there may be more and longer copies."
         ]
 
-    def contains(self, segment: str) -> bool:
-        """Whether a segment of at least one character occurs in the training text."""
-        pattern = segment.encode()
+    def contains(self, string: str) -> bool:
+        """Whether a string of at least one character occurs in the training text."""
+        pattern = string.encode()
         place = self._before(pattern)
         if place == len(self._suffixes):
             return False
         start = self._suffixes[place]
         return self._text[start : start + len(pattern)] == pattern
 
-    def find(self, segment: str) -> Match | None:
-        """The occurrences of a segment of at least one character; None when there is none."""
-        low, high, _ = self._beginning_with(segment.encode())
+    def find(self, string: str) -> Match | None:
+        """The occurrences of a string of at least one character; None when there is none."""
+        low, high, _ = self._beginning_with(string.encode())
         if low == high:
             return None
-        return Match(segment, high - low, self._place(min(self._suffixes[low:high])))
+        return Match(string, high - low, self._place(min(self._suffixes[low:high])))
 
     def lengths(self, text: str) -> np.ndarray:
-        """For each character, the length of the longest segment ending there that the training text contains.
+        """For each character, the length of the longest string ending there that the training text contains.
 
         In characters, (len(text),) int64; 0 for a character that the training text does not contain.
         """

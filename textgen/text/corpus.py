@@ -1,4 +1,4 @@
-"""The corpus: sources of text, divided into parts for training, validation and testing.
+"""The corpus: sources of text, split into parts for training, validation and testing.
 
     a.txt        ██████████████████████████████████████░░░░    █ train   ░ val
     folder/      ███████████████████████████░░░
@@ -45,35 +45,35 @@ class Corpus:
 
     The last config.val_fraction of each source is `val`, from character int(characters * (1 - val_fraction))
     on, separators not counted; a source of many documents is cut at the nearest document boundary. With
-    config.val, all sources are `train` and that file is `val`. With divided=False there is one part, `text`.
+    config.val, all sources are `train` and that file is `val`. With split=False there is one part, `text`.
 
     stdin: the file that standard input was copied to; None when it was not. Files are looked up by the
     constructor and read when a part is first used; both raise CorpusError.
     """
 
-    def __init__(self, config: DataConfig, stdin: Path | None = None, *, divided: bool = True) -> None:
+    def __init__(self, config: DataConfig, stdin: Path | None = None, *, split: bool = True) -> None:
         if config.corpus.count("-") > 1:
             raise CorpusError("-: standard input can be read only once; give `-` once")
-        if divided and "-" in (config.val, config.test):
+        if split and "-" in (config.val, config.test):
             raise CorpusError("--val and --test take files; only CORPUS can be standard input")
         if not config.corpus:
             raise CorpusError("no text: name a file, a folder or `-` for standard input")
-        if divided and config.val is None and config.val_fraction == 0:
+        if split and config.val is None and config.val_fraction == 0:
             raise CorpusError("validation needs text: set --val-fraction above 0, or name a file with --val")
         self._config = config
-        self._cut = divided and config.val is None
-        arguments = {"train" if divided else "text": config.corpus}
-        if divided and config.val is not None:
+        self._cut = split and config.val is None
+        arguments = {"train" if split else "text": config.corpus}
+        if split and config.val is not None:
             arguments["val"] = (config.val,)
-        if divided and config.test is not None:
+        if split and config.test is not None:
             arguments["test"] = (config.test,)
         self._sources = {
             part: [_source(config, name, stdin) for name in arguments[part]] for part in arguments
         }
         refuse_repeated_files(self._all_sources)
-        if divided and config.field is not None:
+        if split and config.field is not None:
             require_records(config.field, self._formats)
-        if divided:
+        if split:
             self._refuse_unused_documents_option()
         self._sizes: dict[str, TextSize] = {}
 
@@ -93,7 +93,7 @@ class Corpus:
 
         Raises CorpusError.
         """
-        corpus = cls(config.for_text(path, field=field, encoding=encoding), stdin, divided=False)
+        corpus = cls(config.for_text(path, field=field, encoding=encoding), stdin, split=False)
         if field is not None:
             require_records(field, corpus._formats)
         return corpus

@@ -40,7 +40,7 @@ class ModelVocab:
 
     @property
     def total(self) -> int:
-        """Tokens that training saw."""
+        """How many tokens training saw."""
         return int(self.counts.sum())
 
     @property
@@ -74,7 +74,7 @@ class ModelVocab:
         return self.token_ids.take(model_ids)
 
     def require(self, vocab_size: int) -> None:
-        """Raises RunError when a tokenizer of so many tokens cannot be the one that training used."""
+        """Raises RunError when a tokenizer of this vocab_size cannot be the one that training used."""
         if self.token_ids.max() >= vocab_size:
             raise RunError(
                 f"the model knows token {self.token_ids.max()}, but the tokenizer has "
@@ -82,9 +82,9 @@ class ModelVocab:
             )
 
     def extended(self, counts_by_token_id: np.ndarray) -> ModelVocab:
-        """The vocabulary for going on with another text: old tokens keep their ids, newly seen ones follow.
+        """The vocabulary for training on another text as well: tokens keep their ids, and new ones follow.
 
-        Counts become those of both texts together: what the network has seen in all.
+        The counts become those of both texts together, all that the network has seen.
         """
         counts = np.array(counts_by_token_id, np.int64)
         largest = int(self.token_ids.max(initial=-1))

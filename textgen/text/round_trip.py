@@ -14,9 +14,9 @@ from textgen.text.tokenizer import Tokenizer
 class RoundTrip:
     """What is lost by encoding and decoding a text.
 
-    lost_documents: how many documents do not come back exactly. lost_characters: characters of which the
-    decoded text has fewer than the original, with multiplicity. example: the surroundings of the first
-    difference, (original, decoded); None when nothing is lost.
+    lost_documents: how many documents do not come back exactly. lost_characters: how many characters of the
+    original the decoded text lacks, wherever they are. example: the text around the first difference,
+    (original, decoded); None when nothing is lost.
     """
 
     documents: int

@@ -238,7 +238,7 @@ class Tokenizer:
         return WindowDecoder(self.decode) if self.token_bytes is None else ByteDecoder(self.token_bytes)
 
     def token_text(self, token_id: int) -> str:
-        """A readable form of one token: its text, or its name if the text has incomplete characters."""
+        """One token in readable form: its text, or its name if the text has incomplete characters."""
         text = self.decode([token_id])
         return text if text and "\ufffd" not in text else str(self._library.id_to_token(token_id))
 
@@ -246,7 +246,7 @@ class Tokenizer:
 def _map_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Like map(work, items), but in threads that run a few items ahead of the caller.
 
-    The library releases the GIL while it encodes, so the ids of another batch can be copied meanwhile.
+    The library releases the GIL while it encodes, so the ids of another batch can be copied at the same time.
     """
     from concurrent.futures import Future, ThreadPoolExecutor  # not needed to encode a prompt
 

@@ -1,1 +1,1 @@
-"""Batches become a trained run: budget, schedule, optimizer, checkpoints and the loop that drives them."""
+"""Training a run: budget, schedule, optimizer, checkpoints, and the loop that drives them."""

@@ -1,10 +1,10 @@
-"""Checkpoints: a directory, whole or absent, from which training continues bit for bit.
+"""Checkpoints: directories, written completely or not at all, from which training continues bit for bit.
 
     training/step-<n>/
         weights.safetensors     the network's parameters at step n
         optimizer.safetensors   AdamW's moments, by parameter
         carried.safetensors     state carried between windows, running sums, random generators
-        best.safetensors        the best weights so far, which model.safetensors gets
+        best.safetensors        the best weights so far, to be copied to model.safetensors
         progress.json           step, seconds used, place in the data, best loss, length of metrics.jsonl
 
 The order of writing makes a kill at any moment harmless: metrics.jsonl is flushed, the checkpoint appears
@@ -69,7 +69,7 @@ _OURS = re.compile(rf"{_NAME.pattern}|\.{_NAME.pattern}\..*")
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
-    """Write training/step-<n>/, whole or not at all. Raises RunError when it cannot be written."""
+    """Write training/step-<n>/, completely or not at all. Raises RunError when it cannot be written."""
     path = checkpoint_path(directory, checkpoint.step)
     if path.exists():  # an interruption right after an evaluation: nothing has changed since
         return path

@@ -1,6 +1,6 @@
 """metrics.jsonl: one measurement per line, appended; resuming cuts it back to the checkpoint's length.
 
-    kind      fields beside step, epoch and seconds
+    kind      fields in addition to step, epoch and seconds
     train     nats_per_token, tokens_per_second: means since the last such line, without the time of
               evaluating and saving; gradient_norm, learning_rate: of the last step
     val       nats_per_token, tokens, best: whether it is the lowest loss so far

@@ -1,9 +1,9 @@
-"""A new run: the stages from what the user gave to a session that is ready for its first step.
+"""A new run: the stages from the user's options to a session that is ready for its first step.
 
     data section ─prepare_text→ PreparedText ─resolve→ Resolved ─create_run→ Run ─assemble→ Session
 
-The run's directory appears, with its complete config.json, when everything is chosen. After that nothing is
-chosen again.
+The run's directory is created, with its complete config.json, when everything is chosen. After that nothing
+is chosen again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def create_run(
     *,
     stdin: Path | None = None,
 ) -> Run:
-    """Make the run's directory, whole or not at all.
+    """Make the run's directory, completely or not at all.
 
     name: the directory; None: a free one in runs/, named after the corpus. stdin: standard input as a file,
     to be kept with the run. Raises RunError.
@@ -97,7 +97,7 @@ def run_directory(name: str | None, corpus: tuple[str, ...]) -> Path:
     if not is_utf8(name):
         raise RunError(f"{name!r}: the name is not UTF-8; choose another --run")
     if path.exists():
-        raise RunError(f"{path}: already exists. Name a new directory, or go on with: --resume {path}")
+        raise RunError(f"{path}: already exists. Name a new directory, or resume it with: --resume {path}")
     return path
 
 

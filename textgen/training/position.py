@@ -1,4 +1,4 @@
-"""How far a run has trained, as plain numbers."""
+"""The counters of a run's progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Position:
-    """How far a run has trained. Saved as JSON in a checkpoint's progress.json, under these names."""
+    """The counters of a run's progress, saved in a checkpoint's progress.json under these names."""
 
     step: int = 0  # optimizer steps taken
     seconds: float = 0.0  # wall-clock time used by earlier processes of this run

@@ -20,33 +20,35 @@ from textgen.training.trainer import training_model
 
 
 def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter) -> Session:
-    """The session of an interrupted run; Session.complete loads the checkpoint and goes on.
+    """The session of an interrupted run; Session.complete loads the checkpoint and trains to the end.
 
     cache_dir: where encoded text is kept; None: the user's cache. Raises RunError when the run is complete,
     is not a run, or its corpus has changed.
     """
     run = Run(path)
     if run.is_complete:
-        raise RunError(f"{path}: this run is complete. Train on from it with: textgen train --from {path}")
+        raise RunError(
+            f"{path}: this run is complete. Start a new one from it with: textgen train --from {path}"
+        )
     store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
     training = run.config.training
     for name in ("threads", "eval_tokens"):
         if getattr(training, name) is None:
             raise RunError(
-                f"{path / CONFIG}: {name} is missing, which was chosen when the run began; put it back"
+                f"{path / CONFIG}: {name} is missing. It was chosen when the run began; put it back"
             )
     try:
         set_up_training(training)
     except ConfigError as error:
         raise RunError(
             f"{path}: cannot be resumed on this machine ({error}). Resume it where it was trained, or "
-            f"train on from its best weights: textgen train --from {path} --device cpu"
+            f"start a new run from its best weights: textgen train --from {path} --device cpu"
         ) from error
     initial = initial_weights(run)
     if newest_checkpoint(run.training_directory) is None and run.has_weights:
         raise RunError(
-            f"{run.training_directory}: the checkpoints that a resume needs are gone. "
-            f"Train on from the weights with: textgen train --from {path}"
+            f"{run.training_directory}: there is no checkpoint to resume from. "
+            f"Start a new run from its weights with: textgen train --from {path}"
         )
     if initial is None:
         model = LanguageModel(run.config.model, ModelVocab.from_counts(store.counts))

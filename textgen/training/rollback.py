@@ -1,4 +1,4 @@
-"""Divergence: when training has failed, and how it goes back to a good checkpoint at a lower learning rate.
+"""Divergence: when training has failed, and going back to a good checkpoint with a lower learning rate.
 
     loss |                    *             checked at each record of training loss, before each evaluation
          |                   *              and on the validation loss
@@ -57,7 +57,7 @@ class Rollback:
         if train_step.loss_count == 0:
             return False
         mean_loss = train_step.nats_per_token
-        reason = divergence(
+        reason = divergence_reason(
             mean_loss,
             tokens=train_step.loss_count,
             first=self.state.position.first_loss,
@@ -120,8 +120,8 @@ class Rollback:
         else:
             remove_others(state.run.training_directory, keep={target})
         self.reporter.line(
-            f"Step {failed.step:,}: {reason}. Going back to step {target:,}, the learning rate "
-            f"{2**in_a_row} times lower ({state.run.config.training.learning_rate * 0.5**halvings:.3g})."
+            f"Step {failed.step:,}: {reason}. Going back to step {target:,} with the learning rate "
+            f"divided by {2**in_a_row} ({state.run.config.training.learning_rate * 0.5**halvings:.3g})."
         )
 
     def _keep_of(self, failed: Position) -> None:
@@ -150,7 +150,7 @@ class Rollback:
         )
 
 
-def divergence(
+def divergence_reason(
     nats_per_token: float,
     *,
     tokens: int,
@@ -159,7 +159,7 @@ def divergence(
     model_vocab_size: int,
     failed_steps: int,
 ) -> str | None:
-    """Why training has diverged, as words for a message; None if it has not.
+    """Why training has diverged, in words for a message; None if it has not.
 
     A loss is too high if it exceeds the lower of two values by more than the tolerance: the lowest mean loss
     so far, and the loss at the start, which is that of a uniform guess, or the first step's where that is
@@ -184,7 +184,7 @@ def divergence(
 
 
 def tolerance(tokens: int, model_vocab_size: int) -> float:
-    """How far the mean loss over so many tokens may exceed the lowest one without divergence, in nats/token.
+    """How far the mean loss over this many tokens may exceed the lowest without divergence, in nats/token.
 
     Some of it covers parts of the text that are harder than others: a nat, or a quarter of the loss of a
     uniform guess where that is more. The rest covers the noise of the mean, which falls with the square root

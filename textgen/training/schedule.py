@@ -52,6 +52,6 @@ def learning_rate_factor(progress: float, *, warmup_fraction: float, final_fract
     return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * decayed))
 
 
-def describe_reading(times: float) -> str:
-    """Say how many times the text is read, for messages to the user."""
+def describe_passes(times: float) -> str:
+    """The number of passes over the text, in words for a message."""
     return f"{times:,.{0 if times >= 10 else 1}f} times through the text"

@@ -1,6 +1,6 @@
 """A run in training, new or resumed: its parts are put together here, and it is trained to the end.
 
-run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  the figures at the end
+run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  final evaluation, sample
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from textgen.plots.curves import draw_loss
 from textgen.plots.style import can_draw
 from textgen.run import Run, active_records
 from textgen.settings.config import SampleConfig, TrainingConfig
-from textgen.system.atomic import only_one
+from textgen.system.atomic import folder_lock
 from textgen.system.interrupts import StopRequest
 from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
-from textgen.text.batches import StreamBatches
+from textgen.text.batches import SequenceBatches
 from textgen.text.model_vocab import start_id
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
-from textgen.training.schedule import Budget, describe_reading
+from textgen.training.schedule import Budget, describe_passes
 from textgen.training.trainer import Trainer
 from textgen.training.validation import sample_lines
 
@@ -48,9 +48,9 @@ class Session:
 
         Raises Interrupted when asked to stop, after saving; TrainingError.
         """
-        stop.hint = f"Continue with: textgen train --resume {self.run.path}"
-        with memory_errors(), only_one(self.run.training_directory) as alone:
-            if not alone:
+        stop.hint = f"Resume with: textgen train --resume {self.run.path}"
+        with memory_errors(), folder_lock(self.run.training_directory) as acquired:
+            if not acquired:
                 raise RunError(f"{self.run.path}: another process is training it")
             if self.is_resumed:
                 self._restore()
@@ -73,7 +73,7 @@ class Session:
         )
         position = self.trainer.position
         self.reporter.line(
-            f"Trained for {position.step:,} steps in {seconds:.0f} s, {describe_reading(self._epochs)}. "
+            f"Trained for {position.step:,} steps in {seconds:.0f} s, {describe_passes(self._epochs)}. "
             f"The best weights, of step {position.best_step:,}, were kept.{self._advice()}"
         )
         self._show_sample()
@@ -110,7 +110,7 @@ class Session:
         if self.reporter.is_silent:
             return
         config = SampleConfig(max_new_tokens=FINAL_SAMPLE_TOKENS)
-        # Another seed than for the samples during training, the last of which may be of the same weights.
+        # Not the seed of the samples during training: the last of those may be of the same weights.
         pieces = Generator.from_run(self.run).stream(seed=self.run.config.training.seed + 1, config=config)
         self.reporter.line("\nA sample:\n")
         for line in sample_lines("".join(pieces)):
@@ -135,7 +135,7 @@ def assemble(
 ) -> Session:
     """Build batches, budget and trainer of a run, new or resumed."""
     training = run.config.training
-    batches = StreamBatches(
+    batches = SequenceBatches(
         store.tokens("train"),
         model.vocab,
         batch_size=training.batch_size,
@@ -159,7 +159,7 @@ def assemble(
     return Session(run, store, trainer, reporter, is_resumed)
 
 
-def _budget(training: TrainingConfig, batches: StreamBatches) -> Budget:
+def _budget(training: TrainingConfig, batches: SequenceBatches) -> Budget:
     return Budget(
         steps=training.steps,
         # Epochs may differ by one window, depending on where each wraps around, but never in tokens.

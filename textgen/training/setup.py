@@ -1,4 +1,4 @@
-"""What a run in training needs before its trainer: the process set up, and the weights it began with."""
+"""What comes before the trainer: setting up torch, and the weights that a run began with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textgen.run import Run, load_weights
 from textgen.settings.config import TrainingConfig
 from textgen.system.device import resolve_device, set_up
 
-INITIAL = "initial.safetensors"  # in training/, of a run that started from another: its first weights
+INITIAL = "initial.safetensors"  # in training/, of a run that started from another: its initial weights
 
 
 def set_up_training(training: TrainingConfig) -> None:
@@ -22,7 +22,7 @@ def set_up_training(training: TrainingConfig) -> None:
 def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
     """The weights that a run began with, if it started from another run; None: the seed draws them.
 
-    Raises RunError when they are gone, and the order of the model vocabulary with them.
+    Raises RunError when they are missing, because the order of the model vocabulary is lost with them.
     """
     path = run.training_directory / INITIAL
     if path.is_file():
@@ -30,6 +30,6 @@ def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
     if run.config.from_run is None:
         return None
     raise RunError(
-        f"{path}: no such file; the weights that {run.path} began with are gone. "
-        f"Train on from what it has with: textgen train --from {run.path}"
+        f"{path}: no such file; the weights that {run.path} began with are missing. "
+        f"Start a new run from its best weights with: textgen train --from {run.path}"
     )

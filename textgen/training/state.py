@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from textgen.run import WEIGHTS, Run, save_weights
-from textgen.text.batches import StreamBatches
+from textgen.text.batches import SequenceBatches
 from textgen.training.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -32,7 +32,7 @@ from textgen.training.step import TrainStep
 class TrainingState:
     """Everything that changes while a run trains: weights, optimizer, place in the data, position, clock."""
 
-    def __init__(self, run: Run, train_step: TrainStep, batches: StreamBatches, budget: Budget) -> None:
+    def __init__(self, run: Run, train_step: TrainStep, batches: SequenceBatches, budget: Budget) -> None:
         self.run = run
         self.train_step = train_step
         self.batches = batches
@@ -56,7 +56,7 @@ class TrainingState:
         return self.budget.progress(self.position.step, self.position.tokens, self.seconds())
 
     def record(self, kind: str, **figures: Any) -> None:
-        """Append a line to metrics.jsonl: its kind, step and epoch, the figures, and the seconds used."""
+        """Append a line to metrics.jsonl: kind, step and epoch, the figures, and the seconds used so far."""
         epoch = self.position.tokens / self.run.measured("train_tokens")
         self.metrics.append(
             kind, step=self.position.step, epoch=epoch, **figures, seconds=round(self.seconds(), 3)

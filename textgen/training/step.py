@@ -177,7 +177,7 @@ def drop_state(state: tuple[Tensor, ...], probability: float) -> tuple[Tensor, .
     """Reset the state of each sequence to zero with some probability, drawn from torch's global generator.
 
     Each part of the state is (L, B, H); what is given is not changed. A state that is carried through a whole
-    epoch is zero only at its start, so that the network would hardly learn to begin a text from zero (Melis,
+    epoch is zero only at its start, so that the network would barely learn to begin a text from zero (Melis,
     Dyer & Blunsom, "On the state of the art of evaluation in neural language models", 2018).
     """
     kept = torch.rand(state[0].shape[1]) >= probability  # (B,)

@@ -25,14 +25,14 @@ from textgen.settings.config import TrainingConfig
 from textgen.system.device import torch_dtype
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter, Speedometer
-from textgen.text.batches import Batch, StreamBatches
+from textgen.text.batches import Batch, SequenceBatches
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.position import Position
 from textgen.training.rollback import Rollback
 from textgen.training.schedule import Budget, learning_rate_factor
 from textgen.training.state import TrainingState
 from textgen.training.step import TrainStep
-from textgen.training.validation import Validation, sample_lines, spread
+from textgen.training.validation import Validation, sample_lines, spread_segments
 
 RECORDS = 200  # records of training loss in metrics.jsonl over the whole budget
 BAR_SECONDS = 0.5  # between two updates of the bar: reading the loss waits for the device
@@ -40,7 +40,7 @@ CHECKPOINT_SECONDS = 60.0  # the most work that a crash may lose
 
 
 class Trainer:
-    """Trains one model on one stream of batches, and writes to one run directory.
+    """Trains one model on batches, and writes to one run directory.
 
     val_token_ids (N,) is the validation text, val_characters its length before tokenization. start_id is the
     model id that a text without a prompt starts after; None: no such token was seen in training.
@@ -52,7 +52,7 @@ class Trainer:
         run: Run,
         model: LanguageModel,
         tokenizer: Tokenizer,
-        batches: StreamBatches,
+        batches: SequenceBatches,
         val_token_ids: np.ndarray,
         val_characters: int,
         start_id: int | None,
@@ -72,7 +72,7 @@ class Trainer:
             tokenizer,
             val_token_ids,
             start_id=start_id,
-            segments=spread(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
+            segments=spread_segments(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
         )
         self._characters_per_val_token = val_characters / len(val_token_ids)
         self.rollback = Rollback(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
@@ -238,7 +238,7 @@ class Trainer:
         if stopping and progress < 1:
             self.reporter.line(
                 f"Stopping early: validation has not improved since step {position.best_step:,} "
-                "(--no-early-stopping trains on)."
+                "(--no-early-stopping turns this off)."
             )
         return True
 

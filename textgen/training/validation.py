@@ -55,7 +55,7 @@ class Validation:
         return "".join(generator.stream(seed=seed, config=SampleConfig(max_new_tokens=SAMPLE_TOKENS)))
 
 
-def spread(num_tokens: int, num_read: int, max_segments: int) -> Segments:
+def spread_segments(num_tokens: int, num_read: int, max_segments: int) -> Segments:
     """Segments that hold about num_read tokens of a text of num_tokens, spread evenly over it.
 
     Spread, because text changes along a corpus: its beginning alone is not representative. A segment has at

@@ -39,7 +39,7 @@ def verdict_on(comparison: Comparison, text: str) -> tuple[str, str]:
         ((1.40,), "too few seeds", "-0.1000 nats/token (one seed, no interval)"),
     ],
 )
-def test_quality_is_judged_by_the_paired_interval(
+def test_quality_is_compared_by_the_paired_interval(
     make_comparison: Any, losses: tuple[float, ...], verdict: str, words: str
 ) -> None:
     comparison = make_comparison(gru=losses, gru_speed=[1000] * len(losses))
@@ -58,7 +58,7 @@ def test_quality_is_judged_by_the_paired_interval(
         ((1300,), "too few seeds", "1.30x the LSTM's tokens/s; one seed"),
     ],
 )
-def test_speed_in_training_is_judged_by_its_range_over_the_seeds(
+def test_training_speed_is_compared_by_its_range_over_the_seeds(
     make_comparison: Any, speeds: tuple[float, ...], verdict: str, words: str
 ) -> None:
     found, because = verdict_on(make_comparison(gru=[1.5] * len(speeds), gru_speed=speeds), FASTER)
@@ -66,7 +66,7 @@ def test_speed_in_training_is_judged_by_its_range_over_the_seeds(
     assert words in because
 
 
-def test_textgens_and_pytorchs_layers_are_judged_separately(make_comparison: Any) -> None:
+def test_textgens_and_pytorchs_layers_have_separate_verdicts(make_comparison: Any) -> None:
     comparison = make_comparison(own=(1.5, 1.6, 1.7, 1.6), torch=(0.5, 0.6, 0.7, 0.6))
     assert verdict_on(comparison, FASTER_OURS)[0] == "supported"
     verdict, because = verdict_on(comparison, FASTER_TORCH)
@@ -114,7 +114,7 @@ def test_parameters_are_counted_at_the_lstms_size_whatever_is_matched(make_compa
         ((1.2, 1.2), "too few seeds"),
     ],
 )
-def test_sooner_is_judged_by_the_minutes_to_the_common_loss(
+def test_the_verdict_on_sooner_is_by_the_minutes_to_the_common_loss(
     make_comparison: Any, losses: tuple[float, ...], verdict: str
 ) -> None:
     comparison = make_comparison(gru=losses, gru_speed=[1000] * len(losses))

@@ -1,4 +1,4 @@
-"""The plan of a comparison: which runs, told what, in which directory."""
+"""The plan of a comparison: which runs, with which options, in which directory."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def test_the_minutes_are_split_evenly() -> None:
     assert plan.options(plan.runs[0], make_config)["minutes"] == 2.0
 
 
-def test_the_first_run_chooses_for_itself_and_is_told_what_the_user_said() -> None:
+def test_the_first_run_gets_the_user_options_and_chooses_the_rest() -> None:
     plan = make_plan(settings={"tokenizer": "bpe", "dropout": 0.1}, minutes=6.0, match="minutes")
-    told = {"tokenizer": "bpe", "dropout": 0.1, "cell": "lstm", "seed": 1, "minutes": 1.0}
-    assert plan.options(plan.runs[0], make_config) == told
+    expected = {"tokenizer": "bpe", "dropout": 0.1, "cell": "lstm", "seed": 1, "minutes": 1.0}
+    assert plan.options(plan.runs[0], make_config) == expected
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_the_other_cells_take_the_first_ones_settings(match: str) -> None:
 
 def test_matched_by_minutes_each_cell_chooses_but_all_are_evaluated_on_the_same_tokens() -> None:
     plan = make_plan(match="minutes", minutes=6.0)
-    told = {"cell": "gru", "seed": 1, "minutes": 1.0, "eval_tokens": 5000}
-    assert plan.options(PlannedRun("gru", 1), make_config) == told
+    expected = {"cell": "gru", "seed": 1, "minutes": 1.0, "eval_tokens": 5000}
+    assert plan.options(PlannedRun("gru", 1), make_config) == expected
 
 
 @pytest.mark.parametrize("match", ["size", "parameters", "minutes"])
@@ -224,7 +224,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
         plan_directory(make_plan(), tmp_path, "")
 
 
-def test_beside_a_plan_of_another_version_there_is_room_for_the_next(
+def test_next_to_a_plan_of_another_version_the_next_number_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

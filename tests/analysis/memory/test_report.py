@@ -83,7 +83,7 @@ def test_the_initial_weights_of_a_fine_tuned_run_are_those_that_it_keeps(run: Ru
     for name in began_with.keys() - {"token_counts"}:
         np.testing.assert_array_equal(weights[name], began_with[name])
     shutil.rmtree(later.training_directory)
-    with pytest.raises(RunError, match=r"weights that .*later began with are gone"):
+    with pytest.raises(RunError, match=r"weights that .*later began with are missing"):
         measure(later, tmp_path)
 
 

@@ -17,9 +17,11 @@ TRAINING = TrainingConfig(minutes=2.0, device="cpu", precision="float32", thread
 
 
 def chosen(speeds: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch, vocab_size: int = 5) -> int:
-    """The lanes that are chosen where batches of so many train at these speeds, one look after the other."""
-    looks = {size: iter(found) for size, found in speeds.items()}
-    monkeypatch.setattr(speeds_module, "training_speed", lambda _, batch_size, __: next(looks[batch_size]))
+    """The batch size that is chosen if each size is measured at these speeds, one after the other."""
+    measurements = {size: iter(found) for size, found in speeds.items()}
+    monkeypatch.setattr(
+        speeds_module, "training_speed", lambda _, batch_size, __: next(measurements[batch_size])
+    )
     model = LanguageModel(ModelConfig(model_vocab_size=vocab_size, embedding_dim=2, hidden_size=2))
     return with_batch(model, TRAINING, Speeds(requested=1), 10**9).batch_size
 
@@ -32,27 +34,27 @@ def _threads() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("speeds", "lanes"),
+    ("speeds", "batch_size"),
     [
         ({32: [50_000] * 2, 16: [40_000] * 2}, 16),
         ({32: [50_000], 16: [30_000]}, 32),  # too few tokens are left
         ({32: [110_000], 16: [100_000]}, 32),  # 6.6 M tokens are enough steps as they are
-        ({32: [35_000, 50_000], 16: [30_000, 30_000]}, 32),  # the first look was disturbed
+        ({32: [35_000, 50_000], 16: [30_000, 30_000]}, 32),  # the first measurement was disturbed
         ({32: [90_000, 110_000], 16: [90_000, 90_000]}, 32),
         ({32: [50_000, 35_000], 16: [40_000, 20_000]}, 16),  # and here the second
     ],
 )
-def test_half_the_lanes_where_more_steps_pay_at_each_of_two_looks(
-    speeds: dict[int, list[float]], lanes: int, monkeypatch: pytest.MonkeyPatch
+def test_batches_are_halved_where_more_steps_pay_off_in_both_of_two_measurements(
+    speeds: dict[int, list[float]], batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert chosen(speeds, monkeypatch) == lanes
+    assert chosen(speeds, monkeypatch) == batch_size
 
 
-@pytest.mark.parametrize(("speed", "lanes"), [(60_000, 16), (70_000, 32)])  # 7.2 and 8.4 M tokens
-def test_subwords_want_small_batches_for_longer(
-    speed: int, lanes: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("speed", "batch_size"), [(60_000, 16), (70_000, 32)])  # 7.2 and 8.4 M tokens
+def test_subwords_have_small_batches_up_to_more_tokens(
+    speed: int, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert chosen({32: [speed] * 2, 16: [speed] * 2}, monkeypatch, vocab_size=1000) == lanes
+    assert chosen({32: [speed] * 2, 16: [speed] * 2}, monkeypatch, vocab_size=1000) == batch_size
 
 
 def test_a_network_whose_input_is_dropped_from_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

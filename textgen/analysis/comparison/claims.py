@@ -121,7 +121,7 @@ def _faster_training(comparison: Comparison) -> Claim:
 
 
 def _faster_layers(which: str, seconds: dict[str, list[float]], throughput: Throughput) -> Claim:
-    """Judged by the middle half of the rounds, because other load on the machine disturbs some of them."""
+    """The verdict is on the middle half of the rounds, because other programs disturb some of them."""
     ratios = [lstm / gru for lstm, gru in zip(seconds["lstm"], seconds["gru"], strict=True)]
     low, median, high = statistics.quantiles(ratios, n=4)
     because = (

@@ -32,7 +32,7 @@ from textgen.settings.option import (
     options_of,
     unknown_name,
 )
-from textgen.system.atomic import only_one, write_file
+from textgen.system.atomic import folder_lock, write_file
 from textgen.training.planning.recipe import CHARACTER_EMBEDDING_DIM, SUBWORD_EMBEDDING_DIM
 
 MATCHES = ("parameters", "size", "minutes")
@@ -199,7 +199,7 @@ def claimed(plan: ComparisonPlan, directory: Path) -> Iterator[None]:
     content = {"format": FORMAT} | dataclasses.asdict(plan)
     with ExitStack() as held:
         try:
-            if not held.enter_context(only_one(directory)):
+            if not held.enter_context(folder_lock(directory)):
                 raise RunError(f"{directory}: another process is running this comparison")
             write_file(directory / PLAN, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         except OSError as error:
@@ -232,7 +232,7 @@ def _other(plan: ComparisonPlan, directory: Path) -> str | None:
         return None  # planned, but no run was started
     if there.fingerprint != plan.fingerprint:
         return "holds a comparison on another text"
-    # The same text may be at another path by now.
+    # The text may have been moved, so its path does not count.
     for name in ("cells", "seeds", "match", "minutes", "settings"):
         if (old := getattr(there, name)) != getattr(plan, name):
             old = ",".join(old) if name == "cells" else old

@@ -21,7 +21,7 @@ from textgen.analysis.comparison.train_process import POLL_SECONDS, failure_reas
 from textgen.errors import Interrupted, RunError
 from textgen.run import CONFIG, Run
 from textgen.settings.config import RunConfig
-from textgen.system.atomic import only_one, write_file
+from textgen.system.atomic import folder_lock, write_file
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
 
@@ -147,7 +147,7 @@ class ComparedRuns:
         training = self.directory / planned.name / "training"
         is_reported = False
         while training.is_dir():
-            with only_one(training) as is_free:
+            with folder_lock(training) as is_free:
                 if is_free:
                     return
             if not is_reported:

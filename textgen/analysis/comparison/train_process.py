@@ -20,9 +20,9 @@ def run_training(
 ) -> tuple[int, int | None]:
     """Run `textgen train` with these arguments to its end; returns its exit code and peak memory in bytes.
 
-    output is the file descriptor that its standard output and standard error go to. A signal noted in `stop`
-    is passed on to the process once. while_running is called every POLL_SECONDS. The peak memory is None
-    where the system does not report it (Windows).
+    output is the file descriptor that its standard output and standard error go to. A signal recorded in
+    `stop` is passed on to the process once. while_running is called every POLL_SECONDS. The peak memory is
+    None where the system does not report it (Windows).
     """
     # -P keeps Python from importing modules out of the current directory, where -m would look first.
     command = [sys.executable, "-P", "-m", "textgen", "train", *arguments]

@@ -22,7 +22,7 @@ from textgen.text.sources import Source, find_files, require_records, standard_i
 from textgen.text.tokenizer import Tokenizer
 
 # How many bytes of standard input are kept: more per character than any encoding needs, and some more for
-# what lies between documents.
+# the separators between documents.
 _BYTES_PER_CHARACTER = 16
 _BYTES_BETWEEN_DOCUMENTS = 2**20
 
@@ -33,7 +33,7 @@ class Excerpt:
 
     A token that holds only part of a character has the piece "", and the token that completes the character
     has all of it. End-of-text has the piece "\\n" and is marked in is_document_end (N,). num_characters
-    counts the original text, including what separates documents there. is_cut: whether the text goes on.
+    counts the original text, including the separators between documents. is_cut: whether the text continues.
     """
 
     name: str
@@ -115,7 +115,7 @@ def excerpt_of_file(
     Raises CorpusError.
     """
     data = data.for_text(file, field=field, encoding=encoding)
-    wanted = characters + 1  # one more, to see whether the text goes on
+    wanted = characters + 1  # one more, to see whether the text continues
     with standard_input((file,), _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
         files = find_files(file, stdin)
         if field is not None:

@@ -19,7 +19,7 @@ from textgen.training.resume import resume_run
 def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) -> Run:
     """The complete run of these options, in options.run: an existing one, resumed, or newly trained.
 
-    A failed training counts if it has kept weights. Raises RunError when another run is there,
+    If training fails, the run is used if it has weights. Raises RunError when another run is there,
     Interrupted when asked to stop, after saving, and what training raises.
     """
     assert options.run is not None

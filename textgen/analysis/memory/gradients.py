@@ -50,11 +50,11 @@ class Positions:
 
 
 def draw_positions(vocab: ModelVocab, token_ids: np.ndarray, *, steps: int, count: int) -> Positions:
-    """Draw up to `count` positions of a text in order, each followed by a token that occurs in training.
+    """Draw up to `count` positions of a text in order, each followed by a token that training saw.
 
     The warm-up is WARM_UP tokens, or less in a short text: half of what the steps leave.
 
-    Raises CorpusError when the text is too short for so many steps, or when no drawn position qualifies.
+    Raises CorpusError when the text is too short for this many steps, or when no drawn position qualifies.
     """
     refuse_short_text(len(token_ids), steps)
     warm_up = min(WARM_UP, (len(token_ids) - steps - 2) // 2)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from textgen.evaluation.cross_entropy import Loss
-from textgen.evaluation.evaluate import LOGITS, LONGEST_WINDOW, TokenScorer, evaluate
+from textgen.evaluation.evaluate import LOGITS, MAX_WINDOW, TokenScorer, evaluate
 from textgen.models.language_model import LanguageModel
 
 RESETS = tuple(2**power for power in range(10))  # 1 .. 512 tokens
@@ -99,8 +99,8 @@ def measure_usable_context(
 def _carried_nats(model: LanguageModel, model_ids: np.ndarray, scorer: TokenScorer) -> np.ndarray:
     """The loss of each target in model_ids (n + 1,) with the state carried throughout, (n,) nats."""
     found, state = [], None
-    for begin in range(0, len(model_ids) - 1, LONGEST_WINDOW):
-        read = _as_tensor(model, model_ids[None, begin : begin + LONGEST_WINDOW + 1])  # (1, T + 1)
+    for begin in range(0, len(model_ids) - 1, MAX_WINDOW):
+        read = _as_tensor(model, model_ids[None, begin : begin + MAX_WINDOW + 1])  # (1, T + 1)
         logits, state = model(read[:, :-1], state)
         found.append(scorer.token_nats(logits, read[:, 1:]).flatten().cpu().numpy())
     return np.concatenate(found)

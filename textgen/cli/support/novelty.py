@@ -61,7 +61,7 @@ def training_corpus(run: Run, option: str) -> Corpus:
 
 
 def _other_text(run: Run) -> str | None:
-    """The first run, of those that this one started from, that is not known to be of the same text."""
+    """The nearest run that this one descends from (--from) and that may have had another text; else None."""
     from textgen.run import Run
 
     fingerprint = run.measured("corpus_fingerprint")

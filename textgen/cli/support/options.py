@@ -90,7 +90,7 @@ def json_option(what: str) -> Decorator:
 
 def device_option(default: str, group: str = DEVICE) -> Decorator:
     """--device of a command that runs a model."""
-    help = f"Where to compute; auto takes a GPU.  [default: {default}]"
+    help = f"Device to run on; auto prefers a GPU.  [default: {default}]"
     return grouped_option("--device", group=group, type=click.Choice(DEVICES), default=default, help=help)
 
 
@@ -114,11 +114,11 @@ def refuse_reading(text: str, field: str | None, encoding: str | None) -> None:
 
 
 def cell_names(given: str) -> tuple[str, ...]:
-    """The cells that --cells lists with commas between them, in lower case."""
+    """The cells that --cells lists, separated by commas, in lower case."""
     return tuple(name.strip().lower() for name in given.split(","))
 
 
-class Number(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click alone
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic only in new versions of click
     """A whole or real number within a range; None: any."""
 
     def __init__(self, kind: type, range: Range | None) -> None:

@@ -1,6 +1,6 @@
-"""The engine for a CPU: the network in NumPy alone.
+"""The engine for a CPU: the network in NumPy.
 
-Shapes: B batch (texts side by side), T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers,
+Shapes: B batch (number of texts), T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers,
 G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H).
 """
 
@@ -18,9 +18,9 @@ from textgen.run import vocab_of
 from textgen.settings.cells import find_spec
 from textgen.settings.config import ModelConfig
 
-# Up to so many numbers (64 MB), what the first layer makes of each token is computed once and looked up.
+# Up to this many numbers (64 MB), the first layer's input product is computed once per token and looked up.
 LARGEST_TABLE = 2**24
-# A long prompt is read in pieces of so many steps, so that memory does not grow with it.
+# A long prompt is read in pieces of this many tokens, so that memory does not grow with it.
 READ_STEPS = 512
 
 
@@ -30,7 +30,7 @@ def has_twin(cell: str) -> bool:
 
 
 class NumpyEngine:
-    """The network in NumPy alone, float32: on a CPU, step by step, faster than torch, which it does not load.
+    """The network in NumPy, in float32: faster than torch at single steps on a CPU, and does not load it.
 
     `weights` are named as in models/weights.py, LanguageModel.weights() and a run's model.safetensors. The
     cell must have a NumPy twin: see `has_twin`.
@@ -45,7 +45,7 @@ class NumpyEngine:
         known = weights[EMBEDDING].astype(np.float32)  # (V, E)
         head = known if config.tie_weights else weights[HEAD].astype(np.float32)  # (V, H)
         if config.projects_to_tied_head:
-            # (V, E) becomes (V, H), so that a step takes one product for both.
+            # (V, E) becomes (V, H), so that projection and head are one product.
             head = head @ weights[PROJECTION].astype(np.float32)
         head_bias = weights[HEAD_BIAS].astype(np.float32)  # (V,)
         self._stack, first = build_stack(config, weights, (head, head_bias))
@@ -63,7 +63,7 @@ class NumpyEngine:
         return self._stack.logits(stream[-1])
 
     def advance(self, ids: np.ndarray) -> np.ndarray:
-        """Read on in each text (B, T), T >= 1. Returns the next logits (B, V)."""
+        """Read more of each text (B, T), T >= 1. Returns the next logits (B, V)."""
         return self._stack.logits(self._advance(ids)[-1])
 
     def step(self, ids: np.ndarray) -> np.ndarray:
@@ -71,13 +71,13 @@ class NumpyEngine:
         return self._stack.step(self._first_input(ids), self._states).copy()
 
     def read(self, ids: np.ndarray) -> np.ndarray:
-        """Read on in each text (B, T), T >= 1. Returns the logits after each token (B, T, V)."""
+        """Read more of each text (B, T), T >= 1. Returns the logits after each token (B, T, V)."""
         stream = self._advance(ids)  # (T, B, H)
         logits = self._stack.logits(stream.reshape(-1, stream.shape[2]))  # (T * B, V)
         return logits.reshape(*stream.shape[:2], -1).swapaxes(0, 1)
 
     def _advance(self, ids: np.ndarray) -> np.ndarray:
-        """(B, T) -> what comes up to the head (T, B, H)"""
+        """(B, T) -> what the head reads (T, B, H)"""
         projected = self._first_input(ids.T.reshape(-1))  # (T * B, G)
         return self._stack.read(projected.reshape(*ids.T.shape, -1), self._states)
 
@@ -96,12 +96,12 @@ class NumpyEngine:
         self.state = tuple(part[:, places] for part in self.state)
 
     def join(self, other: Engine) -> None:
-        """Add the texts of a copy of this engine to the batch, behind those that are there."""
+        """Add the texts of a copy of this engine at the end of the batch."""
         pairs = zip(self.state, other.state, strict=True)
         self.state = tuple(np.concatenate(pair, axis=1) for pair in pairs)
 
     def reset_state(self, batch_size: int) -> None:
-        """Set the state to zeros, for so many texts side by side."""
+        """Set the state to zeros, for batch_size texts."""
         zeros = np.zeros((self.config.num_layers, batch_size, self.config.hidden_size), np.float32)
         self.state = (zeros,) * len(find_spec(self.config.cell).state)
 
@@ -123,6 +123,6 @@ def _first_input(
     def look_up(ids: np.ndarray) -> np.ndarray:
         if len(ids) > 1:
             return table.take(ids, axis=0)
-        return table[ids.item(), None]  # as it lies there: a copy would cost more
+        return table[ids.item(), None]  # a view: a copy would take longer
 
     return look_up

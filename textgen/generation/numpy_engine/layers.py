@@ -1,12 +1,12 @@
 """The recurrent layers of the NumPy engine: the equations of models/cells.py in the fewest NumPy calls.
 
-A NumPy call on a short row costs more than its arithmetic, and a matrix is read from memory in each step, so
-that fewer calls and fewer passes are what counts. A new hidden state h' is multiplied twice, by the layer's
-own recurrent weights for the next step and by those of whatever lies above it; here that is one product:
+A NumPy call on a short row costs more than its arithmetic, and every step reads the matrices from memory, so
+few calls and few products are what counts. A new hidden state h' is multiplied twice, by the layer's own
+recurrent weights for the next step and by the weights above it; here that is one product:
 
     h' ─(matrix)→ [ own: to this layer's gates, a step later | above: to the next layer's gates, or logits ]
 
-Shapes: B batch (texts side by side), E input_size (embedding_dim, or hidden_size of the layer below),
+Shapes: B batch (number of texts), E input_size (embedding_dim, or hidden_size of the layer below),
 H hidden_size, G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H), A numbers for above (that layer's G, or V),
 K what the product multiplies: H, one of biases, and zeros; N what it gives: G + A, and zeros.
 """
@@ -19,17 +19,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Rows of the product begin where vector instructions like to load: 8 numbers are 32 bytes.
+# Rows of the product are aligned for vector instructions: 8 numbers are 32 bytes.
 ALIGNMENT = 8
-# The product has so many columns or a multiple, so that each of two threads gets whole blocks of them: what
-# OpenBLAS computes outside of its blocks it rounds otherwise, and a text must not depend on threads.
+# The number of columns of the product is a multiple of this, so that each of two threads gets whole blocks of
+# them: OpenBLAS rounds differently outside its blocks, and a text must not depend on the number of threads.
 BLOCK = 64
-# Rows that lie this many numbers (4 KB) apart, or a multiple, contend for the same places of the cache.
+# Rows that are this many numbers (4 KB) apart, or a multiple of it, compete for the same cache lines.
 PAGE = 1024
 # Numbers in a product from which a second thread can help a single text: an LSTM of 384 units.
 WIDE = 2**19
 
-# An array without axes: NumPy takes it faster than a Python number.
+# A zero-dimensional array, which NumPy handles faster than a Python number.
 _HALF = np.array(0.5, np.float32)
 
 
@@ -44,8 +44,8 @@ class Product(NamedTuple):
 class Layer:
     """The weights of one recurrent layer and of what reads it, arranged for speed.
 
-    `weights` are CellWeights, as a sequence. Those for the input belong to the product of what lies below;
-    this layer's product has `above` in it: the weight (A, H) and bias (A,) of the next layer, which
+    `weights` are CellWeights, as a sequence. Those for the input are part of the product of the layer below;
+    this layer's product includes `above`: the weight (A, H) and bias (A,) of the next layer, which
     input_weights gives, or of the head.
     """
 
@@ -58,10 +58,10 @@ class Layer:
         weight, bias = above
         self.num_own, self.hidden_size = weight_hh.shape
         self.num_used = self.num_own + len(weight)
-        num_rows = _up_to(self.num_used, BLOCK)
+        num_rows = _round_up(self.num_used, BLOCK)
         if num_rows % PAGE == 0:
             num_rows += BLOCK
-        rows = np.zeros((num_rows, _up_to(self.hidden_size + 1, ALIGNMENT)), np.float32)  # (N, K)
+        rows = np.zeros((num_rows, _round_up(self.hidden_size + 1, ALIGNMENT)), np.float32)  # (N, K)
         rows[: self.num_used, : self.hidden_size] = np.concatenate([weight_hh, weight])
         rows[: self.num_used, self.hidden_size] = np.concatenate([beside_hidden, bias])
         self._rows = rows
@@ -69,17 +69,17 @@ class Layer:
 
     @staticmethod
     def input_weights(cell: str, weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The weight (G, E) and bias (G,) that a layer with these weights applies to what is below it."""
+        """The weight (G, E) and bias (G,) that a layer with these weights applies to its input."""
         state_type = LAYER_STATES[cell]
         weight_ih, _, bias_ih, bias_hh = map(state_type.arrange, weights)
         return weight_ih, bias_ih + state_type.split_bias(bias_hh)[0]
 
     def product(self, num_rows: int) -> Product:
-        """The weights as they lie best for a product with so many rows.
+        """The weights in the best memory layout for a product with this many rows.
 
-        Output by output for one row and a wide layer: so two threads are exact to the last bit, and faster.
-        Input by input for all else, which is faster there: for several rows OpenBLAS has no fast way through
-        the other layout on processors with AVX-512; see BENCHMARKS.md, "weight layout".
+        Output by output for one row and a wide layer: then two threads are exact to the last bit, and faster.
+        Input by input otherwise, which is faster there: for several rows OpenBLAS has no fast kernel for the
+        other layout on processors with AVX-512; see BENCHMARKS.md, "weight layout".
         """
         return self._by_output if num_rows == 1 and self._rows.size >= WIDE else self._by_input
 
@@ -97,13 +97,13 @@ class Layer:
         )
 
     def init_state(self, state: tuple[np.ndarray, ...]) -> LayerState:
-        """The working state that starts with a copy of that state, (B, H) per part."""
+        """The working state, which starts with a copy of `state`, (B, H) per part."""
         return self.state_type(self, state)
 
     def read(self, projected: np.ndarray, layer_state: LayerState) -> np.ndarray:
         """Go T >= 1 steps with what the inputs contribute to the gates (T, B, G). Returns all h (T, B, H).
 
-        The layer state is ready for a step then, but for what it contributes above.
+        Afterwards the layer state is ready for a step, except for what it contributes above.
         """
         steps, batch_size, _ = projected.shape
         hidden = np.empty((steps, batch_size, self.hidden_size), np.float32)
@@ -115,14 +115,14 @@ class Layer:
 
     def project(self, hidden: np.ndarray) -> np.ndarray:
         """What hidden states (N, H) contribute above: (N, A), biases included."""
-        # np.dot would copy the weights first, which are a part of the rows of the matrix.
+        # Not np.dot, which would first copy the weights, a slice of the matrix.
         projected: np.ndarray = np.matmul(hidden, self.product(len(hidden)).above)
         projected += self.above_bias
         return projected
 
 
 class LayerState:
-    """One layer's state and working space for B texts; its own arrays, which a step overwrites.
+    """One layer's state and working arrays for B texts; a step overwrites them.
 
     All gates take one tanh, because the logistic function is one: s(x) = (1 + tanh(x / 2)) / 2, which cannot
     overflow. For that the rows of the logistic gates are halved, which floating point does exactly, and moved
@@ -130,7 +130,7 @@ class LayerState:
     """
 
     order: tuple[int, ...]  # where each block of H rows comes from, in torch's order of gates
-    num_logistic: int  # the first so many blocks are logistic gates
+    num_logistic: int  # how many blocks, the first ones, are logistic gates
 
     def __init__(self, layer: Layer, state: tuple[np.ndarray, ...]) -> None:
         H = layer.hidden_size
@@ -151,15 +151,14 @@ class LayerState:
     def step(self, projected: np.ndarray) -> np.ndarray:
         """Go one step with what the input contributes to the gates (B, G).
 
-        Returns what the new hidden state contributes above (B, A): its own array, which the next step
-        overwrites.
+        Returns what the new hidden state contributes above (B, A), an array that the next step overwrites.
         """
         self.advance(projected)
         np.dot(self.padded, self.matrix, out=self.product)
         return self.above
 
     def multiply_own(self) -> None:
-        """Of a step's product only what this layer's gates need."""
+        """Compute only the part of a step's product that this layer's gates need."""
         np.matmul(self.padded, self._own_matrix, out=self.own)
 
     def advance(self, projected: np.ndarray) -> None:
@@ -175,15 +174,15 @@ class LayerState:
 
     @classmethod
     def split_bias(cls, bias_hh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The second bias (G,), arranged: the part that can be added to the first for good, and the rest."""
+        """The second bias (G,), arranged: the part that can be merged into the first, and the rest."""
         return bias_hh, np.zeros_like(bias_hh)
 
 
 class LSTMState(LayerState):
     """lstm_step of models/cells.py.
 
-    Gates and cell lie side by side, input | forget | output | candidate | cell, so that one product of pairs
-    makes both parts of the new cell: input * candidate and forget * cell.
+    Gates and cell are adjacent in memory, input | forget | output | candidate | cell, so that one elementwise
+    product makes both parts of the new cell: input * candidate and forget * cell.
     """
 
     order, num_logistic = (0, 1, 3, 2), 3
@@ -232,7 +231,7 @@ class GRUState(LayerState):
 
     @classmethod
     def split_bias(cls, bias_hh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As LayerState.split_bias: on the new gate's part the reset gate acts, so that it stays apart."""
+        """As LayerState.split_bias: the reset gate acts on the new gate's part, so it stays separate."""
         beside_hidden = bias_hh.copy()
         beside_hidden[: len(bias_hh) // 3 * 2] = 0
         return bias_hh - beside_hidden, beside_hidden
@@ -267,5 +266,5 @@ class RNNState(LayerState):
 LAYER_STATES: dict[str, type[LayerState]] = {"lstm": LSTMState, "gru": GRUState, "rnn": RNNState}
 
 
-def _up_to(size: int, multiple: int) -> int:
+def _round_up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple

@@ -1,14 +1,14 @@
 """The stack of layers of the NumPy engine, from what the first layer's gates get to logits.
 
-In a plain stack each hidden state goes up as it is, in the one product of layers.py. A residual stack hands
-up a stream, the sum of the hidden states so far, and layer norm brings what is read of it to mean 0 and
-variance 1. Neither is a product with the hidden state, so that the one product falls into two, with a few
-short calls between them; the norm's learned scale and offset become part of the weights above:
+In a plain stack each hidden state goes up as it is, in the one product of layers.py. A residual stack passes
+up a stream, the sum of the hidden states so far, and layer norm normalises what is read of it to mean 0 and
+variance 1. Neither is a product with the hidden state, so the one product becomes two, with a few short calls
+between them; the norm's learned scale and offset become part of the weights above:
 
     h' ─(own)→ to this layer's gates, a step later
     stream = stream below + h' ─ norm ─(above)→ to the next layer's gates, or logits
 
-Shapes: B batch (texts side by side), T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers,
+Shapes: B batch (number of texts), T time, V vocabulary, E embedding_dim, H hidden_size, L num_layers,
 G rows of a weight matrix (LSTM 4H, GRU 3H, RNN H), A numbers for above (that layer's G, or V), N rows.
 """
 
@@ -34,7 +34,7 @@ class Stack:
         self.layers = layers
 
     def init_state(self, state: State) -> list[LayerState]:
-        """Layer states that start with a copy of that state, (L, B, H) per part."""
+        """One working state per layer, which start with a copy of `state`, (L, B, H) per part."""
         return [
             layer.init_state(tuple(part[number] for part in state))
             for number, layer in enumerate(self.layers)
@@ -50,9 +50,9 @@ class Stack:
         return projected
 
     def read(self, projected: np.ndarray, states: Sequence[LayerState]) -> np.ndarray:
-        """Go T >= 1 steps (T, B, G), layer after layer, with one product for what all of them hand up.
+        """Go T >= 1 steps (T, B, G), layer after layer, with one product per layer for what it passes up.
 
-        Returns what comes up to the head after each step (T, B, H).
+        Returns what the head reads after each step (T, B, H).
         """
         steps, batch_size, _ = projected.shape
         stream = None
@@ -65,16 +65,16 @@ class Stack:
         return stream
 
     def logits(self, stream: np.ndarray) -> np.ndarray:
-        """The logits (N, V) of what came up to the head (N, H)."""
+        """The logits (N, V) from what the head reads (N, H)."""
         return self.layers[-1].project(stream)
 
     def add(self, hidden: np.ndarray, below: np.ndarray | None) -> np.ndarray:
-        """What goes up from a layer, (..., H), given what came up to it; None below the first layer."""
+        """What a layer passes up, (..., H), given what was passed up to it; None below the first layer."""
         return hidden
 
 
 class StreamStack(Stack):
-    """Layers that hand up something else than their hidden state: a residual sum, a norm, or both."""
+    """Layers that pass up something other than their hidden state: a residual sum, a norm, or both."""
 
     def step(self, projected: np.ndarray, states: Sequence[LayerState]) -> np.ndarray:
         """As Stack.step."""
@@ -88,7 +88,7 @@ class StreamStack(Stack):
 
 
 class ResidualStack(StreamStack):
-    """Layers that add their hidden state to what lies below, from the second on."""
+    """Layers that add their hidden state to what the layer below passes up, from the second layer on."""
 
     def add(self, hidden: np.ndarray, below: np.ndarray | None) -> np.ndarray:
         """As Stack.add."""
@@ -96,7 +96,7 @@ class ResidualStack(StreamStack):
 
 
 class NormedLayer(Layer):
-    """A layer above which its stream is normalised; `norm` is the learned scale (H,) and offset (H,)."""
+    """A layer whose stream is normalised above it; `norm` is the learned scale (H,) and offset (H,)."""
 
     def __init__(
         self,

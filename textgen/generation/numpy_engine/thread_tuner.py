@@ -1,9 +1,9 @@
-"""One thread or two for the NumPy engine's products, tried again and again while text is written.
+"""One thread or two for the NumPy engine's products, timed repeatedly while text is written.
 
-A step of a wide layer waits for its weights to come from memory, and two processors fetch them in half the
-time. But each product waits for both: where other work runs, a training for one, that work keeps one of them
-for milliseconds, much longer than a step takes. So a few steps are timed either way, the faster way is kept
-for a while, and left at once when it becomes slow:
+A step of a wide layer waits for its weights to come from memory, and two processors fetch them faster than
+one. But each product waits for both threads, and another program, such as a training, can keep one of the
+processors for much longer than a step takes. So a few steps are timed with each number of threads; the faster
+number is kept for a while, and given up as soon as it becomes slow:
 
     try one ─ try two ─┬─ two is faster:      two, until a few steps take as long as with one
         ▲              └─ the same or slower: one, for a while, twice as long each time
@@ -36,10 +36,10 @@ AFTER_GAIN, AFTER_NONE, LONGEST_AFTER_NONE = 1.0, 0.1, 5.0
 
 
 class ThreadTuner:
-    """Chooses one thread or two by how long steps take, and sets them, for an engine and its copies.
+    """Chooses and sets one thread or two, by how long steps take, for an engine and its copies.
 
-    `set_threads` is for the whole process, whichever of its threads calls it. So a product that needs one
-    thread holds all tuners to it for as long as it takes.
+    `set_threads` sets the number for the whole process, whichever thread calls it. So a product that needs
+    one thread keeps all tuners at one until it is done.
     """
 
     _lock = threading.Lock()
@@ -56,13 +56,13 @@ class ThreadTuner:
             self._time("try one", 1, TRIED_STEPS)
 
     def resume(self) -> None:
-        """Set the threads for a step that may run on one or two, unless something needs one."""
+        """Set the threads for a step that may run on one or two, unless another product needs one."""
         with self._lock:
             if not ThreadTuner._num_held:
                 self._set(self._wanted)
 
     def observe(self, seconds: float) -> None:
-        """Take note of how long a step took."""
+        """Record how long a step took."""
         with self._lock:
             if ThreadTuner._num_held or ThreadTuner._last is not self or self._threads != self._wanted:
                 return  # it did not run on the threads that are being tried
@@ -73,7 +73,7 @@ class ThreadTuner:
 
     @contextmanager
     def one_thread(self) -> Iterator[None]:
-        """Hold the process to one thread meanwhile."""
+        """Keep the process at one thread in the block."""
         with self._lock:
             ThreadTuner._num_held += 1
             self._set(1)
@@ -85,12 +85,12 @@ class ThreadTuner:
 
     @classmethod
     def threads_changed(cls) -> None:
-        """Others have set the threads of the process: each tuner sets them anew when it needs them."""
+        """Other code has set the number of threads: each tuner sets it again when it next needs it."""
         with cls._lock:
             ThreadTuner._last = None
 
     def _next_trial(self) -> None:
-        """Go on from a trial whose steps took _total seconds."""
+        """Choose the next trial after one whose steps took _total seconds."""
         if self._trial == "try one":
             self._one_seconds = self._total
             self._time("try two", 2, TRIED_STEPS, at_most=self._one_seconds)
@@ -110,7 +110,7 @@ class ThreadTuner:
         return self._kept_seconds >= AFTER_GAIN
 
     def _time(self, trial: str, threads: int, steps: float, at_most: float = math.inf) -> None:
-        """Begin to time so many steps, or fewer when they have taken longer than that, in seconds."""
+        """Begin to time this many steps, or fewer if they take longer than at_most seconds together."""
         self._trial, self._wanted, self._steps, self._at_most = trial, threads, steps, at_most
         self._total, self._count = 0.0, 0
         self._set(threads)
@@ -122,10 +122,10 @@ class ThreadTuner:
 
 
 class TunedEngine(NumpyEngine):
-    """A NumpyEngine that reads each next token of a single text on the faster number of threads.
+    """A NumpyEngine that steps through a single text on one or two threads, whichever is faster.
 
-    All else runs on one: products of several rows are not the same to the last bit on two. Copies share the
-    tuner.
+    Everything else runs on one: products of several rows are not the same to the last bit on two. Copies
+    share the tuner.
     """
 
     def __init__(
@@ -174,10 +174,10 @@ class TunedEngine(NumpyEngine):
 def fast_engine(
     config: ModelConfig, weights: Mapping[str, np.ndarray], set_threads: Callable[[int], None]
 ) -> NumpyEngine:
-    """The engine of a network: with a tuner if the network is wide, else on one thread for good.
+    """The engine of a network: with a tuner if the network is wide, else always on one thread.
 
-    One thread for good is also for residual connections and layer norm, whose products are not in whole
-    blocks (layers.py).
+    Networks with residual connections or layer norm also stay on one thread, because their products are not
+    in whole blocks (layers.py).
 
     Raises RunError as NumpyEngine.
     """

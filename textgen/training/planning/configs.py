@@ -16,7 +16,7 @@ EVAL_SHARE = 0.05  # of the budget goes into validation during training
 # Cost of reading a token as a fraction of training on it, forward only and without a graph, where it is not
 # measured: a backward pass costs about two forward passes.
 FORWARD_SHARE = 0.35
-LEAST_EVAL_TOKENS = 2_000  # fewer would measure nothing
+MIN_EVAL_TOKENS = 2_000  # the mean over fewer is mostly noise
 
 
 class BatchShape(NamedTuple):
@@ -32,12 +32,12 @@ class BatchShape(NamedTuple):
 
 
 def requested_batches(training: Section[TrainingConfig]) -> BatchShape:
-    """The shape of a batch as the user or the default has it."""
+    """The shape of a batch that the user gave, or the default."""
     return BatchShape(training.value("batch_size"), training.value("seq_len"))
 
 
 def fitted_batches(training: Section[TrainingConfig], train_tokens: int) -> BatchShape:
-    """The shape that fits a text of so many tokens. Raises CorpusError when the text is too small for any."""
+    """The shape that fits a text of train_tokens. Raises CorpusError when the text is too small for any."""
     return BatchShape(*fit_batches(train_tokens, *requested_batches(training)))
 
 
@@ -89,4 +89,4 @@ def eval_tokens(trained_tokens: float, forward_share: float, evaluations: int, v
     of training on it.
     """
     affordable = trained_tokens * EVAL_SHARE / forward_share / evaluations
-    return int(min(val_tokens, max(affordable, LEAST_EVAL_TOKENS)))
+    return int(min(val_tokens, max(affordable, MIN_EVAL_TOKENS)))

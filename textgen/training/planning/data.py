@@ -27,7 +27,7 @@ from textgen.training.planning.fine_tune import TOKENIZER_OPTIONS
 
 @dataclass(frozen=True)
 class PreparedText:
-    """A text that is ready to be trained on.
+    """A text that is ready for training.
 
     config: complete, its paths absolute. vocab: one model id per token that training saw; where training
     starts from another run, that run's ids first. notes: what the user should know, a line each.
@@ -59,7 +59,7 @@ def prepare_text(
     stdin: Path | None = None,
     progress: Progress | None = None,
 ) -> PreparedText:
-    """Read, divide, tokenize and encode the text.
+    """Read, split, tokenize and encode the text.
 
     source: the run to start from, whose tokenizer and vocabulary are kept. stdin: standard input as a file,
     where a corpus is `-`. Raises ConfigError, CorpusError, TokenizerError, RunError.
@@ -74,7 +74,7 @@ def prepare_text(
         if _was_trained_on(corpus, source):
             notes.append(
                 f"Validation reads text that {source.path} was trained on, so it says little about new text: "
-                "divide the text as that run did, or name other text with --val."
+                "split the text as that run did, or name another text with --val."
             )
         tokenizer = source.tokenizer
     store = TokenStore.open_or_build(corpus, tokenizer, cache_dir, progress)
@@ -106,7 +106,7 @@ def data_config(data: Section[DataConfig], source: DataConfig | None = None) -> 
 
 
 def _with_vocab_size(config: DataConfig, corpus: Corpus) -> DataConfig:
-    """The same with the number of bpe tokens to learn from this corpus, if it was left open."""
+    """The config with the number of bpe tokens to learn from this corpus, if it was left open."""
     if config.vocab_size is not None or config.tokenizer != "bpe":
         return config
     return dataclasses.replace(config, vocab_size=bpe_vocab_size(corpus.size("train").characters))
@@ -150,7 +150,7 @@ def _was_trained_on(corpus: Corpus, source: Run) -> bool:
 
 
 def _absolute(config: DataConfig) -> DataConfig:
-    """Paths that hold wherever the run is resumed from; - and the names of tokenizer kinds stay."""
+    """The config with absolute paths, to resume the run from anywhere; - and tokenizer kinds stay."""
 
     def absolute(path: str) -> str:
         return path if path == "-" else str(Path(path).absolute())

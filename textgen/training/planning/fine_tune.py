@@ -14,19 +14,19 @@ from textgen.training.planning.recipe import Recipe
 # The fields of DataConfig that say which text it is, and those that say how it becomes tokens.
 TEXT_OPTIONS = "corpus", "documents", "field", "encoding", "val_fraction", "val", "test"
 TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text"
-# Below the peak for new weights, which would undo what the weights have learnt.
+# Lower than the peak for new weights, which would undo what these have learnt.
 FINE_TUNING_LEARNING_RATE = 2e-3
 
 
 def source_text(data: Section[DataConfig], source: DataConfig, source_path: str) -> Section[DataConfig]:
-    """Without a corpus, the other run's own text, divided as it was unless the user divides it otherwise.
+    """Without a corpus, the other run's own text, split as it was unless the user splits it otherwise.
 
     Raises ConfigError when that text was standard input.
     """
     if data.get("corpus"):
         return data
     if "-" in source.corpus:
-        raise ConfigError(f"{source_path} was trained on standard input: name the CORPUS to go on with")
+        raise ConfigError(f"{source_path} was trained on standard input: name the CORPUS to train on")
     division = {"val", "val_fraction"}
     void = division if division & data.keys() else {"val" if source.val is None else "val_fraction"}
     text = {name: getattr(source, name) for name in TEXT_OPTIONS if name not in void}

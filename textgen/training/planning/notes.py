@@ -12,7 +12,7 @@ from textgen.settings.given import Section
 from textgen.system.device import cpu_gains_by_bfloat16, cpu_multiplies_bfloat16
 from textgen.training.planning.configs import BatchShape, requested_batches
 from textgen.training.planning.data import PreparedText
-from textgen.training.schedule import describe_reading
+from textgen.training.schedule import describe_passes
 
 # From this fraction of new tokens on, training from scratch would probably do better than fine-tuning.
 MOSTLY_NEW = 0.5
@@ -82,7 +82,7 @@ def _plan_note(training: TrainingConfig, measured: dict[str, Any], given: Sectio
     minutes = f"{training.minutes:g} minute{'s' * (training.minutes != 1)}"
     plan = f"Plan: {minutes}{default}, at up to {speed:,} tokens/s"
     if training.epochs is None or times <= training.epochs:
-        return f"{plan}: at most {describe_reading(times)}."
+        return f"{plan}: at most {describe_passes(times)}."
     seconds = training.epochs * tokens / speed
     because = "" if "epochs" in given else "; more would overfit (--epochs)"
     return (

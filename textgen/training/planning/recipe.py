@@ -9,7 +9,7 @@ a network is pushed to memorise the text, by reading it many times and by having
 
     pressure = log2(epochs x parameters / tokens)
 
-The rules were fitted to experiments; RECIPE.md beside this file has the figures of each, under the name that
+The rules were fitted to experiments; RECIPE.md in this folder has the figures of each, under the name that
 the comments here give.
 """
 
@@ -23,7 +23,7 @@ from typing import NamedTuple
 # The network whose training speed, with the default batches, says how fast a device is.
 REFERENCE = {"num_layers": 1, "hidden_size": 384}
 # What Network.parameters counts as the first layer's input: whatever the width of the embedding, that layer
-# sees one vector per character, and a text in Latin script has about so many characters.
+# sees one vector per character, and a text in Latin script has about this many distinct characters.
 TYPICAL_CHARACTERS = 64
 # Up to this vocabulary a wide embedding costs about as much time as one of 64, see LanguageModel.read.
 MAX_VOCAB_FOR_WIDE_EMBEDDING = 128
@@ -55,7 +55,7 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """The weights of an LSTM's layers, the first of which reads TYPICAL_CHARACTERS one-hot."""
+        """The number of weights in an LSTM's layers; the first layer reads TYPICAL_CHARACTERS one-hot."""
         H = self.hidden_size
         return 4 * H * (TYPICAL_CHARACTERS + H) + (self.num_layers - 1) * 8 * H * H
 
@@ -85,7 +85,7 @@ MAX_PARAMETERS_PER_TOKEN = 6
 MAX_PARAMETERS_PER_TOKEN_OF_DEEP = 3
 
 # The pressure of the reference network on a megabyte of characters in two minutes, from which dropout and
-# weight drop are counted in octaves. Beyond so many octaves nothing was measured. see RECIPE.md, "dropout"
+# weight drop are counted in octaves. Beyond this many octaves nothing was measured. see RECIPE.md, "dropout"
 REFERENCE_PRESSURE = 3.25
 MAX_EXCESS_PRESSURE = 4.0
 
@@ -182,7 +182,7 @@ class Regularization(NamedTuple):
 
     @classmethod
     def of_subwords(cls, excess: float) -> Regularization:
-        """The same for subwords, of which each says more and a text has fewer."""
+        """The same for subwords: each says more than a character, and a text has fewer of them."""
         above = max(excess, 0.0)
         return cls(
             dropout=max(min(0.25 + 0.1 * excess, 0.6), 0.0),
@@ -272,7 +272,7 @@ def _decay_at_low_rate(excess: float) -> float:
 
 
 def _rounded(value: float) -> float:
-    """To two significant digits, because people read the settings."""
+    """Round to two significant digits, because people read the settings."""
     return float(f"{value:.2g}")
 
 

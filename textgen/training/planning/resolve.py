@@ -2,7 +2,7 @@
 
     device ─reference network→ work ─recipe→ network, settings ─probe→ threads, tokens an evaluation may read
 
-Budgets in steps and epochs must repeat exactly, so for them nothing is measured but whether bfloat16 pays.
+Budgets in steps and epochs must repeat exactly, so for them only whether bfloat16 is faster is measured.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from textgen.version import VERSION
 
 @dataclass(frozen=True)
 class Resolved:
-    """A run before its first step: the complete config, the model with its first weights, and what to say.
+    """A run before its first step: the complete config, the model with its initial weights, and notes.
 
-    notes: one line each, for the user.
+    notes: the lines to print for the user.
     """
 
     config: RunConfig
@@ -78,15 +78,15 @@ def resolve(
     config = complete_training(training, recipe, model=model_config, batches=batches)
     require_memory(num_parameters(model_config), config.device)
     set_up_training(config)
-    network = training_model(_first_model(model_config, text.vocab, source), config)
+    network = training_model(_initial_model(model_config, text.vocab, source), config)
     if config.minutes is not None:
         if source is None and "batch_size" not in training:
             config = with_batch(network, config, speeds, text.train_tokens)
         threads = _measure_speed(network, config, speeds, measured)
         if threads != config.threads:
             config = dataclasses.replace(config, threads=threads)
-            set_up_training(config)  # the same first weights as a resumed run would draw
-            network = training_model(_first_model(model_config, text.vocab, source), config)
+            set_up_training(config)  # the same initial weights as a resumed run draws
+            network = training_model(_initial_model(model_config, text.vocab, source), config)
     measured["parameters"] = network.num_parameters
     if config.eval_tokens is None:
         trained_tokens, forward_share = _cost(config, text.train_tokens, measured)
@@ -127,13 +127,13 @@ def _recipe(
     speeds: Speeds,
     measured: dict[str, Any],
 ) -> Recipe:
-    """The recipe for the text and for what the budget is worth."""
+    """The recipe for the text, the budget and the device."""
     work = _work(text, model, training, batches, speeds, measured)
     return choose_recipe(
         text.train_tokens,
         work.tokens,
         is_float32=work.is_float32,
-        tokens_read=work.tokens if work.is_for_any else None,
+        tokens_read=work.tokens if work.for_any_network else None,
         num_layers=model.get("num_layers") or (2 if model.get("residual") else None),
         hidden_size=model.get("hidden_size"),
         model_vocab_size=text.vocab.size,
@@ -144,14 +144,14 @@ def _recipe(
 
 
 class _Work(NamedTuple):
-    """A budget as tokens that the reference network would read in it, and whether a CPU would in float32.
+    """A budget as the number of tokens that the reference network would read in it.
 
-    is_for_any: any other network reads as many, as in a budget of steps.
+    is_float32: on a CPU in float32. for_any_network: any network reads as many, as with a budget in steps.
     """
 
     tokens: float
-    is_float32: bool = False  # where nothing is measured it is not known
-    is_for_any: bool = False
+    is_float32: bool = False  # also where nothing is measured
+    for_any_network: bool = False
 
 
 def _work(
@@ -164,9 +164,9 @@ def _work(
 ) -> _Work:
     """What the budget is worth, on this device."""
     if "steps" in training:
-        return _Work(training["steps"] * batches.tokens, is_for_any=True)
+        return _Work(training["steps"] * batches.tokens, for_any_network=True)
     if "epochs" in training and "minutes" not in training:
-        return _Work(training["epochs"] * text.train_tokens, is_for_any=True)
+        return _Work(training["epochs"] * text.train_tokens, for_any_network=True)
     cell, width = model.value("cell"), REFERENCE["hidden_size"]
     is_tied = ties_weights(text.vocab.size, cell)
     network = REFERENCE | {
@@ -182,7 +182,7 @@ def _work(
     )
     threads = resolve_threads(training.get("threads"), hidden_size=config.hidden_size)
     probed = TrainingConfig(device=device, precision=precision, threads=threads, steps=1)
-    # Determinism as it will be: cuBLAS reads its setting once, at its first product.
+    # With the determinism of the run: cuBLAS reads that setting only once, at its first product.
     set_up(device, threads=threads, seed=probed.seed, deterministic=training.value("deterministic"))
     speed = speeds.of(training_model(LanguageModel(config), probed), probed).tokens_per_second
     measured["reference_tokens_per_second"] = round(speed)
@@ -193,7 +193,7 @@ def _work(
 def _measure_speed(
     model: LanguageModel, config: TrainingConfig, speeds: Speeds, measured: dict[str, Any]
 ) -> int:
-    """Measure how fast the model trains and reads, note it, and return the number of threads for that."""
+    """Measure how fast the model trains and reads, record it, and return the best number of threads."""
     fastest = speeds.of(model, config)
     measured["probed_tokens_per_second"] = round(fastest.tokens_per_second)
     reading = reading_speed(model, config.batch_size, config.seq_len)
@@ -213,7 +213,7 @@ def _cost(config: TrainingConfig, train_tokens: int, measured: dict[str, Any]) -
     return affordable, speed / measured["probed_reading_tokens_per_second"]
 
 
-def _first_model(config: ModelConfig, vocab: ModelVocab, source: Run | None) -> LanguageModel:
+def _initial_model(config: ModelConfig, vocab: ModelVocab, source: Run | None) -> LanguageModel:
     """New weights from the seed, or another run's, extended to the vocabulary of both texts."""
     if source is None:
         return LanguageModel(config, vocab)

@@ -24,7 +24,7 @@ class Speeds:
         self._known: dict[tuple[object, ...], Threads] = {}
 
     def of(self, model: LanguageModel, training: TrainingConfig) -> Threads:
-        """The threads, which are set from here on, and the speed with them."""
+        """The number of threads, which torch is then set to, and the training speed with it."""
         key, size = self._key(model, training), (training.batch_size, training.seq_len)
         if key not in self._known:
             if self._requested is None and training.device == "cpu":
@@ -54,7 +54,7 @@ class Speeds:
 def with_batch(
     model: LanguageModel, training: TrainingConfig, speeds: Speeds, train_tokens: int
 ) -> TrainingConfig:
-    """The same with half the batch size, where twice as many steps are worth more than larger batches.
+    """The config, with half the batch size where twice as many steps are worth more than larger batches.
 
     Small batches taken by mistake cost more than large ones, so a busy moment while the large ones were timed
     must not decide: both are timed twice. See RECIPE.md, "batch size".
