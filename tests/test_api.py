@@ -170,7 +170,7 @@ def test_other_mistakes_are_textgen_errors_too(model: TextModel, folder: Path) -
 
 
 def test_an_interrupted_training_is_resumed_to_the_same_weights(folder: Path) -> None:
-    whole = train(folder, "whole", steps=4000)
+    whole = train(folder, "whole", steps=1500)
     path = folder / "runs" / "stopped"
 
     def interrupt() -> None:
@@ -182,7 +182,7 @@ def test_an_interrupted_training_is_resumed_to_the_same_weights(folder: Path) ->
     watcher = threading.Thread(target=interrupt)
     watcher.start()
     with pytest.raises(Interrupted, match=r"textgen\.resume"):
-        train(folder, "stopped", steps=4000)
+        train(folder, "stopped", steps=1500)
     watcher.join()
     assert textgen.load(path).generate("Line", max_new_tokens=5, seed=1).tokens
     resumed = textgen.resume(path, cache_dir=folder / "cache", progress=False)

@@ -161,6 +161,7 @@ def test_a_complete_run_is_not_resumed(folder: Path, never_killed: dict[str, Any
     assert "--from whole" in err
 
 
+@pytest.mark.slow
 def test_a_run_that_rolls_back_does_so_again_when_it_is_killed_and_resumed(folder: Path) -> None:
     run = folder / "back"
     too_high = [*SETTINGS, "--cell", "gru", "--learning-rate", 8, "--beta1", 0.9, "--warmup-fraction", 0.9]

@@ -192,6 +192,7 @@ def test_all_cells_are_trained_with_the_same_settings_whatever_the_recipe_would_
     assert configs[0].training.temporal_activation_penalty == 0
 
 
+@pytest.mark.slow
 def test_minutes_are_split_evenly_and_the_seed_and_the_folder_can_be_chosen(figures: Figures) -> None:
     found = figures("corpus.txt", "--minutes", 0.01, "--cells", "rnn,gru", "--seed", 7, "--runs", "here")
     assert list(found["cells"]) == ["rnn", "gru"]

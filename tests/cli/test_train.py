@@ -191,6 +191,7 @@ def test_the_reported_speed_excludes_evaluations_and_saving(
     assert min(speeds) > 2 * 4 * 16 / 0.5
 
 
+@pytest.mark.slow
 def test_the_last_lines_give_the_epochs_and_say_whether_more_time_would_help(cli: Cli) -> None:
     small = "--hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
     short = cli("train", "corpus.txt", "--minutes", 0.01, "--epochs", 900, *small, "--run", "short").stdout
