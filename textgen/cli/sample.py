@@ -207,7 +207,7 @@ def command(
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
     run = _find_run(run_directory)
     from textgen.generation.generator import Generator
-    from textgen.generation.request import Request, several_of
+    from textgen.generation.request import Request
 
     if adapt is None or dynamic is None:
         with _memory_errors(num_samples, device):
@@ -231,61 +231,83 @@ def command(
         dataclasses.replace(like, prompt=text, seed=first_seed + number)
         for number, text in enumerate(prompts)
     )
-    single = num_samples == 1 and not (unique or novel)
-    if single and prompts_file is None and target is None and not as_json:
+    writer = _Writer(
+        run, generator, meter, num_samples, device,
+        with_prompt=not no_prompt, is_distinct=unique or novel,
+        known=_training_documents(run) if novel else None,
+    )  # fmt: skip
+    if num_samples == 1 and not (unique or novel or as_json) and prompts_file is None and target is None:
         for request in requests:
-            with _memory_errors(num_samples, device):
-                text = _stream(generator, request, with_prompt=not no_prompt, keeps=meter is not None)
-            _report(meter, [text])
-        return
-    known = _training_documents(run) if novel else None
-    samples: list[Sample] = []
-    while several := list(itertools.islice(requests, 1 if interactive else PROMPTS_AT_ONCE)):
-        _warn_of_unseen(generator, several)
-        with _memory_errors(num_samples, device):
-            if unique or novel:
-                drawn = [
-                    each for request in several for each in _distinct(generator, request, num_samples, known)
-                ]
-            else:
-                drawn = generator.complete(
-                    [each for request in several for each in several_of(request, num_samples)]
-                )
-        samples += drawn
-        if interactive:
-            put(as_text(drawn, with_prompt=not no_prompt, documents=run.config.data.documents), None)
-            _report(meter, [sample.text for sample in drawn])
-    if as_json:
-        settings |= {"stop": stops, "num_samples": num_samples, "device": device}
-        put(_as_json(run, first_seed, settings, samples, meter), target)
-    elif not interactive:
-        put(as_text(samples, with_prompt=not no_prompt, documents=run.config.data.documents), target)
-        _report(meter, [sample.text for sample in samples])
+            writer.stream(request)
+    elif interactive:
+        for request in requests:
+            writer.write(writer.draw([request]), None)
+    else:
+        samples: list[Sample] = []
+        while several := list(itertools.islice(requests, PROMPTS_AT_ONCE)):
+            samples += writer.draw(several)
+        if as_json:
+            settings |= {"stop": stops, "num_samples": num_samples, "device": device}
+            put(_as_json(run, first_seed, settings, samples, meter), target)
+        else:
+            writer.write(samples, target)
 
 
-def _stream(generator: Generator, request: Request, *, with_prompt: bool, keeps: bool) -> str:
-    """Show one text while it is written; returns it, if it is wanted."""
-    _warn_of_unseen(generator, [request])
-    drawn: list[str] = []
-    pieces = generator.stream_request(dataclasses.replace(request, log_probabilities=False))
-    if keeps:
-        pieces = _kept(pieces, drawn)
-    show(itertools.chain([str(request.prompt)], pieces) if with_prompt else pieces)
-    return "".join(drawn)
+@dataclasses.dataclass
+class _Writer:
+    """Draws the texts of requests and writes them, with what the meter of --novelty finds.
 
+    known: texts that do not count, for --novel; None: all count.
+    """
 
-def _distinct(
-    generator: Generator, request: Request, num_samples: int, known: KnownDocuments | None
-) -> Sequence[Sample]:
-    """Texts that differ from each other and from what is known; a warning if too few are found."""
-    found = generator.distinct(request, num_samples, None if known is None else known.__contains__)
-    if len(found.samples) < num_samples:
-        print(
-            f"only {len(found.samples):,} of {num_samples:,} different texts were found in "
-            f"{found.num_draws:,} draws: raise --temperature for more",
-            file=sys.stderr,
-        )
-    return found.samples
+    run: Run
+    generator: Generator
+    meter: NoveltyMeter | None
+    num_samples: int
+    device: str
+    with_prompt: bool
+    is_distinct: bool
+    known: KnownDocuments | None
+
+    def stream(self, request: Request) -> None:
+        """Show one text while it is written."""
+        _warn_of_unseen(self.generator, [request])
+        drawn: list[str] = []
+        pieces = self.generator.stream_request(dataclasses.replace(request, log_probabilities=False))
+        if self.meter is not None:
+            pieces = _kept(pieces, drawn)
+        with _memory_errors(self.num_samples, self.device):
+            show(itertools.chain([str(request.prompt)], pieces) if self.with_prompt else pieces)
+        _report(self.meter, ["".join(drawn)])
+
+    def draw(self, requests: Sequence[Request]) -> list[Sample]:
+        """num_samples texts for each request, in one batch unless they have to differ."""
+        from textgen.generation.request import several_of
+
+        _warn_of_unseen(self.generator, requests)
+        with _memory_errors(self.num_samples, self.device):
+            if self.is_distinct:
+                return [sample for request in requests for sample in self._distinct(request)]
+            copies = [copy for request in requests for copy in several_of(request, self.num_samples)]
+            return self.generator.complete(copies)
+
+    def _distinct(self, request: Request) -> Sequence[Sample]:
+        """Texts that differ from each other and from what is known; a warning if too few are found."""
+        is_known = None if self.known is None else self.known.__contains__
+        found = self.generator.distinct(request, self.num_samples, is_known)
+        if len(found.samples) < self.num_samples:
+            print(
+                f"only {len(found.samples):,} of {self.num_samples:,} different texts were found in "
+                f"{found.num_draws:,} draws: raise --temperature for more",
+                file=sys.stderr,
+            )
+        return found.samples
+
+    def write(self, samples: Sequence[Sample], target: Path | None) -> None:
+        """Write texts to a file or to standard output."""
+        documents = self.run.config.data.documents
+        put(as_text(samples, with_prompt=self.with_prompt, documents=documents), target)
+        _report(self.meter, [sample.text for sample in samples])
 
 
 def _training_documents(run: Run) -> KnownDocuments:
