@@ -124,6 +124,7 @@ TESTED_ELSEWHERE = {
     "textgen.cli.support.novelty": "cli/test_novelty.py",
     "textgen.cli.support.options": "cli/test_help.py",
     "textgen.cli.support.output": "cli/test_sample.py",
+    "textgen.cli.support.prompts": "cli/test_sample.py",
     "textgen.cli.support.terminal": "cli/test_score.py",
     "textgen.errors": "cli/test_errors.py",
     "textgen.evaluation.adaptation": "cli/test_dynamic.py",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import re
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from textgen.cli.support.options import (
     refuse_reading,
 )
 from textgen.cli.support.output import as_text, put, show, writable
+from textgen.cli.support.prompts import given_prompt, prompts_of, read_escapes, typed_prompts
 from textgen.errors import ConfigError, TextgenError, TrainingError
 from textgen.settings.config import NoveltyConfig, SampleConfig
 from textgen.settings.option import COUNT, Range
@@ -55,7 +55,6 @@ COMMON_FIELDS = ("max_new_tokens", "temperature")  # of SampleConfig
 ANY_SEED = Range(0, float("inf"), "0 or more")
 RUNS = Path("runs")
 PROMPTS_AT_ONCE = 64  # of --prompts, in one batch
-ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
 CONTRADICTIONS = (
     ("--prompt-file", "--prompt"),
     ("--prompts", "--prompt", "--prompt-file"),
@@ -199,11 +198,11 @@ def command(
     target = writable(Path(output)) if output is not None else None
     prompts: Iterable[str]
     if interactive:
-        prompts = _typed_prompts()
+        prompts = typed_prompts()
     elif prompts_file is not None:
-        prompts = _prompts_of(prompts_file)
+        prompts = prompts_of(prompts_file)
     else:
-        prompts = [_given_prompt(prompt, prompt_file)]
+        prompts = [given_prompt(prompt, prompt_file)]
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
     run = _find_run(run_directory)
     from textgen.generation.generator import Generator
@@ -387,58 +386,12 @@ def _report(meter: NoveltyMeter | None, texts: list[str]) -> None:
             print(line, file=sys.stderr)
 
 
-def read_escapes(text: str) -> str:
-    r"""Replace the escapes \n, \r, \t and \\, and no others.
-
-    >>> read_escapes(r"a\tb\d") == "a" + chr(9) + r"b\d"
-    True
-    """
-    return re.sub(r"\\[nrt\\]", lambda escape: ESCAPES[escape[0]], text)
-
-
 def _refuse_contradictions(given: set[str]) -> None:
     """Raises ConfigError for options that exclude each other."""
     for option, *others in CONTRADICTIONS:
         for other in others:
             if {option, other} <= given:
                 raise ConfigError(f"{option} does not go with {other}: leave one of them out")
-
-
-def _given_prompt(prompt: str | None, prompt_file: str | None, option: str = "--prompt-file") -> str:
-    if prompt_file is None:
-        return read_escapes(prompt or "")
-    try:
-        content = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{option} {prompt_file}: {error.strerror}") from error
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")  # a byte-order mark is not part of the text
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{option} {prompt_file}: not UTF-8 at byte {error.start}") from error
-
-
-def _prompts_of(prompts_file: str) -> list[str]:
-    """The lines of a file, with escapes. Raises ConfigError."""
-    content = _given_prompt(None, prompts_file, option="--prompts")
-    lines = content.removesuffix("\n").split("\n")
-    return [read_escapes(line.removesuffix("\r")) for line in lines]
-
-
-def _typed_prompts() -> Iterator[str]:
-    """Yield the lines of standard input as they come, with a "> " where a person types them."""
-    asks = sys.stdin.isatty()
-    mark = "\ufeff"  # byte-order mark, at the start only
-    while True:
-        if asks:
-            print("> ", end="", file=sys.stderr, flush=True)
-        try:
-            line = sys.stdin.readline()
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"standard input is not {sys.stdin.encoding} text ({error.reason})") from error
-        if not line:
-            return
-        yield read_escapes(line.removeprefix(mark).removesuffix("\n").removesuffix("\r"))
-        mark = ""
 
 
 def _find_run(directory: str | None) -> Run:

@@ -1,0 +1,59 @@
+"""Prompts from the command line, from files and from a keyboard."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from textgen.errors import ConfigError
+
+ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
+
+
+def read_escapes(text: str) -> str:
+    r"""Replace the escapes \n, \r, \t and \\, and no others.
+
+    >>> read_escapes(r"a\tb\d") == "a" + chr(9) + r"b\d"
+    True
+    """
+    return re.sub(r"\\[nrt\\]", lambda escape: ESCAPES[escape[0]], text)
+
+
+def given_prompt(prompt: str | None, prompt_file: str | None, option: str = "--prompt-file") -> str:
+    """The prompt: the content of a file, else a text with escapes; `option` named the file. Raises ConfigError."""
+    if prompt_file is None:
+        return read_escapes(prompt or "")
+    try:
+        content = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{option} {prompt_file}: {error.strerror}") from error
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")  # a byte-order mark is not part of the text
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{option} {prompt_file}: not UTF-8 at byte {error.start}") from error
+
+
+def prompts_of(prompts_file: str) -> list[str]:
+    """The lines of a file, with escapes. Raises ConfigError."""
+    content = given_prompt(None, prompts_file, option="--prompts")
+    lines = content.removesuffix("\n").split("\n")
+    return [read_escapes(line.removesuffix("\r")) for line in lines]
+
+
+def typed_prompts() -> Iterator[str]:
+    """Yield the lines of standard input as they come, with a "> " where a person types them."""
+    asks = sys.stdin.isatty()
+    mark = "\ufeff"  # byte-order mark, at the start only
+    while True:
+        if asks:
+            print("> ", end="", file=sys.stderr, flush=True)
+        try:
+            line = sys.stdin.readline()
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"standard input is not {sys.stdin.encoding} text ({error.reason})") from error
+        if not line:
+            return
+        yield read_escapes(line.removeprefix(mark).removesuffix("\n").removesuffix("\r"))
+        mark = ""
