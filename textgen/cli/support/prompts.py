@@ -22,7 +22,7 @@ def read_escapes(text: str) -> str:
 
 
 def given_prompt(prompt: str | None, prompt_file: str | None, option: str = "--prompt-file") -> str:
-    """The prompt: the content of a file, else a text with escapes; `option` named the file. Raises ConfigError."""
+    """The content of a file, which `option` named, else a text with escapes. Raises ConfigError."""
     if prompt_file is None:
         return read_escapes(prompt or "")
     try:
