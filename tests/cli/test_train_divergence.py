@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,9 +49,55 @@ def test_a_learning_rate_that_is_far_too_high_is_lowered_and_the_run_learns(
     guess = math.log(run.config.model.model_vocab_size)
     losses = {record["kind"]: record.get("nats_per_token") for record in run.metrics()}
     assert losses["final"] < 0.75 * guess
-    (rollback, *_) = [record for record in run.metrics() if record["kind"] == "rollback"]
-    assert rollback["nats_per_token"] > guess + 1
-    assert (rollback["back_to"], rollback["halvings"]) == (0, 1)
+    first, second, *_ = [record for record in run.metrics() if record["kind"] == "rollback"]
+    assert min(first["nats_per_token"], second["nats_per_token"]) > guess + 1
+    assert (first["back_to"], first["halvings"]) == (0, 0), "with new dropout masks first"
+    assert (second["back_to"], second["halvings"]) == (0, 1), "then at a lower rate"
+
+
+@pytest.mark.parametrize("rate", [50, 1000])
+def test_true_divergence_goes_back_and_the_run_learns_or_ends_in_one_line(cli: Cli, rate: float) -> None:
+    result = cli("train", "corpus.txt", "--learning-rate", rate, "--hidden-size", 32, "--steps", 60)
+    assert "with new dropout masks and the same learning rate" in result.stdout
+    assert "with the learning rate divided by 2" in result.stdout
+    run = Run("runs/corpus")
+    if result.exit_code == 0:
+        assert run.metrics()[-1]["nats_per_token"] < math.log(run.config.model.model_vocab_size)
+    else:
+        assert "lowering the learning rate 5 times did not help" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+SYLLABLES = "ka lo mi ru te na so be di fu ga hel vor zi pan qua shi tor".split()
+
+
+@pytest.mark.parametrize("seed", [3, 7])
+def test_dropping_the_most_frequent_token_in_single_steps_is_no_divergence(cli: Cli, seed: int) -> None:
+    rng = random.Random(7)
+    names = ["".join(rng.choices(SYLLABLES, k=rng.choice([2, 2, 3, 3, 4]))) for _ in range(4000)]
+    Path("names.txt").write_text("".join(f"{name}\n" for name in names))
+    settings = ["--documents", "line", "--tokenizer", "bpe", "--steps", 60, "--seed", seed, "--threads", 1]
+    result = cli("train", "names.txt", *settings)
+    assert result.exit_code == 0, result.stderr
+    records = Run("runs/names").metrics()
+    assert not [record for record in records if record["kind"] == "rollback"]
+    losses = [record["nats_per_token"] for record in records if record["kind"] == "train"]
+    assert max(losses[9:]) > min(losses) + 1.9, "a step without its most frequent token"
+    assert records[-1]["nats_per_token"] < 4.2
+
+
+def test_a_loss_that_no_lower_rate_mends_is_no_divergence(cli: Cli) -> None:
+    # Read by a single sequence, the hard half comes after all of the easy one.
+    rng = random.Random(1)
+    hard = "".join(rng.choices([chr(code) for code in range(33, 127)], k=3000))
+    Path("halves.txt").write_text("a" * 6000 + hard)
+    settings = ["--batch-size", 1, "--seq-len", 32, "--hidden-size", 32, "--epochs", 1, "--evaluations", 20]
+    result = cli("train", "halves.txt", *settings, "--no-early-stopping")
+    assert result.exit_code == 0, result.stderr
+    assert "with a higher limit, as lowering the rate did not help" in result.stdout
+    run = Run("runs/halves")
+    last = [record for record in run.metrics() if record["kind"] == "rollback"][-1]
+    assert last["halvings"] == 0
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from textgen.training.rollback import divergence_reason
+from textgen.training.rollback import divergence_reason, seed_after_rollbacks
 
 
 def check(
@@ -17,6 +17,7 @@ def check(
     lowest: float | None = None,
     model_vocab_size: int = 65,
     failed: int = 0,
+    extra: float = 0.0,
 ) -> str | None:
     return divergence_reason(
         nats,
@@ -25,6 +26,7 @@ def check(
         lowest=lowest,
         model_vocab_size=model_vocab_size,
         failed_steps=failed,
+        extra_tolerance=extra,
     )
 
 
@@ -68,3 +70,15 @@ def test_the_mean_of_few_tokens_may_differ_more() -> None:
 def test_a_large_vocabulary_has_a_wider_limit() -> None:
     assert check(6.0, lowest=4.0, model_vocab_size=16_000) is None
     assert check(7.0, lowest=4.0, model_vocab_size=16_000) is not None
+
+
+def test_a_limit_that_was_raised_still_catches_a_loss_that_runs_away() -> None:
+    assert check(4.5, lowest=1.5, extra=3.0) is None
+    assert check(6.0, lowest=1.5, extra=3.0) is not None
+    assert check(math.inf, lowest=1.5, extra=3.0) is not None
+
+
+def test_each_rollback_of_each_run_has_random_numbers_of_its_own() -> None:
+    seeds = [seed_after_rollbacks(seed, rollbacks) for seed in range(10) for rollbacks in range(1, 11)]
+    assert len(set(seeds)) == 100
+    assert seeds[0] == seed_after_rollbacks(0, 1)

@@ -59,7 +59,7 @@ def test_another_one_continues_exactly_from_the_tensors_of_the_first() -> None:
     given = one.weights(), one.optimizer_tensors(), one.carried()
     weights, optimizer, carried = ({k: v.detach().clone() for k, v in part.items()} for part in given)
     expected = one(batch(), learning_rate=0.1, step=4)
-    other.load(weights=weights, optimizer=optimizer, carried=carried, loss_count=36)
+    other.load(weights=weights, optimizer=optimizer, carried=carried, loss_count=36, loss_steps=3)
     assert other(batch(), learning_rate=0.1, step=4) == expected
     assert other.nats_per_token == one.nats_per_token
     for name, tensor in one.carried().items():
@@ -90,4 +90,4 @@ def test_a_gradient_that_is_not_finite_changes_no_weight_and_is_counted() -> Non
     train_step(batch(), learning_rate=0.1, step=3)
     assert not torch.equal(train_step.model.head.bias, before["head.bias"])
     train_step.reset_loss()
-    assert (train_step.failed_steps, train_step.loss_count) == (0, 0)
+    assert (train_step.failed_steps, train_step.loss_count, train_step.loss_steps) == (0, 0, 0)

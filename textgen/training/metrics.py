@@ -5,7 +5,7 @@
               evaluating and saving; gradient_norm, learning_rate: of the last step
     val       nats_per_token, tokens, best: whether it is the lowest loss so far
     rollback  training diverged at `step` and went back to the step `back_to`; reason, nats_per_token (null:
-              not finite), lowest: the lowest training loss before, halvings: how many times the peak
+              not finite), lowest: the lowest mean loss before, halvings: how many times the peak
               learning rate is halved from here on
     final     the best weights on all validation text, once, at the end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -19,8 +20,12 @@ class Position:
     stale_evaluations: int = 0  # evaluations in a row that did not improve on best_loss
     finished: bool = False  # the budget is spent, or training stopped early
     first_loss: float | None = None  # nats/token, training loss of step 1; None: not taken, or not finite
-    lowest_loss: float | None = None  # nats/token, lowest of the training-loss records; None: no record yet
+    recent: Sequence[tuple[int, float, int]] = ()  # (steps, nats, tokens) of the last records, for the check
+    lowest_loss: float | None = None  # nats/token, lowest mean over recent steps; None: too few steps yet
+    extra_tolerance: float = 0.0  # nats/token; how far the limit of divergence was raised
     good_step: int | None = None  # step whose checkpoint a rollback goes to; None: the initial weights
     halvings: int = 0  # how many times rollbacks have halved the learning rate
     candidate_step: int | None = None  # step of the last evaluation; becomes good_step if training goes well
-    rollbacks_in_a_row: int = 0  # since there was a new good_step
+    rollbacks_in_a_row: int = 0  # those that lowered the rate since there was a new good_step
+    retried: bool = False  # whether a rollback kept the rate since there was a new good_step
+    rollbacks: int = 0  # all of this run; with the seed it gives the random state after a rollback

@@ -78,6 +78,7 @@ class TrainingState:
         progress = vars(self.position) | {
             "seconds": self.seconds(),
             "loss_count": self.train_step.loss_count,
+            "loss_steps": self.train_step.loss_steps,
             "place": self.batches.place,
             "metrics_size": self.metrics.size,
         }
@@ -116,6 +117,7 @@ class TrainingState:
         progress = dict(checkpoint.progress)
         self.batches.restore(progress.pop("place"))
         loss_count = progress.pop("loss_count")
+        loss_steps = progress.pop("loss_steps", 0)  # checkpoints of earlier versions do not have it
         self.metrics.size = progress.pop("metrics_size")
         self.position = Position(**progress)
         self.train_step.load(
@@ -123,6 +125,7 @@ class TrainingState:
             optimizer=checkpoint.optimizer,
             carried=checkpoint.carried,
             loss_count=loss_count,
+            loss_steps=loss_steps,
         )
 
     def save_weights_to_sample_from(self) -> None:

@@ -57,6 +57,7 @@ class TrainStep:
         self._loss_sum = torch.zeros((), dtype=widest_float(self.device), device=self.device)
         self._failed_steps = torch.zeros((), device=self.device)
         self.loss_count = 0  # tokens
+        self.loss_steps = 0
 
     def __call__(self, batch: Batch, *, learning_rate: float, step: int) -> tuple[Tensor, Tensor]:
         """Take one optimizer step on a window; `step` is its number in the run, counted from 1.
@@ -83,6 +84,7 @@ class TrainStep:
         self._failed_steps += ~norm.isfinite()
         self._loss_sum += loss.detach() * targets.numel()
         self.loss_count += targets.numel()
+        self.loss_steps += 1
         return loss.detach(), norm.detach()
 
     def _regularized(self, outputs: Tensor) -> Tensor:
@@ -95,9 +97,14 @@ class TrainStep:
         return dropped
 
     @property
+    def loss_sum(self) -> float:
+        """The sum of the losses of all tokens since reset_loss, in nats."""
+        return float(self._loss_sum)
+
+    @property
     def nats_per_token(self) -> float:
         """The mean loss since reset_loss. There must have been a step."""
-        return float(self._loss_sum) / self.loss_count
+        return self.loss_sum / self.loss_count
 
     @property
     def failed_steps(self) -> int:
@@ -105,10 +112,10 @@ class TrainStep:
         return int(self._failed_steps)
 
     def reset_loss(self) -> None:
-        """Set the sums of loss, tokens and failed steps to zero."""
+        """Set the sums of loss, tokens, steps and failed steps to zero."""
         self._loss_sum.zero_()
         self._failed_steps.zero_()
-        self.loss_count = 0
+        self.loss_count = self.loss_steps = 0
 
     def eval_weights(self) -> AbstractContextManager[None]:
         """In the block, the model has the weights to be evaluated and kept: averaged ones with ema_decay."""
@@ -125,7 +132,7 @@ class TrainStep:
         return optimizer_tensors(self.model, self.optimizer)
 
     def carried(self) -> dict[str, Tensor]:
-        """Everything else that the next step depends on, apart from loss_count, which is not a tensor."""
+        """Everything else that the next step depends on, apart from loss_count and loss_steps, no tensors."""
         carried = {f"state/{index}": part for index, part in enumerate(self._state)}
         carried |= {
             "loss_sum": self._loss_sum,
@@ -146,6 +153,7 @@ class TrainStep:
         optimizer: Mapping[str, Tensor],
         carried: Mapping[str, Tensor],
         loss_count: int,
+        loss_steps: int,
     ) -> None:
         """Restore weights, optimizer and carried tensors, torch's global random generators among them.
 
@@ -165,7 +173,7 @@ class TrainStep:
         self._loss_sum.copy_(carried["loss_sum"])
         # Checkpoints of earlier versions do not have it.
         self._failed_steps.copy_(carried.get("failed_steps", torch.zeros(())))
-        self.loss_count = loss_count
+        self.loss_count, self.loss_steps = loss_count, loss_steps
         if self.average is not None:
             self.average.load({name.removeprefix("average/"): tensor for name, tensor in carried.items()})
         torch.set_rng_state(carried["rng/cpu"])

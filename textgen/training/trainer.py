@@ -135,7 +135,7 @@ class Trainer:
         progress = self.state.progress()
         if self._passed("evaluations", self.config.evaluations, progress):
             if self._evaluate(progress):
-                self.position.candidate_step = self.position.step
+                self.rollback.propose()
                 self.state.save()
         elif time.monotonic() - self.state.saved_at > CHECKPOINT_SECONDS:
             self.state.save()
@@ -200,9 +200,7 @@ class Trainer:
             learning_rate=self.train_step.optimizer.param_groups[0]["lr"],
             tokens_per_second=round(tokens_per_second),
         )
-        lowest = self.position.lowest_loss
-        self.position.lowest_loss = mean_loss if lowest is None else min(lowest, mean_loss)
-        self.rollback.accept_candidate()
+        self.rollback.accept()
         self.train_step.reset_loss()
 
     def validate(self) -> Loss:
@@ -215,7 +213,7 @@ class Trainer:
 
         Returns False, and does none of that, if training diverged and went back.
         """
-        if self.rollback.check():
+        if self.rollback.check(final=progress >= 1):
             return False
         loss = self.validate()
         if not math.isfinite(loss.nats_per_token):
