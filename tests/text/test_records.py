@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from textgen.errors import CorpusError
 from textgen.text import formats
 from textgen.text.formats import TextFile
-from textgen.text.records import records
+from textgen.text.records import RecordCount, records
 
 
 def written(tmp_path, data, name):
@@ -56,7 +56,6 @@ def test_a_csv_field_may_be_long(tmp_path):
     [
         ("a.jsonl", '{"id": 1, "body": "x"}', None, r"a.jsonl:1: .*--field; found: id, body"),
         ("a.csv", "id,body\n1,x\n", None, r"a.csv:1: .*--field; found: id, body"),
-        ("a.jsonl", '{"text": "x"}\n{"body": "y"}', "text", r"a.jsonl:2: no field 'text'; found: body"),
         ("a.csv", "id,body\n1,x\n", "text", r"a.csv:1: no field 'text'"),
         ("a.csv", "id,text\n1,x\n2\n", "text", r"a.csv:3: 1 fields where the header has 2"),
         ("a.jsonl", '{"text": "x"}\n\n{"text": \n', "text", r"a.jsonl:3: not JSON"),
@@ -71,3 +70,31 @@ def test_a_csv_field_may_be_long(tmp_path):
 def test_a_record_that_cannot_be_used_is_reported_with_file_and_line(tmp_path, name, data, field, message):
     with pytest.raises(CorpusError, match=message):
         records_of(written(tmp_path, data.encode(), name), field)
+
+
+def test_records_without_the_field_or_with_null_are_skipped_and_counted(tmp_path):
+    data = b'{"text": "x"}\n{"body": "y"}\n\n{"text": null}\n{"text": ""}\n{"text": "z"}\n'
+    path, count = written(tmp_path, data, "a.jsonl"), RecordCount()
+    assert list(records(TextFile(path, "a.jsonl"), "text", "utf-8", count)) == ["x", "", "z"]
+    assert count == RecordCount(read=5, absent=1, null=1)
+
+
+@pytest.mark.parametrize(
+    ("absent", "null", "reasons"),
+    [
+        (1, 0, "1 without the field 'text'"),
+        (0, 2, "the field 'text' is null"),
+        (1, 2, "1 without the field 'text', 2 where it is null"),
+    ],
+)
+def test_a_note_says_how_many_records_were_skipped_and_why(absent, null, reasons):
+    count = RecordCount(read=3000, absent=absent, null=null)
+    assert count.note("text") == f"Skipped {absent + null} of 3,000 records: {reasons}."
+
+
+def test_a_message_names_a_limited_number_of_fields():
+    count = RecordCount(read=1, absent=1)
+    count.add_names(str(number) for number in range(1000))
+    with pytest.raises(CorpusError, match="found: 0, 1, 2") as caught:
+        count.require_text("a.jsonl", "text")
+    assert len(str(caught.value)) < 200

@@ -21,6 +21,7 @@ from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
 from textgen.text.documents import Separator, TextSize, between_documents, measure, stream_slice
 from textgen.text.formats import raw_blocks
+from textgen.text.records import RecordCount
 from textgen.text.sources import Source, find_files, refuse_repeated_files, require_records
 
 # A source with at least this many documents is cut between two of them, one with fewer at any character.
@@ -76,6 +77,7 @@ class Corpus:
         if split:
             self._refuse_unused_documents_option()
         self._sizes: dict[str, TextSize] = {}
+        self._record_count = RecordCount()
 
     @classmethod
     def whole(
@@ -116,6 +118,12 @@ class Corpus:
         if part not in self._sizes:
             self._sizes[part] = measure(self.stream(part))
         return self._sizes[part]
+
+    @property
+    def record_count(self) -> RecordCount:
+        """How many records all parts have, and how many were skipped. The first call reads all files."""
+        _ = self._spans
+        return self._record_count
 
     @cached_property
     def fingerprint(self) -> str:
@@ -174,7 +182,7 @@ class Corpus:
         characters = dict.fromkeys(self.parts, 0)
         for part, sources in self._sources.items():
             for source in sources:
-                total, num_documents = _count(source)
+                total, num_documents = _count(source, self._record_count)
                 cut = total
                 if part == "train" and self._cut:
                     cut = int(total * (1 - self._config.val_fraction))
@@ -211,10 +219,10 @@ def _source(config: DataConfig, argument: str, stdin: Path | None) -> Source:
     return Source(argument, find_files(argument, stdin), config.documents, config.field, config.encoding)
 
 
-def _count(source: Source) -> tuple[int, int]:
-    """How many characters, not counting separators, and documents a source has."""
+def _count(source: Source, records: RecordCount) -> tuple[int, int]:
+    """How many characters, not counting separators, and documents a source has; its records are added up."""
     characters = separators = 0
-    for item in source.stream():
+    for item in source.stream(records):
         if isinstance(item, Separator):
             separators += 1
         else:

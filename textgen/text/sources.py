@@ -21,7 +21,7 @@ from textgen.text.documents import (
     split_documents,
 )
 from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, text_blocks
-from textgen.text.records import records
+from textgen.text.records import RecordCount, records
 
 _BLOCK_BYTES = 2**16
 
@@ -48,17 +48,23 @@ class Source:
         """The real paths of the files, with links resolved."""
         return tuple(os.path.realpath(file.path) for file in self.files)
 
-    def stream(self) -> Iterator[str | Separator]:
+    def stream(self, count: RecordCount | None = None) -> Iterator[str | Separator]:
         """The text of all files as a stream, with a Separator between documents.
 
-        Raises CorpusError for a file that cannot be read.
-        """
-        return between_documents(self._file_stream(file) for file in self.files)
+        count: adds up the records that were read and skipped; None does not.
 
-    def _file_stream(self, file: TextFile) -> Iterator[str | Separator]:
+        Raises CorpusError for a file that cannot be read, and at the end when no record had text.
+        """
+        found = RecordCount()
+        yield from between_documents(self._file_stream(file, found) for file in self.files)
+        found.require_text(self.name, self.field)
+        if count is not None:
+            count.add(found)
+
+    def _file_stream(self, file: TextFile, count: RecordCount) -> Iterator[str | Separator]:
         if file.format == "text":
             return split_documents(text_blocks(file, self.encoding), self.documents)
-        return _record_stream(records(file, self.field, self.encoding))
+        return _record_stream(records(file, self.field, self.encoding, count))
 
     def boundary_near(self, position: int) -> int:
         """The document boundary nearest to a position, both in characters not counting separators.
