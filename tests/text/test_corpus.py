@@ -143,7 +143,8 @@ def test_sizes_include_separators_between_documents(tmp_path):
         ({"a.txt": "abcdefgh"}, {}, "too little val text, 1 character; at least 2"),
         ({"a.txt": "abcdefgh"}, {"val_fraction": 0.9}, "too little train text, 0 characters; at least 2"),
         ({"a.txt": "abc"}, {"val_fraction": 0.0}, "--val-fraction"),
-        ({"a.txt": "abc"}, {"field": "text"}, "no .jsonl or .csv"),
+        ({"a.txt": "abc"}, {"field": "text"}, "no .jsonl, .csv or .tsv"),
+        ({"a.txt": "abc"}, {"delimiter": ";"}, "no .csv or .tsv"),
         ({"a.txt": "abc"}, {"val": "v.txt"}, "v.txt: no such file"),
         ({"a.txt": "abc"}, {"val": "a.txt"}, "a.txt: given twice"),
         ({"a.txt/b.png": "x"}, {}, "no file ending in"),
@@ -222,3 +223,16 @@ def test_a_long_line_is_streamed_in_little_memory(tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < 2_000_000
+
+
+def test_a_delimiter_is_part_of_the_fingerprint_where_a_file_has_one(tmp_path):
+    write(tmp_path, {"a.csv": "a,text\n" + "1,some words\n" * 9, "a.txt": "text"})
+    table = [str(tmp_path / "a.csv")]
+    without = corpus_of(*table, field="text").fingerprint
+    given = {corpus_of(*table, field="text", delimiter=name).fingerprint for name in ("tab", r"\t", "\t")}
+    assert len(given | {without}) == 2
+    plain = [
+        Corpus.whole(DataConfig(corpus=("x",), delimiter=name), str(tmp_path / "a.txt"))
+        for name in (None, ";")
+    ]
+    assert plain[0].fingerprint == plain[1].fingerprint

@@ -126,6 +126,7 @@ def test_a_file_that_cannot_be_opened_is_reported_by_name(tmp_path):
         ("a.txt", ("text", False, True)),
         ("a.jsonl.gz", ("jsonl", True, True)),
         ("a.CSV", ("csv", False, True)),
+        ("a.tsv.gz", ("tsv", True, True)),
         ("a.gz", ("text", True, True)),
         ("a.tar.gz", ("text", True, False)),
         ("a.png", ("text", False, False)),

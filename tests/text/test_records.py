@@ -25,8 +25,8 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(formats, "_BLOCK_BYTES", 5)
 
 
-def records_of(path, field):
-    return list(records(TextFile(path, path.name), field, "utf-8"))
+def records_of(path, field, delimiter=None):
+    return list(records(TextFile(path, path.name), field, "utf-8", delimiter))
 
 
 json_texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\r\n\t\u2028"))
@@ -65,6 +65,12 @@ def test_a_csv_field_may_be_long(tmp_path):
         ("a.jsonl", '{"text": "\\ud800"}', "text", r"a.jsonl:1: the text has a lone surrogate"),
         ("a.csv", 'text\n"x" y\n', "text", r"a.csv:2: not CSV"),
         ("a.csv", 'text\n"x', "text", r"a.csv:2: not CSV"),
+        ("a.csv", "id;body\n1;x\n", None, r"a.csv:1: .*--field; found: id, body"),
+        ("a.csv", "1,x\n2,y\n", "3", r"a.csv:1: no field or column 3; there are 2 columns"),
+        ("a.csv", "1,x\n2,y\n", "0", r"a.csv:1: no field or column 0"),
+        ("a.csv", "1,x\n2\n", "2", r"a.csv:2: 1 fields where the header has 2"),
+        ("a.tsv", "id\tbody\n1\tx\n", None, r"a.tsv:1: .*--field; found: id, body"),
+        ("a.tsv", 'id\ttext\n1\t"x\ny"\n', "text", r"a.tsv:3: 1 fields .* each line of a .tsv"),
     ],
 )
 def test_a_record_that_cannot_be_used_is_reported_with_file_and_line(tmp_path, name, data, field, message):
@@ -75,7 +81,7 @@ def test_a_record_that_cannot_be_used_is_reported_with_file_and_line(tmp_path, n
 def test_records_without_the_field_or_with_null_are_skipped_and_counted(tmp_path):
     data = b'{"text": "x"}\n{"body": "y"}\n\n{"text": null}\n{"text": ""}\n{"text": "z"}\n'
     path, count = written(tmp_path, data, "a.jsonl"), RecordCount()
-    assert list(records(TextFile(path, "a.jsonl"), "text", "utf-8", count)) == ["x", "", "z"]
+    assert list(records(TextFile(path, "a.jsonl"), "text", "utf-8", count=count)) == ["x", "", "z"]
     assert count == RecordCount(read=5, absent=1, null=1)
 
 
@@ -98,3 +104,49 @@ def test_a_message_names_a_limited_number_of_fields():
     with pytest.raises(CorpusError, match="found: 0, 1, 2") as caught:
         count.require_text("a.jsonl", "text")
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("delimiter", list(",;\t|"))
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_the_delimiter_is_found_in_the_header(tmp_path, name, delimiter):
+    rows = [["id", "text", "by"], ["1", "one", "x"], ["2", "two", "y"]]
+    data = "\n".join(delimiter.join(row) for row in rows).encode()
+    assert records_of(written(tmp_path, data, name), "text") == ["one", "two"]
+    assert records_of(written(tmp_path, data, name), "2") == ["text", "one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "expected"),
+    [
+        (b"text\na;b\n", "text", ["a;b"]),
+        (b"id;a;b;c,text\n1,x\n", "text", ["x"]),  # commas, as the field is found so
+        (b"a,b,c;text\n1;x\n", "text", ["x"]),
+        (b'"a;b;c";text\n"1;";"x;y"\n', "text", ["x;y"]),
+        (b'"a\nb;c;d",text\n1,x\n', "text", ["x"]),
+        (b"2,1\na,b\n", "1", ["b"]),  # a header of numbers
+        (b"", "text", []),
+        (b"\n", "1", None),
+    ],
+)
+def test_a_delimiter_by_which_the_field_is_found_comes_first(tmp_path, data, field, expected):
+    path = written(tmp_path, data, "a.csv")
+    if expected is None:
+        with pytest.raises(CorpusError, match="no field or column 1"):
+            records_of(path, field)
+    else:
+        assert records_of(path, field) == expected
+
+
+def test_a_given_delimiter_is_not_searched_for(tmp_path):
+    path = written(tmp_path, b"id^te,xt\n1^a,b\n", "a.csv")
+    assert records_of(path, "te,xt", "^") == ["a,b"]
+    with pytest.raises(CorpusError, match=r"a.csv:1: no field 'id'"):
+        records_of(path, "id")
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_tsv_file_has_a_record_a_line_and_may_have_quotes_within(tmp_path):
+    rows = ['"Hello,', '"quoted ""twice"""', '"a" and "b"', "it's", '"', ""]
+    data = "id\ttext\r\n" + "".join(f"1\t{row}\r\n" for row in rows) + "\r\n2\tlast"
+    expected = ['"Hello,', 'quoted "twice"', '"a" and "b"', "it's", '"', "", "last"]
+    assert records_of(written(tmp_path, data.encode(), "a.tsv"), "text") == expected

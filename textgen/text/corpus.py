@@ -22,7 +22,13 @@ from textgen.settings.config import DataConfig
 from textgen.text.documents import Separator, TextSize, between_documents, measure, stream_slice
 from textgen.text.formats import raw_blocks
 from textgen.text.records import RecordCount
-from textgen.text.sources import Source, find_files, refuse_repeated_files, require_records
+from textgen.text.sources import (
+    Source,
+    find_files,
+    refuse_repeated_files,
+    require_records,
+    require_tables,
+)
 
 # A source with at least this many documents is cut between two of them, one with fewer at any character.
 _MIN_DOCUMENTS_TO_CUT_BETWEEN = 20
@@ -74,6 +80,8 @@ class Corpus:
         refuse_repeated_files(self._all_sources)
         if split and config.field is not None:
             require_records(config.field, self._formats)
+        if split and config.delimiter is not None:
+            require_tables(config.delimiter, self._formats)
         if split:
             self._refuse_unused_documents_option()
         self._sizes: dict[str, TextSize] = {}
@@ -144,6 +152,8 @@ class Corpus:
         field = None if self._formats == {"text"} else config.field
         val_fraction = config.val_fraction if self._cut else None
         settings = [config.documents, field, codecs.lookup(config.encoding).name, val_fraction]
+        if config.delimiter is not None and self._formats & {"csv", "tsv"}:
+            settings.append(config.delimiter_character)
         digest = hashlib.sha256(json.dumps(settings).encode())
         for part, sources in self._sources.items():
             for source in sources:
@@ -199,7 +209,7 @@ class Corpus:
         if "text" not in self._formats and self._config.documents != "file":
             raise CorpusError(
                 f"documents={self._config.documents!r} does not apply: "
-                "each record of a .jsonl or .csv file is a document"
+                "each record of a .jsonl, .csv or .tsv file is a document"
             )
 
     def _refuse_too_little(self, characters: dict[str, int]) -> None:
@@ -216,7 +226,14 @@ class Corpus:
 
 
 def _source(config: DataConfig, argument: str, stdin: Path | None) -> Source:
-    return Source(argument, find_files(argument, stdin), config.documents, config.field, config.encoding)
+    return Source(
+        argument,
+        find_files(argument, stdin),
+        config.documents,
+        config.field,
+        config.encoding,
+        config.delimiter_character,
+    )
 
 
 def _count(source: Source, records: RecordCount) -> tuple[int, int]:

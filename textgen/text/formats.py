@@ -19,7 +19,8 @@ from typing import cast
 from textgen.errors import CorpusError
 
 # The files that are read from a folder; also with .gz appended. A bare .gz means compressed text.
-KNOWN_ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".csv")
+KNOWN_ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".csv", ".tsv")
+_RECORD_ENDINGS = (".jsonl", ".csv", ".tsv")
 
 _BLOCK_BYTES = 2**16
 _MAGIC_NUMBERS = {
@@ -66,9 +67,9 @@ class TextFile:
 
     @property
     def format(self) -> str:
-        """`text`, `jsonl` or `csv`, by its name without .gz."""
+        """`text`, `jsonl`, `csv` or `tsv`, by its name without .gz."""
         endings = self._endings[:-1] if self.compressed else self._endings
-        return endings[-1][1:] if endings[-1:] in ([".jsonl"], [".csv"]) else "text"
+        return endings[-1][1:] if endings and endings[-1] in _RECORD_ENDINGS else "text"
 
     @property
     def known(self) -> bool:

@@ -1,10 +1,12 @@
-"""The records of .jsonl and .csv files, read line by line; at most one record is held in memory."""
+"""The records of .jsonl, .csv and .tsv files, read line by line; at most one record is held in memory."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,19 +75,29 @@ def _lines(file: TextFile, encoding: str) -> Iterator[str]:
 
 
 def records(
-    file: TextFile, field: str | None, encoding: str, count: RecordCount | None = None
+    file: TextFile,
+    field: str | None,
+    encoding: str,
+    delimiter: str | None = None,
+    count: RecordCount | None = None,
 ) -> Iterator[str]:
-    """The text of each record of a .jsonl or .csv file.
+    """The text of each record of a .jsonl, .csv or .tsv file.
 
-    field: the name of the field that holds the text. A .jsonl record without it, or where it is null, is
-    skipped. count: adds up what was read and skipped; None does not count.
+    field: the name of the field that holds the text; where the first row of a .csv or .tsv file does not have
+    it, also the number of a column, from 1, and the first row is a record too. A .jsonl record without the
+    field, or where it is null, is skipped. delimiter: of .csv and .tsv; None finds it in the first row.
+    count: adds up what was read and skipped; None does not count.
 
     Raises CorpusError with file and line when field is None, and for a record that cannot be read or whose
     field is not text.
     """
-    read = _json_records if file.format == "jsonl" else _csv_records
     count = RecordCount() if count is None else count
-    for line, text in read(file, field, encoding, count):
+    found: Iterator[tuple[int, str | None]]
+    if file.format == "jsonl":
+        found = _json_records(file, field, encoding, count)
+    else:
+        found = _table_records(file, field, encoding, delimiter)
+    for line, text in found:
         count.read += 1
         if text is None:
             continue
@@ -137,23 +149,93 @@ def _json_records(
         yield number, _json_text(record, field, where, count)
 
 
-def _csv_records(
-    file: TextFile, field: str | None, encoding: str, count: RecordCount
-) -> Iterator[tuple[int, str | None]]:
+def _table_records(
+    file: TextFile, field: str | None, encoding: str, delimiter: str | None
+) -> Iterator[tuple[int, str]]:
     csv.field_size_limit(2**31 - 1)  # the default refuses a field of more than 128 KiB
-    reader = csv.reader(_lines(file, encoding), strict=True)
+    lines = _lines(file, encoding)
+    first = _first_lines(lines)
+    if not first:
+        return
+    if delimiter is None:
+        delimiter = _sniffed_delimiter(first, field, "\t,;|" if file.format == "tsv" else ",;\t|")
+    # Tab-separated text by its usual definition has a record a line, and quotes in it mean nothing.
+    one_a_line = file.format == "tsv" and delimiter == "\t"
+    read = _tab_separated_rows if one_a_line else _csv_rows
+    rows = read(itertools.chain(first, lines), delimiter, file.name)
+    line, header = next(rows)
+    column = _column(header, field, f"{file.name}:1")
+    if field not in header:
+        rows = itertools.chain([(line, header)], rows)
+    for line, row in rows:
+        if not row:
+            continue
+        if len(row) != len(header):
+            reason = "; each line of a .tsv file is a record" if one_a_line else ""
+            raise CorpusError(
+                f"{file.name}:{line}: {len(row)} fields where the header has {len(header)}{reason}"
+            )
+        yield line, row[column]
+
+
+def _column(header: list[str], field: str | None, where: str) -> int:
+    """The index of a field in the first row; a number that is no field there counts columns from 1.
+
+    Raises CorpusError.
+    """
+    if field is not None and field not in header and field.isdecimal():
+        if not 1 <= int(field) <= len(header):
+            raise CorpusError(f"{where}: no field or column {field}; there are {len(header)} columns")
+        return int(field) - 1
+    return header.index(_require_field(field, header, where))
+
+
+def _first_lines(lines: Iterator[str]) -> list[str]:
+    """The lines of the first row: several where a quoted field has line ends, read with commas; else one."""
+    taken: list[str] = []
+
+    def recorded() -> Iterator[str]:
+        for line in lines:
+            taken.append(line)
+            yield line
+
+    with suppress(csv.Error):  # another delimiter, or an error that is reported when the row is read
+        next(csv.reader(recorded(), strict=True), None)
+    return taken
+
+
+def _sniffed_delimiter(first: list[str], field: str | None, delimiters: str) -> str:
+    """The delimiter by which the first row has the field, else the one that makes most columns of it.
+
+    delimiters: those to choose from; the first one where several are as good.
+    """
+    headers = {delimiter: next(csv.reader(first, delimiter=delimiter)) for delimiter in delimiters}
+    for delimiter, header in headers.items():
+        if field in header:
+            return delimiter
+    return max(delimiters, key=lambda delimiter: len(headers[delimiter]))
+
+
+def _csv_rows(lines: Iterator[str], delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file, each with the number of its last line. Raises CorpusError."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        header = next(reader, None)
-        if header is None:
-            return
-        column = header.index(_require_field(field, header, f"{file.name}:1"))
-        for record in reader:
-            if not record:
-                continue
-            if len(record) != len(header):
-                raise CorpusError(
-                    f"{file.name}:{reader.line_num}: {len(record)} fields where the header has {len(header)}"
-                )
-            yield reader.line_num, record[column]
+        for row in reader:
+            yield reader.line_num, row
     except csv.Error as error:
-        raise CorpusError(f"{file.name}:{reader.line_num}: not CSV ({error})") from None
+        raise CorpusError(f"{name}:{reader.line_num}: not CSV ({error})") from None
+
+
+def _tab_separated_rows(lines: Iterator[str], delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a .tsv file, each with the number of its line."""
+    for number, line in enumerate(lines, start=1):
+        content = line.removesuffix("\n").removesuffix("\r")
+        yield number, [_unquoted(field) for field in content.split(delimiter)] if content else []
+
+
+def _unquoted(field: str) -> str:
+    """A field without the quotes around it, if it is quoted as a whole as in CSV; else as it is."""
+    inner = field[1:-1]
+    if len(field) < 2 or field[0] != '"' or field[-1] != '"' or '"' in inner.replace('""', ""):
+        return field
+    return inner.replace('""', '"')

@@ -42,6 +42,7 @@ class Source:
     documents: str
     field: str | None
     encoding: str
+    delimiter: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -64,7 +65,8 @@ class Source:
     def _file_stream(self, file: TextFile, count: RecordCount) -> Iterator[str | Separator]:
         if file.format == "text":
             return split_documents(text_blocks(file, self.encoding), self.documents)
-        return _record_stream(records(file, self.field, self.encoding, count))
+        texts = records(file, self.field, self.encoding, self.delimiter, count)
+        return _record_stream(texts)
 
     def boundary_near(self, position: int) -> int:
         """The document boundary nearest to a position, both in characters not counting separators.
@@ -135,7 +137,13 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
 def require_records(field: str, formats: Collection[str]) -> None:
     """Raise CorpusError when a field is given but all files are plain text, which has no fields."""
     if all(name == "text" for name in formats):
-        raise CorpusError(f"--field {field}: there is no .jsonl or .csv file; leave --field out")
+        raise CorpusError(f"--field {field}: there is no .jsonl, .csv or .tsv file; leave --field out")
+
+
+def require_tables(delimiter: str, formats: Collection[str]) -> None:
+    """Raise CorpusError when a delimiter is given but no file has one."""
+    if not {"csv", "tsv"} & set(formats):
+        raise CorpusError(f"--delimiter {delimiter}: there is no .csv or .tsv file; leave --delimiter out")
 
 
 def _walk(folder: Path) -> list[TextFile]:
