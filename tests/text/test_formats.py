@@ -138,6 +138,21 @@ def test_the_name_decides_how_a_file_is_read(tmp_path, name, expected):
     assert (file.format, file.compressed, file.known) == expected
 
 
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"[{}]", "json"),
+        (b"\n[\n {", "json"),
+        (b"[1]", "text"),
+        (b"{}", "text"),
+        (b"[]", "text"),
+        (b"", "text"),
+    ],
+)
+def test_a_json_file_has_records_when_it_is_an_array_of_objects(tmp_path, data, expected):
+    assert TextFile(written(tmp_path, data, "a.json"), "a.json").format == expected
+
+
 @pytest.mark.parametrize("encoding", ["unicode_escape", "utf-7"])
 def test_text_that_decodes_to_a_lone_surrogate_is_refused(tmp_path, encoding):
     path = written(tmp_path, {"unicode_escape": rb"a\ud800b", "utf-7": b"a+2AA-b"}[encoding])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from textgen.errors import CorpusError
 from textgen.text import formats
 from textgen.text.formats import TextFile
-from textgen.text.records import RecordCount, records
+from textgen.text.records import RecordCount, _json_array, records
 
 
 def written(tmp_path, data, name):
@@ -60,11 +60,47 @@ def test_a_csv_field_may_be_long(tmp_path):
         ("a.csv", "id,text\n1,x\n2\n", "text", r"a.csv:3: 1 fields where the header has 2"),
         ("a.jsonl", '{"text": "x"}\n\n{"text": \n', "text", r"a.jsonl:3: not JSON"),
         ("a.jsonl", "[" * 100_000, "text", r"a.jsonl:1: not JSON"),
-        ("a.jsonl", '["x"]', "text", r"a.jsonl:1: a list; each line must be one object"),
+        ("a.jsonl", '["x"]', "text", r"a.jsonl:1: a list; each record must be one object"),
         ("a.jsonl", '{"text": 5}', "text", r"a.jsonl:1: the field 'text' is not text: 5"),
         ("a.jsonl", '{"text": "\\ud800"}', "text", r"a.jsonl:1: the text has a lone surrogate"),
         ("a.csv", 'text\n"x" y\n', "text", r"a.csv:2: not CSV"),
         ("a.csv", 'text\n"x', "text", r"a.csv:2: not CSV"),
+        ("a.jsonl", '{"a": {"b": 1, "c": {}}, "d": 2}', None, r"a.jsonl:1: .*--field; found: a.b, a.c, d"),
+        ("a.jsonl", '{"a": {"b": 1}}', "a.b", r"a.jsonl:1: the field 'a.b' is not text: 1"),
+        (
+            "a.jsonl",
+            '{"a": {"b": "x"}}\n{"a": ["x"]}',
+            "a.b",
+            r"a.jsonl:2: the field 'a' is not an object: \[",
+        ),
+        ("a.json", '\n[\n{"id": 1}]', None, r"a.json:3: .*--field; found: id"),
+        (
+            "a.json",
+            '[{"text": "x"},\n\n {"text":\n 5}]',
+            "text",
+            r"a.json:3: the field 'text' is not text: 5",
+        ),
+        ("a.json", '[{"text": "x"},\n["x"]]', "text", r"a.json:2: a list; each record must be one object"),
+        ("a.json", '[{"text": "x"},\n12]', "text", r"a.json:2: a int; each"),
+        (
+            "a.json",
+            '[{"text": "x"}\n{"text": "x"}]',
+            "text",
+            r"a.json:2: not JSON \(a comma or \] must follow",
+        ),
+        ("a.json", '[{"text": "x"},\n]', "text", r"a.json:2: not JSON \(Expecting value"),
+        ("a.json", '[{"text": "x"}', "text", r"a.json:1: not JSON \(a comma or \] must follow"),
+        ("a.json", '[{"text": "x"}]\n[', "text", r"a.json:2: not JSON \(nothing may follow"),
+        ("a.json", '[{"text":\n"x\t"}]', "text", r"a.json:2: not JSON \(Invalid control character\)"),
+        ("a.json", '[{"text":\n"x}]', "text", r"a.json:2: not JSON \(Unterminated string"),
+        (
+            "a.json",
+            '[{"text":\nx}, ' + '{"text": "x"}, ' * 9 + "]",
+            "text",
+            r"a.json:2: not JSON \(Expecting value",
+        ),
+        ("a.json", '[{"a": ' + "[" * 100_000, "text", r"a.json:1: not JSON"),
+        ("a.json", '[{"text": "\\ud800"}]', "text", r"a.json:1: the text has a lone surrogate"),
         ("a.csv", "id;body\n1;x\n", None, r"a.csv:1: .*--field; found: id, body"),
         ("a.csv", "1,x\n2,y\n", "3", r"a.csv:1: no field or column 3; there are 2 columns"),
         ("a.csv", "1,x\n2,y\n", "0", r"a.csv:1: no field or column 0"),
@@ -150,3 +186,63 @@ def test_a_tsv_file_has_a_record_a_line_and_may_have_quotes_within(tmp_path):
     data = "id\ttext\r\n" + "".join(f"1\t{row}\r\n" for row in rows) + "\r\n2\tlast"
     expected = ['"Hello,', 'quoted "twice"', '"a" and "b"', "it's", '"', "", "last"]
     assert records_of(written(tmp_path, data.encode(), "a.tsv"), "text") == expected
+
+
+def test_a_field_within_another_is_named_with_a_dot(tmp_path):
+    data = (
+        b'{"a": {"b": "x"}}\n{"a.b": "y", "a": 1}\n{"a": null}\n{"a": {"b": null}}\n{"a": {}}\n{"c": "z"}\n'
+    )
+    path, count = written(tmp_path, data, "a.jsonl"), RecordCount()
+    assert list(records(TextFile(path, "a.jsonl"), "a.b", "utf-8", count=count)) == ["x", "y"]
+    assert count == RecordCount(read=6, absent=2, null=2)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | json_texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(json_texts, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.lists(st.tuples(json_texts, json_values), min_size=1, max_size=5),
+    st.booleans(),
+    st.sampled_from([None, 1, 40]),
+    st.integers(1, 70),
+)
+def test_records_of_a_json_array_come_back_as_written_with_their_lines(
+    tmp_path_factory, texts, escaped, indent, block
+):
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    found = [{"rest": rest, "text": text} for text, rest in texts]
+    data = json.dumps(found, ensure_ascii=escaped, indent=indent)
+    path.write_text(data, encoding="utf-8", newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "_BLOCK_BYTES", block)
+        assert records_of(path, "text") == [text for text, _ in texts]
+        elements = list(_json_array(TextFile(path, "a.json"), "utf-8"))
+    lines = [1] * len(found)
+    if indent is not None:  # the element after some begins on the line of the ] that would end them
+        ends = [json.dumps(found[:count], indent=indent).count("\n") for count in range(1, len(found))]
+        lines = [2, *(end + 1 for end in ends)]
+    assert [line for line, _ in elements] == lines
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_a_json_array_is_recognised_in_any_encoding(tmp_path, encoding):
+    path = written(tmp_path, ' \n[ {"text": "é"} ]\n'.encode(encoding), "a.json")
+    assert list(records(TextFile(path, "a.json"), "text", encoding)) == ["é"]
+
+
+def test_a_long_record_of_a_json_array_is_read_in_time(tmp_path, monkeypatch):
+    long = "word " * 500_000
+    path = written(tmp_path, json.dumps([{"text": long}, {"text": "x"}]).encode(), "a.json")
+    decoded = []
+    decode = json.JSONDecoder.raw_decode
+    monkeypatch.setattr(
+        json.JSONDecoder,
+        "raw_decode",
+        lambda self, text, start: decoded.append(start) or decode(self, text, start),
+    )
+    assert records_of(path, "text") == [long, "x"]
+    assert len(decoded) < 20

@@ -77,11 +77,11 @@ class DataConfig:
     )
     field: str | None = option(
         None,
-        "Field of .jsonl, .csv or .tsv records that holds the text, or a column number.",
+        "Field of records with the text: a name, a.b, or a column number.",
         group=TEXT,
     )
     delimiter: str | None = option(
-        None, "Delimiter of .csv and .tsv files, if the header does not show it.", group=TEXT
+        None, "Delimiter of .csv and .tsv; found in the header if not given.", group=TEXT
     )
     encoding: str = option("utf-8", "Encoding of the text files.", group=TEXT)
     val_fraction: float = option(

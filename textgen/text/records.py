@@ -1,10 +1,11 @@
-"""The records of .jsonl, .csv and .tsv files, read line by line; at most one record is held in memory."""
+"""The records of .jsonl, .json, .csv and .tsv files; about one record at a time is held in memory."""
 
 from __future__ import annotations
 
 import csv
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from textgen.errors import CorpusError
 from textgen.text.formats import TextFile, is_utf8, text_blocks
 
 _MAX_NAMES = 20  # fields that a message names
+_JSON_SPACE = re.compile(r"[ \t\r\n]*")
+_LONGEST_JSON_TOKEN = 32  # of those that are not strings or numbers, with a margin
 
 
 @dataclass
@@ -61,6 +64,43 @@ class RecordCount:
             raise CorpusError(f"{name}: no record has text in the field {field!r}; found: {found}")
 
 
+def _nested(record: dict[str, Any], field: str, where: str) -> tuple[bool, Any]:
+    """Whether a record has a field, and its value; `a.b` is the field b of the object a, or a field `a.b`.
+
+    Raises CorpusError when a is not an object.
+    """
+    if field in record:
+        return True, record[field]
+    value: Any = record
+    parts = field.split(".")
+    for depth, part in enumerate(parts):
+        if value is None:
+            return True, None
+        if not isinstance(value, dict):
+            outer = ".".join(parts[:depth])
+            raise CorpusError(f"{where}: the field {outer!r} is not an object: {json.dumps(value)[:40]}")
+        if part not in value:
+            return False, None
+        value = value[part]
+    return True, value
+
+
+def _names(record: dict[str, Any]) -> Iterator[str]:
+    """The names of the fields of a record; `a.b` for those of an object a, at any depth."""
+    waiting = [iter(record.items())]
+    prefixes = [""]
+    while waiting:
+        for name, value in waiting[-1]:
+            if isinstance(value, dict) and value:
+                waiting.append(iter(value.items()))
+                prefixes.append(f"{prefixes[-1]}{name}.")
+                break
+            yield prefixes[-1] + name
+        else:
+            waiting.pop()
+            prefixes.pop()
+
+
 def _lines(file: TextFile, encoding: str) -> Iterator[str]:
     """The lines of a file with their line ends; only "\\n" ends a line, as in JSON Lines and CSV."""
     pieces: list[str] = []
@@ -81,20 +121,24 @@ def records(
     delimiter: str | None = None,
     count: RecordCount | None = None,
 ) -> Iterator[str]:
-    """The text of each record of a .jsonl, .csv or .tsv file.
+    """The text of each record of a .jsonl, .json, .csv or .tsv file.
 
-    field: the name of the field that holds the text; where the first row of a .csv or .tsv file does not have
-    it, also the number of a column, from 1, and the first row is a record too. A .jsonl record without the
-    field, or where it is null, is skipped. delimiter: of .csv and .tsv; None finds it in the first row.
-    count: adds up what was read and skipped; None does not count.
+    field: the name of the field that holds the text; `a.b` is the field b of the object a in JSON. Where the
+    first row of a .csv or .tsv file does not have it, also the number of a column, from 1, and the first row
+    is a record too. A JSON record without the field, or where it is null, is skipped. delimiter: of .csv and
+    .tsv; None finds it in the first row. count: adds up what was read and skipped; None does not count.
 
     Raises CorpusError with file and line when field is None, and for a record that cannot be read or whose
     field is not text.
     """
     count = RecordCount() if count is None else count
     found: Iterator[tuple[int, str | None]]
-    if file.format == "jsonl":
-        found = _json_records(file, field, encoding, count)
+    if file.format in ("jsonl", "json"):
+        read = _json_lines if file.format == "jsonl" else _json_array
+        found = (
+            (line, _json_text(record, field, f"{file.name}:{line}", count))
+            for line, record in read(file, encoding)
+        )
     else:
         found = _table_records(file, field, encoding, delimiter)
     for line, text in found:
@@ -108,45 +152,142 @@ def records(
 
 def _require_field(field: str | None, found: list[str], where: str) -> str:
     """The field, if it is given and among those found. Raises CorpusError."""
-    names = ", ".join(found) or "none"
     if field is None:
-        raise CorpusError(f"{where}: which field holds the text? Name it with --field; found: {names}")
+        raise _field_not_given(found, where)
     if field not in found:
-        raise CorpusError(f"{where}: no field {field!r}; found: {names}")
+        raise CorpusError(f"{where}: no field {field!r}; found: {', '.join(found) or 'none'}")
     return field
+
+
+def _field_not_given(found: Iterable[str], where: str) -> CorpusError:
+    names = ", ".join(found) or "none"
+    return CorpusError(f"{where}: which field holds the text? Name it with --field; found: {names}")
 
 
 def _json_text(record: Any, field: str | None, where: str, count: RecordCount) -> str | None:
     """The text of a JSON record; None, counted, where it has none. Raises CorpusError."""
     if not isinstance(record, dict):
-        raise CorpusError(f"{where}: a {type(record).__name__}; each line must be one object")
+        raise CorpusError(f"{where}: a {type(record).__name__}; each record must be one object")
     if field is None:
-        _require_field(field, list(record), where)
-    text = record.get(field)
+        raise _field_not_given(itertools.islice(_names(record), _MAX_NAMES), where)
+    exists, text = _nested(record, field, where)
     if text is None:
-        if field in record:
+        if exists:
             count.null += 1
         else:
             count.absent += 1
-        count.add_names(record)
+        count.add_names(_names(record))
         return None
     if not isinstance(text, str):
         raise CorpusError(f"{where}: the field {field!r} is not text: {json.dumps(text)[:40]}")
     return text
 
 
-def _json_records(
-    file: TextFile, field: str | None, encoding: str, count: RecordCount
-) -> Iterator[tuple[int, str | None]]:
+def _json_lines(file: TextFile, encoding: str) -> Iterator[tuple[int, Any]]:
+    """The value of each line of a .jsonl file that is not empty, with its number. Raises CorpusError."""
     for number, line in enumerate(_lines(file, encoding), start=1):
         if not line.strip():
             continue
-        where = f"{file.name}:{number}"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{where}: not JSON ({error}); each line must be one object") from None
-        yield number, _json_text(record, field, where, count)
+            reason = f"not JSON ({error}); each line must be one object"
+            raise CorpusError(f"{file.name}:{number}: {reason}") from None
+        yield number, record
+
+
+def _json_array(file: TextFile, encoding: str) -> Iterator[tuple[int, Any]]:
+    """The elements of the array in a .json file, each with the number of the line where it begins.
+
+    At most one element and a block, or twice the element, are held in memory. Raises CorpusError.
+    """
+    text = _JsonText(text_blocks(file, encoding), file.name)
+    text.take("[", "an array of records must begin with [")
+    while True:
+        line = text.line
+        yield line, text.value()
+        if not text.take_if(","):
+            break
+    text.take("]", "a comma or ] must follow")
+    if text.next_character():
+        raise text.error("nothing may follow the array")
+
+
+class _JsonText:
+    """JSON that arrives in blocks, read a value at a time.
+
+    line: the number of the line where the next value or character begins, once it was looked at.
+    """
+
+    def __init__(self, blocks: Iterator[str], name: str) -> None:
+        self._blocks = blocks
+        self._name = name
+        self._text = ""  # what has arrived, of which `_start` characters are done with
+        self._start = 0
+        self._decoder = json.JSONDecoder()
+        self.line = 1
+
+    def error(self, reason: str, position: int | None = None) -> CorpusError:
+        """An error at a position of the text that has arrived; None: at the next character."""
+        line = self.line + self._text.count("\n", self._start, self._start if position is None else position)
+        return CorpusError(f"{self._name}:{line}: not JSON ({reason})")
+
+    def next_character(self) -> str:
+        """The next character that is not whitespace, which is not taken; empty at the end."""
+        while True:
+            begun = _JSON_SPACE.match(self._text, self._start).end()  # type: ignore[union-attr]
+            self._advance(begun)
+            if begun < len(self._text):
+                return self._text[begun]
+            if not self._read(1):
+                return ""
+
+    def take_if(self, character: str) -> bool:
+        """Take the next character if it is this one; whether it was."""
+        if self.next_character() != character:
+            return False
+        self._advance(self._start + 1)
+        self.next_character()
+        return True
+
+    def take(self, character: str, reason: str) -> None:
+        """Take the next character, which must be this one."""
+        if not self.take_if(character):
+            raise self.error(reason)
+
+    def value(self) -> Any:
+        """Take the next value."""
+        self.next_character()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._start)
+            except json.JSONDecodeError as error:
+                # An error near the end, or a string without one, may only mean that more has to arrive.
+                # Reading as much again as there is keeps the time in proportion to the length of the value.
+                near_end = error.pos > len(self._text) - _LONGEST_JSON_TOKEN
+                may_continue = near_end or error.msg.startswith("Unterminated string")
+                if may_continue and self._read(len(self._text) - self._start):
+                    continue
+                raise self.error(error.msg.removesuffix(" at"), error.pos) from None
+            except (ValueError, RecursionError) as error:
+                raise self.error(str(error)) from None
+            if isinstance(value, (int, float)) and end == len(self._text) and self._read(1):
+                continue  # a number may go on in the next block
+            self._advance(end)
+            return value
+
+    def _advance(self, position: int) -> None:
+        self.line += self._text.count("\n", self._start, position)
+        self._start = position
+
+    def _read(self, characters: int) -> bool:
+        """Wait for at least so many more characters, or the end; whether any arrived."""
+        pieces, wanted = [self._text[self._start :]], characters
+        while wanted > 0 and (block := next(self._blocks, "")):
+            pieces.append(block)
+            wanted -= len(block)
+        self._text, self._start = "".join(pieces), 0
+        return len(pieces) > 1
 
 
 def _table_records(

@@ -137,7 +137,10 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
 def require_records(field: str, formats: Collection[str]) -> None:
     """Raise CorpusError when a field is given but all files are plain text, which has no fields."""
     if all(name == "text" for name in formats):
-        raise CorpusError(f"--field {field}: there is no .jsonl, .csv or .tsv file; leave --field out")
+        raise CorpusError(
+            f"--field {field}: there is no .jsonl, .csv or .tsv file, nor a .json file that "
+            "holds an array of objects; leave --field out"
+        )
 
 
 def require_tables(delimiter: str, formats: Collection[str]) -> None:
