@@ -11,6 +11,7 @@ from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
 from textgen.text.corpus import Corpus
 from textgen.text.documents import Separator, TextSize
+from textgen.text.records import RecordCount
 
 
 def write(folder, files):
@@ -106,6 +107,14 @@ def test_records_are_documents_with_one_line_end_between_them(tmp_path):
     assert list(corpus.stream("text")) == expected
 
 
+def test_skipped_records_leave_no_trace_in_the_text_and_are_counted(tmp_path):
+    lines = ['{"text": "one"}', '{"text": null}', '{"id": 2}', '{"text": "two"}']
+    write(tmp_path, {"a.jsonl": "\n".join(lines), "b.jsonl": '{"id": 3}'})
+    corpus = Corpus.whole(DataConfig(corpus=("x",), field="text"), str(tmp_path))
+    assert list(corpus.stream("text")) == ["one", Separator(1, 1), "two"]
+    assert corpus.record_count == RecordCount(read=5, absent=2, null=1)
+
+
 def test_named_validation_and_test_files_are_separate_parts(tmp_path):
     write(tmp_path, {"a.txt": "train text", "v.txt": "v\nw", "t.txt": "tt"})
     corpus = corpus_of(
@@ -134,10 +143,16 @@ def test_sizes_include_separators_between_documents(tmp_path):
         ({"a.txt": "abcdefgh"}, {}, "too little val text, 1 character; at least 2"),
         ({"a.txt": "abcdefgh"}, {"val_fraction": 0.9}, "too little train text, 0 characters; at least 2"),
         ({"a.txt": "abc"}, {"val_fraction": 0.0}, "--val-fraction"),
-        ({"a.txt": "abc"}, {"field": "text"}, "no .jsonl or .csv"),
+        ({"a.txt": "abc"}, {"field": "text"}, "no .jsonl, .csv or .tsv"),
+        ({"a.txt": "abc"}, {"delimiter": ";"}, "no .csv or .tsv"),
         ({"a.txt": "abc"}, {"val": "v.txt"}, "v.txt: no such file"),
         ({"a.txt": "abc"}, {"val": "a.txt"}, "a.txt: given twice"),
         ({"a.txt/b.png": "x"}, {}, "no file ending in"),
+        (
+            {"a.txt/b.jsonl": '{"body": "x"}\n{"id": 1, "text": null}'},
+            {"field": "text"},
+            "a.txt: no record has text in the field 'text'; found: body, id, text",
+        ),
     ],
 )
 def test_a_corpus_that_cannot_be_used_is_refused_in_one_line(tmp_path, monkeypatch, files, settings, message):
@@ -208,3 +223,16 @@ def test_a_long_line_is_streamed_in_little_memory(tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < 2_000_000
+
+
+def test_a_delimiter_is_part_of_the_fingerprint_where_a_file_has_one(tmp_path):
+    write(tmp_path, {"a.csv": "a,text\n" + "1,some words\n" * 9, "a.txt": "text"})
+    table = [str(tmp_path / "a.csv")]
+    without = corpus_of(*table, field="text").fingerprint
+    given = {corpus_of(*table, field="text", delimiter=name).fingerprint for name in ("tab", r"\t", "\t")}
+    assert len(given | {without}) == 2
+    plain = [
+        Corpus.whole(DataConfig(corpus=("x",), delimiter=name), str(tmp_path / "a.txt"))
+        for name in (None, ";")
+    ]
+    assert plain[0].fingerprint == plain[1].fingerprint

@@ -126,6 +126,7 @@ def test_a_file_that_cannot_be_opened_is_reported_by_name(tmp_path):
         ("a.txt", ("text", False, True)),
         ("a.jsonl.gz", ("jsonl", True, True)),
         ("a.CSV", ("csv", False, True)),
+        ("a.tsv.gz", ("tsv", True, True)),
         ("a.gz", ("text", True, True)),
         ("a.tar.gz", ("text", True, False)),
         ("a.png", ("text", False, False)),
@@ -135,6 +136,21 @@ def test_a_file_that_cannot_be_opened_is_reported_by_name(tmp_path):
 def test_the_name_decides_how_a_file_is_read(tmp_path, name, expected):
     file = TextFile(tmp_path / name, name)
     assert (file.format, file.compressed, file.known) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"[{}]", "json"),
+        (b"\n[\n {", "json"),
+        (b"[1]", "text"),
+        (b"{}", "text"),
+        (b"[]", "text"),
+        (b"", "text"),
+    ],
+)
+def test_a_json_file_has_records_when_it_is_an_array_of_objects(tmp_path, data, expected):
+    assert TextFile(written(tmp_path, data, "a.json"), "a.json").format == expected
 
 
 @pytest.mark.parametrize("encoding", ["unicode_escape", "utf-7"])

@@ -75,7 +75,14 @@ class DataConfig:
         choices=DOCUMENT_KINDS,
         group=TEXT,
     )
-    field: str | None = option(None, "Field of .jsonl or .csv records that holds the text.", group=TEXT)
+    field: str | None = option(
+        None,
+        "Field of records with the text: a name, a.b, or a column number.",
+        group=TEXT,
+    )
+    delimiter: str | None = option(
+        None, "Delimiter of .csv and .tsv; found in the header if not given.", group=TEXT
+    )
     encoding: str = option("utf-8", "Encoding of the text files.", group=TEXT)
     val_fraction: float = option(
         0.1, "Last fraction of each source, for validation.", range=FRACTION_BELOW_1, group=TEXT
@@ -89,6 +96,8 @@ class DataConfig:
             "".encode(self.encoding)
         except (LookupError, UnicodeError):
             raise ConfigError(f"encoding={self.encoding!r}: Python has no such encoding") from None
+        if self.delimiter is not None and self.delimiter_character is None:
+            raise ConfigError(f"--delimiter {self.delimiter!r}: name one character, or tab")
         if not self.uses_tokenizer_file and self.end_of_text is not None:
             raise ConfigError(
                 f"--end-of-text is for the path of a tokenizer.json, not for --tokenizer {self.tokenizer}: "
@@ -106,6 +115,13 @@ class DataConfig:
     def uses_tokenizer_file(self) -> bool:
         """Whether `tokenizer` is the path of a tokenizer.json and not one of TOKENIZER_KINDS."""
         return self.tokenizer not in TOKENIZER_KINDS
+
+    @property
+    def delimiter_character(self) -> str | None:
+        """The delimiter as a character, with `tab` and `\\t` replaced; None: to be found in the header."""
+        character = {"tab": "\t", "\\t": "\t"}.get(self.delimiter or "", self.delimiter)
+        valid = character is not None and len(character) == 1 and character not in '"\r\n'
+        return character if valid else None
 
     def for_text(self, path: str, *, field: str | None = None, encoding: str | None = None) -> DataConfig:
         """These settings for another text; None keeps the field or the encoding."""

@@ -21,7 +21,14 @@ from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
 from textgen.text.documents import Separator, TextSize, between_documents, measure, stream_slice
 from textgen.text.formats import raw_blocks
-from textgen.text.sources import Source, find_files, refuse_repeated_files, require_records
+from textgen.text.records import RecordCount
+from textgen.text.sources import (
+    Source,
+    find_files,
+    refuse_repeated_files,
+    require_records,
+    require_tables,
+)
 
 # A source with at least this many documents is cut between two of them, one with fewer at any character.
 _MIN_DOCUMENTS_TO_CUT_BETWEEN = 20
@@ -73,9 +80,12 @@ class Corpus:
         refuse_repeated_files(self._all_sources)
         if split and config.field is not None:
             require_records(config.field, self._formats)
+        if split and config.delimiter is not None:
+            require_tables(config.delimiter, self._formats)
         if split:
             self._refuse_unused_documents_option()
         self._sizes: dict[str, TextSize] = {}
+        self._record_count = RecordCount()
 
     @classmethod
     def whole(
@@ -117,6 +127,12 @@ class Corpus:
             self._sizes[part] = measure(self.stream(part))
         return self._sizes[part]
 
+    @property
+    def record_count(self) -> RecordCount:
+        """How many records all parts have, and how many were skipped. The first call reads all files."""
+        _ = self._spans
+        return self._record_count
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the content of all files and of every setting that affects documents and parts.
@@ -136,6 +152,8 @@ class Corpus:
         field = None if self._formats == {"text"} else config.field
         val_fraction = config.val_fraction if self._cut else None
         settings = [config.documents, field, codecs.lookup(config.encoding).name, val_fraction]
+        if config.delimiter is not None and self._formats & {"csv", "tsv"}:
+            settings.append(config.delimiter_character)
         digest = hashlib.sha256(json.dumps(settings).encode())
         for part, sources in self._sources.items():
             for source in sources:
@@ -174,7 +192,7 @@ class Corpus:
         characters = dict.fromkeys(self.parts, 0)
         for part, sources in self._sources.items():
             for source in sources:
-                total, num_documents = _count(source)
+                total, num_documents = _count(source, self._record_count)
                 cut = total
                 if part == "train" and self._cut:
                     cut = int(total * (1 - self._config.val_fraction))
@@ -191,7 +209,7 @@ class Corpus:
         if "text" not in self._formats and self._config.documents != "file":
             raise CorpusError(
                 f"documents={self._config.documents!r} does not apply: "
-                "each record of a .jsonl or .csv file is a document"
+                "each record of a .jsonl, .json, .csv or .tsv file is a document"
             )
 
     def _refuse_too_little(self, characters: dict[str, int]) -> None:
@@ -208,13 +226,20 @@ class Corpus:
 
 
 def _source(config: DataConfig, argument: str, stdin: Path | None) -> Source:
-    return Source(argument, find_files(argument, stdin), config.documents, config.field, config.encoding)
+    return Source(
+        argument,
+        find_files(argument, stdin),
+        config.documents,
+        config.field,
+        config.encoding,
+        config.delimiter_character,
+    )
 
 
-def _count(source: Source) -> tuple[int, int]:
-    """How many characters, not counting separators, and documents a source has."""
+def _count(source: Source, records: RecordCount) -> tuple[int, int]:
+    """How many characters, not counting separators, and documents a source has; its records are added up."""
     characters = separators = 0
-    for item in source.stream():
+    for item in source.stream(records):
         if isinstance(item, Separator):
             separators += 1
         else:

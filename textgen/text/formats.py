@@ -19,7 +19,8 @@ from typing import cast
 from textgen.errors import CorpusError
 
 # The files that are read from a folder; also with .gz appended. A bare .gz means compressed text.
-KNOWN_ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".csv")
+KNOWN_ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".csv", ".tsv")
+_RECORD_ENDINGS = (".jsonl", ".csv", ".tsv")
 
 _BLOCK_BYTES = 2**16
 _MAGIC_NUMBERS = {
@@ -66,9 +67,15 @@ class TextFile:
 
     @property
     def format(self) -> str:
-        """`text`, `jsonl` or `csv`, by its name without .gz."""
+        """`text`, `jsonl`, `json`, `csv` or `tsv`, by its name without .gz.
+
+        A .json file is `json` when it begins as an array of objects, else `text`. Raises CorpusError when it
+        cannot be read.
+        """
         endings = self._endings[:-1] if self.compressed else self._endings
-        return endings[-1][1:] if endings[-1:] in ([".jsonl"], [".csv"]) else "text"
+        if endings[-1:] == [".json"]:
+            return "json" if _begins_as_json_records(raw_blocks(self)) else "text"
+        return endings[-1][1:] if endings and endings[-1] in _RECORD_ENDINGS else "text"
 
     @property
     def known(self) -> bool:
@@ -98,6 +105,18 @@ def raw_blocks(file: TextFile) -> Iterator[bytes]:
         raise CorpusError(f"{file.name}: damaged gzip file ({error}); compress it again") from error
     except OSError as error:
         raise CorpusError(f"{file.name}: {error.strerror or error}; it must be readable") from error
+
+
+def _begins_as_json_records(blocks: Iterable[bytes]) -> bool:
+    """Whether bytes begin with [ and {, in any encoding that contains ASCII, and in UTF-16 and UTF-32."""
+    begun = b""
+    for block in blocks:
+        for mark in (codecs.BOM_UTF8, *_UTF16_MARKS):
+            block = block.removeprefix(mark) if not begun else block
+        begun = (begun + block.replace(b"\0", b"")).translate(None, b" \t\r\n")
+        if len(begun) >= 2:
+            break
+    return begun.startswith(b"[{")
 
 
 def _blocks(stream: BufferedIOBase) -> Iterator[bytes]:

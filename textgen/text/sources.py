@@ -21,7 +21,7 @@ from textgen.text.documents import (
     split_documents,
 )
 from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, text_blocks
-from textgen.text.records import records
+from textgen.text.records import RecordCount, records
 
 _BLOCK_BYTES = 2**16
 
@@ -42,23 +42,31 @@ class Source:
     documents: str
     field: str | None
     encoding: str
+    delimiter: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The real paths of the files, with links resolved."""
         return tuple(os.path.realpath(file.path) for file in self.files)
 
-    def stream(self) -> Iterator[str | Separator]:
+    def stream(self, count: RecordCount | None = None) -> Iterator[str | Separator]:
         """The text of all files as a stream, with a Separator between documents.
 
-        Raises CorpusError for a file that cannot be read.
-        """
-        return between_documents(self._file_stream(file) for file in self.files)
+        count: adds up the records that were read and skipped; None does not.
 
-    def _file_stream(self, file: TextFile) -> Iterator[str | Separator]:
+        Raises CorpusError for a file that cannot be read, and at the end when no record had text.
+        """
+        found = RecordCount()
+        yield from between_documents(self._file_stream(file, found) for file in self.files)
+        found.require_text(self.name, self.field)
+        if count is not None:
+            count.add(found)
+
+    def _file_stream(self, file: TextFile, count: RecordCount) -> Iterator[str | Separator]:
         if file.format == "text":
             return split_documents(text_blocks(file, self.encoding), self.documents)
-        return _record_stream(records(file, self.field, self.encoding))
+        texts = records(file, self.field, self.encoding, self.delimiter, count)
+        return _record_stream(texts)
 
     def boundary_near(self, position: int) -> int:
         """The document boundary nearest to a position, both in characters not counting separators.
@@ -129,7 +137,16 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
 def require_records(field: str, formats: Collection[str]) -> None:
     """Raise CorpusError when a field is given but all files are plain text, which has no fields."""
     if all(name == "text" for name in formats):
-        raise CorpusError(f"--field {field}: there is no .jsonl or .csv file; leave --field out")
+        raise CorpusError(
+            f"--field {field}: there is no .jsonl, .csv or .tsv file, nor a .json file that "
+            "holds an array of objects; leave --field out"
+        )
+
+
+def require_tables(delimiter: str, formats: Collection[str]) -> None:
+    """Raise CorpusError when a delimiter is given but no file has one."""
+    if not {"csv", "tsv"} & set(formats):
+        raise CorpusError(f"--delimiter {delimiter}: there is no .csv or .tsv file; leave --delimiter out")
 
 
 def _walk(folder: Path) -> list[TextFile]:

@@ -26,6 +26,7 @@ from textgen.errors import ConfigError, CorpusError
 from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
 from textgen.text.documents import Separator, TextSize
+from textgen.text.records import RecordCount
 from textgen.text.tokenizer import Tokenizer
 
 _FORMAT = 1
@@ -52,7 +53,8 @@ def default_cache_dir() -> Path:
 class TokenStore:
     """The token ids of each part of a corpus, as read-only memory-mapped arrays.
 
-    counts: how often each token id occurs in the first part, (vocab_size,) int64.
+    counts: how often each token id occurs in the first part, (vocab_size,) int64. records: how many records
+    the text has and how many of them were skipped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,6 +63,7 @@ class TokenStore:
         meta = json.loads((path / "meta.json").read_text())
         self._dtype = np.dtype(meta["dtype"])
         self._sizes = {part: TextSize(**size) for part, size in meta["sizes"].items()}
+        self.records = RecordCount(**meta.get("records", {}))  # a store of an earlier version skipped none
         self._tokens = {part: self._map(part, num_tokens) for part, num_tokens in meta["tokens"].items()}
         self.counts: np.ndarray = np.load(path / "counts.npy")
 
@@ -129,6 +132,8 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progres
                 f"the tokenizer produces no tokens for the {part} text; use another tokenizer, or more text"
             )
         meta["tokens"][part] = num_tokens
+    records = corpus.record_count
+    meta["records"] = {"read": records.read, "absent": records.absent, "null": records.null}
     np.save(folder / "counts.npy", counts)
     (folder / "meta.json").write_text(json.dumps(meta, indent=2))
 

@@ -38,3 +38,13 @@ def test_a_prepared_text_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert text.tokenizer.encode("one two").max() < text.tokenizer.vocab_size
     assert text.val_tokens > 0
     assert text.notes == ()
+
+
+def test_a_note_counts_skipped_records_also_when_the_text_is_cached(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "some words"}\n{"text": null}\n' * 50)
+    for _ in range(2):
+        text = prepare_text(
+            Section(DataConfig, {"corpus": (str(path),), "field": "text"}), cache_dir=tmp_path
+        )
+        assert text.notes == ("Skipped 50 of 100 records: the field 'text' is null.",)

@@ -120,7 +120,7 @@ def excerpt_of_file(
         files = find_files(file, stdin)
         if field is not None:
             require_records(field, {found.format for found in files})
-        source = Source(file, files, data.documents, data.field, data.encoding)
+        source = Source(file, files, data.documents, data.field, data.encoding, data.delimiter_character)
         stream = list(stream_slice(source.stream(), 0, wanted))
     read = sum(len(item) for item in stream if isinstance(item, str))
     ids = list(tokenizer.encode_stream(stream_slice(stream, 0, characters)))

@@ -100,7 +100,7 @@ def reading_options(text: str, group: str = TEXT) -> Decorator:
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         help = f"Encoding of {text}.  [default: the run's]"
         command = grouped_option("--encoding", group=group, metavar="TEXT", help=help)(command)
-        help = "Field of .jsonl or .csv records to read.  [default: the run's]"
+        help = "Field of the records to read.  [default: the run's]"
         return grouped_option("--field", group=group, metavar="TEXT", help=help)(command)
 
     return decorate

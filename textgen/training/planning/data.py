@@ -78,6 +78,8 @@ def prepare_text(
             )
         tokenizer = source.tokenizer
     store = TokenStore.open_or_build(corpus, tokenizer, cache_dir, progress)
+    if store.records.skipped:
+        notes.append(store.records.note(config.field))
     if source is None:
         vocab = ModelVocab.from_counts(store.counts)
     else:
