@@ -46,6 +46,7 @@ def test_without_a_budget_training_is_planned_for_the_default_minutes(
     assert Run(tmp_path / "runs" / "corpus").config.training.minutes == 0.01
 
 
+@pytest.mark.slow
 def test_minutes_or_epochs_end_a_run_whichever_come_first_and_the_plan_says_so(cli: Cli) -> None:
     sizes = ["--hidden-size", "8", "--embedding-dim", "8"]
     result = cli("train", "corpus.txt", "--minutes", "5", "--epochs", "2", *sizes)

@@ -101,6 +101,7 @@ def test_a_stopped_ablation_continues(run_script: RunScript, tmp_path: Path) -> 
     assert "tiny: the results are of another text; use a new file of results" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_variant_keeps_every_other_setting_of_the_recipe(run_script: RunScript, tmp_path: Path) -> None:
     # By default, two thousand subwords without tied weights would get an embedding of 256.
     rng = random.Random(0)

@@ -38,6 +38,7 @@ def peak_anonymous_bytes(corpus: Path, folder: Path) -> int:
     return peak
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not STATUS.exists() or "RssAnon" not in STATUS.read_text(), reason="needs Linux's RssAnon in /proc"
 )
