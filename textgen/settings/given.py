@@ -5,7 +5,6 @@ names and values  ->  UserOptions(data, model, training: a Section each)  ->  a 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -145,10 +144,6 @@ class UserOptions:
             if new.keys() & replacing:
                 kept = {name: value for name, value in kept.items() if name not in replaced}
         return UserOptions.from_names(kept | new)
-
-    def replaced(self, **sections: Any) -> UserOptions:
-        """The options with some fields of this class replaced."""
-        return dataclasses.replace(self, **sections)
 
 
 def option_names() -> list[str]:
