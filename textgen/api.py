@@ -120,7 +120,12 @@ class TextModel:
         config = from_mapping(SampleConfig, settings)
         with _few_threads():
             return self._generator.generate(
-                prompt, num_samples=num_samples, stop=_as_sequence(stop), seed=seed, config=config
+                prompt,
+                num_samples=num_samples,
+                stop=_as_sequence(stop),
+                seed=seed,
+                config=config,
+                mid_text=mid_text,
             )
 
     def stream(
@@ -135,7 +140,9 @@ class TextModel:
         """Yield the text of generate in pieces, as they are drawn; arguments are those of generate."""
         config = from_mapping(SampleConfig, settings)
         with _few_threads():
-            pieces = self._generator.stream(prompt, stop=_as_sequence(stop), seed=seed, config=config)
+            pieces = self._generator.stream(
+                prompt, stop=_as_sequence(stop), seed=seed, config=config, mid_text=mid_text
+            )
         return _with_own_threads(pieces)
 
     def score(self, text: str) -> Report:

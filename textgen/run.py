@@ -282,7 +282,8 @@ class Run:
             "settings": describe(config),
             "steps": metrics[-1]["step"] if metrics else 0,
             "seconds": metrics[-1]["seconds"] if metrics else 0.0,
-            "best": best[-1] if best else None,
+            "validates": config.data.val is not None or config.data.holds_out,
+            "best": best[-1] if best and "nats_per_token" in best[-1] else None,
         }
 
 

@@ -64,7 +64,7 @@ def _status(facts: dict[str, Any]) -> str:
 
 def _best(facts: dict[str, Any]) -> str:
     if facts["best"] is None:
-        return "not evaluated yet"
+        return "not evaluated yet" if facts["validates"] else "not validated"
     return f"{facts['best']['nats_per_token']:.4f} nats/token"
 
 
@@ -76,7 +76,7 @@ def _in_lines(facts: dict[str, Any]) -> str:
         "tokenizer": f"{facts['tokenizer']}, {facts['vocab_size']:,} distinct tokens in the training text",
         "corpus": f"{', '.join(facts['corpus'])}; {facts['train_characters']:,} characters to train on",
         "training": f"{facts['settings']}; {facts['steps']:,} steps in {facts['seconds']:.0f} s",
-        "validation": _validation(facts["best"]),
+        "validation": _validation(facts["best"]) if facts["validates"] else "none",
     }
     if facts["from_run"] is not None:
         lines["started from"] = facts["from_run"]

@@ -71,13 +71,15 @@ def evaluate(
     start_id: int | None,
     segments: Segments | None = None,
     progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Loss:
     """The cross-entropy of token ids (N,) under a model, in the model's compute_dtype.
 
     vocab_size: that of the tokenizer. start_id: the model id of the start token; None scores the first token
     by its training frequency. segments: read only these, in one batch, each from a zero state after the token
     before it, which is fast and comparable during training; None reads the whole text with one state.
-    progress is called with (tokens read, tokens in total).
+    progress is called with (tokens read, tokens in total). should_stop: asked now and then whether to leave
+    the rest unread, the end of each segment; the loss says how many tokens were read.
     """
     vocab = model.vocab
     scorer = TokenScorer(vocab, vocab_size - vocab.size)
@@ -107,6 +109,9 @@ def evaluate(
         num_unseen += unseen.to(total.device)
         if progress is not None:
             progress(stop * batch_size, length * batch_size)
+        if should_stop is not None and should_stop():
+            length = stop
+            break
     model.train(was_training)
     if first and vocab.to_model_ids(token_ids[:1])[0] == vocab.size:
         num_unseen += 1
@@ -164,19 +169,22 @@ def evaluate_whole(
     vocab_size: int,
     start_id: int | None,
     progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Loss:
     """Like `evaluate` on the whole text, except that a long text is read as a batch of a few segments.
 
     A segment has at least MIN_SEGMENT_TOKENS tokens, and there are at most MAX_SEGMENTS. The state is carried
-    over each segment.
+    over each segment. should_stop: as in evaluate.
     """
     count = 1 if start_id is None else min(len(token_ids) // MIN_SEGMENT_TOKENS, MAX_SEGMENTS)
-    settings: dict[str, Any] = {"vocab_size": vocab_size, "start_id": start_id}
+    settings: dict[str, Any] = {"vocab_size": vocab_size, "start_id": start_id, "should_stop": should_stop}
     if count < 2:
         return evaluate(model, token_ids, **settings, progress=progress)
     length = len(token_ids) // count
     starts = np.arange(count + 1) * length
     loss = evaluate(model, token_ids, **settings, segments=Segments(starts[:-1], length), progress=progress)
+    if loss.tokens < count * length:  # stopped
+        return loss
     rest = Segments(starts[-1:], len(token_ids) - count * length)  # fewer tokens than there are segments
     return loss + evaluate(model, token_ids, **settings, segments=rest)
 
@@ -189,11 +197,13 @@ def evaluate_run(
     device: str,
     reset_every: int | None = None,
     progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Report:
     """Evaluate the best weights of a run on a whole part of a store, in float32.
 
     reset_every: in tokens, as in evaluate_with_resets; None carries the state, as evaluate_whole does.
-    progress is called with (what is being done, tokens read, tokens in total).
+    progress is called with (what is being done, tokens read, tokens in total). should_stop: as in evaluate,
+    only without reset_every.
 
     Raises RunError when the weights are damaged.
     """
@@ -204,10 +214,12 @@ def evaluate_run(
         "progress": named(f"evaluating on {part}", progress),
     }
     if reset_every is None:
-        loss = evaluate_whole(model, store.tokens(part), **settings)
+        loss = evaluate_whole(model, store.tokens(part), **settings, should_stop=should_stop)
     else:
         loss = evaluate_with_resets(model, store.tokens(part), **settings, reset_every=reset_every)
-    return Report(loss.require_finite(), store.size(part))
+    num_tokens = len(store.tokens(part))
+    size = store.size(part).scaled(loss.tokens / num_tokens)
+    return Report(loss.require_finite(), size, unread_tokens=num_tokens - loss.tokens)
 
 
 def named(what: str, progress: Progress | None) -> Callable[[int, int], None] | None:

@@ -16,10 +16,14 @@ BITS = 1 / math.log(2)  # bits per nat
 
 @dataclass(frozen=True)
 class Report:
-    """The loss on a whole text in all common units; each property says what it can be compared across."""
+    """The loss on a text in all common units; each property says what it can be compared across.
+
+    size: of the text that was read. unread_tokens: those that were left out, for lack of time.
+    """
 
     loss: Loss
     size: TextSize
+    unread_tokens: int = 0
 
     @property
     def bits_per_character(self) -> float:
@@ -62,6 +66,7 @@ class Report:
             "perplexity_per_word": self.perplexity_per_word,
             "tokens": self.loss.tokens,
             "unseen_tokens": self.loss.unseen_tokens,
+            "unread_tokens": self.unread_tokens,
             "characters": self.size.characters,
             "bytes": self.size.bytes,
             "words": self.size.words,

@@ -36,6 +36,7 @@ from textgen.settings.option import (
 CELLS = tuple(CELL_SPECS)
 TOKENIZER_KINDS = ("char", "byte", "bpe", "word")
 DOCUMENT_KINDS = ("file", "line", "block")
+VAL_ORDERS = ("hash", "end")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DYNAMIC_METHODS = ("sgd", "rms")
@@ -85,7 +86,18 @@ class DataConfig:
     )
     encoding: str = option("utf-8", "Encoding of the text files.", group=TEXT)
     val_fraction: float = option(
-        0.1, "Last fraction of each source, for validation.", range=FRACTION_BELOW_1, group=TEXT
+        0.1, "Fraction held out for validation; 0: none.", range=FRACTION_BELOW_1, group=TEXT
+    )
+    # The defaults of these two are what runs of earlier versions did, whose config.json does not have them.
+    val_order: str = option(
+        "end",
+        "Hold out documents chosen by hash, or the end.",
+        choices=VAL_ORDERS,
+        auto=True,
+        group=TEXT,
+    )
+    val_characters: int | None = option(
+        None, "Validation characters to read at most.", range=COUNT, auto=True, group=TEXT
     )
     val: str | None = option(None, "Validate on this file instead.", group=TEXT)
     test: str | None = option(None, "Keep this file for `textgen eval --part test`.", group=TEXT)
@@ -115,6 +127,11 @@ class DataConfig:
     def uses_tokenizer_file(self) -> bool:
         """Whether `tokenizer` is the path of a tokenizer.json and not one of TOKENIZER_KINDS."""
         return self.tokenizer not in TOKENIZER_KINDS
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether part of the corpus is held out for validation."""
+        return self.val is None and self.val_fraction > 0
 
     @property
     def delimiter_character(self) -> str | None:
@@ -226,6 +243,7 @@ class TrainingConfig:
     seq_len: int = option(
         64, "Tokens per window: how far back gradients flow.", range=COUNT, group=OPTIMISATION
     )
+    shuffle: bool = option(False, "Read documents in a new order each epoch.", auto=True, group=OPTIMISATION)
     vary_seq_len: bool = option(False, "Vary the length of each window around --seq-len.", group=OPTIMISATION)
     learning_rate: float = option(
         7e-3, "Peak learning rate of AdamW.", range=POSITIVE, auto=True, group=OPTIMISATION

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.errors import ConfigError
+from textgen.settings.config import DataConfig, TrainingConfig
 from textgen.settings.given import FOLLOWS_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import checked_values, unknown_name
 from textgen.system.relocate import relocate_path, relocated_data
@@ -80,10 +81,15 @@ def _of_run(content: Any, path: Path) -> dict[str, Any]:
     computed = {FOLLOWS_FROM_TEXT, "vocab_size"}
     model = {name: value for name, value in content["model"].items() if name not in computed}
     names: Mapping[str, Any] = content["data"] | model | content["training"]
-    names = dict(names) | {"from_run": content.get("from_run")}
+    # An earlier version, whose config.json lacks some of them, read documents in file order.
+    file_order = {"val_order": DataConfig.val_order, "shuffle": TrainingConfig.shuffle}
+    names = file_order | dict(names) | {"from_run": content.get("from_run")}
     # Options that another one overrides were not used, and giving both would be refused.
     if names.get("val") is not None:
         names.pop("val_fraction", None)
+        names.pop("val_order", None)
+    if names.get("val_fraction") == 0:
+        names = {name: value for name, value in names.items() if name not in {"val_order", "patience"}}
     if not names.get("early_stopping", True):
         names.pop("patience", None)
     return names

@@ -93,6 +93,11 @@ class UserOptions:
                 raise ConfigError(f"{flag(name)} {value!r}: not a valid value; give another, or leave it out")
         if {"val", "val_fraction"} <= self.data.keys():
             raise ConfigError("--val and --val-fraction do not go together: leave one out")
+        if ("val" in self.data or self.data.value("val_fraction") == 0) and "val_order" in self.data:
+            raise ConfigError("--val-order does nothing where no text is held out: leave it out")
+        if "val" not in self.data and self.data.value("val_fraction") == 0:
+            for name in sorted({"patience", "eval_tokens"} & self.training.keys()):
+                raise ConfigError(f"{flag(name)} does nothing without validation: leave it out")
         if "patience" in self.training and not self.training.value("early_stopping"):
             raise ConfigError("--patience does nothing without early stopping: leave it out")
 
@@ -137,6 +142,8 @@ class UserOptions:
             (set(BUDGETS), set(BUDGETS)),
             ({"tokenizer"}, {"tokenizer", "vocab_size", "min_frequency", "end_of_text"}),
             ({"val", "val_fraction"}, {"val", "val_fraction"}),
+            ({"val"}, {"val_order"}),
+            ({"val_order"}, {"val"}),
             ({"early_stopping", "patience"}, {"early_stopping", "patience"}),
         )
         kept, new = self.names(), given.names()

@@ -1,7 +1,8 @@
 """Batches for truncated backpropagation through time, cut from sequences of tokens that are read in parallel.
 
-N tokens make N-1 pairs of an input and its target, the next token. An epoch treats the pairs as a ring,
-starts at a random offset and cuts batch_size sequences of equal length; a batch is one window of each:
+N tokens, in the order of the epoch (shuffle.py), make N-1 pairs of an input and its target, the next token.
+An epoch treats the pairs as a ring, starts at a random offset and cuts batch_size sequences of equal length;
+a batch is one window of each:
 
     pairs        offset ┐          ┌ the wrap: the end of the text, followed by its beginning
         ... ·  ·  ·  ·  ▼
@@ -31,6 +32,7 @@ import numpy as np
 
 from textgen.errors import CorpusError
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.shuffle import ShuffledDocuments, StoredOrder, TokenSource
 
 _MIN_WINDOWS_PER_EPOCH = 8
 _SHORT_WINDOW_SHARE = 0.05  # of the windows have lengths drawn around half of seq_len
@@ -65,8 +67,9 @@ class _Epoch:
 class SequenceBatches(Iterator[Batch]):
     """An endless iterator over batches, epoch after epoch, from token ids (N,) of any integer type.
 
-    vocab maps token ids to model ids; None leaves the ids unchanged. vary_seq_len: window lengths are drawn
-    around seq_len, a few of them around half of it, instead of all being seq_len.
+    vocab maps token ids to model ids; None leaves the ids unchanged. end_of_text: the token that separates
+    documents, to read them in a new order each epoch; None reads the tokens as they are. vary_seq_len: window
+    lengths are drawn around seq_len, a few of them around half of it, instead of all being seq_len.
 
     Raises CorpusError when there are fewer pairs than sequences.
     """
@@ -79,6 +82,7 @@ class SequenceBatches(Iterator[Batch]):
         seq_len: int,
         seed: int,
         *,
+        end_of_text: int | None = None,
         vary_seq_len: bool = False,
     ) -> None:
         if len(tokens) <= batch_size:
@@ -86,7 +90,9 @@ class SequenceBatches(Iterator[Batch]):
                 f"{len(tokens)} tokens are too few for batch_size={batch_size}; at least {batch_size + 1} "
                 "are needed. Use a smaller --batch-size."
             )
-        self._tokens = np.asarray(tokens)  # a memmap is slower to index than the array it is
+        self._source: TokenSource = (
+            StoredOrder(tokens) if end_of_text is None else ShuffledDocuments(tokens, end_of_text, seed)
+        )
         self._vocab = vocab
         self._batch_size = batch_size
         self._seq_len = seq_len
@@ -103,14 +109,15 @@ class SequenceBatches(Iterator[Batch]):
         """Continue from a `place` of an iterator over the same tokens with the same sizes and seed."""
         self._epoch, self._position = place["epoch"], place["position"]
         self._layout = self._draw_layout(self._epoch)
+        self._source.start_epoch(self._epoch, self._batch_size)
 
     @property
     def tokens_per_epoch(self) -> int:
         """The number of targets in an epoch."""
-        return (len(self._tokens) - 1) // self._batch_size * self._batch_size
+        return (len(self._source) - 1) // self._batch_size * self._batch_size
 
     def _draw_layout(self, epoch: int) -> _Epoch:
-        num_pairs = len(self._tokens) - 1
+        num_pairs = len(self._source) - 1
         pairs_per_sequence = num_pairs // self._batch_size
         rng = np.random.default_rng([self._seed, epoch])
         offset = int(rng.integers(num_pairs))
@@ -141,9 +148,9 @@ class SequenceBatches(Iterator[Batch]):
         last = index == len(layout.window_starts)
         end = layout.pairs_per_sequence if last else int(layout.window_starts[index])
         along_ring = layout.offset + layout.pairs_per_sequence * np.arange(self._batch_size) + self._position
-        first_pairs = along_ring % (len(self._tokens) - 1)  # (B,)
+        first_pairs = along_ring % (len(self._source) - 1)  # (B,)
         # Pair p is tokens p and p+1, so a window of T pairs is T+1 tokens.
-        ids = self._tokens[first_pairs[:, None] + np.arange(end - self._position + 1)]  # (B, T+1)
+        ids = self._source.gather(first_pairs, end - self._position + 1)  # (B, T+1)
         model_ids = ids.astype(np.int64) if self._vocab is None else self._vocab.to_model_ids(ids)
         batch = Batch(model_ids[:, :-1], model_ids[:, 1:], starts_epoch=self._position == 0)
         if last:

@@ -1,10 +1,10 @@
-"""The corpus: sources of text, split into parts for training, validation and testing.
+"""The corpus: sources of text, in the parts `train`, `val` and `test`.
 
-    a.txt        ██████████████████████████████████████░░░░    █ train   ░ val
-    folder/      ███████████████████████████░░░
+    CORPUS ...    ─divide (split.py)→    train, val
+    --val FILE    ─────────────────────→ val
+    --test FILE   ─────────────────────→ test
 
-The end of every source is held out for validation, so that validation covers each source and no training
-window contains validation text. Everything is streamed: memory does not grow with the corpus.
+Everything is streamed: memory does not grow with the corpus.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
-from textgen.text.documents import Separator, TextSize, between_documents, measure, stream_slice
+from textgen.text.documents import Separator, TextSize, between_documents, measure
 from textgen.text.formats import raw_blocks
 from textgen.text.records import RecordCount
 from textgen.text.sources import (
@@ -29,30 +28,26 @@ from textgen.text.sources import (
     require_records,
     require_tables,
 )
+from textgen.text.split import (
+    Division,
+    Portion,
+    Ranges,
+    choose_by_hash,
+    divide_by_end,
+    divide_by_hash,
+    measure_extent,
+    spread,
+)
 
-# A source with at least this many documents is cut between two of them, one with fewer at any character.
-_MIN_DOCUMENTS_TO_CUT_BETWEEN = 20
 _MIN_PART_CHARACTERS = 2  # one token to read and one to predict
-
-
-@dataclass(frozen=True)
-class _Span:
-    """The characters start..stop (None: to the end) of a source, separators not counted."""
-
-    source: Source
-    start: int
-    stop: int | None
-
-    def stream(self) -> Iterator[str | Separator]:
-        return stream_slice(self.source.stream(), self.start, self.stop)
 
 
 class Corpus:
     """The text that a config names, in the parts `train`, `val` and, with config.test, `test`.
 
-    The last config.val_fraction of each source is `val`, from character int(characters * (1 - val_fraction))
-    on, separators not counted; a source of many documents is cut at the nearest document boundary. With
-    config.val, all sources are `train` and that file is `val`. With split=False there is one part, `text`.
+    config.val_fraction of the sources is held out by config.val_order (split.py), and is `val`; with 0 there
+    is no `val`. With config.val, all sources are `train` and that file is `val`. `val` has at most about
+    config.val_characters (None: any number). With split=False there is one part, `text`.
 
     stdin: the file that standard input was copied to; None when it was not. Files are looked up by the
     constructor and read when a part is first used; both raise CorpusError.
@@ -65,10 +60,8 @@ class Corpus:
             raise CorpusError("--val and --test take files; only CORPUS can be standard input")
         if not config.corpus:
             raise CorpusError("no text: name a file, a folder or `-` for standard input")
-        if split and config.val is None and config.val_fraction == 0:
-            raise CorpusError("validation needs text: set --val-fraction above 0, or name a file with --val")
         self._config = config
-        self._cut = split and config.val is None
+        self._cut = split and config.holds_out
         arguments = {"train" if split else "text": config.corpus}
         if split and config.val is not None:
             arguments["val"] = (config.val,)
@@ -86,6 +79,7 @@ class Corpus:
             self._refuse_unused_documents_option()
         self._sizes: dict[str, TextSize] = {}
         self._record_count = RecordCount()
+        self._held_out_characters = 0
 
     @classmethod
     def whole(
@@ -109,6 +103,11 @@ class Corpus:
         return corpus
 
     @property
+    def has_exchangeable_documents(self) -> bool:
+        """Whether the text is a collection, in no order: of lines, of blocks, or of records."""
+        return self._config.documents != "file" or self._formats != {"text"}
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The names of the parts, in the order train, val, test."""
         given = tuple(self._sources)
@@ -119,7 +118,7 @@ class Corpus:
 
         Raises CorpusError, immediately or while reading.
         """
-        return between_documents(span.stream() for span in self._spans[part])
+        return between_documents(portion.stream() for portion in self._portions[part])
 
     def size(self, part: str) -> TextSize:
         """How much text a part has. The first call reads the part to count it."""
@@ -130,8 +129,14 @@ class Corpus:
     @property
     def record_count(self) -> RecordCount:
         """How many records all parts have, and how many were skipped. The first call reads all files."""
-        _ = self._spans
+        _ = self._portions
         return self._record_count
+
+    @property
+    def held_out_characters(self) -> int:
+        """Characters that training does not read, separators not counted; `val` may have fewer of them."""
+        _ = self._portions
+        return self._held_out_characters
 
     @cached_property
     def fingerprint(self) -> str:
@@ -152,6 +157,10 @@ class Corpus:
         field = None if self._formats == {"text"} else config.field
         val_fraction = config.val_fraction if self._cut else None
         settings = [config.documents, field, codecs.lookup(config.encoding).name, val_fraction]
+        if self._cut and config.val_order != "end":
+            settings.append(config.val_order)
+        if "val" in self.parts and config.val_characters is not None:
+            settings.append(config.val_characters)
         if config.delimiter is not None and self._formats & {"csv", "tsv"}:
             settings.append(config.delimiter_character)
         digest = hashlib.sha256(json.dumps(settings).encode())
@@ -167,15 +176,26 @@ class Corpus:
 
     def validates_on_training_text_of(self, other: Corpus) -> bool:
         """Whether text that is `val` here is `train` in another corpus, judging by file paths alone."""
+        if "val" not in self.parts:
+            return False
         trained = {path for source in other._sources["train"] for path in source.paths}
         if not self._cut:
             return any(path in trained for source in self._sources["val"] for path in source.paths)
-        held_out = other._cut and self._config.val_fraction <= other._config.val_fraction
+        mine, theirs = self._config, other._config
+        held_out = (
+            other._cut and mine.val_order == theirs.val_order and mine.val_fraction <= theirs.val_fraction
+        )
+        if mine.val_order == "hash":
+            # The same documents are held out, whatever sources they are in.
+            return not (held_out and _reads_alike(mine, theirs)) and self._shares_files_with(trained)
         same_sources = {source.paths for source in other._sources["train"] if held_out}
         return any(
             source.paths not in same_sources and not trained.isdisjoint(source.paths)
             for source in self._sources["train"]
         )
+
+    def _shares_files_with(self, paths: set[str]) -> bool:
+        return any(not paths.isdisjoint(source.paths) for source in self._sources["train"])
 
     @property
     def _all_sources(self) -> list[Source]:
@@ -186,24 +206,41 @@ class Corpus:
         return {file.format for source in self._all_sources for file in source.files}
 
     @cached_property
-    def _spans(self) -> dict[str, list[_Span]]:
-        """The spans of the sources that make up each part. Reads, and so validates, every source."""
-        spans: dict[str, list[_Span]] = {part: [] for part in self.parts}
-        characters = dict.fromkeys(self.parts, 0)
+    def _portions(self) -> dict[str, Sequence[Portion]]:
+        """The text of each part. Reads, and so validates, every source."""
+        portions: dict[str, Sequence[Portion]] = {}
+        characters: dict[str, int] = {}
         for part, sources in self._sources.items():
-            for source in sources:
-                total, num_documents = _count(source, self._record_count)
-                cut = total
-                if part == "train" and self._cut:
-                    cut = int(total * (1 - self._config.val_fraction))
-                    if num_documents >= _MIN_DOCUMENTS_TO_CUT_BETWEEN:
-                        cut = source.boundary_near(cut)
-                    spans["val"].append(_Span(source, cut, None))
-                    characters["val"] += total - cut
-                spans[part].append(_Span(source, 0, cut))
-                characters[part] += cut
+            if part == "train" and self._cut:
+                division = self._divided(sources)
+                portions |= {"train": division.train, "val": division.val}
+                self._held_out_characters = division.held_out_characters
+                characters |= {"train": division.train_characters, "val": division.val_characters}
+            else:
+                portions[part], characters[part] = self._whole(part, sources)
         self._refuse_too_little(characters)
-        return spans
+        return portions
+
+    def _divided(self, sources: Sequence[Source]) -> Division:
+        config, count = self._config, self._record_count
+        if config.val_order == "hash":
+            division = divide_by_hash(sources, config.val_fraction, config.val_characters, count)
+            if division is not None:
+                return division
+            count = RecordCount()  # the records were counted
+        return divide_by_end(sources, config.val_fraction, config.val_characters, count)
+
+    def _whole(self, part: str, sources: Sequence[Source]) -> tuple[Sequence[Portion], int]:
+        """A part of whole sources, and its characters; of a large `val` only part is read."""
+        extents = [measure_extent(source, self._record_count).characters for source in sources]
+        total, limit = sum(extents), self._config.val_characters
+        if part == "val":
+            self._held_out_characters = total
+        if part != "val" or limit is None or total <= limit:
+            return [Ranges(source, ((0, None),)) for source in sources], total
+        if self.has_exchangeable_documents:
+            return choose_by_hash(sources, limit), limit
+        return [Ranges(sources[0], spread(0, total, limit))], limit  # --val names one source
 
     def _refuse_unused_documents_option(self) -> None:
         if "text" not in self._formats and self._config.documents != "file":
@@ -236,12 +273,7 @@ def _source(config: DataConfig, argument: str, stdin: Path | None) -> Source:
     )
 
 
-def _count(source: Source, records: RecordCount) -> tuple[int, int]:
-    """How many characters, not counting separators, and documents a source has; its records are added up."""
-    characters = separators = 0
-    for item in source.stream(records):
-        if isinstance(item, Separator):
-            separators += 1
-        else:
-            characters += len(item)
-    return characters, separators + (characters > 0)
+def _reads_alike(first: DataConfig, second: DataConfig) -> bool:
+    """Whether the same file has the same documents by both configs."""
+    names = ("documents", "field", "encoding", "delimiter")
+    return all(getattr(first, name) == getattr(second, name) for name in names)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import cast
 
@@ -42,6 +42,10 @@ class TextSize:
     bytes: int
     words: int
     documents: int
+
+    def scaled(self, share: float) -> TextSize:
+        """About the size of this share of the text, rounded."""
+        return TextSize(*(round(amount * share) for amount in astuple(self)))
 
 
 @dataclass(frozen=True)
@@ -150,22 +154,37 @@ def stream_slice(
 
     Separators are not counted in start and stop.
     """
+    return stream_ranges(stream, ((start, stop),))
+
+
+def stream_ranges(
+    stream: Iterable[str | Separator], ranges: Iterable[tuple[int, int | None]]
+) -> Iterator[str | Separator]:
+    """Several ranges of characters of a text stream, in ascending order, as stream_slice gives one."""
+    waiting = iter(ranges)
+    current = next(waiting, None)
     position = 0
     pending: Separator | None = None
     started = False
     for item in stream:
+        if current is None:
+            return
         if isinstance(item, Separator):
             pending = item if started else None
             continue
-        if stop is not None and position >= stop:
-            return
-        text = item[max(0, start - position) : None if stop is None else stop - position]
-        position += len(item)
-        if text:
-            if pending is not None:
-                yield pending
-            pending, started = None, True
-            yield text
+        end = position + len(item)
+        while current is not None and current[0] < end:
+            start, stop = current
+            text = item[max(0, start - position) : None if stop is None else max(0, stop - position)]
+            if text:
+                if pending is not None:
+                    yield pending
+                pending, started = None, True
+                yield text
+            if stop is None or stop > end:
+                break
+            current = next(waiting, None)
+        position = end
 
 
 class Meter:

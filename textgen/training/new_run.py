@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import time
 from pathlib import Path
 
 from textgen.errors import RunError
@@ -36,6 +37,7 @@ def new_run(given: UserOptions, reporter: Reporter) -> Session:
 
     Raises ConfigError, CorpusError, TokenizerError, RunError, TrainingError.
     """
+    started = time.monotonic()
     data, source = given.data, None
     if given.from_run is not None:
         source = Run(given.from_run)
@@ -52,7 +54,9 @@ def new_run(given: UserOptions, reporter: Reporter) -> Session:
         for note in resolved.notes:
             reporter.line(note)
         run = create_run(given.run, corpus, text, resolved, stdin=stdin)
-    return assemble(run, text.store, text.tokenizer, resolved.model, reporter, is_resumed=False)
+    return assemble(
+        run, text.store, text.tokenizer, resolved.model, reporter, is_resumed=False, started=started
+    )
 
 
 def create_run(

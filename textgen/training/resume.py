@@ -5,6 +5,7 @@ Nothing is chosen again: config.json has been complete since before the first st
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from textgen.errors import ConfigError, RunError
@@ -25,6 +26,7 @@ def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter) -> Sessio
     cache_dir: where encoded text is kept; None: the user's cache. Raises RunError when the run is complete,
     is not a run, or its corpus has changed.
     """
+    started = time.monotonic()
     run = Run(path)
     if run.is_complete:
         raise RunError(
@@ -33,7 +35,7 @@ def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter) -> Sessio
     store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
     training = run.config.training
     for name in ("threads", "eval_tokens"):
-        if getattr(training, name) is None:
+        if getattr(training, name) is None and (name != "eval_tokens" or "val" in store.parts):
             raise RunError(
                 f"{path / CONFIG}: {name} is missing. It was chosen when the run began; put it back"
             )
@@ -56,4 +58,4 @@ def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter) -> Sessio
         model = LanguageModel(run.config.model, vocab_of(initial))
         model.load_weights(initial, str(run.training_directory))
     model = training_model(model, training)
-    return assemble(run, store, run.tokenizer, model, reporter, is_resumed=True)
+    return assemble(run, store, run.tokenizer, model, reporter, is_resumed=True, started=started)

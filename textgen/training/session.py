@@ -6,12 +6,15 @@ run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  fi
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from textgen.errors import RunError
 from textgen.evaluation.evaluate import evaluate_run
+from textgen.evaluation.report import Report
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
 from textgen.plots.curves import draw_loss
@@ -31,20 +34,28 @@ from textgen.training.trainer import Trainer
 from textgen.training.validation import sample_lines
 
 FINAL_SAMPLE_TOKENS = 300
+# The command ends at most this much after its budget: the final evaluation leaves the rest unread.
+LATE_FRACTION, LATE_SECONDS = 0.1, 10.0
+MIN_EVALUATION_SECONDS = 3.0
+AFTER_EVALUATION_SECONDS = 3.0  # for a sample and a plot
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """A run with everything that is needed to complete it, from the first step or the newest checkpoint."""
+    """A run with everything that is needed to complete it, from the first step or the newest checkpoint.
+
+    started: when work on it began, by time.monotonic; the text may have been encoded since.
+    """
 
     run: Run
     store: TokenStore
     trainer: Trainer
     reporter: Reporter
     is_resumed: bool
+    started: float
 
     def complete(self, stop: StopRequest) -> dict[str, Any]:
-        """Train to the end, then evaluate the best weights on all validation text; returns the result.
+        """Train to the end, then evaluate the best weights on the validation text; returns the result.
 
         Raises Interrupted when asked to stop, after saving; TrainingError.
         """
@@ -54,32 +65,63 @@ class Session:
                 raise RunError(f"{self.run.path}: another process is training it")
             if self.is_resumed:
                 self._restore()
+            seconds_before = self.trainer.state.seconds()
             self.trainer.train(stop)
             stop.end_deferral()  # all is saved: a signal may end the process at once from here on
-            report = evaluate_run(
-                self.run,
-                self.store,
-                "val",
-                device=self.run.config.training.device,
-                progress=self.reporter.work,
-            )
-        self.trainer.state.record("final", **report.as_dict())
+            report = self._evaluate(seconds_before)
+        figures = {} if report is None else report.as_dict()
+        self.trainer.state.record("final", **figures)
         self._draw()
         seconds = self.trainer.state.seconds()
-        self.reporter.line(
-            f"Validation, all {report.loss.tokens:,} tokens: {report.loss.nats_per_token:.4f} nats/token, "
-            f"{report.bits_per_character:.4f} bits/character, {report.bits_per_byte:.4f} bits/byte, "
-            f"perplexity {report.perplexity_per_token:.2f} per token"
-        )
+        if report is not None:
+            self.reporter.line(self._evaluation(report))
         position = self.trainer.position
+        kept = f"best weights, of step {position.best_step:,}," if report is not None else "last weights"
         self.reporter.line(
             f"Trained for {position.step:,} steps in {seconds:.0f} s, {describe_passes(self._epochs)}. "
-            f"The best weights, of step {position.best_step:,}, were kept.{self._advice()}"
+            f"The {kept} were kept.{self._advice()}"
         )
         self._show_sample()
         self.reporter.line(f"Saved in {self.run.path}. Write more with: textgen sample {self.run.path}")
         return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
-                "seconds": round(seconds, 1)} | report.as_dict()  # fmt: skip
+                "seconds": round(seconds, 1)} | figures  # fmt: skip
+
+    def _evaluate(self, seconds_before: float) -> Report | None:
+        """The loss of the best weights on the validation text, as far as time allows; None without one.
+
+        seconds_before: those that earlier processes trained this run.
+        """
+        if "val" not in self.store.parts:
+            return None
+        training = self.run.config.training
+        should_stop: Callable[[], bool] | None = None
+        if training.minutes is not None:
+            budget = training.minutes * 60
+            end = self.started + budget - seconds_before + LATE_FRACTION * budget + LATE_SECONDS
+            deadline = max(end - AFTER_EVALUATION_SECONDS, time.monotonic() + MIN_EVALUATION_SECONDS)
+
+            def should_stop() -> bool:
+                return time.monotonic() > deadline
+
+        return evaluate_run(
+            self.run,
+            self.store,
+            "val",
+            device=training.device,
+            progress=self.reporter.work,
+            should_stop=should_stop,
+        )
+
+    def _evaluation(self, report: Report) -> str:
+        """The result on the validation text in a line, and what was left unread."""
+        tokens, unread = report.loss.tokens, report.unread_tokens
+        read = f"all {tokens:,} tokens" if not unread else f"{tokens:,} of {tokens + unread:,} tokens"
+        rest = f". For lack of time the rest was left unread: textgen eval {self.run.path}" if unread else ""
+        return (
+            f"Validation, {read}: {report.loss.nats_per_token:.4f} nats/token, "
+            f"{report.bits_per_character:.4f} bits/character, {report.bits_per_byte:.4f} bits/byte, "
+            f"perplexity {report.perplexity_per_token:.2f} per token{rest}"
+        )
 
     def _restore(self) -> None:
         """Restore the newest checkpoint, if there is one; no other process may be training the run."""
@@ -132,15 +174,18 @@ def assemble(
     reporter: Reporter,
     *,
     is_resumed: bool,
+    started: float,
 ) -> Session:
-    """Build batches, budget and trainer of a run, new or resumed."""
+    """Build batches, budget and trainer of a run, new or resumed; started: as in Session."""
     training = run.config.training
+    validates = "val" in store.parts
     batches = SequenceBatches(
         store.tokens("train"),
         model.vocab,
         batch_size=training.batch_size,
         seq_len=training.seq_len,
         seed=training.seed,
+        end_of_text=tokenizer.end_of_text_id if training.shuffle else None,
         vary_seq_len=training.vary_seq_len,
     )
     # The same random numbers from here on, whether the speed was probed (with dropout) before or not.
@@ -150,13 +195,13 @@ def assemble(
         model=model,
         tokenizer=tokenizer,
         batches=batches,
-        val_token_ids=store.tokens("val"),
+        val_token_ids=store.tokens("val") if validates else None,
         start_id=start_id(model.vocab, tokenizer),
-        val_characters=store.size("val").characters,
+        val_characters=store.size("val").characters if validates else None,
         budget=_budget(training, batches),
         reporter=reporter,
     )
-    return Session(run, store, trainer, reporter, is_resumed)
+    return Session(run, store, trainer, reporter, is_resumed, started)
 
 
 def _budget(training: TrainingConfig, batches: SequenceBatches) -> Budget:

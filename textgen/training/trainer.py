@@ -42,8 +42,9 @@ CHECKPOINT_SECONDS = 60.0  # the most work that a crash may lose
 class Trainer:
     """Trains one model on batches, and writes to one run directory.
 
-    val_token_ids (N,) is the validation text, val_characters its length before tokenization. start_id is the
-    model id that a text without a prompt starts after; None: no such token was seen in training.
+    val_token_ids (N,) is the validation text, val_characters its length before tokenization; None: there is
+    no such text, and the last weights are kept. start_id is the model id that a text without a prompt starts
+    after; None: no such token was seen in training.
     """
 
     def __init__(
@@ -53,8 +54,8 @@ class Trainer:
         model: LanguageModel,
         tokenizer: Tokenizer,
         batches: SequenceBatches,
-        val_token_ids: np.ndarray,
-        val_characters: int,
+        val_token_ids: np.ndarray | None,
+        val_characters: int | None,
         start_id: int | None,
         budget: Budget,
         reporter: Reporter,
@@ -66,15 +67,13 @@ class Trainer:
         self.reporter = reporter
         self.train_step = TrainStep(model, self.config)
         self.state = TrainingState(run, self.train_step, batches, budget)
-        assert self.config.eval_tokens is not None  # resolved
-        self.validation = Validation(
-            model,
-            tokenizer,
-            val_token_ids,
-            start_id=start_id,
-            segments=spread_segments(len(val_token_ids), self.config.eval_tokens, self.config.batch_size),
-        )
-        self._characters_per_val_token = val_characters / len(val_token_ids)
+        segments = None
+        if val_token_ids is not None:
+            assert self.config.eval_tokens is not None
+            assert val_characters is not None
+            segments = spread_segments(len(val_token_ids), self.config.eval_tokens, self.config.batch_size)
+            self._characters_per_val_token = val_characters / len(val_token_ids)
+        self.validation = Validation(model, tokenizer, val_token_ids, start_id=start_id, segments=segments)
         self.rollback = Rollback(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
         self._start_clocks()
 
@@ -203,19 +202,26 @@ class Trainer:
         self.rollback.accept()
         self.train_step.reset_loss()
 
-    def validate(self) -> Loss:
-        """The loss of the weights to be evaluated and kept, on the validation text of one evaluation."""
+    def validate(self) -> Loss | None:
+        """The loss of the weights to be evaluated and kept, on the validation text of one evaluation.
+
+        None without a validation text.
+        """
         with self.train_step.eval_weights():
             return self.validation.loss()
 
     def _evaluate(self, progress: float) -> bool:
         """Validate, keep the weights if they are the best so far, and show the loss and a sample.
 
-        Returns False, and does none of that, if training diverged and went back.
+        Without a validation text, the weights are kept. Returns False, and does none of that, if training
+        diverged and went back.
         """
         if self.rollback.check(final=progress >= 1):
             return False
         loss = self.validate()
+        if loss is None:
+            self._keep_last(progress)
+            return True
         if not math.isfinite(loss.nats_per_token):
             # A high validation loss is no divergence: overfitting raises it without limit.
             self.rollback.roll_back("the validation loss was no longer a number", loss.nats_per_token)
@@ -240,14 +246,25 @@ class Trainer:
             )
         return True
 
+    def _keep_last(self, progress: float) -> None:
+        """Take the current weights as the best, where nothing says which are; show a sample."""
+        with self.train_step.eval_weights():
+            self.position.best_step = self.position.step
+            self.state.best_weights = self.model.weights()
+            self.position.finished = progress >= 1
+            self._show("not validated")
+
     def _show_evaluation(self, nats_per_token: float, improved: bool) -> None:
+        figures = describe_loss(nats_per_token, self._characters_per_val_token)
+        self._show(f"validation {figures}{'  (best)' if improved else ''}")
+
+    def _show(self, what: str) -> None:
+        """Print progress, a phrase about the current weights, and a sample of them."""
         if self.reporter.is_silent:
             return
         percent = min(100, round(100 * self.state.progress()))
         self.reporter.line(
-            f"{percent:3d}%  step {self.position.step:,}  {self.state.seconds():.0f} s  "
-            f"validation {describe_loss(nats_per_token, self._characters_per_val_token)}"
-            f"{'  (best)' if improved else ''}"
+            f"{percent:3d}%  step {self.position.step:,}  {self.state.seconds():.0f} s  {what}"
         )
         for line in sample_lines(self.validation.sample(self.config.seed)):
             self.reporter.line(f"      {line}".rstrip())

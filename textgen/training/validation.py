@@ -21,17 +21,17 @@ MIN_SEGMENT = 256  # tokens
 class Validation:
     """Evaluates a model the same way each time: the same segments of the text, the same seed for the sample.
 
-    token_ids (N,) is the whole validation text; only `segments` of it are read.
+    token_ids (N,) is the whole validation text; only `segments` of it are read. None: there is no such text.
     """
 
     def __init__(
         self,
         model: LanguageModel,
         tokenizer: Tokenizer,
-        token_ids: np.ndarray,
+        token_ids: np.ndarray | None,
         *,
         start_id: int | None,
-        segments: Segments,
+        segments: Segments | None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
@@ -39,8 +39,10 @@ class Validation:
         self._start_id = start_id
         self._segments = segments
 
-    def loss(self) -> Loss:
-        """The loss of the model's current weights on the segments."""
+    def loss(self) -> Loss | None:
+        """The loss of the model's current weights on the segments; None without a validation text."""
+        if self._token_ids is None:
+            return None
         return evaluate(
             self._model,
             self._token_ids,

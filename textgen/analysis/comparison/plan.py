@@ -164,6 +164,8 @@ def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) 
         )
     plan = ComparisonPlan(corpus=corpus, fingerprint="", settings=settings, **choices)
     text = Corpus(from_mapping(DataConfig, plan.data_options))
+    if "val" not in text.parts:
+        raise ConfigError("--val-fraction 0: cells are compared on validation text; leave it out")
     text.size("val")  # reads and splits it, so that what cannot be trained on is refused before any run
     paths = tuple(str(Path(name).absolute()) for name in corpus)
     return dataclasses.replace(plan, corpus=paths, fingerprint=text.fingerprint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textgen.errors import RunError, TrainingError
+from textgen.errors import ConfigError, RunError, TrainingError
 from textgen.run import Run
 from textgen.settings.given import UserOptions
 from textgen.system.interrupts import StopRequest
@@ -45,7 +45,10 @@ def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) ->
 
 def validation_tokens(options: UserOptions) -> int:
     """An upper bound on the number of validation tokens, from its characters. Raises CorpusError."""
-    size = Corpus(data_config(options.data)).size("val")
+    corpus = Corpus(data_config(options.data))
+    if "val" not in corpus.parts:
+        raise ConfigError("--val-fraction 0: gradients are measured on validation text; leave it out")
+    size = corpus.size("val")
     return size.characters + size.documents
 
 

@@ -117,7 +117,8 @@ def measure_gradients(
     Raises RunError when the run or its corpus is incomplete or the weights are damaged, and CorpusError when
     the text is too short.
     """
-    token_ids = run.open_store(cache_dir, progress).tokens("val")
+    store = run.open_store(cache_dir, progress)
+    token_ids = store.tokens(run.require_part(store, "val"))
     trained = LanguageModel.from_pretrained(run.path).to(device)
     initial = initial_model(run).to(device)
     positions = draw_positions(trained.vocab, token_ids, steps=steps, count=num_positions)

@@ -24,6 +24,9 @@ from textgen.text.tokenizer import Tokenizer
 from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE, bpe_vocab_size
 from textgen.training.planning.fine_tune import TOKENIZER_OPTIONS
 
+# Enough for the third digit of the loss, and read in seconds.
+DEFAULT_VAL_CHARACTERS = 2_000_000
+
 
 @dataclass(frozen=True)
 class PreparedText:
@@ -47,8 +50,8 @@ class PreparedText:
 
     @property
     def val_tokens(self) -> int:
-        """Tokens in the validation part."""
-        return len(self.store.tokens("val"))
+        """Tokens in the validation part, 0 where there is none."""
+        return len(self.store.tokens("val")) if "val" in self.store.parts else 0
 
 
 def prepare_text(
@@ -66,6 +69,9 @@ def prepare_text(
     """
     config = data_config(data, None if source is None else source.data)
     corpus = Corpus(config, stdin)
+    if "val_order" not in data and corpus.has_exchangeable_documents and config.holds_out:
+        config = dataclasses.replace(config, val_order="hash")
+        corpus = Corpus(config, stdin)
     notes: list[str] = []
     if source is None:
         config = _with_vocab_size(config, corpus)
@@ -95,10 +101,14 @@ def data_config(data: Section[DataConfig], source: DataConfig | None = None) -> 
     if not data.get("corpus"):
         raise ConfigError("no corpus: name a text file, a folder, or - for standard input")
     if source is not None:
-        kept = {"tokenizer": source.tokenizer, "end_of_text": source.end_of_text}
+        kept = {
+            "tokenizer": source.tokenizer,
+            "end_of_text": source.end_of_text,
+            "val_characters": DEFAULT_VAL_CHARACTERS,
+        }
         return data.without(TOKENIZER_OPTIONS).complete(**kept)
     kind = data.value("tokenizer")
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, Any] = {"val_characters": DEFAULT_VAL_CHARACTERS}
     if kind in DEFAULT_MIN_FREQUENCY:
         # Written to config.json, so that the run can be repeated by a version with other defaults.
         chosen["min_frequency"] = DEFAULT_MIN_FREQUENCY[kind]

@@ -26,7 +26,7 @@ def start_notes(
     source: Run | None,
 ) -> tuple[str, ...]:
     """All notes, those of the text first."""
-    notes = [*text.notes, _corpus_note(text, config), _model_note(config)]
+    notes = [*text.notes, _corpus_note(text, config), *_validation_notes(text, config), _model_note(config)]
     notes += _batch_notes(requested_batches(training), batches, text.train_tokens)
     notes += _precision_notes(config.training)
     if config.training.minutes is not None:
@@ -44,11 +44,35 @@ def start_notes(
 
 
 def _corpus_note(text: PreparedText, config: RunConfig) -> str:
-    train, val = text.store.size("train"), text.store.size("val")
+    train = text.store.size("train")
     return (
-        f"Corpus: {train.characters:,} characters for training, {val.characters:,} for validation; "
+        f"Corpus: {train.characters:,} characters for training, {_validation(text, config)}; "
         f"tokenizer {config.data.tokenizer}, {config.model.model_vocab_size:,} distinct tokens."
     )
+
+
+def _validation(text: PreparedText, config: RunConfig) -> str:
+    """What validation reads, in words."""
+    if not text.val_tokens:
+        return "none for validation"
+    characters = text.store.size("val").characters
+    by_hash = config.data.holds_out and config.data.val_order == "hash"
+    return f"{characters:,} for validation{' (documents chosen by hash)' if by_hash else ''}"
+
+
+def _validation_notes(text: PreparedText, config: RunConfig) -> list[str]:
+    if not text.val_tokens:
+        return [
+            "Training without validation: the last weights are kept, and nothing stops training when it "
+            "overfits."
+        ]
+    read, held_out = text.store.size("val").characters, text.corpus.held_out_characters
+    if config.data.val_characters is None or held_out <= config.data.val_characters:
+        return []
+    return [
+        f"Validation reads {read:,} of the {held_out:,} characters that are held out, spread over them "
+        "(--val-characters)."
+    ]
 
 
 def _model_note(config: RunConfig) -> str:

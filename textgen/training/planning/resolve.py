@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from textgen.errors import ConfigError
 from textgen.models.cost import num_parameters
 from textgen.models.language_model import LanguageModel
 from textgen.run import FORMAT, Run
@@ -88,7 +89,8 @@ def resolve(
             set_up_training(config)  # the same initial weights as a resumed run draws
             network = training_model(_initial_model(model_config, text.vocab, source), config)
     measured["parameters"] = network.num_parameters
-    if config.eval_tokens is None:
+    config = dataclasses.replace(config, shuffle=_shuffles(training, text))
+    if config.eval_tokens is None and text.val_tokens:
         trained_tokens, forward_share = _cost(config, text.train_tokens, measured)
         affordable = eval_tokens(trained_tokens, forward_share, config.evaluations, text.val_tokens)
         config = dataclasses.replace(config, eval_tokens=affordable)
@@ -102,6 +104,17 @@ def resolve(
         measured=measured,
     )
     return Resolved(run_config, network, start_notes(text, run_config, training, batches, source))
+
+
+def _shuffles(training: Section[TrainingConfig], text: PreparedText) -> bool:
+    """Whether documents are read in a new order each epoch. Raises ConfigError where there is only one."""
+    has_documents = text.store.size("train").documents > 1
+    if training.get("shuffle") and not has_documents:
+        raise ConfigError(
+            "--shuffle: the text is one document; say with --documents what a document is, or leave it out"
+        )
+    shuffles: bool = training.get("shuffle", has_documents and text.corpus.has_exchangeable_documents)
+    return shuffles
 
 
 def _sizes(text: PreparedText) -> dict[str, Any]:

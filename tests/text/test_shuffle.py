@@ -1,0 +1,101 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textgen.text.shuffle import ShuffledDocuments, StoredOrder
+
+END = 9
+documents = st.lists(st.lists(st.integers(0, 8), max_size=6), min_size=1, max_size=12).filter(any)
+
+
+def stored(documents):
+    """Documents as a store has them: end-of-text between two, none at the end."""
+    tokens = [token for document in documents for token in [*document, END]]
+    return np.array(tokens[:-1], np.uint8)
+
+
+def as_read(source):
+    return source.gather(np.zeros(1, np.int64), len(source))[0]
+
+
+def split(tokens):
+    assert tokens[0] == tokens[-1] == END
+    ends = np.flatnonzero(tokens == END)
+    return [tokens[start + 1 : stop].tolist() for start, stop in itertools.pairwise(ends)]
+
+
+@given(documents, st.integers(1, 40), st.integers(0, 3), st.integers(0, 3))
+def test_each_epoch_reads_every_document_once_between_two_end_of_texts(documents, block_tokens, seed, epoch):
+    source = ShuffledDocuments(stored(documents), END, seed, block_tokens=block_tokens)
+    source.start_epoch(epoch, 1)
+    assert sorted(split(as_read(source))) == sorted(documents)
+
+
+@given(documents, st.integers(1, 40), st.data())
+def test_any_rows_equal_the_same_ranges_of_a_whole_reading(documents, block_tokens, data):
+    source = ShuffledDocuments(stored(documents), END, 1, block_tokens=block_tokens)
+    whole = as_read(source)
+    length = data.draw(st.integers(1, len(source)))
+    starts = data.draw(st.lists(st.integers(0, len(source) - length), min_size=1, max_size=4))
+    rows = source.gather(np.array(starts), length)
+    assert rows.tolist() == [whole[start : start + length].tolist() for start in starts]
+
+
+def test_documents_stay_in_blocks_that_are_read_in_a_new_order_each_epoch():
+    texts = [[token] * 3 for token in range(8)]
+    source = ShuffledDocuments(stored(texts), END, 1, block_tokens=8)
+    orders = []
+    for epoch in range(6):
+        source.start_epoch(epoch, 1)
+        orders.append([document[0] for document in split(as_read(source))])
+    assert len({tuple(order) for order in orders}) == 6
+    # Blocks of two or three documents: 0 1 2, 3 4 5, 6 7.
+    for order in orders:
+        blocks = [number // 3 for number in order]
+        assert sum(a != b for a, b in itertools.pairwise(blocks)) == 2
+    assert len({order[0] // 3 for order in orders}) > 1
+
+
+def test_the_order_follows_from_seed_and_epoch_alone():
+    tokens = stored([[token] for token in range(9)] * 3)
+
+    def order(seed, epoch, before=()):
+        source = ShuffledDocuments(tokens, END, seed, block_tokens=10)
+        for other in before:
+            source.start_epoch(other, 1)
+            as_read(source)
+        source.start_epoch(epoch, 1)
+        return as_read(source).tolist()
+
+    assert order(1, 2) == order(1, 2, before=(0, 1, 5))
+    assert order(1, 2) != order(2, 2)
+    assert order(1, 2) != order(1, 3)
+
+
+def test_only_the_blocks_that_are_read_are_kept_in_memory():
+    tokens = stored([[1] * 9] * 1000)
+    source = ShuffledDocuments(tokens, END, 1, block_tokens=10)
+    source.start_epoch(0, 2)
+    for start in range(0, len(source) - 20, 10):
+        source.gather(np.array([start, start]), 20)
+    assert len(source._blocks) == 6
+
+
+def test_the_stored_order_reads_the_tokens_themselves():
+    source = StoredOrder(np.arange(10, dtype=np.uint16))
+    source.start_epoch(3, 1)
+    assert len(source) == 10
+    assert source.gather(np.array([0, 6]), 4).tolist() == [[0, 1, 2, 3], [6, 7, 8, 9]]
+
+
+@pytest.mark.parametrize("block_tokens", [2, 1000])
+def test_a_memory_mapped_file_is_read_as_an_array(tmp_path, block_tokens):
+    tokens = stored([[1, 2], [3], [4, 5, 6]])
+    tokens.tofile(tmp_path / "t.bin")
+    mapped = np.memmap(tmp_path / "t.bin", np.uint8, "r")
+    first = ShuffledDocuments(tokens, END, 1, block_tokens=block_tokens)
+    second = ShuffledDocuments(mapped, END, 1, block_tokens=block_tokens)
+    assert as_read(first).tolist() == as_read(second).tolist()
