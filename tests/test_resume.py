@@ -107,6 +107,16 @@ def test_killed_and_resumed_equals_never_killed(folder: Path, never_killed: dict
     assert contents(run) == never_killed
 
 
+def test_documents_are_read_in_the_same_order_after_a_kill(folder: Path) -> None:
+    settings = [*SETTINGS, "--documents", "line"]
+    finish(textgen("train", "corpus.txt", "--run", "lines-whole", *settings, cwd=folder))
+    process = textgen("train", "corpus.txt", "--run", "lines-killed", *settings, cwd=folder)
+    wait_for(process, lambda: lines_of(folder / "lines-killed") >= 120)
+    kill(process)
+    finish(textgen("train", "--resume", "lines-killed", cwd=folder))
+    assert contents(folder / "lines-killed") == contents(folder / "lines-whole")
+
+
 def interrupt(process: subprocess.Popen[str], run: Path, number: signal.Signals) -> None:
     """Send a signal in the middle of a run, and check what the user is left with."""
     wait_for(process, lambda: lines_of(run) >= 20)

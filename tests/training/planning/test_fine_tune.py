@@ -48,6 +48,7 @@ def test_without_a_corpus_it_is_the_other_runs_text_divided_as_it_was() -> None:
     text = source_text(Section(DataConfig), TEXT, "old")
     assert dict(text) == {
         "corpus": ("/a.txt",), "documents": "line", "encoding": "utf-8", "val_fraction": 0.2,
+        "val_order": "end",
     }  # fmt: skip
     assert source_text(Section(DataConfig, {"val": "b.txt"}), TEXT, "old").get("val_fraction") is None
     other = Section(DataConfig, {"corpus": ("c.txt",)})

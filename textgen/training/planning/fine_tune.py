@@ -12,7 +12,10 @@ from textgen.settings.option import as_arguments, flag
 from textgen.training.planning.recipe import Recipe
 
 # The fields of DataConfig that say which text it is, and those that say how it becomes tokens.
-TEXT_OPTIONS = "corpus", "documents", "field", "encoding", "val_fraction", "val", "test"
+TEXT_OPTIONS = (
+    "corpus", "documents", "field", "delimiter", "encoding",
+    "val_fraction", "val_order", "val_characters", "val", "test",
+)  # fmt: skip
 TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text"
 # Lower than the peak for new weights, which would undo what these have learnt.
 FINE_TUNING_LEARNING_RATE = 2e-3
@@ -27,8 +30,11 @@ def source_text(data: Section[DataConfig], source: DataConfig, source_path: str)
         return data
     if "-" in source.corpus:
         raise ConfigError(f"{source_path} was trained on standard input: name the CORPUS to train on")
-    division = {"val", "val_fraction"}
-    void = division if division & data.keys() else {"val" if source.val is None else "val_fraction"}
+    void = {"val"} if source.val is None else {"val_fraction", "val_order"}
+    if "val" in data or data.get("val_fraction") == 0:
+        void |= {"val", "val_fraction", "val_order"}
+    elif "val_fraction" in data:
+        void |= {"val", "val_fraction"}
     text = {name: getattr(source, name) for name in TEXT_OPTIONS if name not in void}
     given = {name: value for name, value in text.items() if value is not None}
     return Section(DataConfig, {**given, **data})
