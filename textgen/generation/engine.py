@@ -1,6 +1,7 @@
 """The interface of engines, which read tokens and give logits while text is generated.
 
-An engine reads model ids: 0..V-1 for tokens that training saw, V for any other.
+An engine reads model ids: 0..V-1 for tokens that training saw, V for any other, and V + 1 + k for the start
+token with label k.
 
 Shapes: B batch (number of texts), T time, V model vocabulary, H hidden_size, L num_layers.
 """

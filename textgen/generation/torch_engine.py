@@ -102,10 +102,13 @@ class TorchEngine:
 
     @torch.no_grad()
     def _extended_embedding(self) -> Tensor:
-        """The embedding with one more row: for a token that training never saw, the mean of the others."""
+        """The embedding with more rows: the mean of all, for a token that training never saw, and labels."""
         known = self.model.embedding.weight  # (V, E)
         frequencies = torch.from_numpy(self.vocab.frequencies).to(known)  # (V,)
-        return torch.cat([known, (frequencies @ known).unsqueeze(0)])  # (V + 1, E)
+        rows = [known, (frequencies @ known).unsqueeze(0)]
+        if self.model.label_embedding is not None:
+            rows.append(known[self.model.config.start_id] + self.model.label_embedding.weight)
+        return torch.cat(rows)  # (V + 1 + number of labels, E)
 
     def _embed(self, ids: np.ndarray) -> Tensor:
         """(...) -> (..., E)"""
