@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
 
 State = tuple[np.ndarray, ...]
@@ -34,6 +35,10 @@ class Engine(Protocol):
     @property
     def vocab(self) -> ModelVocab:
         """The tokens that the network knows, and how often training saw each."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The sizes of the network, and its labels."""
 
     @property
     def state(self) -> State:

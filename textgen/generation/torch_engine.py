@@ -17,6 +17,7 @@ from textgen.generation.engine import Engine, State
 from textgen.generation.numpy_engine.engine import READ_STEPS
 from textgen.models.cells import stack_step, stacked_states
 from textgen.models.language_model import LanguageModel
+from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
 
 _MODE_LOCK = threading.Lock()
@@ -39,6 +40,11 @@ class TorchEngine:
     def vocab(self) -> ModelVocab:
         """The tokens that the network knows, and how often training saw each."""
         return self.model.vocab
+
+    @property
+    def config(self) -> ModelConfig:
+        """The sizes of the network, and its labels."""
+        return self.model.config
 
     @torch.inference_mode()
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:

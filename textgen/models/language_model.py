@@ -19,7 +19,15 @@ from textgen.models.cells import State
 from textgen.models.dropout import EmbeddingDropout, LockedDropout
 from textgen.models.products import linear
 from textgen.models.recurrent import Recurrent
-from textgen.models.weights import EMBEDDING, HEAD, HEAD_BIAS, LABELS, PROJECTION, check_weights, weight_shapes
+from textgen.models.weights import (
+    EMBEDDING,
+    HEAD,
+    HEAD_BIAS,
+    LABELS,
+    PROJECTION,
+    check_weights,
+    weight_shapes,
+)
 from textgen.run import TOKENIZER, Run, load_model, save_model
 from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
@@ -72,7 +80,8 @@ class LanguageModel(nn.Module):
         self.embedding = nn.Embedding(height, width)
         self.label_embedding: nn.Embedding | None = None
         if LABELS in shapes:
-            self.label_embedding = nn.Embedding(*shapes[LABELS])
+            height, width = shapes[LABELS]
+            self.label_embedding = nn.Embedding(height, width)
             nn.init.zeros_(self.label_embedding.weight)  # the same start for all, which training tells apart
         self.embedding_dropout = EmbeddingDropout(config.embedding_dropout)
         self.input_dropout = LockedDropout(config.input_dropout)

@@ -85,6 +85,7 @@ class DataConfig:
         "Field of records with the text: a name, a.b, or a column number.",
         group=TEXT,
     )
+    label_field: str | None = option(None, "Field of records with a label to condition on.", group=TEXT)
     delimiter: str | None = option(
         None, "Delimiter of .csv and .tsv; found in the header if not given.", group=TEXT
     )
@@ -149,6 +150,7 @@ class DataConfig:
         return replace(
             self,
             corpus=(path,),
+            label_field=None,  # another text need not have it
             field=self.field if field is None else field,
             encoding=self.encoding if encoding is None else encoding,
         )
@@ -220,7 +222,11 @@ class ModelConfig:
     def label_id(self, label: str) -> int:
         """The model id of the start token with a label. Raises ConfigError for an unknown label."""
         if label not in self.labels:
-            known = f"the labels are {', '.join(self.labels[:_LABELS_SHOWN])}" if self.labels else "there are none"
+            known = (
+                f"the labels are {', '.join(self.labels[:_LABELS_SHOWN])}"
+                if self.labels
+                else "there are none"
+            )
             more = ", ..." if len(self.labels) > _LABELS_SHOWN else ""
             raise ConfigError(f"{unknown_name('label', label, self.labels)}; {known}{more}")
         return self.model_vocab_size + 1 + self.labels.index(label)

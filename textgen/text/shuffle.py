@@ -137,7 +137,7 @@ class DocumentOrder:
         return Gathered(tokens, None if self._labels is None else labels)
 
     def _row(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """The places of the tokens start..stop, as they are read, and labels; they may be of several blocks."""
+        """The places of tokens start..stop, as they are read, and labels; they may be of several blocks."""
         last_block = len(self._order) - 1
         ends = np.searchsorted(self._starts, (start, stop - 1), side="right") - 1
         first, last = np.minimum(ends, last_block).tolist()
@@ -184,7 +184,9 @@ class DocumentOrder:
     def _ends(self, number: int) -> np.ndarray:
         """The places of the end-of-texts of a block, with each of which a document begins."""
         start, stop = int(self._bounds[number]), int(self._bounds[number + 1])
-        stored = max(start, 1) + np.flatnonzero(self._tokens[max(start, 1) - 1 : stop - 1] == self._end_of_text)
+        stored = max(start, 1) + np.flatnonzero(
+            self._tokens[max(start, 1) - 1 : stop - 1] == self._end_of_text
+        )
         return stored if start else np.concatenate([[0], stored])
 
     def _permutation(self, stream: int, count: int) -> np.ndarray:

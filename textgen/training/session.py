@@ -207,6 +207,7 @@ def assemble(
         batches=batches,
         val_token_ids=store.tokens("val") if validates else None,
         start_id=start_id(model.vocab, tokenizer),
+        val_labels=store.document_labels("val", tokenizer.end_of_text_id) if validates else None,
         val_characters=store.size("val").characters if validates else None,
         budget=_budget(training, batches),
         reporter=reporter,
