@@ -306,7 +306,10 @@ class _Writer:
 
     def write(self, samples: Sequence[Sample], target: Path | None) -> None:
         """Write texts to a file or to standard output."""
-        documents = self.run.config.data.documents
+        data = self.run.config.data
+        # Records, unless they have line ends themselves, are lines too.
+        are_lines = data.field is not None and not any("\n" in sample.text for sample in samples)
+        documents = "line" if are_lines else data.documents
         put(as_text(samples, with_prompt=self.with_prompt, documents=documents), target)
         _report(self.meter, [sample.text for sample in samples])
 

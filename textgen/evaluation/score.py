@@ -22,7 +22,7 @@ import numpy as np
 from textgen.errors import damaged_weights
 from textgen.evaluation.cross_entropy import Loss, TokenCosts
 from textgen.evaluation.report import BITS, Report
-from textgen.generation.engine import Engine
+from textgen.generation.engine import Engine, label_id
 from textgen.generation.generator import Generator
 from textgen.run import Run
 from textgen.text.documents import Meter, Separator
@@ -141,7 +141,7 @@ class Scorer:
         self._costs = TokenCosts(engine.vocab, tokenizer.vocab_size - engine.vocab.size)
         self._start = self._unlabelled_start = start_id(engine.vocab, tokenizer)
         if label is not None:
-            self._start = engine.config.label_id(label)
+            self._start = label_id(engine, label)
         self._token_text = functools.cache(tokenizer.token_text)
 
     @classmethod

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from textgen.errors import ConfigError
 from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
 
@@ -35,10 +36,6 @@ class Engine(Protocol):
     @property
     def vocab(self) -> ModelVocab:
         """The tokens that the network knows, and how often training saw each."""
-
-    @property
-    def config(self) -> ModelConfig:
-        """The sizes of the network, and its labels."""
 
     @property
     def state(self) -> State:
@@ -70,3 +67,11 @@ class Engine(Protocol):
 
         All of them are in memory at once: read a long text in several calls.
         """
+
+
+def label_id(engine: Engine, label: str) -> int:
+    """The model id of the start token with a label. Raises ConfigError for one that the network lacks."""
+    config = getattr(engine, "config", None)
+    if not isinstance(config, ModelConfig):
+        raise ConfigError(f"label {label!r}: this engine has no labels")
+    return config.label_id(label)

@@ -16,7 +16,7 @@ import numpy as np
 
 from textgen.errors import ConfigError
 from textgen.generation.batch import Batch
-from textgen.generation.engine import Engine
+from textgen.generation.engine import Engine, label_id
 from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
 from textgen.generation.sample import SampleState
@@ -99,7 +99,7 @@ class GenerationLoop:
         """The model id that a text begins after. Raises ConfigError for an unknown label."""
         if request.label is None:
             return self._start_id
-        return self._weights.config.label_id(request.label)
+        return label_id(self._weights, request.label)
 
     def cancel(self, sample: SampleState) -> None:
         """End a text of this loop with finish reason "cancelled"; its place is free at once.

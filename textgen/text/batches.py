@@ -43,12 +43,15 @@ _LENGTH_DEVIATION = 5 / 70  # standard deviation of a window's length, as a shar
 class Batch:
     """One window of every sequence: inputs and targets, both (B, T) int64.
 
-    starts_epoch: the first batch of an epoch, to be read from a zero state.
+    starts_epoch: the first batch of an epoch, to be read from a zero state. starts_document: the sequences
+    (B,) bool whose window begins with a document, to be read from a zero state too, as a text is read that
+    stands alone; None where the text is read as one.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
     starts_epoch: bool
+    starts_document: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,13 @@ class SequenceBatches(Iterator[Batch]):
         if labels is not None:
             assert self._vocab is not None
             inputs = self._vocab.with_labels(inputs, labels[:, :-1])
-        batch = Batch(inputs, model_ids[:, 1:], starts_epoch=self._position == 0)
+        end_of_text = self._source.end_of_text
+        batch = Batch(
+            inputs,
+            model_ids[:, 1:],
+            starts_epoch=self._position == 0,
+            starts_document=None if end_of_text is None else ids[:, 0] == end_of_text,
+        )
         if last:
             self.restore({"epoch": self._epoch + 1, "position": 0})
         else:

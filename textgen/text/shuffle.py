@@ -36,7 +36,12 @@ class Gathered(NamedTuple):
 
 
 class TokenSource(Protocol):
-    """Tokens in the order in which an epoch reads them."""
+    """Tokens in the order in which an epoch reads them.
+
+    end_of_text: the token that each document begins after; None where the text is read as one.
+    """
+
+    end_of_text: int | None
 
     def __len__(self) -> int:
         """The number of tokens, the same in every epoch."""
@@ -55,6 +60,7 @@ class StoredOrder:
     """Tokens (N,) in the order in which they are stored, in every epoch."""
 
     def __init__(self, tokens: np.ndarray) -> None:
+        self.end_of_text: int | None = None
         self._tokens = np.asarray(tokens)  # a memmap is slower to index than the array it is
 
     def __len__(self) -> int:
@@ -102,7 +108,7 @@ class DocumentOrder:
         block_tokens: int = BLOCK_TOKENS,
     ) -> None:
         self._tokens = np.asarray(tokens)
-        self._end_of_text = end_of_text
+        self.end_of_text: int | None = end_of_text
         self._seed = seed
         self._labels = labels
         self._shuffle = shuffle
@@ -133,7 +139,7 @@ class DocumentOrder:
             rows = [self._row(int(start), int(start) + length) for start in starts]
             places, labels = (np.stack(parts) for parts in zip(*rows, strict=True))
         tokens: np.ndarray = self._tokens[np.maximum(places - 1, 0)]
-        tokens[places == 0] = self._end_of_text
+        tokens[places == 0] = self.end_of_text
         return Gathered(tokens, None if self._labels is None else labels)
 
     def _row(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +191,7 @@ class DocumentOrder:
         """The places of the end-of-texts of a block, with each of which a document begins."""
         start, stop = int(self._bounds[number]), int(self._bounds[number + 1])
         stored = max(start, 1) + np.flatnonzero(
-            self._tokens[max(start, 1) - 1 : stop - 1] == self._end_of_text
+            self._tokens[max(start, 1) - 1 : stop - 1] == self.end_of_text
         )
         return stored if start else np.concatenate([[0], stored])
 

@@ -78,11 +78,7 @@ def prepare_text(
     source: the run to start from, whose tokenizer and vocabulary are kept. stdin: standard input as a file,
     where a corpus is `-`. Raises ConfigError, CorpusError, TokenizerError, RunError.
     """
-    config = data_config(data, None if source is None else source.data)
-    corpus = Corpus(config, stdin)
-    if "val_order" not in data and corpus.has_exchangeable_documents and config.holds_out:
-        config = dataclasses.replace(config, val_order="hash")
-        corpus = Corpus(config, stdin)
+    config, corpus = open_corpus(data, None if source is None else source.data, stdin)
     notes: list[str] = []
     if source is None:
         config = _with_vocab_size(config, corpus)
@@ -122,6 +118,21 @@ def _labels(corpus: Corpus, config: DataConfig, known: tuple[str, ...]) -> tuple
             "possible; name a field with fewer"
         )
     return labels
+
+
+def open_corpus(
+    data: Section[DataConfig], source: DataConfig | None = None, stdin: Path | None = None
+) -> tuple[DataConfig, Corpus]:
+    """The corpus with its config, in which only the number of bpe tokens may be open.
+
+    source, stdin: as in prepare_text. Raises ConfigError, CorpusError.
+    """
+    config = data_config(data, source)
+    corpus = Corpus(config, stdin)
+    if "val_order" not in data and corpus.has_exchangeable_documents and config.holds_out:
+        config = dataclasses.replace(config, val_order="hash")
+        corpus = Corpus(config, stdin)
+    return config, corpus
 
 
 def data_config(data: Section[DataConfig], source: DataConfig | None = None) -> DataConfig:
