@@ -66,7 +66,7 @@ def prepare_text(
     """
     config = data_config(data, None if source is None else source.data)
     corpus = Corpus(config, stdin)
-    notes: list[str] = []
+    notes = corpus.notes
     if source is None:
         config = _with_vocab_size(config, corpus)
         tokenizer = _build_tokenizer(config, corpus, notes)

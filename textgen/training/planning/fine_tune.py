@@ -12,7 +12,9 @@ from textgen.settings.option import as_arguments, flag
 from textgen.training.planning.recipe import Recipe
 
 # The fields of DataConfig that say which text it is, and those that say how it becomes tokens.
-TEXT_OPTIONS = "corpus", "documents", "field", "encoding", "val_fraction", "val", "test"
+TEXT_OPTIONS = (
+    "corpus", "include", "documents", "field", "delimiter", "encoding", "val_fraction", "val", "test",
+)  # fmt: skip
 TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text"
 # Lower than the peak for new weights, which would undo what these have learnt.
 FINE_TUNING_LEARNING_RATE = 2e-3
