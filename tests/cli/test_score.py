@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
 import re
@@ -344,3 +345,17 @@ def test_a_file_that_can_be_read_only_once_is_read(run, tmp_path, report):
     (tmp_path / "pipe").write_bytes(TEXT.encode())
     out, _ = process.communicate()
     assert out.decode() == "\n".join(report.lines()) + "\n"
+
+
+@posix
+def test_a_compressed_text_is_scored_from_standard_input_a_named_pipe_and_a_file(run, score, tmp_path):
+    packed = gzip.compress(TEXT.encode())
+    (tmp_path / "plain.txt").write_bytes(TEXT.encode())
+    (tmp_path / "packed").write_bytes(packed)
+    expected = score(run.path, tmp_path / "plain.txt", "--lines")
+    assert score(run.path, tmp_path / "packed", "--lines") == expected
+    assert score(run.path, "-", "--lines", input=packed) == expected
+    os.mkfifo(tmp_path / "pipe")
+    with process_of(run.path, tmp_path / "pipe", "--lines", stdin=subprocess.DEVNULL) as process:
+        (tmp_path / "pipe").write_bytes(packed)  # opening it a second time would wait for ever
+        assert process.communicate(timeout=60)[0].decode() == expected

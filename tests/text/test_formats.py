@@ -83,7 +83,7 @@ def test_utf16_is_recognised(tmp_path):
         (b"\x89PNG\r\n\x1a\n", "PNG"),
         (b"PK\x03\x04rest", "zip"),
         (b"\x7fELF\x02\x01", "program"),
-        (gzip.compress(b"text", mtime=0), r"\.gz"),  # the test id must not depend on the time
+        (gzip.compress(gzip.compress(b"text", mtime=0), mtime=0), "twice"),  # no time in the name of the test
         (bytes(range(256)) * 4, "binary"),
         (b"\x00\x01\x02text" * 40, "binary"),
     ],
@@ -107,35 +107,27 @@ def test_a_text_may_begin_with_a_magic_number_in_letters(tmp_path, beginning):
     assert "".join(text_blocks(TextFile(tmp_path / "a.txt", "a.txt"), "utf-8")) == text
 
 
-def test_gzip_is_recognised_by_its_name_and_a_damaged_file_is_refused(tmp_path):
-    packed = gzip.compress(b"some text" * 1000)
-    assert read(written(tmp_path, packed, "a.txt.gz")) == "some text" * 1000
-    for damaged in (packed[:-4], packed[:20] + b"xxxx" + packed[24:], b"no gzip"):
-        with pytest.raises(CorpusError, match=r"b.gz: damaged gzip file"):
-            read(written(tmp_path, damaged, "b.gz"))
-
-
 def test_a_file_that_cannot_be_opened_is_reported_by_name(tmp_path):
     with pytest.raises(CorpusError, match=r"gone\.txt: No such file"):
         read(tmp_path / "gone.txt")
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "ending", "format"),
     [
-        ("a.txt", ("text", False, True)),
-        ("a.jsonl.gz", ("jsonl", True, True)),
-        ("a.CSV", ("csv", False, True)),
-        ("a.tsv.gz", ("tsv", True, True)),
-        ("a.gz", ("text", True, True)),
-        ("a.tar.gz", ("text", True, False)),
-        ("a.png", ("text", False, False)),
-        ("a", ("text", False, False)),
+        ("a.txt", ".txt", "text"),
+        ("a.jsonl.gz", ".jsonl", "jsonl"),
+        ("a.b.CSV", ".csv", "csv"),
+        ("a.tsv.zst", ".tsv", "tsv"),
+        ("a.xz", ".txt", "text"),
+        ("a.tar.bz2", ".tar", "text"),
+        (".jsonl", "", "text"),
+        ("a", "", "text"),
     ],
 )
-def test_the_name_decides_how_a_file_is_read(tmp_path, name, expected):
+def test_the_name_decides_how_a_file_is_read(tmp_path, name, ending, format):
     file = TextFile(tmp_path / name, name)
-    assert (file.format, file.compressed, file.known) == expected
+    assert (file.ending, file.format) == (ending, format)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,18 @@ HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, DEVICE, OUTPUT)
 SHARED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (
         DataConfig,
-        ("documents", "field", "encoding", "val_fraction", "val", "tokenizer", "vocab_size", "min_frequency"),
+        (
+            "include",
+            "documents",
+            "field",
+            "delimiter",
+            "encoding",
+            "val_fraction",
+            "val",
+            "tokenizer",
+            "vocab_size",
+            "min_frequency",
+        ),
     ),
     (ModelConfig, ("hidden_size", "num_layers", "dropout")),
     (TrainingConfig, ("learning_rate", "device", "precision", "threads")),

@@ -142,7 +142,7 @@ def _blocks(file: str | None, encoding: str) -> Iterator[str]:
         print_typing_hint()
         return decode_stream(cast(BufferedIOBase, sys.stdin.buffer), "standard input", encoding)
     source = TextFile(Path(file), file)
-    if source.path.is_dir():
+    if Path(file).is_dir():
         raise CorpusError(f"{file}: a folder; name one file")
     if source.format != "text":
         raise CorpusError(
@@ -154,9 +154,10 @@ def _blocks(file: str | None, encoding: str) -> Iterator[str]:
 def _progress(file: str | None) -> Callable[[int], None] | None:
     """A function that shows the progress through a file; None where the size of the text is not known."""
     from textgen.system.progress import Reporter
+    from textgen.text.formats import TextFile
 
     path = Path(file or "-")
-    if file == "-" or not path.is_file() or path.suffix.lower() == ".gz":
+    if file == "-" or not path.is_file() or TextFile(path, str(path)).is_compressed:
         return None
     reporter, size = Reporter(sys.stderr), path.stat().st_size
     return lambda done: reporter.work(f"scoring {file}", min(done, size), size)

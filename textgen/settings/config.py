@@ -80,6 +80,9 @@ class DataConfig:
         choices=DOCUMENT_KINDS,
         group=TEXT,
     )
+    include: tuple[str, ...] | None = option(
+        None, "Read these files of folders: '*.py', 'src/**'; repeatable.", group=TEXT
+    )
     field: str | None = option(
         None,
         "Field of records with the text: a name, a.b, or a column number.",
@@ -115,6 +118,8 @@ class DataConfig:
             raise ConfigError(f"encoding={self.encoding!r}: Python has no such encoding") from None
         if self.delimiter is not None and self.delimiter_character is None:
             raise ConfigError(f"--delimiter {self.delimiter!r}: name one character, or tab")
+        if self.include is not None and not all(self.include or [""]):
+            raise ConfigError("--include: name at least one pattern, and no empty one")
         if not self.uses_tokenizer_file and self.end_of_text is not None:
             raise ConfigError(
                 f"--end-of-text is for the path of a tokenizer.json, not for --tokenizer {self.tokenizer}: "

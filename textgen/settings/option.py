@@ -203,7 +203,12 @@ def flag(name: str) -> str:
 
 
 def as_arguments(name: str, value: object) -> list[str]:
-    """An option and its value as command-line arguments: --hidden-size 256, --no-tie-weights."""
+    """An option and its value as command-line arguments: --hidden-size 256, --no-tie-weights.
+
+    An option of several values is repeated.
+    """
     if isinstance(value, bool):
         return [flag(name if value else f"no_{name}")]
+    if isinstance(value, tuple):
+        return [argument for each in value for argument in as_arguments(name, each)]
     return [flag(name), str(value)]

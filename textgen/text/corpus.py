@@ -20,12 +20,15 @@ from typing import Any
 from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
 from textgen.text.documents import Separator, TextSize, between_documents, measure
+from textgen.text.folders import FolderCount
 from textgen.text.formats import raw_blocks
 from textgen.text.records import RecordCount
 from textgen.text.sources import (
     Source,
     find_files,
+    notes_on_folders,
     refuse_repeated_files,
+    require_folder,
     require_labelled,
     require_records,
     require_tables,
@@ -79,6 +82,8 @@ class Corpus:
             require_labelled(config.label_field, self._formats)
         if split and config.delimiter is not None:
             require_tables(config.delimiter, self._formats)
+        if split and config.include is not None:
+            require_folder(config.include, self._all_sources)
         if split:
             self._refuse_unused_documents_option()
         self._sizes: dict[str, TextSize] = {}
@@ -116,6 +121,11 @@ class Corpus:
         """The names of the parts, in the order train, val, test."""
         given = tuple(self._sources)
         return ("train", "val", *given[1:]) if self._cut else given
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about files that are not read, a line each."""
+        return notes_on_folders(self._all_sources)
 
     def stream(self, part: str) -> Iterator[str | Separator]:
         """The text of a part as a stream: strings, and a Separator between documents, never first or last.
@@ -273,14 +283,16 @@ class Corpus:
 
 
 def _source(config: DataConfig, argument: str, stdin: Path | None) -> Source:
+    folder = FolderCount() if Path(argument).is_dir() else None
     return Source(
         argument,
-        find_files(argument, stdin),
+        find_files(argument, stdin, config.include, folder),
         config.documents,
         config.field,
         config.encoding,
         config.delimiter_character,
         config.label_field,
+        folder,
     )
 
 

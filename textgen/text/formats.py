@@ -7,28 +7,28 @@ start of a file is dropped.
 from __future__ import annotations
 
 import codecs
-import gzip
 import itertools
-import zlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BufferedIOBase
+from io import BufferedIOBase, RawIOBase
 from pathlib import Path
-from typing import cast
 
 from textgen.errors import CorpusError
+from textgen.text.compression import COMPRESSED_ENDINGS, decompressed, is_compressed
 
-# The files that are read from a folder; also with .gz appended. A bare .gz means compressed text.
+# The files that are read from a folder; also compressed. An ending of a compression alone means text.
 KNOWN_ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".csv", ".tsv")
 _RECORD_ENDINGS = (".jsonl", ".csv", ".tsv")
 
 _BLOCK_BYTES = 2**16
+_COMPRESSED_AGAIN = "damaged, or compressed twice; compress it again, once"
 _MAGIC_NUMBERS = {
-    b"\x1f\x8b": "gzip-compressed; a file's name must end in .gz, a pipe needs gunzip -c before it",
+    b"\x1f\x8b": _COMPRESSED_AGAIN,
+    b"BZh": _COMPRESSED_AGAIN,
+    b"\xfd7zXZ\x00": _COMPRESSED_AGAIN,
+    b"\x28\xb5\x2f\xfd": _COMPRESSED_AGAIN,
     b"PK\x03\x04": "a zip archive; unpack it first",
-    b"BZh": "bzip2-compressed; unpack it first",
-    b"\xfd7zXZ\x00": "xz-compressed; unpack it first",
-    b"\x28\xb5\x2f\xfd": "zstd-compressed; unpack it first",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it first",
     b"%PDF-": "a PDF; extract its text first",
     b"\x89PNG\r\n": "a PNG image, not text",
@@ -45,43 +45,57 @@ _NOT_TEXT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextFile:
-    """One file of the corpus.
+    """One file of the corpus; the name says what is in it, its first bytes whether that is compressed.
 
-    name: how error messages refer to it. is_text: it is uncompressed plain text, whatever its path ends in.
+    name: how error messages refer to it. is_text: it is plain text, whatever its path ends in. The path is a
+    string where there may be very many files.
     """
 
-    path: Path
+    path: str | Path
     name: str
     is_text: bool = False
 
     @property
-    def _endings(self) -> list[str]:
-        return [] if self.is_text else [ending.lower() for ending in self.path.suffixes]
+    def ending(self) -> str:
+        """The ending of its name in lower case, without that of a compression; empty if there is none."""
+        return "" if self.is_text else ending_of(os.path.basename(self.path))  # noqa: PTH119
 
     @property
-    def compressed(self) -> bool:
-        """Whether the file is gzip-compressed, by its name."""
-        return self._endings[-1:] == [".gz"]
+    def is_compressed(self) -> bool:
+        """Whether its content is compressed. Raises CorpusError when it cannot be read."""
+        return is_compressed(next(self._stored_blocks(), b""))
 
     @property
     def format(self) -> str:
-        """`text`, `jsonl`, `json`, `csv` or `tsv`, by its name without .gz.
+        """`text`, `jsonl`, `json`, `csv` or `tsv`, by its name.
 
-        A .json file is `json` when it begins as an array of objects, else `text`. Raises CorpusError when it
-        cannot be read.
+        A .json file is `json` when it begins as an array of objects, else `text`; a pipe, which can be read
+        only once, is `text` too. Raises CorpusError when it cannot be read.
         """
-        endings = self._endings[:-1] if self.compressed else self._endings
-        if endings[-1:] == [".json"]:
+        ending = self.ending
+        if ending == ".json" and not Path(self.path).is_fifo():
             return "json" if _begins_as_json_records(raw_blocks(self)) else "text"
-        return endings[-1][1:] if endings and endings[-1] in _RECORD_ENDINGS else "text"
+        return ending[1:] if ending in _RECORD_ENDINGS else "text"
 
-    @property
-    def known(self) -> bool:
-        """Whether it is read when found in a folder, by its name."""
-        endings = self._endings[:-1] if self.compressed else self._endings
-        return endings[-1] in KNOWN_ENDINGS if endings else self.compressed
+    def _stored_blocks(self) -> Iterator[bytes]:
+        try:
+            with open(self.path, "rb", buffering=0) as raw:  # noqa: PTH123 (a Path takes time)
+                yield from _blocks(raw)
+        except OSError as error:
+            raise CorpusError(f"{self.name}: {error.strerror or error}; it must be readable") from error
+
+
+def ending_of(name: str) -> str:
+    """The ending of a file's name in lower case, without that of a compression; empty if there is none.
+
+    The ending of a compression alone counts as .txt.
+    """
+    endings = [f".{ending}" for ending in name.lower().lstrip(".").split(".")[1:]]
+    if endings and endings[-1] in COMPRESSED_ENDINGS:
+        return endings[-2] if len(endings) > 1 else ".txt"
+    return endings[-1] if endings else ""
 
 
 def is_utf8(text: str) -> bool:
@@ -98,13 +112,19 @@ def raw_blocks(file: TextFile) -> Iterator[bytes]:
 
     Raises CorpusError when the file cannot be read.
     """
+    return decompressed(file._stored_blocks(), file.name)
+
+
+def looks_like_text(file: TextFile) -> bool:
+    """Whether a file begins like text in some encoding; False when it is empty or cannot be read."""
     try:
-        with file.path.open("rb") as raw:
-            yield from _blocks(cast(BufferedIOBase, gzip.GzipFile(fileobj=raw)) if file.compressed else raw)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise CorpusError(f"{file.name}: damaged gzip file ({error}); compress it again") from error
-    except OSError as error:
-        raise CorpusError(f"{file.name}: {error.strerror or error}; it must be readable") from error
+        begun = next(raw_blocks(file), b"")
+        _refuse_magic(begun, file.name, "latin-1")
+    except CorpusError:
+        return False
+    if begun.startswith(_UTF16_MARKS):
+        return True
+    return bool(begun) and b"\0" not in begun and not _looks_binary(begun.decode("latin-1"), share=0.05)
 
 
 def _begins_as_json_records(blocks: Iterable[bytes]) -> bool:
@@ -119,9 +139,10 @@ def _begins_as_json_records(blocks: Iterable[bytes]) -> bool:
     return begun.startswith(b"[{")
 
 
-def _blocks(stream: BufferedIOBase) -> Iterator[bytes]:
+def _blocks(stream: BufferedIOBase | RawIOBase) -> Iterator[bytes]:
     """The bytes of a stream as they arrive, at most a block at a time; does not wait to fill a block."""
-    while block := stream.read1(_BLOCK_BYTES):
+    read = stream.read1 if isinstance(stream, BufferedIOBase) else stream.read
+    while block := read(_BLOCK_BYTES):
         yield block
 
 
@@ -134,14 +155,14 @@ def text_blocks(file: TextFile, encoding: str) -> Iterator[str]:
 
 
 def decode_stream(stream: BufferedIOBase, name: str, encoding: str) -> Iterator[str]:
-    """The decoded text of an open stream, as it arrives.
+    """The decoded text of an open stream, decompressed if need be, as it arrives.
 
     name: how error messages refer to the stream.
 
     Raises CorpusError as text_blocks does.
     """
     try:
-        yield from _decode_blocks(_blocks(stream), name, encoding)
+        yield from _decode_blocks(decompressed(_blocks(stream), name), name, encoding)
     except OSError as error:
         raise CorpusError(f"{name}: {error.strerror or error}; it must be readable") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 import sys
@@ -21,7 +22,8 @@ from textgen.text.documents import (
     document_lengths,
     split_documents,
 )
-from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, text_blocks
+from textgen.text.folders import FolderCount, as_options, files_in
+from textgen.text.formats import TextFile, is_utf8, text_blocks
 from textgen.text.records import RecordCount, records
 
 _BLOCK_BYTES = 2**16
@@ -36,7 +38,10 @@ def corpus_name(corpus: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """The files of one argument, in a fixed order, and how to read them; each file begins a new document."""
+    """The files of one argument, in a fixed order, and how to read them; each file begins a new document.
+
+    folder: what was passed over in it; None if the argument is not a folder.
+    """
 
     name: str
     files: tuple[TextFile, ...]
@@ -45,11 +50,12 @@ class Source:
     encoding: str
     delimiter: str | None = None
     label_field: str | None = None
+    folder: FolderCount | None = dataclasses.field(default=None, compare=False)
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The real paths of the files, with links resolved."""
-        return tuple(os.path.realpath(file.path) for file in self.files)
+        return tuple(_real_paths(file.path for file in self.files))
 
     def stream(self, count: RecordCount | None = None) -> Iterator[str | Separator]:
         """The text of all files as a stream, with a Separator between documents.
@@ -109,12 +115,17 @@ def _record_stream(texts: Iterable[str]) -> Iterator[str | Separator]:
             started = True
 
 
-def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
+def find_files(
+    argument: str,
+    stdin: Path | None,
+    include: Sequence[str] | None = None,
+    count: FolderCount | None = None,
+) -> tuple[TextFile, ...]:
     """The files that an argument names, sorted.
 
-    A folder is searched recursively for files with one of KNOWN_ENDINGS; hidden files and folders, and links
-    to folders, are skipped. A file that is named directly or matches a glob is read whatever its ending.
-    stdin: the file that standard input was copied to; None when it was not.
+    A folder is searched as files_in does, with its patterns. A file that is named directly or matches a glob
+    is read whatever its ending. stdin: the file that standard input was copied to; None when it was not.
+    count: what is passed over in a folder is added to it; None does not count.
 
     Raises CorpusError when there is none.
     """
@@ -128,11 +139,7 @@ def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
             raise CorpusError("-: there is no standard input to read; name a file")
         return (TextFile(stdin, "standard input", is_text=True),)
     if path.is_dir():
-        files = tuple(file for file in _walk(path) if file.known)
-        if not files:
-            endings = " ".join(KNOWN_ENDINGS)
-            raise CorpusError(f"{argument}: the folder has no file ending in {endings}, with or without .gz")
-        return files
+        return tuple(files_in(argument, include, FolderCount() if count is None else count))
     if path.is_file():
         return (TextFile(path, argument),)
     if path.exists():
@@ -167,17 +174,30 @@ def require_tables(delimiter: str, formats: Collection[str]) -> None:
         raise CorpusError(f"--delimiter {delimiter}: there is no .csv or .tsv file; leave --delimiter out")
 
 
-def _walk(folder: Path) -> list[TextFile]:
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=_refuse_unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    ordered = sorted(found, key=lambda path: path.parts)
-    return [TextFile(path, str(path)) for path in ordered if path.is_file()]
+def require_folder(include: Sequence[str], sources: Iterable[Source]) -> None:
+    """Raise CorpusError when patterns for the files of folders are given but no argument is a folder."""
+    if all(source.folder is None for source in sources):
+        raise CorpusError(f"{as_options(include)}: no argument is a folder; leave --include out")
 
 
-def _refuse_unreadable(error: OSError) -> None:
-    raise CorpusError(f"{error.filename}: {error.strerror}; the folder must be readable")
+def notes_on_folders(sources: Iterable[Source]) -> list[str]:
+    """What to say about text in folders that is not read, and about patterns that no file matches."""
+    folders = [(source.name, source.folder) for source in sources if source.folder is not None]
+    notes = [note for name, folder in folders if not folder.has_patterns and (note := folder.note(name))]
+    if unused := set[str].intersection(*[folder.unused for _, folder in folders] or [set()]):
+        notes.append(f"No file matches {as_options(sorted(unused))}.")
+    return notes
+
+
+def _real_paths(paths: Iterable[str | Path]) -> Iterator[str]:
+    """As os.path.realpath of each, but the links in the path of a folder are resolved once."""
+    folders: dict[str, str] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        path = os.path.join(folders[folder], name)  # noqa: PTH118 (there may be very many)
+        yield os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
 
 
 def refuse_repeated_files(sources: Iterable[Source]) -> None:

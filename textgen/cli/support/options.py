@@ -148,7 +148,7 @@ def config_option(
     unset: the parameter is None when the user does not give the option, so that a settings file or the recipe
     decides; the help still shows the dataclass's default, or "chosen". prefix: put before the names of option
     and parameter; "adapt_" makes --adapt-rate and adapt_rate. group, help: None takes those of the
-    dataclass. A bool becomes a pair --name/--no-name.
+    dataclass. A bool becomes a pair --name/--no-name, and a tuple an option that may be repeated.
     """
     about = options_of(config_class)[name]
     typed = flag(prefix + name)
@@ -159,11 +159,18 @@ def config_option(
     settings["group"] = about.group if group is None else group
     if about.choices:
         settings["type"] = click.Choice(about.choices)
+    elif about.kind is tuple:
+        settings |= {"multiple": True, "type": str, "metavar": "GLOB", "callback": _none_if_empty}
     elif not is_flag:
         settings["type"] = Number(about.kind, about.range) if about.kind in (int, float) else about.kind
         settings["metavar"] = "FILE" if name in FILES else {int: "N", float: "X"}.get(about.kind, "TEXT")
     declaration = f"{typed}/--no-{typed[2:]}" if is_flag else typed
     return grouped_option(declaration, prefix + name, **settings)
+
+
+def _none_if_empty(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
+    """The values of an option that may be repeated; None when it was not given."""
+    return value or None
 
 
 def _shown_default(about: Option) -> Any:

@@ -79,7 +79,7 @@ def prepare_text(
     where a corpus is `-`. Raises ConfigError, CorpusError, TokenizerError, RunError.
     """
     config, corpus = open_corpus(data, None if source is None else source.data, stdin)
-    notes: list[str] = []
+    notes = corpus.notes
     if source is None:
         config = _with_vocab_size(config, corpus)
         tokenizer = _build_tokenizer(config, corpus, notes)
