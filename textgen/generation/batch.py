@@ -79,17 +79,18 @@ class Batch:
             self._logits = np.concatenate([self._logits, logits])
         self.samples += samples
         self.num_running += len(samples)
-        self._changed()
+        self.changed()
 
     def leave(self, place: int) -> None:
         """Take a text that has ended out of the batch."""
         self.samples[place] = None
         self.num_running -= 1
-        self._changed()
+        self.changed()
         if not self.num_running:
             self._clear()
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Find anew which texts can be drawn together: one has joined, left, or has other processors."""
         self._groups, self.single = [], None
 
     def advance(self) -> None:
@@ -100,7 +101,7 @@ class Batch:
             self._engine.select(places)
             self._ids = self._ids[places]
             self.samples = [self.samples[place] for place in places]
-            self._changed()
+            self.changed()
         self._logits = self._engine.step(self._ids)
 
     def step_single(self) -> int:

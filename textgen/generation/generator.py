@@ -166,13 +166,14 @@ class Generator:
         Raises ConfigError, TokenizerError, RunError.
         """
         loop = GenerationLoop(self.engine, self.tokenizer, compact=False)
-        prompts: dict[str, Prompt] = {}  # each is encoded and read once
+        prompts: dict[tuple[str, bool], Prompt] = {}  # each is encoded and read once
         texts = []
         for request in requests:
             if isinstance(request.prompt, str):
-                if request.prompt not in prompts:
-                    prompts[request.prompt] = Prompt.from_text(request.prompt, self.tokenizer, self.vocab)
-                request = dataclasses.replace(request, prompt=prompts[request.prompt])
+                key = (request.prompt, request.is_healed)
+                if key not in prompts:
+                    prompts[key] = loop.prompt_of(request)
+                request = dataclasses.replace(request, prompt=prompts[key])
             texts.append(loop.submit(request))
         while loop.busy:
             loop.step()

@@ -17,6 +17,7 @@ import numpy as np
 from textgen.errors import ConfigError
 from textgen.generation.batch import Batch
 from textgen.generation.engine import Engine, label_id
+from textgen.generation.healing import healed, log_shares
 from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
 from textgen.generation.sample import SampleState
@@ -81,11 +82,7 @@ class GenerationLoop:
 
         Raises ConfigError, TokenizerError.
         """
-        prompt = request.prompt
-        if isinstance(prompt, str):
-            prompt = Prompt.from_text(prompt, self.tokenizer, self.vocab)
-        elif not isinstance(prompt, Prompt):
-            prompt = Prompt.from_token_ids(prompt, self.tokenizer, self.vocab)
+        prompt = self.prompt_of(request)
         if request.state is not None and not len(prompt.token_ids):
             raise ConfigError("a request with a state needs a prompt of at least one token")
         if request.label is not None and (request.state is not None or request.mid_text):
@@ -100,6 +97,16 @@ class GenerationLoop:
         if request.label is None:
             return self._start_id
         return label_id(self._weights, request.label)
+
+    def prompt_of(self, request: Request) -> Prompt:
+        """The prompt of a request, with tokens given back if it is healed. Raises as submit."""
+        prompt = request.prompt
+        if isinstance(prompt, Prompt):
+            return prompt
+        if not isinstance(prompt, str):
+            return Prompt.from_token_ids(prompt, self.tokenizer, self.vocab)
+        found = Prompt.from_text(prompt, self.tokenizer, self.vocab)
+        return healed(found, self._start_id) if request.is_healed else found
 
     def cancel(self, sample: SampleState) -> None:
         """End a text of this loop with finish reason "cancelled"; its place is free at once.
@@ -144,7 +151,10 @@ class GenerationLoop:
             if place in dead_ends:
                 piece = sample.finish(dead_ends[place])
             else:
+                was_healing = sample.healing is not None
                 piece = sample.push(token_ids[model_id], model_id)
+                if was_healing and sample.healing is None:
+                    batch.changed()
                 if scores is not None and sample.request.log_probabilities:
                     sample.log_probabilities.append(scores[place])
             if sample.finish_reason is not None:
@@ -179,6 +189,7 @@ class GenerationLoop:
             budget -= reading.advance(piece)
             if reading.is_done:
                 assert reading.logits is not None  # of the prompt, or by frequency where there is none
+                reading.measure_given_back()
                 self._batch.join(reading.samples, reading.engine, reading.logits)
             else:
                 self._readings.append(reading)
@@ -217,7 +228,7 @@ class _Reading:
             engine.state = request.state
         else:
             engine.reset_state(1)
-            if not (request.mid_text and len(self._ids)):
+            if not (request.mid_text and (len(self._ids) or prompt.given_back)):
                 self._ids = begin(self._ids, start_id)
         self._reads_start = len(self._ids) > len(prompt.model_ids)  # which is no token of the prompt
         if not len(self._ids):
@@ -256,6 +267,16 @@ class _Reading:
             self.logits = self.engine.advance(ids[None])
         self._position += len(ids)
         return len(ids)
+
+    def measure_given_back(self) -> None:
+        """Tell the texts how likely the rest of what the prompt gave back is; the prompt has been read."""
+        prompt = self.samples[0].prompt
+        if len(prompt.given_back) < 2:
+            return
+        shares = log_shares(self.engine, prompt)
+        for sample in self.samples:
+            assert sample.healing is not None
+            sample.healing.log_shares = shares
 
     def _score(self, ids: np.ndarray, logits: np.ndarray) -> None:
         """Record the log-probabilities of model ids (T,), given the logits after each of them (T, V)."""

@@ -73,6 +73,10 @@ class ProcessorList:
     def __bool__(self) -> bool:
         return bool(self._processors)
 
+    def without(self, processor: LogitsProcessor) -> ProcessorList:
+        """The others."""
+        return ProcessorList(other for other in self._processors if other is not processor)
+
     def process(self, logits: np.ndarray) -> np.ndarray:
         """The logits after all of them, (V,) or (1, V)."""
         for processor in self._processors:
@@ -118,23 +122,20 @@ class RepetitionPenalty(LogitsProcessor):
 
 
 class MinNewTokens(LogitsProcessor):
-    """Forbids end-of-text for the first num_tokens tokens of a text."""
+    """Forbids end-of-text for the first num_tokens new tokens of a text; num_new says how many it has."""
 
-    def __init__(self, num_tokens: int, prompt: Prompt) -> None:
-        self._num_left = num_tokens
+    def __init__(self, num_tokens: int, prompt: Prompt, num_new: Callable[[], int]) -> None:
+        self._num_tokens = num_tokens
+        self._num_new = num_new
         self._end_of_text = np.flatnonzero(prompt.vocab.token_ids == prompt.tokenizer.end_of_text_id)
 
     def process(self, logits: np.ndarray) -> np.ndarray:
         """As LogitsProcessor.process."""
-        if not self._num_left:
+        if self._num_new() >= self._num_tokens:
             return logits
         logits = logits.copy()
         logits[..., self._end_of_text] = -np.inf
         return logits
-
-    def accept(self, model_id: int) -> None:
-        """As LogitsProcessor.accept."""
-        self._num_left = max(self._num_left - 1, 0)
 
 
 @dataclass(frozen=True)
@@ -218,12 +219,18 @@ class CopyChecker:
 
 
 def make_processors(
-    config: SampleConfig, factories: Iterable[ProcessorFactory], prompt: Prompt
+    config: SampleConfig,
+    factories: Iterable[ProcessorFactory],
+    prompt: Prompt,
+    num_new: Callable[[], int],
 ) -> ProcessorList:
-    """The processors of one text: those that the config asks for, then the others in their order."""
+    """The processors of one text: those that the config asks for, then the others in their order.
+
+    num_new: how many new tokens the text has.
+    """
     processors: list[LogitsProcessor] = []
     if config.repetition_penalty != 1:
         processors.append(RepetitionPenalty(config.repetition_penalty, prompt))
     if config.min_new_tokens:
-        processors.append(MinNewTokens(config.min_new_tokens, prompt))
+        processors.append(MinNewTokens(config.min_new_tokens, prompt, num_new))
     return ProcessorList([*processors, *(factory(prompt) for factory in factories)])

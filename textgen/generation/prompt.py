@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from textgen.errors import ConfigError
-from textgen.text.decoder import Decoder
+from textgen.text.decoder import Decoder, SkippingDecoder
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 
@@ -18,13 +18,18 @@ DECODER_CONTEXT = 16
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What a generated text continues: its text, its token ids (T,) and its model ids (T,); T may be 0."""
+    """What a generated text continues: its text, its token ids (T,) and its model ids (T,); T may be 0.
+
+    given_back: the token ids at the end of the text that are to be drawn again (healing.py), (K,). The text
+    includes them, `token_ids` and `model_ids` do not.
+    """
 
     text: str
     token_ids: np.ndarray
     model_ids: np.ndarray
     tokenizer: Tokenizer
     vocab: ModelVocab
+    given_back: tuple[int, ...] = ()
 
     @classmethod
     def from_text(cls, text: str, tokenizer: Tokenizer, vocab: ModelVocab) -> Prompt:
@@ -43,11 +48,31 @@ class Prompt:
             raise ConfigError(f"token id {wrong[0]}: the tokenizer has ids 0 to {tokenizer.vocab_size - 1}")
         return cls(tokenizer.decode(ids.tolist()), ids, vocab.to_model_ids(ids), tokenizer, vocab)
 
+    def giving_back(self, number: int) -> Prompt:
+        """The same prompt with its last tokens given back; number is at least 1."""
+        given_back = tuple(self.token_ids[-number:].tolist())
+        token_ids, model_ids = self.token_ids[:-number], self.model_ids[:-number]
+        return replace(self, token_ids=token_ids, model_ids=model_ids, given_back=given_back)
+
+    @property
+    def given_back_model_ids(self) -> np.ndarray:
+        """The model ids of given_back, (K,)."""
+        return self.vocab.to_model_ids(np.array(self.given_back, np.int64))
+
     def decoder(self) -> Decoder:
-        """A new decoder for what follows, because some tokens begin with a space only after others."""
+        """A new decoder for the tokens that follow, which returns only text that the prompt does not have.
+
+        It has read the end of the prompt, because some tokens begin with a space only after others.
+        """
         decoder = self.tokenizer.decoder()
+        context = self.token_ids[-DECODER_CONTEXT:].tolist()
+        if self.given_back:
+            num_read = sum(len(decoder.push(token_id)) for token_id in context)
+            whole = self.tokenizer.decoder()
+            num_all = sum(len(whole.push(token_id)) for token_id in (*context, *self.given_back))
+            return SkippingDecoder(decoder, num_all - num_read)
         written = ""
-        for token_id in self.token_ids[-DECODER_CONTEXT:].tolist():
+        for token_id in context:
             written = decoder.push(token_id)
         # One that still keeps some of the prompt, or has seen nothing, must not write it as new text.
         return decoder if written else self.tokenizer.decoder()

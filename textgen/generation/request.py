@@ -20,7 +20,8 @@ DEFAULTS = SampleConfig()
 class Request:
     """One text to generate; the text depends on nothing else.
 
-    prompt: text, ids of the tokenizer, or a Prompt; requests that share one Prompt read it once.
+    prompt: text, ids of the tokenizer, or a Prompt; requests that share one Prompt read it once. Ids and a
+        Prompt are read as they are, also with `config.heal`.
     stop: strings that end the text where they occur in new text.
     keep_stop: whether the stop string that ended the text is part of it.
     seed: the same seed gives the same text; None: a random seed. A SeedSequence is used as it is, a number n
@@ -49,6 +50,12 @@ class Request:
     log_probabilities: bool = False
     prompt_log_probabilities: bool = False
     keep_state: bool = False
+
+    @property
+    def is_healed(self) -> bool:
+        """Whether tokens of the prompt may be given back (healing.py): of text of which nothing is asked."""
+        is_asked = self.prompt_log_probabilities or self.state is not None
+        return self.config.heal and isinstance(self.prompt, str) and not is_asked
 
 
 def several_of(request: Request, num_samples: int) -> list[Request]:

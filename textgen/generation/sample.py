@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgen.generation.engine import State
+from textgen.generation.healing import TokenHealing
 from textgen.generation.processors import ProcessorFactory, make_processors
 from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
@@ -22,7 +23,8 @@ class Sample:
     """One finished text.
 
     `text` is without the prompt, and without the stop string unless it was kept. `token_ids`, their readable
-    `tokens` and their `log_probabilities` are of all tokens drawn, those that ended the text included.
+    `tokens` and their `log_probabilities` are of all tokens drawn: those that ended the text included, and
+    those that wrote the end of the prompt again, where tokens were given back (healing.py).
     Log-probabilities are natural and the model's own: before processors, temperature and filters; empty where
     the request did not want them. `finish_reason` is "stop", "end-of-text", "length", "cancelled", or what a
     processor gives: "copy" where every token would have made a copy too long.
@@ -44,6 +46,7 @@ class SampleState:
     prompt_log_probabilities: one for each token of the prompt, if the request wants them and once it is
         read; None for a first one before which nothing was read, and for a token that training never saw.
     finish_reason: as in Sample; None until the text ends.
+    healing: what makes it begin with the text that the prompt gave back; None where there is none left.
     state: set when the text has ended, if the request asks for it: the recurrent state after the prompt and
         all tokens of the text but the last, with which the prompt of a request that continues it must begin.
         None for a text that was cancelled before its prompt was read.
@@ -61,9 +64,14 @@ class SampleState:
         self.prompt_log_probabilities: list[float | None] = []
         self.finish_reason: str | None = None
         self.state: State | None = None
+        self.healing = TokenHealing(prompt) if prompt.given_back else None
+        factories = [*request.processors, *always]
+        if (healing := self.healing) is not None:
+            factories.insert(0, lambda _: healing)
+        self._num_rewritten = 0  # tokens drawn that only wrote the end of the prompt again
         # None costs less to ask about than an empty list.
-        self.processors = make_processors(request.config, [*request.processors, *always], prompt) or None
-        self._max_new_tokens = request.config.max_new_tokens
+        self.processors = make_processors(request.config, factories, prompt, self._num_new_tokens) or None
+        self._max_tokens = request.config.max_new_tokens  # and those that are rewritten
         self._end_of_text_id = prompt.tokenizer.end_of_text_id
         self._stops = StopFilter(request.stop, keep=request.keep_stop)
         self._decoder = prompt.decoder()
@@ -88,13 +96,15 @@ class SampleState:
         """Append the next token, given by both its ids. Returns the text that is now final."""
         self.token_ids.append(token_id)
         reason = None if self.processors is None else self.processors.accept(model_id)
+        if self.healing is not None:
+            self._heal(self.healing)
         if token_id == self._end_of_text_id:
             return self.finish("end-of-text")
         text = self._stops.push(self._decoder.push(token_id))
         self._text.append(text)
         if self._stops.stopped:
             self.finish_reason = "stop"
-        elif reason is not None or len(self.token_ids) == self._max_new_tokens:
+        elif reason is not None or len(self.token_ids) == self._max_tokens:
             text += self.finish(reason or "length")
         return text
 
@@ -106,6 +116,17 @@ class SampleState:
         text += self._stops.flush()
         self._text.append(text)
         return text
+
+    def _num_new_tokens(self) -> int:
+        return len(self.token_ids) - self._num_rewritten
+
+    def _heal(self, healing: TokenHealing) -> None:
+        """Count what was written again; once it is all there, draw freely, at no cost."""
+        self._num_rewritten = healing.num_rewritten
+        self._max_tokens = self.request.config.max_new_tokens + healing.num_rewritten
+        if healing.is_done:
+            assert self.processors is not None
+            self.healing, self.processors = None, self.processors.without(healing) or None
 
     def result(self) -> Sample:
         """The finished text."""

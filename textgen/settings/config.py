@@ -359,6 +359,8 @@ class SampleConfig:
     """How the next token is drawn from the logits. None turns a filter off.
 
     min_new_tokens: so many are drawn before end-of-text may be; stop strings may end a text before.
+    heal: token healing; the last tokens of a prompt are drawn again if a longer token may stand there. Those
+        that only write the prompt's own text again are not among the new tokens that are counted.
     """
 
     max_new_tokens: int = option(500, "Write at most this many tokens.", range=COUNT)
@@ -376,6 +378,7 @@ class SampleConfig:
         None, "Drop tokens below this fraction of the highest probability.", range=FRACTION
     )
     repetition_penalty: float = option(1.0, "Above 1 makes repeated tokens less likely.", range=POSITIVE)
+    heal: bool = option(True, "Complete a word that the prompt cuts off.")
 
     def __post_init__(self) -> None:
         check_options(self)

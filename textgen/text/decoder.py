@@ -95,3 +95,28 @@ class WindowDecoder:
     def _added(self) -> str:
         returned = self._decode(self._ids[: self._num_returned])
         return self._decode(self._ids)[len(returned) :]
+
+
+class SkippingDecoder:
+    """A decoder that leaves out the first characters of what another one returns."""
+
+    def __init__(self, decoder: Decoder, num_skipped: int) -> None:
+        self._decoder = decoder
+        self._num_left = num_skipped  # characters still to be left out
+
+    def push(self, token_id: int) -> str:
+        """Append an id and return the text that it completes."""
+        return self._skip(self._decoder.push(token_id))
+
+    def peek(self, token_id: int) -> str:
+        """The text that would still be returned if this id were the last."""
+        return self._decoder.peek(token_id)[self._num_left :]
+
+    def flush(self) -> str:
+        """Return what is buffered and reset the decoder."""
+        return self._skip(self._decoder.flush())
+
+    def _skip(self, text: str) -> str:
+        skipped = min(len(text), self._num_left)
+        self._num_left -= skipped
+        return text[skipped:]

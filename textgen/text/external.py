@@ -146,6 +146,11 @@ def _insert(model: dict[str, Any], tokens: dict[str, int]) -> None:
             vocabulary.append([token, lowest])
 
 
+def is_byte_level(library: tokenizers.Tokenizer) -> bool:
+    """Whether each token of a tokenizer stands for fixed bytes, of which a text is the concatenation."""
+    return (json.loads(library.to_str())["decoder"] or {}).get("type") == "ByteLevel"
+
+
 def cut_for(library: tokenizers.Tokenizer) -> Cut:
     """Where texts may be cut for this tokenizer: nowhere unless its split is known to be safe."""
     data = json.loads(library.to_str())

@@ -24,7 +24,7 @@ from textgen.system.atomic import write_file
 from textgen.text.chunks import Cut, Piece, batches, chunks, cut_anywhere, cut_by_split
 from textgen.text.decoder import ByteDecoder, Decoder, WindowDecoder
 from textgen.text.documents import Separator
-from textgen.text.external import adopt, cut_for, encoding_errors, read_library
+from textgen.text.external import adopt, cut_for, encoding_errors, is_byte_level, read_library
 from textgen.text.vocabulary import (
     BYTE_TOKENS,
     LONGEST_MATCH,
@@ -76,12 +76,14 @@ class Tokenizer:
             self._cut = cut_for(library)
         else:
             self._cut = cut_by_split(split_of(self.kind), LONGEST_MATCH)
-        # In textgen's own kinds every token stands for fixed bytes. Decoding these is more exact than the
-        # library: it discards a whole run of byte tokens if one is not UTF-8, and a U+FFFD in its output may
-        # be an incomplete character or one that the vocabulary has.
-        # By token id; b"" of end-of-text; None of an external tokenizer.
+        # In textgen's own kinds, and in byte-level ones of other tools, every token stands for fixed bytes.
+        # Decoding these is more exact than the library: it discards a whole run of byte tokens if one is not
+        # UTF-8, and a U+FFFD in its output may be an incomplete character or one that the vocabulary has.
+        # By token id; end-of-text stands for its name. None of any other external tokenizer.
         self.token_bytes = (
-            None if self.kind == "external" else _bytes_of(self.kind, vocabulary, self.vocab_size)
+            None
+            if self.kind == "external" and not is_byte_level(library)
+            else _bytes_of(self.kind, vocabulary, self.vocab_size)
         )
 
     @classmethod
@@ -284,13 +286,14 @@ def _code_table(vocabulary: dict[str, int], end_of_text_id: int) -> np.ndarray:
 
 
 def _bytes_of(kind: str, vocabulary: dict[str, int], vocab_size: int) -> list[bytes]:
-    """The bytes that each token id of one of textgen's own tokenizers stands for, by id."""
+    """The bytes that each token id stands for, by id; an external tokenizer must be byte-level."""
     token_bytes = [b""] * vocab_size
-    byte_of = _bytes_by_symbol() if kind == "bpe" else {}
+    by_symbol = kind in ("bpe", "external")
+    byte_of = _bytes_by_symbol() if by_symbol else {}
     for token, token_id in vocabulary.items():
-        if kind == "bpe" and byte_of.keys() >= set(token):
+        if by_symbol and byte_of.keys() >= set(token):
             token_bytes[token_id] = bytes(byte_of[symbol] for symbol in token)
-        elif kind == "bpe" or token_id >= len(BYTE_TOKENS):
+        elif by_symbol or token_id >= len(BYTE_TOKENS):
             token_bytes[token_id] = token.encode()
         else:
             token_bytes[token_id] = bytes([token_id])
