@@ -6,7 +6,7 @@ import glob
 import os
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -66,7 +66,7 @@ class Source:
         if file.format == "text":
             return split_documents(text_blocks(file, self.encoding), self.documents)
         texts = records(file, self.field, self.encoding, self.delimiter, count)
-        return _record_stream(texts)
+        return record_stream(texts)
 
     def boundary_near(self, position: int) -> int:
         """The document boundary nearest to a position, both in characters not counting separators.
@@ -85,7 +85,7 @@ class Source:
         return nearest
 
 
-def _record_stream(texts: Iterable[str]) -> Iterator[str | Separator]:
+def record_stream(texts: Iterable[str]) -> Iterator[str | Separator]:
     """Records as a text stream, with a Separator of one line end between them; empty records are skipped."""
     line_end = Separator(1, 1)
     started = False
@@ -147,6 +147,19 @@ def require_tables(delimiter: str, formats: Collection[str]) -> None:
     """Raise CorpusError when a delimiter is given but no file has one."""
     if not {"csv", "tsv"} & set(formats):
         raise CorpusError(f"--delimiter {delimiter}: there is no .csv or .tsv file; leave --delimiter out")
+
+
+def require_reading(formats: Collection[str], reading: Mapping[str, str | None]) -> None:
+    """Raise CorpusError when `documents`, `field` or `delimiter` is given but applies to no file."""
+    if (field := reading.get("field")) is not None:
+        require_records(field, formats)
+    if (delimiter := reading.get("delimiter")) is not None:
+        require_tables(delimiter, formats)
+    if (documents := reading.get("documents")) is not None and "text" not in formats:
+        raise CorpusError(
+            f"--documents {documents}: there is no plain text, and each record is a document; "
+            "leave --documents out"
+        )
 
 
 def _walk(folder: Path) -> list[TextFile]:
