@@ -22,7 +22,7 @@ from textgen.text.round_trip import measure_round_trip
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
 from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE, bpe_vocab_size
-from textgen.training.planning.fine_tune import TOKENIZER_OPTIONS
+from textgen.training.planning.fine_tune import TOKENIZER_OPTIONS, inherited, inherited_note
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,11 @@ def prepare_text(
     where a corpus is `-`. Raises ConfigError, CorpusError, TokenizerError, RunError.
     """
     config = data_config(data, None if source is None else source.data)
-    corpus = Corpus(config, stdin)
     notes: list[str] = []
+    if source is not None and (values := inherited(config, data.keys(), source.data)):
+        config = dataclasses.replace(config, **values)
+        notes.append(inherited_note(values, source.data, str(source.path)))
+    corpus = Corpus(config, stdin)
     if source is None:
         config = _with_vocab_size(config, corpus)
         tokenizer = _build_tokenizer(config, corpus, notes)
