@@ -125,6 +125,18 @@ def test_training_may_start_from_a_model_and_read_a_settings_file(model: TextMod
     assert later.run.config.from_run == str(model.path)
 
 
+def test_another_text_that_training_continues_on_is_read_as_that_of_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = train(folder, "lines", steps=3, documents="line")
+    (folder / "more.txt").write_text(TEXT)
+    capsys.readouterr()
+    places = {"run": folder / "runs" / "more", "cache_dir": folder / "cache"}
+    more = textgen.train(folder / "more.txt", from_run=lines, steps=3, **places)
+    assert more.run.config.data.documents == "line"
+    assert capsys.readouterr().out.startswith(f"Documents are lines, as in {lines.path}.\n")
+
+
 def test_without_progress_nothing_is_printed_and_with_it_the_notes_are(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
 from textgen.system.threads import few_numpy_threads, numpy_threads
 from textgen.text.documents import split_documents
+from textgen.text.sources import record_stream
 from textgen.text.store import default_cache_dir
 
 if TYPE_CHECKING:
@@ -152,14 +153,19 @@ class TextModel:
             )
         return _with_own_threads(pieces)
 
-    def score(self, text: str) -> Report:
+    def score(self, text: str | Iterable[str]) -> Report:
         """How well the model predicts a text, in nats, bits and perplexity; without torch.
+
+        text: a string is read as plain text, whose documents are those of the run's text, or lines where that
+        is records. Of several strings, each is a document, whatever line ends it has.
 
         Raises ConfigError for an empty text, TokenizerError, RunError.
         """
+        documents = self.run.config.data.documents_of_other_text
+        stream = split_documents([text], documents) if isinstance(text, str) else record_stream(text)
         tally = Tally()
         with _few_threads():
-            for piece in self._scorer.read(split_documents([text], self.run.config.data.documents)):
+            for piece in self._scorer.read(stream):
                 tally.add(piece)
         if not tally.report.loss.tokens:
             raise ConfigError("there is no text to score; give some")

@@ -17,7 +17,8 @@ from benchmarks.measure import Comparison, Goal, alternate
 from benchmarks.sampling import CHARACTERS, UNIT, make_model, make_tokenizer, our_engine
 from textgen.evaluation.evaluate import evaluate
 from textgen.evaluation.score import Scorer
-from textgen.evaluation.summary import score_each_line, summarize
+from textgen.evaluation.scored_lines import score_each_line
+from textgen.evaluation.summary import summarize
 from textgen.models.language_model import LanguageModel
 
 TEXT_CHARACTERS, LINE_CHARACTERS = 20_000, 50

@@ -18,7 +18,8 @@ import pytest
 from textgen.cli.support.terminal import BITS, PAINTS, RESET, coloured, escaped, legend
 from textgen.errors import ConfigError, CorpusError
 from textgen.evaluation.score import Scorer
-from textgen.evaluation.summary import score_each_line, summarize
+from textgen.evaluation.scored_lines import score_each_line
+from textgen.evaluation.summary import summarize
 from textgen.run import CONFIG, WEIGHTS, config_json, save_weights
 from textgen.system.atomic import write_file
 
@@ -324,7 +325,8 @@ def test_a_text_of_one_character_can_be_scored(score, run):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("none.txt", "No such file"), (".", "a folder"), ("a.jsonl", "eval RUN FILE --field")]
+    ("name", "words"),
+    [("none.txt", "No such file"), (".", "a folder"), ("a.jsonl", "Name it with --field")],
 )
 def test_a_path_that_is_not_a_text_file_is_refused(score, run, tmp_path, monkeypatch, name, words):
     monkeypatch.chdir(tmp_path)

@@ -111,3 +111,40 @@ def test_fine_tuning_refuses_another_network_or_tokenizer(cli: Cli) -> None:
     assert "--embedding-dim 1 does not fit --from old" in refused
     assert "--layer-norm does not" in cli("train", "corpus.txt", "--from", "old", "--layer-norm").only_error
     assert "tokenizer" in cli("train", "corpus.txt", "--from", "old", "--tokenizer", "byte").only_error
+
+
+def test_another_text_is_read_as_that_of_the_run_unless_the_user_says_otherwise(cli: Cli) -> None:
+    cli("train", "corpus.txt", "--documents", "line", *TINY, "--run", "old")
+    Path("new.txt").write_text(Path("corpus.txt").read_text())
+    budget = "--from", "old", "--steps", 1
+    out = cli("train", "new.txt", *budget, "--run", "new").stdout
+    assert out.startswith("Documents are lines, as in old.\n")
+    assert " are new to " not in out
+    assert Run("new").config.data.documents == "line"
+    out = cli("train", "new.txt", *budget, "--documents", "file", "--run", "whole").stdout
+    assert "Documents are" not in out
+    assert "of the tokens are new to old" in out  # every line end
+    assert Run("whole").config.data.documents == "file"
+    Path("new.jsonl").write_text(
+        "".join(json.dumps({"text": f"Line {n}: the dogs"}) + "\n" for n in range(90))
+    )
+    out = cli("train", "new.jsonl", "--field", "text", *budget, "--run", "records").stdout
+    assert "Documents are" not in out
+
+
+def test_a_run_on_records_is_continued_on_records_and_on_plain_text(cli: Cli) -> None:
+    lines = Path("corpus.txt").read_text().splitlines()
+    for name in ("old.jsonl", "new.jsonl"):
+        Path(name).write_text("".join(json.dumps({"body": line}) + "\n" for line in lines))
+    cli("train", "old.jsonl", "--field", "body", *TINY, "--run", "old")
+    out = cli("train", "new.jsonl", "--from", "old", "--steps", 1, "--run", "new").stdout
+    assert out.startswith("The text of records is the field 'body', as in old.\n")
+    out = cli("train", "corpus.txt", "--from", "old", "--steps", 1, "--run", "plain").stdout
+    assert out.startswith("Documents are lines, because those of old are records.\n")
+    assert " are new to " not in out
+    records, plain = Run("new"), Run("plain")
+    assert (records.config.data.field, plain.config.data.documents) == ("body", "line")
+    # The same documents, so that the same text is trained on.
+    assert records.measured("train_tokens") == plain.measured("train_tokens")
+    Path("other.jsonl").write_text(json.dumps({"title": "dogs"}) + "\n")
+    assert "Name it with --field; found: title" in cli("train", "other.jsonl", "--from", "old").only_error

@@ -18,7 +18,8 @@ from textgen.evaluation import score
 from textgen.evaluation.evaluate import evaluate_run
 from textgen.evaluation.report import Report
 from textgen.evaluation.score import Scorer
-from textgen.evaluation.summary import Summary, lines_in_context, score_each_line, summarize
+from textgen.evaluation.scored_lines import lines_in_context, score_each_line
+from textgen.evaluation.summary import Summary, summarize
 from textgen.run import CONFIG, WEIGHTS, Run, config_json, save_weights
 from textgen.system.atomic import write_file
 from textgen.text.corpus import Corpus
@@ -137,7 +138,8 @@ def test_the_torch_engine_gives_the_same_figures(run: Run) -> None:
 def test_on_the_cpu_torch_is_not_loaded(run: Run) -> None:
     code = (
         "import sys; from textgen.run import Run; from textgen.evaluation.score import Scorer\n"
-        "from textgen.evaluation.summary import score_each_line, summarize\n"
+        "from textgen.evaluation.scored_lines import score_each_line\n"
+        "from textgen.evaluation.summary import summarize\n"
         f"scorer = Scorer.from_run(Run({str(run.path)!r}))\n"
         "summarize(scorer.read(['The dog\\n'])), list(score_each_line(scorer, ['The dog\\n'], 'file'))\n"
         "sys.exit('torch' in sys.modules)"

@@ -9,6 +9,7 @@ import pytest
 
 from textgen.errors import ConfigError
 from textgen.settings.config import (
+    RECORD,
     DataConfig,
     DynamicConfig,
     ModelConfig,
@@ -116,3 +117,14 @@ def test_every_number_has_a_range() -> None:
     for section in (*SECTIONS.values(), SampleConfig, DynamicConfig, NoveltyConfig):
         for name, about in options_of(section).items():
             assert about.range is not None or about.kind not in (int, float), name
+
+
+def test_another_text_is_read_as_that_of_the_run_and_its_lines_are_documents_where_that_is_records() -> None:
+    plain, records = DataConfig(corpus=("a.txt",)), DataConfig(corpus=("a.csv",), field="name")
+    assert [data.document_kind for data in (plain, records)] == ["file", RECORD]
+    assert [data.for_text("b.txt").documents for data in (plain, records)] == ["file", "line"]
+    both = DataConfig(corpus=("a.txt", "a.csv"), field="name", documents="block", encoding="latin-1")
+    assert (both.document_kind, both.for_text("b.txt").documents) == ("block", "block")
+    other = both.for_text("b.txt", documents="file", field=None, delimiter="tab", encoding=None)
+    assert other == DataConfig(corpus=("b.txt",), field="name", delimiter="tab", encoding="latin-1")
+    assert records.for_text("b.txt", documents="file").documents == "file"

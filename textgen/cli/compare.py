@@ -15,6 +15,7 @@ from textgen.analysis.comparison.plan import ComparisonPlan
 from textgen.cli.support.options import (
     COMMON,
     OUTPUT,
+    READING,
     GroupedCommand,
     cache_dir_option,
     cell_names,
@@ -47,21 +48,7 @@ EXAMPLES = (
 HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, DEVICE, OUTPUT)
 # Options of `train` that are the same for all runs. The others are compared, or follow from the comparison.
 SHARED: tuple[tuple[type, tuple[str, ...]], ...] = (
-    (
-        DataConfig,
-        (
-            "include",
-            "documents",
-            "field",
-            "delimiter",
-            "encoding",
-            "val_fraction",
-            "val",
-            "tokenizer",
-            "vocab_size",
-            "min_frequency",
-        ),
-    ),
+    (DataConfig, ("include", *READING, "val_fraction", "val", "tokenizer", "vocab_size", "min_frequency")),
     (ModelConfig, ("hidden_size", "num_layers", "dropout")),
     (TrainingConfig, ("learning_rate", "device", "precision", "threads")),
 )

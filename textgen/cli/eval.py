@@ -29,6 +29,7 @@ from textgen.cli.support.options import (
     json_option,
     reading_options,
     refuse_reading,
+    take_reading,
 )
 from textgen.errors import ConfigError
 from textgen.settings.config import TEXT
@@ -82,8 +83,6 @@ def command(
     reset_every: int | None,
     is_dynamic: bool,
     novelty: bool,
-    field: str | None,
-    encoding: str | None,
     device: str,
     cache_dir: str | None,
     as_json: bool,
@@ -92,7 +91,8 @@ def command(
     """Measure how well RUN predicts its validation text or FILE.
 
     FILE may be - for standard input. Every token is predicted once, and the state is carried through the
-    whole text; a long text is read as several segments in parallel.
+    whole text; a long text is read as several segments in parallel. Where RUN was trained on records, a line
+    of a plain text is a document.
     """
     from textgen.analysis.real_text import RealText
     from textgen.evaluation.adaptation import evaluate_run_dynamically
@@ -106,6 +106,7 @@ def command(
     from textgen.text.sources import standard_input
     from textgen.text.store import TokenStore, default_cache_dir
 
+    reading = take_reading(settings)
     dynamic = take_dynamic_config("dynamic", is_dynamic, settings)
     if dynamic is not None and reset_every is not None:
         raise ConfigError(
@@ -118,7 +119,7 @@ def command(
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     trained_on = None if measured is None else training_corpus(run, "--novelty")
     if file is None:
-        refuse_reading("FILE", field, encoding)
+        refuse_reading("FILE", reading)
         store = run.open_store(cache, reporter.work)
         part = run.require_part(store, part or "val")
         real = None if trained_on is None else RealText(part, trained_on.stream(part))
@@ -126,7 +127,7 @@ def command(
         if part is not None:
             raise ConfigError("--part is for the run's own corpus: leave it out, or leave FILE out")
         with standard_input((file,)) as stdin:
-            corpus = Corpus.whole(run.config.data, file, stdin, field=field, encoding=encoding)
+            corpus = Corpus.whole(run.config.data, file, stdin, **reading)
             store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
             part = corpus.parts[0]
             real = None if trained_on is None else RealText(file, corpus.stream(part))

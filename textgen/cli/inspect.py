@@ -77,10 +77,9 @@ def command(
     units: str | None,
     png: str | None,
     npz: str | None,
-    field: str | None,
-    encoding: str | None,
     cache_dir: str | None,
     as_json: bool,
+    **reading: str | None,
 ) -> None:
     """Look inside RUN while it reads its validation text or TEXT.
 
@@ -94,7 +93,7 @@ def command(
     run = Run(run_directory)
     places = _places(run, output, png, npz)
     if text is None:
-        refuse_reading("TEXT", field, encoding)
+        refuse_reading("TEXT", reading)
     elif cache_dir is not None:
         raise ConfigError("--cache-dir is for the run's own text: leave it out, or leave TEXT out")
     from textgen.analysis.inspection.excerpt import excerpt_of_file
@@ -105,9 +104,7 @@ def command(
     if text is None:
         excerpt = _validation_text(run, characters, cache_dir, reporter)
     else:
-        excerpt = excerpt_of_file(
-            run.tokenizer, run.config.data, text, characters, field=field, encoding=encoding
-        )
+        excerpt = excerpt_of_file(run.tokenizer, run.config.data, text, characters, **reading)
     inspection = inspect_run(run, excerpt, lambda done, total: reporter.work("reading", done, total))
     shown = inspection.units(units)
     if excerpt.is_cut:

@@ -26,6 +26,7 @@ from textgen.cli.support.options import (
     grouped_option,
     reading_options,
     refuse_reading,
+    take_reading,
 )
 from textgen.cli.support.output import as_text, put, show, writable
 from textgen.cli.support.prompts import given_prompt, prompts_of, read_escapes, typed_prompts
@@ -161,8 +162,6 @@ def command(
     unique: bool,
     novel: bool,
     adapt: str | None,
-    field: str | None,
-    encoding: str | None,
     avoid_copy: int | None,
     novelty: bool,
     seed: int | None,
@@ -187,9 +186,10 @@ def command(
     given |= {"--adapt -": adapt == "-", "--prompt-file -": prompt_file == "-"}
     given |= {"--prompts -": prompts_file == "-"}
     _refuse_contradictions({option for option, is_given in given.items() if is_given})
+    reading = take_reading(settings)
     dynamic = take_dynamic_config("adapt", adapt is not None, settings)
     if adapt is None:
-        refuse_reading("--adapt FILE", field, encoding)
+        refuse_reading("--adapt FILE", reading)
     measured = take_novelty_config(["length"], novelty, settings)
     if keep_stop and not stop:
         raise ConfigError("--keep-stop does nothing without --stop: give that too, or leave it out")
@@ -214,9 +214,7 @@ def command(
         with _memory_errors(num_samples, device):
             generator = Generator.from_run(run, device, set_threads)
     else:
-        adapted = adapted_model(
-            run, adapt, dynamic, field=field, encoding=encoding, device=device, cache_dir=cache_dir
-        )
+        adapted = adapted_model(run, adapt, dynamic, reading=reading, device=device, cache_dir=cache_dir)
         generator = Generator(adapted, run.tokenizer, set_threads)
         settings |= {"adapt": adapt} | {f"adapt_{name}": value for name, value in vars(dynamic).items()}
     processors, meter = _copying(run, avoid_copy, measured, cache_dir)
@@ -318,7 +316,7 @@ def _training_documents(run: Run) -> KnownDocuments:
     """The documents of the training text. Raises ConfigError where that is a single one, RunError."""
     from textgen.text.known_documents import KnownDocuments
 
-    if run.config.data.documents == "file" and run.config.data.field is None:
+    if run.config.data.document_kind == "file":
         raise ConfigError(
             f"--novel compares with documents, and those of {run.path} are whole files: "
             "use --novelty or --avoid-copy"

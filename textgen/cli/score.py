@@ -1,4 +1,4 @@
-"""`textgen score`: the bits that a run needs for a text, in all, by line or by token."""
+"""`textgen score`: the bits that a run needs for a text, in all, by line, by record or by token."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from textgen.cli.support.options import (
     GroupedCommand,
     device_option,
     grouped_option,
+    reading_options,
 )
 from textgen.errors import ConfigError, CorpusError
 from textgen.settings.config import DEVICE, TEXT
@@ -27,16 +28,19 @@ from textgen.system.threads import multiply_on_few_threads, numpy_threads
 if TYPE_CHECKING:
     from textgen.evaluation.report import Report
     from textgen.evaluation.score import ScoredPiece, Scorer
+    from textgen.evaluation.scored_lines import PlainText, Records
     from textgen.evaluation.summary import Summary
-    from textgen.text.documents import Separator
+    from textgen.settings.config import DataConfig
     from textgen.text.lines import Line
 
 EXAMPLES = (
     "textgen score runs/corpus letter.txt                 the bits/character and the hardest lines",
     "textgen score runs/corpus letter.txt --view          in colour, character by character",
     "textgen score runs/corpus names.txt --lines          line by line",
+    "textgen score runs/corpus names.csv --field name     every record is a document",
     "cat app.log | textgen score runs/log --lines --json  as a filter",
 )
+LINE_ENDS = str.maketrans({"\n": r"\n", "\r": r"\r"})
 MANY_LINES = 10  # with fewer, the hardest lines are not listed
 CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 
@@ -46,11 +50,11 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 @click.argument("file", required=False, metavar="[FILE|-]")
 @grouped_option(
     "--lines", "by_line", is_flag=True, group=COMMON,
-    help="Print the bits/character of each line, and the line.",
+    help="Print the bits/character of each line, or record, and its text.",
 )  # fmt: skip
 @grouped_option(
     "--context", is_flag=True, group=COMMON,
-    help="With --lines: read each line as a continuation of those before.",
+    help="With --lines: read each as a continuation of those before.",
 )  # fmt: skip
 @grouped_option(
     "--tokens", "by_token", is_flag=True, group=COMMON,
@@ -60,8 +64,8 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
     "--view", is_flag=True, group=COMMON,
     help="Print the text in colour: the more bits, the stronger.",
 )  # fmt: skip
-@grouped_option("--encoding", metavar="TEXT", group=TEXT, help="Encoding of the text.  [default: the run's]")
 @grouped_option("--label", metavar="NAME", group=TEXT, help="Score documents as those with this label.")
+@reading_options("FILE")
 @device_option("cpu")
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
@@ -74,47 +78,42 @@ def command(
     context: bool,
     by_token: bool,
     view: bool,
-    encoding: str | None,
     label: str | None,
     device: str,
     as_json: bool,
+    **reading: str | None,
 ) -> None:
     """Measure how surprising a text is to RUN, in bits.
 
-    The text is FILE, which is read as plain text, or standard input, which is scored as it arrives. The
-    better RUN predicts a text, the fewer bits a character needs.
+    The text is FILE, or standard input, which is scored as it arrives. The better RUN predicts a text, the
+    fewer bits a character needs. In a table (.jsonl, .json, .csv, .tsv) each record is a document. In plain
+    text a document is what it is in the text of RUN; where that is records, each line is a document.
     """
     _refuse_contradictions(
         {"--lines": by_line, "--tokens": by_token, "--view": view, "--json": as_json}, context
     )
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
     from textgen.evaluation.score import Scorer
-    from textgen.evaluation.summary import CountedLines, lines_in_context, score_each_line, summarize
+    from textgen.evaluation.summary import summarize
     from textgen.run import Run
-    from textgen.text.documents import split_documents
 
     run = Run(run_directory)
-    data = run.config.data.for_text(file or "-", encoding=encoding)
-    blocks = CountedLines(_blocks(file, data.encoding), data.documents)
+    text = _open(file, run.config.data, reading)
     scorer = Scorer.from_run(run, device, set_threads, label)
 
     def pieces(*, unbuffered: bool) -> Iterator[ScoredPiece]:
-        stream: Iterable[str | Separator] = split_documents(blocks, data.documents)
-        return scorer.read(stream, unbuffered=unbuffered)
+        return scorer.read(text.stream(), unbuffered=unbuffered)
 
     if by_line:
-        scored = (
-            lines_in_context(pieces(unbuffered=True), counted=blocks)
-            if context
-            else score_each_line(scorer, blocks, data.documents)
-        )
-        _print_lines(scored, as_json)
+        scored = text.each_in_context(pieces(unbuffered=True)) if context else text.each_alone(scorer)
+        _print_lines(scored, text.unit, as_json)
     elif by_token:
         _print_tokens(pieces(unbuffered=True), scorer, as_json)
     elif view:
         _print_view(pieces(unbuffered=True))
     else:
-        summary = summarize(pieces(unbuffered=False), _progress(file), blocks)
+        progress = _progress(file) if text.unit == "line" else None
+        summary = summarize(pieces(unbuffered=False), progress, text)
         if not summary.report.loss.tokens:
             raise CorpusError(f"{file or 'standard input'}: there is no text in it; name another file")
         source = {"run": str(run.path), "text": file or "-"}
@@ -122,6 +121,8 @@ def command(
             print(json.dumps(source | summary.as_dict(), allow_nan=False))
         else:
             print("\n".join(_in_lines(summary)))
+    if text.skipped is not None:
+        print(text.skipped, file=sys.stderr)
 
 
 def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
@@ -133,22 +134,29 @@ def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
             raise ConfigError(f"{found[0]} does not go with {found[1]}: leave one of them out")
 
 
-def _blocks(file: str | None, encoding: str) -> Iterator[str]:
-    """The blocks of the text as they arrive. Raises CorpusError."""
+def _open(file: str | None, run_data: DataConfig, reading: dict[str, str | None]) -> PlainText | Records:
+    """The text, read as that of the run but for the options of `reading`. Raises ConfigError, CorpusError."""
+    from textgen.evaluation.scored_lines import PlainText, Records
     from textgen.text.formats import TextFile, decode_stream, text_blocks
-    from textgen.text.sources import print_typing_hint
+    from textgen.text.sources import print_typing_hint, require_reading
 
+    data = run_data.for_text(file or "-", **reading)
     if file is None or file == "-":
+        require_reading({"text"}, reading)
         print_typing_hint()
-        return decode_stream(cast(BufferedIOBase, sys.stdin.buffer), "standard input", encoding)
-    source = TextFile(Path(file), file)
-    if Path(file).is_dir():
+        stdin = cast(BufferedIOBase, sys.stdin.buffer)
+        return PlainText(decode_stream(stdin, "standard input", data.encoding), data.documents)
+    path = Path(file)
+    if path.is_dir():
         raise CorpusError(f"{file}: a folder; name one file")
-    if source.format != "text":
-        raise CorpusError(
-            f"{file}: score reads plain text; pipe the text in, or use `textgen eval RUN FILE --field NAME`"
-        )
-    return text_blocks(source, encoding)
+    if path.suffix.lower() == ".json" and path.exists() and not path.is_file():
+        raise CorpusError(f"{file}: not a regular file, so it cannot be read twice; pipe it into `-`")
+    source = TextFile(path, file)
+    kind = source.format
+    require_reading({kind}, reading)
+    if kind == "text":
+        return PlainText(text_blocks(source, data.encoding), data.documents)
+    return Records(source, data.field, data.encoding, data.delimiter_character)
 
 
 def _progress(file: str | None) -> Callable[[int], None] | None:
@@ -163,17 +171,19 @@ def _progress(file: str | None) -> Callable[[int], None] | None:
     return lambda done: reporter.work(f"scoring {file}", min(done, size), size)
 
 
-def _print_lines(scored: Iterable[tuple[Line, Report]], as_json: bool) -> None:
-    """Print one line at a time, a line that is too long for memory in pieces."""
-    for number, (line, report) in enumerate(scored, start=1):
+def _print_lines(scored: Iterable[tuple[Line, Report]], unit: str, as_json: bool) -> None:
+    """Print one line or record at a time, one that is too long for memory in pieces."""
+    for line, report in scored:
         if as_json:
-            figures = json.dumps({"line": number} | report.as_dict(), allow_nan=False)
+            figures = json.dumps({unit: line.number} | report.as_dict(), allow_nan=False)
             sys.stdout.write(figures[:-1] + ', "text": "')
             sys.stdout.writelines(json.dumps(piece)[1:-1] for piece in line.without_end())
             sys.stdout.write('"}\n')
         else:
             sys.stdout.write(f"{report.bits_per_character:.3f}\t")
-            sys.stdout.writelines(line.without_end())
+            pieces = line.without_end()
+            # What is printed has a line for each record, whatever line ends are in it.
+            sys.stdout.writelines(pieces if unit == "line" else (p.translate(LINE_ENDS) for p in pieces))
             sys.stdout.write("\n")
         sys.stdout.flush()
 
@@ -215,10 +225,10 @@ def _in_lines(summary: Summary) -> Iterator[str]:
     yield from summary.report.lines()
     if summary.num_lines <= MANY_LINES or not summary.hardest:
         return
-    yield f"hardest of {summary.num_lines:,} lines, in bits/character:"
+    yield f"hardest of {summary.num_lines:,} {summary.unit}s, in bits/character:"
     width = len(f"{max(line.number for line in summary.hardest):,}")
-    room = shutil.get_terminal_size().columns - width - 18
+    room = shutil.get_terminal_size().columns - width - len(summary.unit) - 14
     for line in summary.hardest:
         text = escaped(line.text)[1:-1]
         text = text if len(text) <= room else text[: max(room - 1, 0)] + "…"
-        yield f"  {line.bits_per_character:7.3f}  line {line.number:{width},}  {text}"
+        yield f"  {line.bits_per_character:7.3f}  {summary.unit} {line.number:{width},}  {text}"

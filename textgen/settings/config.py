@@ -38,6 +38,7 @@ CELLS = tuple(CELL_SPECS)
 TOKENIZER_KINDS = ("char", "byte", "bpe", "word")
 DOCUMENT_KINDS = ("file", "line", "block")
 VAL_ORDERS = ("hash", "end")
+RECORD = "record"  # a document that is a record of a file; not to be chosen, it follows from the file
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DYNAMIC_METHODS = ("sgd", "rms")
@@ -150,14 +151,26 @@ class DataConfig:
         valid = character is not None and len(character) == 1 and character not in '"\r\n'
         return character if valid else None
 
-    def for_text(self, path: str, *, field: str | None = None, encoding: str | None = None) -> DataConfig:
-        """These settings for another text; None keeps the field or the encoding."""
+    @property
+    def document_kind(self) -> str:
+        """What a document of this corpus is: one of DOCUMENT_KINDS, or RECORD."""
+        return RECORD if self.documents == "file" and self.field is not None else self.documents
+
+    @property
+    def documents_of_other_text(self) -> str:
+        """What a document of another plain text is: a line where the documents of this corpus are records."""
+        return "line" if self.document_kind == RECORD else self.documents
+
+    def for_text(self, path: str, **reading: str | None) -> DataConfig:
+        """These settings for another text.
+
+        reading: documents, field, delimiter or encoding of that text; None is as if it were absent, and what
+        is absent is as in this corpus (see documents_of_other_text).
+        """
+        given: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
         return replace(
             self,
-            corpus=(path,),
-            label_field=None,  # another text need not have it
-            field=self.field if field is None else field,
-            encoding=self.encoding if encoding is None else encoding,
+            **{"corpus": (path,), "label_field": None, "documents": self.documents_of_other_text, **given},
         )
 
 

@@ -30,6 +30,7 @@ from textgen.text.sources import (
     refuse_repeated_files,
     require_folder,
     require_labelled,
+    require_reading,
     require_records,
     require_tables,
 )
@@ -96,19 +97,16 @@ class Corpus:
         config: DataConfig,
         path: str,
         stdin: Path | None = None,
-        *,
-        field: str | None = None,
-        encoding: str | None = None,
+        **reading: str | None,
     ) -> Corpus:
         """Another text as a corpus of one part, `text`, read with the settings of a config.
 
-        field, encoding: used instead of the config's; None keeps the config's.
+        reading: as in DataConfig.for_text, to which it is passed.
 
         Raises CorpusError.
         """
-        corpus = cls(config.for_text(path, field=field, encoding=encoding), stdin, split=False)
-        if field is not None:
-            require_records(field, corpus._formats)
+        corpus = cls(config.for_text(path, **reading), stdin, split=False)
+        require_reading(corpus._formats, reading)
         return corpus
 
     @property

@@ -1,4 +1,7 @@
-"""Splitting a text that arrives in blocks into lines, each as soon as it is complete."""
+"""Splitting a text that arrives in blocks into lines, each as soon as it is complete.
+
+A record of a table is kept as a line too, whatever line ends are in it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
+from textgen.settings.config import RECORD
 from textgen.text.documents import PIECE_CHARACTERS, Separator, split_documents
 
 LONGEST_IN_MEMORY = 2**16  # characters of a line; a longer one is kept on disk
@@ -15,13 +19,15 @@ class Line:
     """One line with its line end, which the last line of a text may lack.
 
     Iterating yields its text in pieces and may be repeated. limit: only this many characters are kept; None
-    keeps all. A line must be closed when it is no longer needed.
+    keeps all. number: of the line in its text, or of the record in its file, from 1; set by what makes the
+    line, at the latest when it is complete. A line must be closed when it is no longer needed.
     """
 
-    __slots__ = ("_file", "_limit", "_pieces", "characters")
+    __slots__ = ("_file", "_limit", "_pieces", "characters", "number")
 
     def __init__(self, limit: int | None = None) -> None:
         self.characters = 0  # kept so far
+        self.number = 0
         self._limit = limit
         self._pieces: list[str] = []
         self._file: TextIO | None = None
@@ -69,26 +75,43 @@ class Line:
 
 def lines(blocks: Iterable[str]) -> Iterator[list[Line]]:
     """For each block that completes lines, a list of them; finally, the last line if it has no line end."""
-    line = Line()
+    line, number = Line(), 0
     for block in blocks:
         *ends, rest = block.split("\n")
         ended = []
         for text in ends:
+            number += 1
             line.add(text + "\n")
+            line.number = number
             ended.append(line)
             line = Line()
         line.add(rest)
         if ended:
             yield ended
     if line.characters:
+        line.number = number + 1
         yield [line]
 
 
-def as_text(line: Line, documents: str) -> Iterator[str | Separator]:
-    """A line as a separate text stream, for a run with this `documents` option.
+def record_line(number: int, text: str) -> Line:
+    """A record as a line, which ends with a line feed that is not part of the record."""
+    line = Line()
+    line.number = number
+    line.add(text + "\n")
+    return line
 
-    Where lines are documents, the line end becomes a Separator, and an empty line becomes an empty stream.
+
+def as_text(line: Line, documents: str) -> Iterator[str | Separator]:
+    """A line as a separate text stream.
+
+    documents: what a document is, as in DataConfig, or RECORD for a line that is a record. Where lines are
+    documents, the line end becomes a Separator, and an empty line becomes an empty stream. A record becomes
+    its text and a Separator.
     """
+    if documents == RECORD:
+        yield from filter(None, line.without_end())
+        yield Separator(1, 1)
+        return
     if documents != "line":
         yield from line
         return

@@ -7,7 +7,7 @@ import glob
 import os
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -74,7 +74,7 @@ class Source:
         if file.format == "text":
             return split_documents(text_blocks(file, self.encoding), self.documents)
         found = records(file, self.field, self.encoding, self.delimiter, count)
-        return _record_stream(record.text for record in found)
+        return record_stream(record.text for record in found)
 
     def labels(self) -> Iterator[tuple[int, str | None]]:
         """The characters and the label of each document of `stream`. Raises CorpusError, as that does."""
@@ -103,7 +103,7 @@ class Source:
         return nearest
 
 
-def _record_stream(texts: Iterable[str]) -> Iterator[str | Separator]:
+def record_stream(texts: Iterable[str]) -> Iterator[str | Separator]:
     """Records as a text stream, with a Separator of one line end between them; empty records are skipped."""
     line_end = Separator(1, 1)
     started = False
@@ -178,6 +178,19 @@ def require_folder(include: Sequence[str], sources: Iterable[Source]) -> None:
     """Raise CorpusError when patterns for the files of folders are given but no argument is a folder."""
     if all(source.folder is None for source in sources):
         raise CorpusError(f"{as_options(include)}: no argument is a folder; leave --include out")
+
+
+def require_reading(formats: Collection[str], reading: Mapping[str, str | None]) -> None:
+    """Raise CorpusError when `documents`, `field` or `delimiter` is given but applies to no file."""
+    if (field := reading.get("field")) is not None:
+        require_records(field, formats)
+    if (delimiter := reading.get("delimiter")) is not None:
+        require_tables(delimiter, formats)
+    if (documents := reading.get("documents")) is not None and "text" not in formats:
+        raise CorpusError(
+            f"--documents {documents}: there is no plain text, and each record is a document; "
+            "leave --documents out"
+        )
 
 
 def notes_on_folders(sources: Iterable[Source]) -> list[str]:

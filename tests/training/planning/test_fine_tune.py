@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from textgen.errors import ConfigError
@@ -9,6 +14,8 @@ from textgen.settings.config import DataConfig, ModelConfig
 from textgen.settings.given import Section
 from textgen.training.planning.fine_tune import (
     fine_tuning_model,
+    inherited,
+    inherited_note,
     require_same_network,
     require_same_tokenizer,
     source_text,
@@ -55,3 +62,100 @@ def test_without_a_corpus_it_is_the_other_runs_text_divided_as_it_was() -> None:
     assert source_text(other, TEXT, "old") is other
     with pytest.raises(ConfigError, match="standard input"):
         source_text(Section(DataConfig), DataConfig(corpus=("-",)), "old")
+
+
+def test_without_a_corpus_the_text_is_read_with_the_delimiter_of_the_other_run() -> None:
+    table = DataConfig(corpus=("/a.csv",), field="name", delimiter="~")
+    text = source_text(Section(DataConfig), table, "old")
+    assert (text["field"], text["delimiter"], text["documents"]) == ("name", "~", "file")
+
+
+# ---- another text
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("one\ntwo\n")
+    Path("a.csv").write_text("id,name\n1,Ann\n")
+    Path("tilde.csv").write_text("id~name\n1~Ann\n")
+    Path("titles.csv").write_text("id,title\n1,Ann\n")
+    Path("a.jsonl").write_text(json.dumps({"name": "Ann"}) + "\n")
+    Path("titles.jsonl").write_text(json.dumps({"title": "Ann"}) + "\n")
+    return tmp_path
+
+
+PLAIN = DataConfig(corpus=("/o.txt",))
+LINES = DataConfig(corpus=("/o.txt",), documents="line")
+BLOCKS = DataConfig(corpus=("/o.txt",), documents="block", encoding="latin-1", val_fraction=0.3)
+NAMES = DataConfig(corpus=("/o.csv",), field="name")
+TILDES = DataConfig(corpus=("/o.csv",), field="name", delimiter="~")
+FIRST = DataConfig(corpus=("/o.csv",), field="2")
+
+
+@pytest.mark.parametrize(
+    ("source", "corpus", "expected"),
+    [
+        (PLAIN, ["a.txt"], {}),
+        (PLAIN, ["a.csv"], {}),
+        (LINES, ["a.txt"], {"documents": "line"}),
+        (LINES, ["-"], {"documents": "line"}),
+        (LINES, ["a.csv"], {}),
+        (BLOCKS, ["a.txt"], {"documents": "block"}),
+        (NAMES, ["a.txt"], {"documents": "line"}),
+        (NAMES, ["a.csv", "a.jsonl"], {"field": "name"}),
+        (NAMES, ["a.csv", "a.txt"], {"documents": "line", "field": "name"}),
+        (NAMES, ["titles.csv"], {}),
+        (NAMES, ["titles.jsonl"], {}),
+        (NAMES, ["a.csv", "titles.csv"], {}),
+        (NAMES, ["titles.csv", "a.txt"], {"documents": "line"}),
+        (TILDES, ["tilde.csv"], {"field": "name", "delimiter": "~"}),
+        (TILDES, ["a.csv"], {"field": "name"}),
+        (TILDES, ["a.jsonl"], {"field": "name"}),
+        (FIRST, ["titles.csv"], {"field": "2"}),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_another_text_inherits_what_applies_to_it(
+    source: DataConfig, corpus: list[str], expected: dict[str, Any]
+) -> None:
+    config = DataConfig(corpus=tuple(corpus))
+    assert inherited(config, {"corpus"}, source) == expected
+    found = dataclasses.replace(config, **expected)
+    assert found.encoding == "utf-8", "an encoding such as latin-1 would garble the text without an error"
+    assert inherited(found, {"corpus", *expected}, source) == {}, "what the user gives is not inherited"
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_validation_text_must_have_the_field_too() -> None:
+    config = DataConfig(corpus=("a.csv",), val="titles.csv")
+    assert inherited(config, {"corpus", "val"}, NAMES) == {}
+    assert inherited(dataclasses.replace(config, val="a.jsonl"), {"corpus", "val"}, NAMES) == {
+        "field": "name"
+    }
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_users_own_field_is_read_with_the_inherited_delimiter() -> None:
+    config = DataConfig(corpus=("tilde.csv",), field="id")
+    assert inherited(config, {"corpus", "field"}, TILDES) == {"delimiter": "~"}
+
+
+@pytest.mark.parametrize(
+    ("values", "source", "expected"),
+    [
+        ({"documents": "line"}, LINES, "Documents are lines, as in old."),
+        ({"documents": "block"}, BLOCKS, "Documents are blocks, as in old."),
+        ({"documents": "line"}, NAMES, "Documents are lines, because those of old are records."),
+        ({"field": "firstName"}, NAMES, "The text of records is the field 'firstName', as in old."),
+        (
+            {"field": "name", "delimiter": "~"},
+            TILDES,
+            "The text of records is the field 'name' and the delimiter is '~', as in old.",
+        ),
+    ],
+)
+def test_what_is_inherited_is_said_in_one_sentence(
+    values: dict[str, Any], source: DataConfig, expected: str
+) -> None:
+    assert inherited_note(values, source, "old") == expected

@@ -18,7 +18,7 @@ import numpy as np
 from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
 from textgen.text.documents import Separator, stream_slice
-from textgen.text.sources import Source, find_files, require_records, standard_input
+from textgen.text.sources import Source, find_files, require_reading, standard_input
 from textgen.text.tokenizer import Tokenizer
 
 # How many bytes of standard input are kept: more per character than any encoding needs, and some more for
@@ -104,22 +104,19 @@ def excerpt_of_file(
     data: DataConfig,
     file: str,
     characters: int,
-    *,
-    field: str | None = None,
-    encoding: str | None = None,
+    **reading: str | None,
 ) -> Excerpt:
     """The first characters of a file, a folder or `-` (standard input), read with the options in `data`.
 
-    field and encoding override those of `data` unless None. Only as much is read as is needed.
+    reading: as in DataConfig.for_text, to which it is passed. Only as much is read as is needed.
 
     Raises CorpusError.
     """
-    data = data.for_text(file, field=field, encoding=encoding)
+    data = data.for_text(file, **reading)
     wanted = characters + 1  # one more, to see whether the text continues
     with standard_input((file,), _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
         files = find_files(file, stdin)
-        if field is not None:
-            require_records(field, {found.format for found in files})
+        require_reading({found.format for found in files}, reading)
         source = Source(file, files, data.documents, data.field, data.encoding, data.delimiter_character)
         stream = list(stream_slice(source.stream(), 0, wanted))
     read = sum(len(item) for item in stream if isinstance(item, str))

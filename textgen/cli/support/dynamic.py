@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +63,13 @@ def adapted_model(
     file: str,
     config: DynamicConfig,
     *,
-    field: str | None,
-    encoding: str | None,
+    reading: Mapping[str, str | None],
     device: str,
     cache_dir: str | None,
 ) -> LanguageModel:
     """The model of a run with its weights adapted to a file; reports on standard error.
 
+    reading: how the file is read where that is not as the run's text, as in DataConfig.for_text.
     Only the weights change: the recurrent state after the file is dropped, so that prompts are read as
     without adaptation, and texts of the same seed can be compared.
     """
@@ -84,7 +84,7 @@ def adapted_model(
     reporter = Reporter(sys.stderr)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     with standard_input((file,)) as stdin:
-        corpus = Corpus.whole(run.config.data, file, stdin, field=field, encoding=encoding)
+        corpus = Corpus.whole(run.config.data, file, stdin, **reading)
         store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
     with memory_errors():
         adaptation = adapt(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
 
 from textgen.errors import ConfigError
-from textgen.settings.config import DEVICE, DEVICES, TEXT
+from textgen.settings.config import DEVICE, DEVICES, DOCUMENT_KINDS, TEXT
 from textgen.settings.option import Option, Range, flag, options_of
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 COMMON, OUTPUT = "Common options", "Output"  # besides the headings of settings/config.py
 LONGEST_OPTION = 36  # characters; the help of a longer one begins on the next line
+READING = ("documents", "field", "delimiter", "encoding")  # how a text besides the run's own is read
 FILES = ("val", "test")  # options of `train` that name a file
 
 
@@ -95,22 +96,36 @@ def device_option(default: str, group: str = DEVICE) -> Decorator:
 
 
 def reading_options(text: str, group: str = TEXT) -> Decorator:
-    """--field and --encoding of a text that a run reads; `text` is its name in the help."""
+    """The options of READING for a text that a run reads; `text` is its name in the help."""
+    help = {
+        "documents": f"What a document is ({', '.join(DOCUMENT_KINDS)}).  [default: the run's]",
+        "field": "Field of the records to read.  [default: the run's]",
+        "delimiter": "Delimiter of .csv and .tsv.  [default: the run's]",
+        "encoding": f"Encoding of {text}.  [default: the run's]",
+    }
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        help = f"Encoding of {text}.  [default: the run's]"
-        command = grouped_option("--encoding", group=group, metavar="TEXT", help=help)(command)
-        help = "Field of the records to read.  [default: the run's]"
-        return grouped_option("--field", group=group, metavar="TEXT", help=help)(command)
+        for name in reversed(READING):
+            kind = {"type": click.Choice(DOCUMENT_KINDS)} if name == "documents" else {}
+            metavar = "KIND" if kind else "TEXT"
+            command = grouped_option(flag(name), group=group, metavar=metavar, help=help[name], **kind)(
+                command
+            )
+        return command
 
     return decorate
 
 
-def refuse_reading(text: str, field: str | None, encoding: str | None) -> None:
-    """Refuse --field and --encoding when their text was not given. Raises ConfigError."""
-    for name, value in {"--field": field, "--encoding": encoding}.items():
+def take_reading(settings: dict[str, Any]) -> dict[str, str | None]:
+    """Remove the options of READING from a command's parameters; returns them, None for one not given."""
+    return {name: settings.pop(name) for name in READING}
+
+
+def refuse_reading(text: str, reading: Mapping[str, str | None]) -> None:
+    """Refuse the options of READING when their text was not given. Raises ConfigError."""
+    for name, value in reading.items():
         if value is not None:
-            raise ConfigError(f"{name} does nothing without {text}: give that too, or leave it out")
+            raise ConfigError(f"{flag(name)} does nothing without {text}: give that too, or leave it out")
 
 
 def cell_names(given: str) -> tuple[str, ...]:

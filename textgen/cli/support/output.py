@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textgen.errors import ConfigError, TextgenError
+from textgen.settings.config import RECORD
 from textgen.system.atomic import write_file
 
 if TYPE_CHECKING:
@@ -40,9 +41,12 @@ def writable(path: Path, option: str = "--output") -> Path:
 def as_text(samples: Sequence[Sample], *, with_prompt: bool, documents: str) -> str:
     """All samples, each ending with a newline, and between them what stands between documents of that kind.
 
-    Nothing between lines, a blank line between blocks, a numbered heading between whole files.
+    Nothing between lines, and between records where each is one line; a blank line between blocks; a numbered
+    heading between whole files, and between other records.
     """
     texts = [_whole_lines((sample.prompt if with_prompt else "") + sample.text) for sample in samples]
+    if documents == RECORD and all(text.count("\n") == 1 for text in texts):
+        documents = "line"
     if documents in BETWEEN:
         return BETWEEN[documents].join(texts)
     headings = [f"{RULE} sample {number} of {len(texts)} {RULE}\n" for number in range(2, len(texts) + 1)]

@@ -24,7 +24,7 @@ from textgen.text.round_trip import measure_round_trip
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
 from textgen.text.vocabulary import DEFAULT_MIN_FREQUENCY, DEFAULT_VOCAB_SIZE, bpe_vocab_size
-from textgen.training.planning.fine_tune import TOKENIZER_OPTIONS
+from textgen.training.planning.fine_tune import TOKENIZER_OPTIONS, inherited, inherited_note
 
 # Enough for the third digit of the loss, and read in seconds.
 DEFAULT_VAL_CHARACTERS = 2_000_000
@@ -78,8 +78,14 @@ def prepare_text(
     source: the run to start from, whose tokenizer and vocabulary are kept. stdin: standard input as a file,
     where a corpus is `-`. Raises ConfigError, CorpusError, TokenizerError, RunError.
     """
+    notes: list[str] = []
+    if source is not None:
+        values = inherited(data_config(data, source.data), data.keys(), source.data)
+        if values:
+            data = data.replaced(**values)
+            notes.append(inherited_note(values, source.data, str(source.path)))
     config, corpus = open_corpus(data, None if source is None else source.data, stdin)
-    notes = corpus.notes
+    notes += corpus.notes
     if source is None:
         config = _with_vocab_size(config, corpus)
         tokenizer = _build_tokenizer(config, corpus, notes)

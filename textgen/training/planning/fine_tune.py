@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from textgen.errors import ConfigError
-from textgen.settings.config import DROPOUTS, DataConfig, ModelConfig, TrainingConfig
+from textgen.errors import ConfigError, CorpusError
+from textgen.settings.config import DROPOUTS, RECORD, DataConfig, ModelConfig, TrainingConfig
 from textgen.settings.given import Section
-from textgen.settings.option import as_arguments, flag
+from textgen.settings.option import as_arguments, flag, options_of
+from textgen.text.formats import TextFile
+from textgen.text.sources import Source, find_files
 from textgen.training.planning.recipe import Recipe
 
-# The fields of DataConfig that say which text it is, and those that say how it becomes tokens.
+# The fields of DataConfig that say how the files of a text become documents, which another text inherits
+# where they apply to it. The encoding is not one: an encoding such as latin-1 reads any file, so a file that
+# has another one would be garbled without an error.
+INHERITED = "documents", "field", "label_field", "delimiter"
+# The fields that say which text it is and how it is read, and those that say how it becomes tokens.
 TEXT_OPTIONS = (
-    "corpus", "include", "documents", "field", "label_field", "delimiter", "encoding",
-    "val_fraction", "val_order", "val_characters", "val", "test",
+    "corpus", "include", *INHERITED, "encoding", "val_fraction", "val_order", "val_characters", "val", "test",
 )  # fmt: skip
 TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text"
 # Lower than the peak for new weights, which would undo what these have learnt.
@@ -38,6 +45,76 @@ def source_text(data: Section[DataConfig], source: DataConfig, source_path: str)
     text = {name: getattr(source, name) for name in TEXT_OPTIONS if name not in void}
     given = {name: value for name, value in text.items() if value is not None}
     return Section(DataConfig, {**given, **data})
+
+
+def inherited(config: DataConfig, given: Collection[str], source: DataConfig) -> dict[str, Any]:
+    """The fields of INHERITED that a config takes from the other run's, with their values.
+
+    Those that the user gave are left out, and so are those that do not apply to the config's text: the
+    documents where no file is plain text, and the field of records that do not have it.
+
+    Raises CorpusError for a text that does not exist.
+    """
+    files = _files(config)
+    formats = {file.format for file in files}
+    found: dict[str, Any] = {}
+    for name in INHERITED:
+        value = source.documents_of_other_text if name == "documents" else getattr(source, name)
+        default = options_of(DataConfig)[name].default
+        if name not in given and value != default and _applies(name, formats):
+            found[name] = value
+    records = [file for file in files if file.format != "text"]
+    for unfit in ((), ("label_field",), ("delimiter", "label_field"), ("field", "delimiter", "label_field")):
+        kept = {name: value for name, value in found.items() if name not in unfit}
+        if _can_read(records, dataclasses.replace(config, **kept)):
+            return kept
+    return kept
+
+
+def inherited_note(values: dict[str, Any], source: DataConfig, source_path: str) -> str:
+    """One sentence that says what `inherited` took from the other run; values is not empty."""
+    kinds = {"line": "lines", "block": "blocks"}
+    words = {
+        name: {
+            "documents": f"documents are {kinds.get(value, value)}",
+            "label_field": f"labels are the field {value!r}",
+            "field": f"the text of records is the field {value!r}",
+            "delimiter": f"the delimiter is {value!r}",
+        }.get(name, f"{name} is {value!r}")
+        for name, value in values.items()
+    }
+    *others, last = words.values()
+    what = f"{', '.join(others)} and {last}" if others else last
+    if [*values] == ["documents"] and source.document_kind == RECORD:
+        return f"{what.capitalize()}, because those of {source_path} are records."
+    return f"{what[0].upper()}{what[1:]}, as in {source_path}."
+
+
+def _files(config: DataConfig) -> list[TextFile]:
+    """All files of a text; standard input stands for itself, since it is plain text."""
+    names = [*config.corpus, *filter(None, (config.val, config.test))]
+    return [file for name in names for file in find_files(name, Path(name))]
+
+
+def _applies(name: str, formats: set[str]) -> bool:
+    """Whether a field of DataConfig has a meaning for files of these formats."""
+    if name == "documents":
+        return "text" in formats
+    if name in ("field", "label_field"):
+        return formats != {"text"}
+    return name != "delimiter" or bool(formats & {"csv", "tsv"})
+
+
+def _can_read(records: list[TextFile], config: DataConfig) -> bool:
+    """Whether the beginning of each of these files can be read with the settings of a config."""
+    how = config.documents, config.field, config.encoding, config.delimiter_character, config.label_field
+    try:
+        for file in records:
+            source = Source(file.name, (file,), *how)
+            next(source.stream() if config.label_field is None else source.labels(), None)
+    except CorpusError:
+        return False
+    return True
 
 
 def require_same_tokenizer(data: Section[DataConfig], source: DataConfig, source_path: str) -> None:
