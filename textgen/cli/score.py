@@ -20,6 +20,7 @@ from textgen.cli.support.options import (
     device_option,
     grouped_option,
 )
+from textgen.cli.support.remote import fetched_file
 from textgen.errors import ConfigError, CorpusError
 from textgen.settings.config import DEVICE, TEXT
 from textgen.system.threads import multiply_on_few_threads, numpy_threads
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from textgen.evaluation.score import ScoredPiece, Scorer
     from textgen.evaluation.summary import Summary
     from textgen.text.documents import Separator
+    from textgen.text.formats import TextFile
     from textgen.text.lines import Line
 
 EXAMPLES = (
@@ -79,7 +81,8 @@ def command(
 ) -> None:
     """Measure how surprising a text is to RUN, in bits.
 
-    The text is FILE, which is read as plain text, or standard input, which is scored as it arrives. The
+    The text is FILE, a file or URL that is read as plain text, or standard input, which is scored as it
+    arrives. The
     better RUN predicts a text, the fewer bits a character needs.
     """
     _refuse_contradictions(
@@ -92,8 +95,9 @@ def command(
     from textgen.text.documents import split_documents
 
     run = Run(run_directory)
-    data = run.config.data.for_text(file or "-", encoding=encoding)
-    blocks = CountedLines(_blocks(file, data.encoding), data.documents)
+    data = run.config.data.for_text("-", encoding=encoding)
+    text = _text(file)
+    blocks = CountedLines(_blocks(text, data.encoding), data.documents)
     scorer = Scorer.from_run(run, device, set_threads)
 
     def pieces(*, unbuffered: bool) -> Iterator[ScoredPiece]:
@@ -112,10 +116,11 @@ def command(
     elif view:
         _print_view(pieces(unbuffered=True))
     else:
-        summary = summarize(pieces(unbuffered=False), _progress(file), blocks)
+        summary = summarize(pieces(unbuffered=False), _progress(text), blocks)
+        name = "standard input" if text is None else text.name
         if not summary.report.loss.tokens:
-            raise CorpusError(f"{file or 'standard input'}: there is no text in it; name another file")
-        source = {"run": str(run.path), "text": file or "-"}
+            raise CorpusError(f"{name}: there is no text in it; name another file")
+        source = {"run": str(run.path), "text": "-" if text is None else name}
         if as_json:
             print(json.dumps(source | summary.as_dict(), allow_nan=False))
         else:
@@ -131,33 +136,43 @@ def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
             raise ConfigError(f"{found[0]} does not go with {found[1]}: leave one of them out")
 
 
-def _blocks(file: str | None, encoding: str) -> Iterator[str]:
-    """The blocks of the text as they arrive. Raises CorpusError."""
-    from textgen.text.formats import TextFile, decode_stream, text_blocks
-    from textgen.text.sources import print_typing_hint
+def _text(file: str | None) -> TextFile | None:
+    """The FILE, fetched where it is a URL; None for standard input. Raises CorpusError."""
+    from textgen.system.progress import Reporter
+    from textgen.text.formats import TextFile
 
     if file is None or file == "-":
+        return None
+    name, fetched = fetched_file(file, None, Reporter(sys.stderr))
+    return TextFile(fetched.get(name, Path(name)), name)
+
+
+def _blocks(source: TextFile | None, encoding: str) -> Iterator[str]:
+    """The blocks of the text as they arrive. Raises CorpusError."""
+    from textgen.text.formats import decode_stream, text_blocks
+    from textgen.text.sources import print_typing_hint
+
+    if source is None:
         print_typing_hint()
         return decode_stream(cast(BufferedIOBase, sys.stdin.buffer), "standard input", encoding)
-    source = TextFile(Path(file), file)
     if source.path.is_dir():
-        raise CorpusError(f"{file}: a folder; name one file")
+        raise CorpusError(f"{source.name}: a folder; name one file")
     if source.format != "text":
         raise CorpusError(
-            f"{file}: score reads plain text; pipe the text in, or use `textgen eval RUN FILE --field NAME`"
+            f"{source.name}: score reads plain text; pipe the text in, or use "
+            "`textgen eval RUN FILE --field NAME`"
         )
     return text_blocks(source, encoding)
 
 
-def _progress(file: str | None) -> Callable[[int], None] | None:
+def _progress(source: TextFile | None) -> Callable[[int], None] | None:
     """A function that shows the progress through a file; None where the size of the text is not known."""
     from textgen.system.progress import Reporter
 
-    path = Path(file or "-")
-    if file == "-" or not path.is_file() or path.suffix.lower() == ".gz":
+    if source is None or not source.path.is_file() or source.path.suffix.lower() == ".gz":
         return None
-    reporter, size = Reporter(sys.stderr), path.stat().st_size
-    return lambda done: reporter.work(f"scoring {file}", min(done, size), size)
+    reporter, size = Reporter(sys.stderr), source.path.stat().st_size
+    return lambda done: reporter.work(f"scoring {source.name}", min(done, size), size)
 
 
 def _print_lines(scored: Iterable[tuple[Line, Report]], as_json: bool) -> None:

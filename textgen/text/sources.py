@@ -6,7 +6,7 @@ import glob
 import os
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -22,6 +22,7 @@ from textgen.text.documents import (
 )
 from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, text_blocks
 from textgen.text.records import RecordCount, records
+from textgen.text.remote.urls import is_url, public_url
 
 _BLOCK_BYTES = 2**16
 
@@ -30,7 +31,8 @@ def corpus_name(corpus: Sequence[str]) -> str:
     """The default name for what is made from a corpus: its first argument without folder and ending."""
     if corpus[0] == "-":
         return "stdin"
-    return Path(corpus[0].rstrip("/*")).name.split(".")[0].strip("*?[]") or "corpus"
+    name = public_url(corpus[0]) if is_url(corpus[0]) else corpus[0]
+    return Path(name.rstrip("/*")).name.split(".")[0].strip("*?[]") or "corpus"
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,23 @@ def _record_stream(texts: Iterable[str]) -> Iterator[str | Separator]:
             started = True
 
 
-def find_files(argument: str, stdin: Path | None) -> tuple[TextFile, ...]:
+def find_files(
+    argument: str, stdin: Path | None, fetched: Mapping[str, Path] | None = None
+) -> tuple[TextFile, ...]:
     """The files that an argument names, sorted.
 
     A folder is searched recursively for files with one of KNOWN_ENDINGS; hidden files and folders, and links
     to folders, are skipped. A file that is named directly or matches a glob is read whatever its ending.
-    stdin: the file that standard input was copied to; None when it was not.
+    stdin: the file that standard input was copied to; None when it was not. fetched: the local file of each
+    URL; None: there are none.
 
     Raises CorpusError when there is none.
     """
     path = Path(argument)
+    if is_url(argument):
+        if argument not in (fetched or {}):
+            raise CorpusError(f"{public_url(argument)}: not a file, but a URL; download it first")
+        return (TextFile((fetched or {})[argument], argument),)
     if not argument:
         raise CorpusError("the name of a text is empty; name a file, a folder or `-`")
     if not is_utf8(argument):

@@ -8,7 +8,7 @@ pieces      T h e _ ""  é   ⏎ ⏎   T o          "" for a token that does not
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -107,17 +107,19 @@ def excerpt_of_file(
     *,
     field: str | None = None,
     encoding: str | None = None,
+    fetched: Mapping[str, Path] | None = None,
 ) -> Excerpt:
     """The first characters of a file, a folder or `-` (standard input), read with the options in `data`.
 
-    field and encoding override those of `data` unless None. Only as much is read as is needed.
+    field and encoding override those of `data` unless None. fetched: the local file of a URL. Only as much is
+    read as is needed.
 
     Raises CorpusError.
     """
     data = data.for_text(file, field=field, encoding=encoding)
     wanted = characters + 1  # one more, to see whether the text continues
     with standard_input((file,), _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
-        files = find_files(file, stdin)
+        files = find_files(file, stdin, fetched)
         if field is not None:
             require_records(field, {found.format for found in files})
         source = Source(file, files, data.documents, data.field, data.encoding, data.delimiter_character)

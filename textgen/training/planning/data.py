@@ -6,18 +6,21 @@ data section -> config -> corpus -> tokenizer -> store -> model vocabulary
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textgen.errors import ConfigError, CorpusError
+from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.run import Progress, Run, vocab_of
 from textgen.settings.config import TOKENIZER_KINDS, DataConfig
 from textgen.settings.given import Section
 from textgen.settings.option import unknown_name
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
+from textgen.text.remote.urls import is_url
 from textgen.text.round_trip import measure_round_trip
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
@@ -33,7 +36,8 @@ class PreparedText:
     """A text that is ready for training.
 
     config: complete, its paths absolute. vocab: one model id per token that training saw; where training
-    starts from another run, that run's ids first. notes: what the user should know, a line each.
+    starts from another run, that run's ids first. remote: what was fetched from URLs. notes: what the user
+    should know, a line each.
     """
 
     config: DataConfig
@@ -41,6 +45,7 @@ class PreparedText:
     tokenizer: Tokenizer
     store: TokenStore
     vocab: ModelVocab
+    remote: tuple[RemoteRecord, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -57,22 +62,26 @@ class PreparedText:
 def prepare_text(
     data: Section[DataConfig],
     *,
-    cache_dir: Path,
+    remote: RemoteTexts,
+    named: Mapping[str, NamedText] | None = None,
     source: Run | None = None,
     stdin: Path | None = None,
     progress: Progress | None = None,
 ) -> PreparedText:
-    """Read, split, tokenize and encode the text.
+    """Read, split, tokenize and encode the text; the cache is that of `remote`.
 
-    source: the run to start from, whose tokenizer and vocabulary are kept. stdin: standard input as a file,
-    where a corpus is `-`. Raises ConfigError, CorpusError, TokenizerError, RunError.
+    named: the URLs in `data` that a run names and the user did not give. source: the run to start from,
+    whose tokenizer and vocabulary are kept. stdin: standard input as a file, where a corpus is `-`.
+
+    Raises ConfigError, CorpusError, TokenizerError, RunError.
     """
     config = data_config(data, None if source is None else source.data)
-    corpus = Corpus(config, stdin)
+    texts = remote.localize(config, named)
+    config, notes = texts.config, list(texts.notes)
+    corpus = Corpus(config, stdin, fetched=texts.files)
     if "val_order" not in data and corpus.has_exchangeable_documents and config.holds_out:
         config = dataclasses.replace(config, val_order="hash")
-        corpus = Corpus(config, stdin)
-    notes: list[str] = []
+        corpus = Corpus(config, stdin, fetched=texts.files)
     if source is None:
         config = _with_vocab_size(config, corpus)
         tokenizer = _build_tokenizer(config, corpus, notes)
@@ -83,14 +92,14 @@ def prepare_text(
                 "split the text as that run did, or name another text with --val."
             )
         tokenizer = source.tokenizer
-    store = TokenStore.open_or_build(corpus, tokenizer, cache_dir, progress)
+    store = TokenStore.open_or_build(corpus, tokenizer, remote.cache_dir, progress)
     if store.records.skipped:
         notes.append(store.records.note(config.field))
     if source is None:
         vocab = ModelVocab.from_counts(store.counts)
     else:
         vocab = vocab_of(source.load_weights()).extended(store.counts)
-    return PreparedText(_absolute(config), corpus, tokenizer, store, vocab, tuple(notes))
+    return PreparedText(_absolute(config), corpus, tokenizer, store, vocab, texts.records, tuple(notes))
 
 
 def data_config(data: Section[DataConfig], source: DataConfig | None = None) -> DataConfig:
@@ -156,16 +165,22 @@ def _build_tokenizer(config: DataConfig, corpus: Corpus, notes: list[str]) -> To
 
 def _was_trained_on(corpus: Corpus, source: Run) -> bool:
     """Whether validation text is part of another run's training text, as far as that still exists."""
-    with suppress(CorpusError):
-        return corpus.validates_on_training_text_of(Corpus(source.data))
+    with suppress(CorpusError, RunError):
+        return corpus.validates_on_training_text_of(Corpus(source.data, fetched=source.fetched_files()))
     return False
 
 
+def given_corpus(data: Section[DataConfig], remote: RemoteTexts) -> Corpus:
+    """The corpus that the user gave, fetched where it is a URL. Raises ConfigError, CorpusError."""
+    texts = remote.localize(data_config(data))
+    return Corpus(texts.config, fetched=texts.files)
+
+
 def _absolute(config: DataConfig) -> DataConfig:
-    """The config with absolute paths, to resume the run from anywhere; - and tokenizer kinds stay."""
+    """The config with absolute paths, to resume the run from anywhere; -, URLs and tokenizer kinds stay."""
 
     def absolute(path: str) -> str:
-        return path if path == "-" else str(Path(path).absolute())
+        return path if path == "-" or is_url(path) else str(Path(path).absolute())
 
     return dataclasses.replace(
         config,
