@@ -1,9 +1,14 @@
 """What tests of several packages start from: commands in this process, and a tiny run without training."""
 
+import contextlib
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -134,3 +139,151 @@ def make_run(tmp_path: Path) -> MakeRun:
         return Run(directory)
 
     return make
+
+
+BLOCK_BYTES = 4096
+
+
+@dataclass
+class Page:
+    """What the server has at a path.
+
+    cut_after: it closes the connection after so many bytes of each answer. sent_etag: instead of the one
+    that conditions are compared with. pause: seconds after each block. announced: the length that it claims,
+    if not the right one. authorization: the header that it wants.
+    """
+
+    content: bytes
+    etag: str | None = None
+    sent_etag: str | None = None
+    modified: str | None = None
+    says_length: bool = True
+    announced: int | None = None
+    cut_after: int | None = None
+    pause: float = 0.0
+    status: int = 200
+    location: str | None = None
+    ranges: bool = True
+    authorization: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and how many bytes of content were sent for it."""
+
+    path: str
+    headers: dict[str, str]
+    status: int
+    sent: list[int]
+
+
+class TextServer:
+    """A real HTTP server: serves `pages` by their path, and keeps what was asked for in `log`."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, Page] = {}
+        self.log: list[Asked] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                with contextlib.suppress(ConnectionError):
+                    server._answer(self)
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return self._server.server_address[1]
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def add(self, path: str, content: bytes | str, **about: Any) -> str:
+        """Put a page at a path; returns its URL."""
+        self.pages[path] = Page(content.encode() if isinstance(content, str) else content, **about)
+        return self.url(path)
+
+    @property
+    def sent(self) -> int:
+        """Bytes of content sent since the last look."""
+        total = sum(asked.sent[0] for asked in self.log)
+        self.log.clear()
+        return total
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        path, wanted = handler.path.partition("?")[0], handler.headers
+        page = self.pages.get(path, Page(b"", status=404))
+        status, start = page.status, 0
+        if page.authorization is not None and wanted["Authorization"] != page.authorization:
+            status = 401
+        if status == 200:
+            status, start = _condition(page, wanted)
+        content = page.content[start:] if status in (200, 206) else b""
+        asked = Asked(handler.path, dict(wanted), status, [0])
+        self.log.append(asked)
+        handler.send_response(status)
+        for name, value in _headers(page, status, start, content):
+            handler.send_header(name, value)
+        handler.end_headers()
+        for block in _blocks(page, content):
+            handler.wfile.write(block)
+            handler.wfile.flush()
+            asked.sent[0] += len(block)
+            time.sleep(page.pause)
+        if page.cut_after is not None or not page.says_length or page.announced is not None:
+            handler.close_connection = True
+
+
+def _condition(page: Page, wanted: Any) -> tuple[int, int]:
+    """Status and first byte of an answer."""
+    if page.etag is not None and wanted["If-None-Match"] == page.etag:
+        return 304, 0
+    if page.modified is not None and wanted["If-Modified-Since"] == page.modified:
+        return 304, 0
+    if not page.ranges or wanted["Range"] is None or wanted["If-Range"] not in (page.etag, page.modified):
+        return 200, 0
+    start = int(wanted["Range"].removeprefix("bytes=").removesuffix("-"))
+    return (206, start) if start < len(page.content) else (416, 0)
+
+
+def _headers(page: Page, status: int, start: int, content: bytes) -> Iterator[tuple[str, str]]:
+    yield from page.headers.items()
+    if page.etag is not None:
+        yield "ETag", page.etag if page.sent_etag is None else page.sent_etag
+    if page.modified is not None:
+        yield "Last-Modified", page.modified
+    if page.location is not None:
+        yield "Location", page.location
+    if status == 206:
+        yield "Content-Range", f"bytes {start}-{len(page.content) - 1}/{len(page.content)}"
+    if page.says_length:
+        yield "Content-Length", str(len(content) if page.announced is None else page.announced)
+    else:
+        yield "Connection", "close"
+
+
+def _blocks(page: Page, content: bytes) -> Iterator[bytes]:
+    content = content if page.cut_after is None else content[: page.cut_after]
+    for start in range(0, len(content), BLOCK_BYTES):
+        yield content[start : start + BLOCK_BYTES]
+
+
+@pytest.fixture
+def server() -> Iterator[TextServer]:
+    """An HTTP server on this machine."""
+    server = TextServer()
+    yield server
+    server.close()

@@ -38,6 +38,7 @@ from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
 from textgen.system.threads import few_numpy_threads, numpy_threads
 from textgen.text.documents import split_documents
+from textgen.text.remote.texts import RemoteTexts
 from textgen.text.sources import record_stream
 from textgen.text.store import default_cache_dir
 
@@ -178,11 +179,13 @@ class TextModel:
         window: int | None = None,
         device: str = "auto",
         cache_dir: str | os.PathLike[str] | None = None,
+        fetch: bool = False,
         progress: bool = False,
     ) -> Report:
         """How well the model predicts a part of the run's own corpus: "val", "test" or "train".
 
-        window: reset the state every `window` tokens; None carries it over the whole text.
+        window: reset the state every `window` tokens; None carries it over the whole text. fetch: fetch a
+        corpus that is a URL again, if it is no longer in the cache.
 
         Raises ConfigError, CorpusError, RunError; the corpus must still exist, unchanged.
         """
@@ -192,7 +195,9 @@ class TextModel:
         if window is not None and window < 1:
             raise ConfigError(f"window={window}: must be at least 1")
         reporter = _reporter(progress)
-        store = self.run.open_store(_cache(cache_dir), reporter.work)
+        cache = _cache(cache_dir)
+        run = Run(self.run.path, RemoteTexts(cache, fetch, reporter.work))
+        store = run.open_store(cache, reporter.work)
         with memory_errors():
             return evaluate_run(
                 self.run,
@@ -211,7 +216,7 @@ def train(
     from_run: str | os.PathLike[str] | TextModel | None = None,
     **options: Any,
 ) -> TextModel:
-    """Train a language model on text files, folders or globs; returns when training is done.
+    """Train a language model on text files, folders, globs or URLs; returns when training is done.
 
     options: any option of `textgen train` by its name (minutes=2, tokenizer="bpe", hidden_size=512,
     run="runs/poems"); what is not given is chosen. config: a TOML file, or a run whose options to repeat.
@@ -245,9 +250,15 @@ def train(
 
 
 def resume(
-    run: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None, progress: bool = True
+    run: str | os.PathLike[str],
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    fetch: bool = False,
+    progress: bool = True,
 ) -> TextModel:
     """Continue an interrupted run exactly as if it had never stopped; returns when training is done.
+
+    fetch: fetch a corpus that is a URL again, if it is no longer in the cache.
 
     Raises RunError when the run is complete already or its text has changed, and what train raises.
     """
@@ -255,7 +266,7 @@ def resume(
 
     with _torch_as_it_was():
         with StopRequest() as stop:
-            session = resume_run(Path(run), _cache(cache_dir), _reporter(progress))
+            session = resume_run(Path(run), _cache(cache_dir), _reporter(progress), fetch=fetch)
             return _completed(session, stop, progress)
 
 

@@ -33,7 +33,9 @@ from textgen.system.atomic import write_file
 from textgen.system.relocate import relocated_data
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
-from textgen.text.store import TokenStore
+from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
+from textgen.text.remote.urls import is_url
+from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
 
 Progress = Callable[[str, int, int], None]  # called with what is being done, done so far, total
@@ -146,11 +148,14 @@ def load_model(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray]]:
 class Run:
     """A run directory; its files are read when needed.
 
+    remote: how its text is opened where that is a URL; None: from the user's cache, and never fetched.
+
     Raises RunError when there is no such directory.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, remote: RemoteTexts | None = None) -> None:
         self.path = Path(path)
+        self._remote = remote
         if not self.path.is_dir():
             kind = "a file, not a run directory" if self.path.is_file() else "no such run directory"
             hint = "; textgen info lists the runs in runs/"
@@ -206,15 +211,38 @@ class Run:
             return config.data
         return DataConfig(**relocated_data(vars(config.data), config.directory, self.path))
 
-    def open_corpus(self) -> Corpus:
+    @property
+    def named_texts(self) -> dict[str, NamedText]:
+        """What is known of each URL in its text. Raises RunError or ConfigError where that is damaged."""
+        where = f"{self.path / CONFIG}: remote"
+        records = [from_mapping(RemoteRecord, entry, where) for entry in self.config.remote]
+        named = {record.url: NamedText(record, str(self.path)) for record in records}
+        for url in filter(is_url, self.data.texts):
+            if url not in named:
+                raise RunError(f"{where}: has no entry for {url}; it is damaged")
+        return named
+
+    def fetched_files(self, cache_dir: Path | None = None) -> Mapping[str, Path]:
+        """The local file of each URL in its text; the argument and the errors are those of open_corpus."""
+        if not (named := self.named_texts):
+            return {}
+        remote = self._remote or RemoteTexts(default_cache_dir() if cache_dir is None else cache_dir)
+        return remote.localize(self.data, named).files
+
+    def open_corpus(self, cache_dir: Path | None = None) -> Corpus:
         """The text that the run was trained on.
 
-        Raises RunError when it has changed since then, CorpusError when it cannot be read.
+        cache_dir: where copies of URLs are looked for, unless the run was opened with `remote`; None: the
+        user's cache.
+
+        Raises RunError when the text has changed since then, CorpusError when it cannot be read.
         """
         # Earlier versions kept the text from standard input in training/.
         copies = [folder / STDIN for folder in (self.path, self.training_directory)]
+        stdin = next((path for path in copies if path.is_file()), None)
+        fetched = self.fetched_files(cache_dir)
         try:
-            corpus = Corpus(self.data, next((path for path in copies if path.is_file()), None))
+            corpus = Corpus(self.data, stdin, fetched=fetched)
             fingerprint = corpus.fingerprint
         except CorpusError as error:
             raise CorpusError(f"{error} (the training text of {self.path})") from error
@@ -230,7 +258,7 @@ class Run:
 
         Raises what open_corpus raises, and CorpusError when the cache cannot be written.
         """
-        corpus, labels = self.open_corpus(), self.config.model.labels
+        corpus, labels = self.open_corpus(cache_dir), self.config.model.labels
         return TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress, labels=labels)
 
     def require_part(self, store: TokenStore, part: str) -> str:
@@ -280,6 +308,7 @@ class Run:
             "corpus": list(config.data.corpus),
             "train_characters": self.measured("train_characters"),
             "from_run": config.from_run,
+            "remote": [dict(entry) for entry in config.remote],
             "settings": describe(config),
             "steps": metrics[-1]["step"] if metrics else 0,
             "seconds": metrics[-1]["seconds"] if metrics else 0.0,

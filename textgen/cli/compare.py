@@ -23,6 +23,7 @@ from textgen.cli.support.options import (
     grouped_option,
     json_option,
 )
+from textgen.cli.support.remote import remote_texts
 from textgen.settings.config import (
     DEVICE,
     NETWORK,
@@ -108,9 +109,9 @@ def command(
 
     shared = {name: value for name, value in settings.items() if value is not None}
     chosen = {"cells": cell_names(cells), "seeds": seeds, "match": match, "minutes": minutes}
-    plan = new_plan(corpus, shared, **chosen)
-    directory = plan_directory(plan, None if output is None else Path(output), corpus_name(corpus))
     progress = Reporter(sys.stderr)
+    plan = new_plan(corpus, shared, remote_texts(cache_dir, progress), **chosen)
+    directory = plan_directory(plan, None if output is None else Path(output), corpus_name(corpus))
     with claimed(plan, directory):
         runs = ComparedRuns(plan, directory, cache_dir, progress)
         with StopRequest() as stop:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,12 +24,14 @@ from textgen.cli.support.options import (
     Number,
     cache_dir_option,
     device_option,
+    fetch_option,
     grouped_option,
     json_option,
     reading_options,
     refuse_reading,
     take_reading,
 )
+from textgen.cli.support.remote import fetched_file, remote_texts
 from textgen.errors import ConfigError
 from textgen.settings.config import TEXT
 from textgen.settings.option import COUNT
@@ -64,6 +65,7 @@ DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
 )  # fmt: skip
 @device_option("auto", COMMON)
 @reading_options("FILE")
+@fetch_option()
 @grouped_option(
     "--dynamic", "is_dynamic", is_flag=True, group=DYNAMIC,
     help="Let the weights adapt to the text while it is read.",
@@ -83,6 +85,7 @@ def command(
     reset_every: int | None,
     is_dynamic: bool,
     novelty: bool,
+    fetch: bool,
     device: str,
     cache_dir: str | None,
     as_json: bool,
@@ -90,9 +93,9 @@ def command(
 ) -> None:
     """Measure how well RUN predicts its validation text or FILE.
 
-    FILE may be - for standard input. Every token is predicted once, and the state is carried through the
-    whole text; a long text is read as several segments in parallel. Where RUN was trained on records, a line
-    of a plain text is a document.
+    FILE may be a URL, or - for standard input. Every token is predicted once, and the state is carried
+    through the whole text; a long text is read as several segments in parallel. Where RUN was trained on
+    records, a line of a plain text is a document.
     """
     from textgen.analysis.real_text import RealText
     from textgen.evaluation.adaptation import evaluate_run_dynamically
@@ -104,7 +107,7 @@ def command(
     from textgen.system.progress import Reporter
     from textgen.text.corpus import Corpus
     from textgen.text.sources import standard_input
-    from textgen.text.store import TokenStore, default_cache_dir
+    from textgen.text.store import TokenStore
 
     reading = take_reading(settings)
     dynamic = take_dynamic_config("dynamic", is_dynamic, settings)
@@ -115,8 +118,8 @@ def command(
         )
     measured = take_novelty_config(ALL_FIELDS, novelty, settings)
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
-    run = Run(run_directory)
-    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    remote = remote_texts(cache_dir, reporter, fetch=fetch)
+    run, cache = Run(run_directory, remote), remote.cache_dir
     trained_on = None if measured is None else training_corpus(run, "--novelty")
     if file is None:
         refuse_reading("FILE", reading)
@@ -126,8 +129,9 @@ def command(
     else:
         if part is not None:
             raise ConfigError("--part is for the run's own corpus: leave it out, or leave FILE out")
+        file, fetched = fetched_file(file, cache_dir, reporter)
         with standard_input((file,)) as stdin:
-            corpus = Corpus.whole(run.config.data, file, stdin, **reading)
+            corpus = Corpus.whole(run.config.data, file, stdin, fetched=fetched, **reading)
             store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
             part = corpus.parts[0]
             real = None if trained_on is None else RealText(file, corpus.stream(part))

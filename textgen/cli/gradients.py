@@ -21,10 +21,12 @@ from textgen.cli.support.options import (
     cell_names,
     config_option,
     device_option,
+    fetch_option,
     grouped_option,
     json_option,
 )
 from textgen.cli.support.output import writable
+from textgen.cli.support.remote import remote_texts
 from textgen.errors import ConfigError, Interrupted, TextgenError
 from textgen.settings.config import CELLS, DROPOUTS, DataConfig, TrainingConfig
 from textgen.settings.given import UserOptions
@@ -106,6 +108,7 @@ class CellTraining:
 )  # fmt: skip
 @config_option(DataConfig, "field", unset=True, group=TRAINING)
 @config_option(DataConfig, "encoding", unset=True, group=TRAINING)
+@fetch_option("the text of RUN", COMMON)
 @cache_dir_option
 @json_option("all results")
 def command(
@@ -115,6 +118,7 @@ def command(
     tokens: int,
     output: str | None,
     device: str,
+    fetch: bool,
     cache_dir: str | None,
     as_json: bool,
     **training: Any,
@@ -127,7 +131,7 @@ def command(
     """
     given = CellTraining(**training)
     named_runs = [source for source in sources if (Path(source) / "config.json").is_file()]
-    cells = _check(sources, given, named_runs)
+    cells = _check(sources, given, named_runs, fetch=fetch)
     picture = _picture(output)
     from textgen.analysis.memory.report import measure_gradients, report_lines
     from textgen.plots.curves import draw_gradients
@@ -140,7 +144,7 @@ def command(
     reporter = Reporter(sys.stderr)
     where = resolve_device(device)
     if named_runs:
-        runs = [Run(sources[0])]
+        runs = [Run(sources[0], remote_texts(cache_dir, reporter, fetch=fetch))]
     else:
         runs = _train(_options(sources, given, cells, device, cache_dir), steps, reporter)
     measured = []
@@ -175,7 +179,9 @@ def command(
             standard_output.line(line)
 
 
-def _check(sources: tuple[str, ...], given: CellTraining, named_runs: list[str]) -> tuple[str, ...]:
+def _check(
+    sources: tuple[str, ...], given: CellTraining, named_runs: list[str], *, fetch: bool
+) -> tuple[str, ...]:
     """The cells to train; none for a run. Raises ConfigError for options that would do nothing."""
     if named_runs:
         if len(sources) > 1:
@@ -186,6 +192,8 @@ def _check(sources: tuple[str, ...], given: CellTraining, named_runs: list[str])
                     f"{flag(entry.name)} is for a CORPUS, and {sources[0]} is a run: leave it out"
                 )
         return ()
+    if fetch:
+        raise ConfigError("--fetch is for the text of a RUN; a CORPUS is fetched without it: leave it out")
     if "-" in sources:
         raise ConfigError(
             "-: every run reads the text, and standard input can be read once: save it to a file"

@@ -78,6 +78,9 @@ def _in_lines(facts: dict[str, Any]) -> str:
         "training": f"{facts['settings']}; {facts['steps']:,} steps in {facts['seconds']:.0f} s",
         "validation": _validation(facts["best"]) if facts["validates"] else "none",
     }
+    for entry in facts["remote"]:
+        lines.setdefault("fetched", "")
+        lines["fetched"] += f"{', ' if lines['fetched'] else ''}{entry['url']}, SHA-256 {entry['sha256']}"
     if facts["from_run"] is not None:
         lines["started from"] = facts["from_run"]
     width = max(map(len, lines)) + 2

@@ -17,12 +17,14 @@ from textgen.cli.support.options import (
     GroupedCommand,
     Number,
     cache_dir_option,
+    fetch_option,
     grouped_option,
     json_option,
     reading_options,
     refuse_reading,
 )
 from textgen.cli.support.output import writable
+from textgen.cli.support.remote import fetched_file, remote_texts
 from textgen.errors import ConfigError, RunError, TextgenError
 from textgen.settings.config import TEXT
 from textgen.settings.option import COUNT
@@ -59,6 +61,7 @@ LISTED_UNITS = 10  # of the most selective units, on standard output
     help="Write the page to this .html file.  [default: inspect-<name of RUN>.html]",
 )  # fmt: skip
 @reading_options("TEXT")
+@fetch_option()
 @grouped_option(
     "--png", metavar="DIR", group=OUTPUT,
     help="Write surprisal.png, gates.png and saturation.png; no page without --output.",
@@ -77,34 +80,42 @@ def command(
     units: str | None,
     png: str | None,
     npz: str | None,
+    fetch: bool,
     cache_dir: str | None,
     as_json: bool,
     **reading: str | None,
 ) -> None:
     """Look inside RUN while it reads its validation text or TEXT.
 
-    TEXT is a file, or - for standard input. The result is one HTML page: the surprisal of every character and
-    what the model expected instead, the hidden and cell states of each unit, the feature of the text that it
-    tracks, and every gate. The arrays of --npz are described in
+    TEXT is a file, a URL, or - for standard input. The result is one HTML page: the surprisal of every
+    character and what the model expected instead, the hidden and cell states of each unit, the feature of the
+    text that it tracks, and every gate. The arrays of --npz are described in
     help(textgen.analysis.inspection.inspection.Inspection.arrays).
     """
     from textgen.run import Run
+    from textgen.system.progress import Reporter
+    from textgen.text.remote.urls import is_url
 
-    run = Run(run_directory)
+    reporter = Reporter(sys.stderr)
+    remote = None if text is not None else remote_texts(cache_dir, reporter, fetch=fetch)
+    run = Run(run_directory, remote)
     places = _places(run, output, png, npz)
     if text is None:
         refuse_reading("TEXT", reading)
-    elif cache_dir is not None:
+    elif fetch:
+        raise ConfigError("--fetch is for the run's own text: leave it out, or leave TEXT out")
+    elif cache_dir is not None and not is_url(text):
         raise ConfigError("--cache-dir is for the run's own text: leave it out, or leave TEXT out")
     from textgen.analysis.inspection.excerpt import excerpt_of_file
     from textgen.analysis.inspection.inspection import inspect_run
-    from textgen.system.progress import Reporter
 
-    reporter = Reporter(sys.stderr)
-    if text is None:
-        excerpt = _validation_text(run, characters, cache_dir, reporter)
-    else:
-        excerpt = excerpt_of_file(run.tokenizer, run.config.data, text, characters, **reading)
+    if remote is not None:
+        excerpt = _validation_text(run, characters, remote.cache_dir, reporter)
+    elif text is not None:
+        text, fetched = fetched_file(text, cache_dir, reporter)
+        excerpt = excerpt_of_file(
+            run.tokenizer, run.config.data, text, characters, fetched=fetched, **reading
+        )
     inspection = inspect_run(run, excerpt, lambda done, total: reporter.work("reading", done, total))
     shown = inspection.units(units)
     if excerpt.is_cut:
@@ -162,12 +173,11 @@ def _folder(name: str | None) -> Path | None:
     return path
 
 
-def _validation_text(run: Run, characters: int, cache_dir: str | None, reporter: Reporter) -> Excerpt:
+def _validation_text(run: Run, characters: int, cache: Path, reporter: Reporter) -> Excerpt:
     from textgen.analysis.inspection.excerpt import excerpt_of_tokens
     from textgen.text.documents import Separator
-    from textgen.text.store import TokenStore, default_cache_dir
+    from textgen.text.store import TokenStore
 
-    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     try:
         corpus = run.open_corpus()
         store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)

@@ -23,6 +23,7 @@ from textgen.cli.support.options import (
     Number,
     config_option,
     device_option,
+    fetch_option,
     grouped_option,
     reading_options,
     refuse_reading,
@@ -30,6 +31,7 @@ from textgen.cli.support.options import (
 )
 from textgen.cli.support.output import as_text, put, show, writable
 from textgen.cli.support.prompts import given_prompt, prompts_of, read_escapes, typed_prompts
+from textgen.cli.support.remote import remote_texts
 from textgen.errors import ConfigError, TextgenError, TrainingError
 from textgen.settings.config import NoveltyConfig, SampleConfig
 from textgen.settings.option import COUNT, Range
@@ -139,11 +141,12 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
 )  # fmt: skip
 @dynamic_options("adapt", ADAPTATION)
 @reading_options("--adapt FILE", ADAPTATION)
+@fetch_option(group=COPYING)
 @grouped_option("--no-prompt", is_flag=True, group=OUTPUT, help="Do not repeat the prompt in the output.")
 @grouped_option("--output", metavar="FILE", group=OUTPUT, help="Write to a file instead of standard output.")
 @grouped_option(
     "--cache-dir", metavar="DIR", group=OUTPUT,
-    help="Cache of --adapt, --avoid-copy and --novelty.  [default: the user's cache]",
+    help="Cache of --adapt and of --avoid-copy, --novel, --novelty.  [default: the user's cache]",
 )  # fmt: skip
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
@@ -162,6 +165,7 @@ def command(
     unique: bool,
     novel: bool,
     adapt: str | None,
+    fetch: bool,
     avoid_copy: int | None,
     novelty: bool,
     seed: int | None,
@@ -193,8 +197,12 @@ def command(
     measured = take_novelty_config(["length"], novelty, settings)
     if keep_stop and not stop:
         raise ConfigError("--keep-stop does nothing without --stop: give that too, or leave it out")
-    if cache_dir is not None and adapt is None and avoid_copy is None and not novelty:
-        raise ConfigError("--cache-dir does nothing without --adapt, --avoid-copy or --novelty: leave it out")
+    if adapt is None and avoid_copy is None and not (novelty or novel):
+        for option, is_given in {"--cache-dir": cache_dir is not None, "--fetch": fetch}.items():
+            if is_given:
+                raise ConfigError(
+                    f"{option} does nothing without --adapt, --avoid-copy, --novel or --novelty: leave it out"
+                )
     config = SampleConfig(**settings)
     stops = tuple(map(read_escapes, stop))
     target = writable(Path(output)) if output is not None else None
@@ -206,7 +214,7 @@ def command(
     else:
         prompts = [given_prompt(prompt, prompt_file)]
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
-    run = _find_run(run_directory)
+    run = _find_run(run_directory, cache_dir, fetch=fetch)
     from textgen.generation.generator import Generator
     from textgen.generation.request import Request
 
@@ -397,14 +405,16 @@ def _refuse_contradictions(given: set[str]) -> None:
                 raise ConfigError(f"{option} does not go with {other}: leave one of them out")
 
 
-def _find_run(directory: str | None) -> Run:
+def _find_run(directory: str | None, cache_dir: str | None, *, fetch: bool) -> Run:
     from textgen.run import Run, newest_run
+    from textgen.system.progress import Reporter
 
-    if directory is not None:
-        return Run(directory)
-    run = newest_run(RUNS)
-    print(f"run: {run.path}", file=sys.stderr)
-    return run
+    if directory is None:
+        directory = str(newest_run(RUNS).path)
+        print(f"run: {directory}", file=sys.stderr)
+    # Most samples need no training text, and so no cache.
+    needed = fetch or cache_dir is not None
+    return Run(directory, remote_texts(cache_dir, Reporter(sys.stderr), fetch=fetch) if needed else None)
 
 
 def _as_json(

@@ -21,6 +21,7 @@ from textgen.cli.support.options import (
     grouped_option,
     reading_options,
 )
+from textgen.cli.support.remote import fetched_file
 from textgen.errors import ConfigError, CorpusError
 from textgen.settings.config import DEVICE, TEXT
 from textgen.system.threads import multiply_on_few_threads, numpy_threads
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from textgen.evaluation.scored_lines import PlainText, Records
     from textgen.evaluation.summary import Summary
     from textgen.settings.config import DataConfig
+    from textgen.text.formats import TextFile
     from textgen.text.lines import Line
 
 EXAMPLES = (
@@ -98,7 +100,8 @@ def command(
     from textgen.run import Run
 
     run = Run(run_directory)
-    text = _open(file, run.config.data, reading)
+    source = _text(file)
+    text = _open(source, run.config.data, reading)
     scorer = Scorer.from_run(run, device, set_threads, label)
 
     def pieces(*, unbuffered: bool) -> Iterator[ScoredPiece]:
@@ -112,13 +115,14 @@ def command(
     elif view:
         _print_view(pieces(unbuffered=True))
     else:
-        progress = _progress(file) if text.unit == "line" else None
+        progress = _progress(source) if text.unit == "line" else None
         summary = summarize(pieces(unbuffered=False), progress, text)
+        name = "standard input" if source is None else source.name
         if not summary.report.loss.tokens:
-            raise CorpusError(f"{file or 'standard input'}: there is no text in it; name another file")
-        source = {"run": str(run.path), "text": file or "-"}
+            raise CorpusError(f"{name}: there is no text in it; name another file")
+        about = {"run": str(run.path), "text": "-" if source is None else name}
         if as_json:
-            print(json.dumps(source | summary.as_dict(), allow_nan=False))
+            print(json.dumps(about | summary.as_dict(), allow_nan=False))
         else:
             print("\n".join(_in_lines(summary)))
     if text.skipped is not None:
@@ -134,24 +138,36 @@ def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
             raise ConfigError(f"{found[0]} does not go with {found[1]}: leave one of them out")
 
 
-def _open(file: str | None, run_data: DataConfig, reading: dict[str, str | None]) -> PlainText | Records:
+def _text(file: str | None) -> TextFile | None:
+    """The FILE, fetched where it is a URL; None for standard input. Raises CorpusError."""
+    from textgen.system.progress import Reporter
+    from textgen.text.formats import TextFile
+
+    if file is None or file == "-":
+        return None
+    name, fetched = fetched_file(file, None, Reporter(sys.stderr))
+    return TextFile(fetched.get(name, Path(name)), name)
+
+
+def _open(
+    source: TextFile | None, run_data: DataConfig, reading: dict[str, str | None]
+) -> PlainText | Records:
     """The text, read as that of the run but for the options of `reading`. Raises ConfigError, CorpusError."""
     from textgen.evaluation.scored_lines import PlainText, Records
-    from textgen.text.formats import TextFile, decode_stream, text_blocks
+    from textgen.text.formats import decode_stream, text_blocks
     from textgen.text.sources import print_typing_hint, require_reading
 
-    data = run_data.for_text(file or "-", **reading)
-    if file is None or file == "-":
+    data = run_data.for_text("-", **reading)
+    if source is None:
         require_reading({"text"}, reading)
         print_typing_hint()
         stdin = cast(BufferedIOBase, sys.stdin.buffer)
         return PlainText(decode_stream(stdin, "standard input", data.encoding), data.documents)
-    path = Path(file)
+    path = Path(source.path)
     if path.is_dir():
-        raise CorpusError(f"{file}: a folder; name one file")
+        raise CorpusError(f"{source.name}: a folder; name one file")
     if path.suffix.lower() == ".json" and path.exists() and not path.is_file():
-        raise CorpusError(f"{file}: not a regular file, so it cannot be read twice; pipe it into `-`")
-    source = TextFile(path, file)
+        raise CorpusError(f"{source.name}: not a regular file, so it cannot be read twice; pipe it into `-`")
     kind = source.format
     require_reading({kind}, reading)
     if kind == "text":
@@ -159,16 +175,14 @@ def _open(file: str | None, run_data: DataConfig, reading: dict[str, str | None]
     return Records(source, data.field, data.encoding, data.delimiter_character)
 
 
-def _progress(file: str | None) -> Callable[[int], None] | None:
+def _progress(source: TextFile | None) -> Callable[[int], None] | None:
     """A function that shows the progress through a file; None where the size of the text is not known."""
     from textgen.system.progress import Reporter
-    from textgen.text.formats import TextFile
 
-    path = Path(file or "-")
-    if file == "-" or not path.is_file() or TextFile(path, str(path)).is_compressed:
+    if source is None or not Path(source.path).is_file() or source.is_compressed:
         return None
-    reporter, size = Reporter(sys.stderr), path.stat().st_size
-    return lambda done: reporter.work(f"scoring {file}", min(done, size), size)
+    reporter, size = Reporter(sys.stderr), Path(source.path).stat().st_size
+    return lambda done: reporter.work(f"scoring {source.name}", min(done, size), size)
 
 
 def _print_lines(scored: Iterable[tuple[Line, Report]], unit: str, as_json: bool) -> None:

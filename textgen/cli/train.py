@@ -17,13 +17,14 @@ from textgen.cli.support.options import (
     GroupedCommand,
     cache_dir_option,
     config_option,
+    fetch_option,
     grouped_option,
     json_option,
 )
 from textgen.errors import ConfigError
 from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGULARISATION, TEXT
 from textgen.settings.files import read_options
-from textgen.settings.given import FOLLOW_FROM_TEXT, SECTIONS, UserOptions
+from textgen.settings.given import FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import flag, options_of
 
 EXAMPLES = (
@@ -80,6 +81,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Read options from a TOML file or from a run.",
 )
 @training_options
+@fetch_option("the text of --resume, --from or --config")
 @cache_dir_option
 @json_option("the result")
 def command(
@@ -87,7 +89,8 @@ def command(
 ) -> None:
     """Train a language model on text.
 
-    CORPUS is text files, folders, globs, or - for standard input. Settings that you leave out are chosen for
+    CORPUS is text files, folders, globs, URLs (http, https, s3, gs, hf, sftp), or - for standard input. What
+    a URL names is fetched once, and again when it has changed. Settings that you leave out are chosen for
     the text and the device, and saved in the run's config.json.
     """
     _load_torch()
@@ -102,7 +105,7 @@ def command(
         if resume is not None:
             _refuse_beside_resume(given, settings)
             cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
-            session = resume_run(Path(resume), cache_dir, reporter)
+            session = resume_run(Path(resume), cache_dir, reporter, fetch=given.fetch)
         else:
             if settings is not None:
                 given = read_options(Path(settings)).overridden_by(given)
@@ -125,7 +128,7 @@ def _load_torch() -> None:
 
 
 def _refuse_beside_resume(given: UserOptions, settings: str | None) -> None:
-    extra = sorted(given.names().keys() - {"cache_dir"}) + (["config"] if settings is not None else [])
+    extra = sorted(given.names().keys() - {"cache_dir", FETCH}) + (["config"] if settings is not None else [])
     if extra:
         flags = {"corpus": "CORPUS", "from_run": "--from"}
         names = ", ".join(flags.get(name, flag(name)) for name in extra)

@@ -135,6 +135,11 @@ class DataConfig:
                 )
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """The corpus and the texts of val and test: files, folders, globs, URLs or `-`."""
+        return (*self.corpus, *filter(None, (self.val, self.test)))
+
+    @property
     def uses_tokenizer_file(self) -> bool:
         """Whether `tokenizer` is the path of a tokenizer.json and not one of TOKENIZER_KINDS."""
         return self.tokenizer not in TOKENIZER_KINDS
@@ -354,7 +359,8 @@ class TrainingConfig:
 class RunConfig:
     """All settings of a run; config.json in its directory.
 
-    directory: the absolute path of the run when it was made; None in runs of an earlier version.
+    directory: the absolute path of the run when it was made; None in runs of an earlier version. remote:
+    where text was fetched from, an entry with the fields of text.remote.texts.RemoteRecord for each URL.
     """
 
     format: int
@@ -364,6 +370,7 @@ class RunConfig:
     training: TrainingConfig
     from_run: str | None = None
     directory: str | None = None
+    remote: tuple[dict[str, Any], ...] = ()
     measured: dict[str, Any] = field(default_factory=dict)
 
 

@@ -7,6 +7,7 @@ minutes = 5
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping
@@ -37,9 +38,12 @@ def read_options(path: Path) -> UserOptions:
         raise ConfigError(f"{path}: not valid {kind} ({error})") from error
     try:
         names = _of_run(content, path) if path.suffix == ".json" else _of_settings(content)
-        return UserOptions.from_names(names)
+        options = UserOptions.from_names(names)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    if path.suffix != ".json":
+        return options
+    return dataclasses.replace(options, texts_of_runs=dict.fromkeys(options.texts(), str(path.parent)))
 
 
 def _of_settings(content: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ names and values  ->  UserOptions(data, model, training: a Section each)  ->  a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +18,8 @@ Config = TypeVar("Config")
 
 SECTIONS: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
 FOLLOW_FROM_TEXT = "model_vocab_size", "labels", "start_id"  # fields that the user cannot set
-PATHS = ("from_run", "run", "cache_dir")
+PATHS, FETCH = ("from_run", "run", "cache_dir"), "fetch"
+TEXTS = frozenset({"corpus", "val", "test"})
 BUDGETS = ("minutes", "epochs", "steps")
 
 
@@ -76,7 +78,11 @@ class UserOptions:
     """All options that the user gave to `train`.
 
     from_run: the run whose weights and tokenizer to start from. run: the new run's directory. cache_dir:
-    where encoded text is kept. None: not given. Raises ConfigError for options that exclude each other.
+    where encoded and fetched text is kept. None: not given. fetch: whether a URL may be fetched that a run
+    names. texts_of_runs: those of the texts that a run names, whose options are repeated, and not the user;
+    each with that run's directory.
+
+    Raises ConfigError for options that exclude each other.
     """
 
     data: Section[DataConfig] = Section(DataConfig)
@@ -85,6 +91,8 @@ class UserOptions:
     from_run: str | None = None
     run: str | None = None
     cache_dir: str | None = None
+    fetch: bool = False
+    texts_of_runs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in PATHS:
@@ -109,6 +117,7 @@ class UserOptions:
         """
         sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         places: dict[str, str] = {}
+        fetch = False
         for name, value in given.items():
             if value is None:
                 continue
@@ -116,21 +125,28 @@ class UserOptions:
                 if not isinstance(value, str):
                     raise ConfigError(f"{name} must be text in quotes, not {value!r}")
                 places[name] = value
+            elif name == FETCH:
+                if not isinstance(value, bool):
+                    raise ConfigError(f"{name} must be true or false, not {value!r}")
+                fetch = value
             elif name in option_names():
                 sections[_section_of(name)][name] = value
             else:
-                raise ConfigError(unknown_name("option", name, [*option_names(), *PATHS]))
+                raise ConfigError(unknown_name("option", name, [*option_names(), *PATHS, FETCH]))
         return cls(
             data=Section(DataConfig, sections["data"]),
             model=Section(ModelConfig, sections["model"]),
             training=Section(TrainingConfig, sections["training"]),
-            **places,
+            from_run=places.get("from_run"),
+            run=places.get("run"),
+            cache_dir=places.get("cache_dir"),
+            fetch=fetch,
         )
 
     def names(self) -> dict[str, Any]:
         """All options, by name."""
         places = {name: getattr(self, name) for name in PATHS if getattr(self, name) is not None}
-        return {**self.data, **self.model, **self.training, **places}
+        return {**self.data, **self.model, **self.training, **places} | ({FETCH: True} if self.fetch else {})
 
     def overridden_by(self, given: UserOptions) -> UserOptions:
         """These options, of a settings file, overridden by those of the command line.
@@ -150,7 +166,14 @@ class UserOptions:
         for replacing, replaced in groups:
             if new.keys() & replacing:
                 kept = {name: value for name, value in kept.items() if name not in replaced}
-        return UserOptions.from_names(kept | new)
+        repeated = self.texts(TEXTS - new.keys())
+        named = {text: run for text, run in self.texts_of_runs.items() if text in repeated}
+        return dataclasses.replace(UserOptions.from_names(kept | new), texts_of_runs=named)
+
+    def texts(self, names: Collection[str] = TEXTS) -> tuple[str, ...]:
+        """The texts that are given by these options of the data section."""
+        given = [self.data[name] for name in sorted(names) if name in self.data]
+        return tuple(text for value in given for text in ((value,) if isinstance(value, str) else value))
 
 
 def option_names() -> list[str]:

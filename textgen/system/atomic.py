@@ -58,6 +58,13 @@ def write_file(path: Path, content: bytes | str) -> None:
     _flush(path.parent)
 
 
+def move_file(source: Path, target: Path) -> None:
+    """Move a complete file to target on the same file system, replacing what was there. Raises OSError."""
+    _flush(source)
+    source.replace(target)
+    _flush(target.parent)
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

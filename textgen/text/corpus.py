@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,19 @@ class Corpus:
     is no `val`. With config.val, all sources are `train` and that file is `val`. `val` has at most about
     config.val_characters (None: any number). With split=False there is one part, `text`.
 
-    stdin: the file that standard input was copied to; None when it was not. Files are looked up by the
-    constructor and read when a part is first used; both raise CorpusError.
+    stdin: the file that standard input was copied to; None when it was not. fetched: the local file of each
+    URL in the config. Files are looked up by the constructor and read when a part is first used; both raise
+    CorpusError.
     """
 
-    def __init__(self, config: DataConfig, stdin: Path | None = None, *, split: bool = True) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        stdin: Path | None = None,
+        *,
+        split: bool = True,
+        fetched: Mapping[str, Path] | None = None,
+    ) -> None:
         if config.corpus.count("-") > 1:
             raise CorpusError("-: standard input can be read only once; give `-` once")
         if split and "-" in (config.val, config.test):
@@ -74,7 +82,7 @@ class Corpus:
         if split and config.test is not None:
             arguments["test"] = (config.test,)
         self._sources = {
-            part: [_source(config, name, stdin) for name in arguments[part]] for part in arguments
+            part: [_source(config, name, stdin, fetched) for name in arguments[part]] for part in arguments
         }
         refuse_repeated_files(self._all_sources)
         if split and config.field is not None:
@@ -97,6 +105,8 @@ class Corpus:
         config: DataConfig,
         path: str,
         stdin: Path | None = None,
+        *,
+        fetched: Mapping[str, Path] | None = None,
         **reading: str | None,
     ) -> Corpus:
         """Another text as a corpus of one part, `text`, read with the settings of a config.
@@ -105,7 +115,7 @@ class Corpus:
 
         Raises CorpusError.
         """
-        corpus = cls(config.for_text(path, **reading), stdin, split=False)
+        corpus = cls(config.for_text(path, **reading), stdin, split=False, fetched=fetched)
         require_reading(corpus._formats, reading)
         return corpus
 
@@ -280,11 +290,13 @@ class Corpus:
                 )
 
 
-def _source(config: DataConfig, argument: str, stdin: Path | None) -> Source:
+def _source(
+    config: DataConfig, argument: str, stdin: Path | None, fetched: Mapping[str, Path] | None
+) -> Source:
     folder = FolderCount() if Path(argument).is_dir() else None
     return Source(
         argument,
-        find_files(argument, stdin, config.include, folder),
+        find_files(argument, stdin, config.include, folder, fetched),
         config.documents,
         config.field,
         config.encoding,

@@ -25,6 +25,7 @@ from textgen.text.documents import (
 from textgen.text.folders import FolderCount, as_options, files_in
 from textgen.text.formats import TextFile, is_utf8, text_blocks
 from textgen.text.records import RecordCount, records
+from textgen.text.remote.urls import is_url, public_url
 
 _BLOCK_BYTES = 2**16
 
@@ -33,7 +34,8 @@ def corpus_name(corpus: Sequence[str]) -> str:
     """The default name for what is made from a corpus: its first argument without folder and ending."""
     if corpus[0] == "-":
         return "stdin"
-    return Path(corpus[0].rstrip("/*")).name.split(".")[0].strip("*?[]") or "corpus"
+    name = public_url(corpus[0]) if is_url(corpus[0]) else corpus[0]
+    return Path(name.rstrip("/*")).name.split(".")[0].strip("*?[]") or "corpus"
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,22 @@ def find_files(
     stdin: Path | None,
     include: Sequence[str] | None = None,
     count: FolderCount | None = None,
+    fetched: Mapping[str, Path] | None = None,
 ) -> tuple[TextFile, ...]:
     """The files that an argument names, sorted.
 
     A folder is searched as files_in does, with its patterns. A file that is named directly or matches a glob
     is read whatever its ending. stdin: the file that standard input was copied to; None when it was not.
-    count: what is passed over in a folder is added to it; None does not count.
+    count: what is passed over in a folder is added to it; None does not count. fetched: the local file of
+    each URL; None: there are none.
 
     Raises CorpusError when there is none.
     """
     path = Path(argument)
+    if is_url(argument):
+        if argument not in (fetched or {}):
+            raise CorpusError(f"{public_url(argument)}: not a file, but a URL; download it first")
+        return (TextFile((fetched or {})[argument], argument),)
     if not argument:
         raise CorpusError("the name of a text is empty; name a file, a folder or `-`")
     if not is_utf8(argument):

@@ -21,6 +21,8 @@ from textgen.system.atomic import new_directory
 from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
 from textgen.text.formats import is_utf8
+from textgen.text.remote.texts import NamedText, RemoteTexts
+from textgen.text.remote.urls import is_url
 from textgen.text.sources import corpus_name, standard_input
 from textgen.text.store import default_cache_dir
 from textgen.training.planning.data import PreparedText, prepare_text
@@ -38,17 +40,22 @@ def new_run(given: UserOptions, reporter: Reporter) -> Session:
     Raises ConfigError, CorpusError, TokenizerError, RunError, TrainingError.
     """
     started = time.monotonic()
-    data, source = given.data, None
+    cache_dir = default_cache_dir() if given.cache_dir is None else Path(given.cache_dir)
+    data, source, named = given.data, None, _named_by_settings(given)
     if given.from_run is not None:
-        source = Run(given.from_run)
+        source = Run(given.from_run, RemoteTexts(cache_dir))
         require_same_tokenizer(data, source.data, str(source.path))
         require_same_network(given.model, source.config.model, str(source.path))
+        if not data.get("corpus"):
+            named |= source.named_texts
         data = source_text(data, source.data, str(source.path))
     corpus = data.get("corpus", ())
     require_usable(run_directory(given.run, corpus))
-    cache_dir = default_cache_dir() if given.cache_dir is None else Path(given.cache_dir)
+    remote = RemoteTexts(cache_dir, given.fetch, reporter.work)
     with standard_input(corpus) as stdin:
-        text = prepare_text(data, cache_dir=cache_dir, source=source, stdin=stdin, progress=reporter.work)
+        text = prepare_text(
+            data, remote=remote, named=named, source=source, stdin=stdin, progress=reporter.work
+        )
         with memory_errors():
             resolved = resolve(text, given.model, given.training, source=source)
         for note in resolved.notes:
@@ -57,6 +64,11 @@ def new_run(given: UserOptions, reporter: Reporter) -> Session:
     return assemble(
         run, text.store, text.tokenizer, resolved.model, reporter, is_resumed=False, started=started
     )
+
+
+def _named_by_settings(given: UserOptions) -> dict[str, NamedText]:
+    """The URLs that a run given as --config names. Raises RunError or ConfigError where it is damaged."""
+    return {url: Run(run).named_texts[url] for url, run in given.texts_of_runs.items() if is_url(url)}
 
 
 def create_run(

@@ -13,6 +13,7 @@ from textgen.models.language_model import LanguageModel
 from textgen.run import CONFIG, Run, vocab_of
 from textgen.system.progress import Reporter
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.remote.texts import RemoteTexts
 from textgen.text.store import default_cache_dir
 from textgen.training.checkpoint import newest_checkpoint
 from textgen.training.session import Session, assemble
@@ -20,19 +21,21 @@ from textgen.training.setup import initial_weights, set_up_training
 from textgen.training.trainer import training_model
 
 
-def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter) -> Session:
+def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter, *, fetch: bool = False) -> Session:
     """The session of an interrupted run; Session.complete loads the checkpoint and trains to the end.
 
-    cache_dir: where encoded text is kept; None: the user's cache. Raises RunError when the run is complete,
+    cache_dir: where encoded text is kept; None: the user's cache. fetch: whether its text may be fetched from
+    where config.json says. Raises RunError when the run is complete,
     is not a run, or its corpus has changed.
     """
     started = time.monotonic()
-    run = Run(path)
+    cache_dir = cache_dir or default_cache_dir()
+    run = Run(path, RemoteTexts(cache_dir, fetch, reporter.work))
     if run.is_complete:
         raise RunError(
             f"{path}: this run is complete. Start a new one from it with: textgen train --from {path}"
         )
-    store = run.open_store(cache_dir or default_cache_dir(), reporter.work)
+    store = run.open_store(cache_dir, reporter.work)
     training = run.config.training
     for name in ("threads", "eval_tokens"):
         if getattr(training, name) is None and (name != "eval_tokens" or "val" in store.parts):

@@ -10,6 +10,7 @@ import pytest
 from textgen.errors import ConfigError
 from textgen.settings.config import DataConfig
 from textgen.settings.given import Section
+from textgen.text.remote.texts import RemoteTexts
 from textgen.training.planning.data import data_config, prepare_text
 
 
@@ -30,7 +31,7 @@ def test_a_prepared_text_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     Path("a.txt").write_text("one two three four\n" * 400)
     given = Section(DataConfig, {"corpus": ("a.txt",), "tokenizer": "bpe"})
-    text = prepare_text(given, cache_dir=tmp_path / "cache")
+    text = prepare_text(given, remote=RemoteTexts(tmp_path / "cache"))
     assert text.config.corpus == (str(tmp_path / "a.txt"),)
     assert text.config.vocab_size is not None
     assert text.vocab.total == text.train_tokens
@@ -45,6 +46,6 @@ def test_a_note_counts_skipped_records_also_when_the_text_is_cached(tmp_path: Pa
     path.write_text('{"text": "some words"}\n{"text": null}\n' * 50)
     for _ in range(2):
         text = prepare_text(
-            Section(DataConfig, {"corpus": (str(path),), "field": "text"}), cache_dir=tmp_path
+            Section(DataConfig, {"corpus": (str(path),), "field": "text"}), remote=RemoteTexts(tmp_path)
         )
         assert text.notes == ("Skipped 50 of 100 records: the field 'text' is null.",)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from textgen.errors import ConfigError, RunError
+from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.models.cost import matched_hidden_size
 from textgen.settings.config import CELLS, DROPOUTS, DataConfig, RunConfig
 from textgen.settings.given import Section, UserOptions
@@ -33,6 +33,8 @@ from textgen.settings.option import (
     unknown_name,
 )
 from textgen.system.atomic import folder_lock, write_file
+from textgen.text.remote.texts import RemoteTexts
+from textgen.text.remote.urls import is_url
 from textgen.training.planning.recipe import CHARACTER_EMBEDDING_DIM, SUBWORD_EMBEDDING_DIM
 
 MATCHES = ("parameters", "size", "minutes")
@@ -151,11 +153,16 @@ def _settings(config: RunConfig, training: tuple[str, ...]) -> dict[str, Any]:
     return model | {name: getattr(config.training, name) for name in training}
 
 
-def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) -> ComparisonPlan:
+def new_plan(
+    corpus: tuple[str, ...], settings: dict[str, Any], remote: RemoteTexts | None = None, **choices: Any
+) -> ComparisonPlan:
     """The plan for a text that exists and can be split; `choices` are fields of ComparisonPlan.
 
-    Raises ConfigError, CorpusError.
+    remote: how URLs become local files; None: by the user's cache.
+
+    Raises ConfigError, CorpusError, also for a URL that cannot be written down as it is.
     """
+    from textgen.text.store import default_cache_dir
     from textgen.training.planning.data import open_corpus
 
     if "-" in corpus:
@@ -163,11 +170,18 @@ def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) 
             "-: every run reads the text, and standard input can be read once: save it to a file"
         )
     plan = ComparisonPlan(corpus=corpus, fingerprint="", settings=settings, **choices)
-    _, text = open_corpus(Section(DataConfig, plan.data_options))
+    data = Section(DataConfig, plan.data_options)
+    opened = open_corpus(data, remote or RemoteTexts(default_cache_dir()))
+    for record in opened.remote:
+        if record.shortened:
+            raise CorpusError(
+                f"{record.url}: has a query or password, which {PLAN} does not keep; download the file"
+            )
+    text = opened.corpus
     if "val" not in text.parts:
         raise ConfigError("--val-fraction 0: cells are compared on validation text; leave it out")
     text.size("val")  # reads and splits it, so that what cannot be trained on is refused before any run
-    paths = tuple(str(Path(name).absolute()) for name in corpus)
+    paths = tuple(name if is_url(name) else str(Path(name).absolute()) for name in opened.config.corpus)
     return dataclasses.replace(plan, corpus=paths, fingerprint=text.fingerprint)
 
 

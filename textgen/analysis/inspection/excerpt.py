@@ -8,7 +8,7 @@ pieces      T h e _ ""  é   ⏎ ⏎   T o          "" for a token that does not
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -104,18 +104,21 @@ def excerpt_of_file(
     data: DataConfig,
     file: str,
     characters: int,
+    *,
+    fetched: Mapping[str, Path] | None = None,
     **reading: str | None,
 ) -> Excerpt:
     """The first characters of a file, a folder or `-` (standard input), read with the options in `data`.
 
-    reading: as in DataConfig.for_text, to which it is passed. Only as much is read as is needed.
+    fetched: the local file of a URL. reading: as in DataConfig.for_text, to which it is passed. Only as much
+    is read as is needed.
 
     Raises CorpusError.
     """
     data = data.for_text(file, **reading)
     wanted = characters + 1  # one more, to see whether the text continues
     with standard_input((file,), _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
-        files = find_files(file, stdin)
+        files = find_files(file, stdin, fetched=fetched)
         require_reading({found.format for found in files}, reading)
         source = Source(file, files, data.documents, data.field, data.encoding, data.delimiter_character)
         stream = list(stream_slice(source.stream(), 0, wanted))

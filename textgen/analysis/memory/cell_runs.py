@@ -9,6 +9,8 @@ from textgen.run import Run
 from textgen.settings.given import UserOptions
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
+from textgen.text.remote.texts import RemoteTexts
+from textgen.text.store import default_cache_dir
 from textgen.training.new_run import new_run
 from textgen.training.planning.configs import fitted_batches
 from textgen.training.planning.data import open_corpus
@@ -44,11 +46,15 @@ def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) ->
 
 def validation_tokens(options: UserOptions) -> int:
     """An upper bound on the number of validation tokens, from its characters. Raises CorpusError."""
-    _, corpus = open_corpus(options.data)
+    corpus = open_corpus(options.data, _remote(options)).corpus
     if "val" not in corpus.parts:
         raise ConfigError("--val-fraction 0: gradients are measured on validation text; leave it out")
     size = corpus.size("val")
     return size.characters + size.documents
+
+
+def _remote(options: UserOptions) -> RemoteTexts:
+    return RemoteTexts(default_cache_dir() if options.cache_dir is None else Path(options.cache_dir))
 
 
 def _refuse_another(run: Run, options: UserOptions) -> None:
@@ -64,7 +70,7 @@ def _refuse_another(run: Run, options: UserOptions) -> None:
                 f"{run.path}: was trained with {name}={was[name]!r}, not {value!r}. "
                 "Name another directory for the runs, or give the same options again."
             )
-    _, corpus = open_corpus(options.data)
+    corpus = open_corpus(options.data, _remote(options)).corpus
     if corpus.fingerprint != run.config.measured["corpus_fingerprint"]:
         raise RunError(
             f"{run.path}: was trained on another text. Name another directory for the runs, or remove it."

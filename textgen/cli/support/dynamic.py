@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textgen.cli.support.options import Decorator, config_option, take_given
+from textgen.cli.support.remote import fetched_file
 from textgen.errors import RunError, TextgenError
 from textgen.settings.config import DynamicConfig
 
@@ -83,8 +84,9 @@ def adapted_model(
 
     reporter = Reporter(sys.stderr)
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    file, fetched = fetched_file(file, cache_dir, reporter)
     with standard_input((file,)) as stdin:
-        corpus = Corpus.whole(run.config.data, file, stdin, **reading)
+        corpus = Corpus.whole(run.config.data, file, stdin, fetched=fetched, **reading)
         store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
     with memory_errors():
         adaptation = adapt(

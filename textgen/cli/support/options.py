@@ -79,8 +79,14 @@ def grouped_option(*declarations: str, group: str = "", **settings: Any) -> Deco
 
 def cache_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--cache-dir of every command that encodes text."""
-    help = "Where encoded text is kept.  [default: the user's cache]"
+    help = "Where encoded and fetched text is kept.  [default: the user's cache]"
     return grouped_option("--cache-dir", group=OUTPUT, metavar="DIR", help=help)(command)
+
+
+def fetch_option(text: str = "the run's text", group: str = TEXT) -> Decorator:
+    """--fetch of every command that opens the text of a run; `text` is its name in the help."""
+    help = f"Fetch {text} again, if a URL and not in the cache."
+    return grouped_option("--fetch", group=group, is_flag=True, help=help)
 
 
 def json_option(what: str) -> Decorator:

@@ -6,20 +6,23 @@ data section -> config -> corpus -> tokenizer -> store -> model vocabulary
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from textgen.errors import ConfigError, CorpusError
+from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.run import Progress, Run, vocab_of
 from textgen.settings.config import MAX_LABELS, TOKENIZER_KINDS, DataConfig
 from textgen.settings.given import Section
 from textgen.settings.option import unknown_name
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
+from textgen.text.remote.urls import is_url
 from textgen.text.round_trip import measure_round_trip
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
@@ -35,8 +38,8 @@ class PreparedText:
     """A text that is ready for training.
 
     config: complete, its paths absolute. vocab: one model id per token that training saw; where training
-    starts from another run, that run's ids first. labels: of documents, those of that run first. notes: what
-    the user should know, a line each.
+    starts from another run, that run's ids first. labels: of documents, those of that run first. remote: what
+    was fetched from URLs. notes: what the user should know, a line each.
     """
 
     config: DataConfig
@@ -45,6 +48,7 @@ class PreparedText:
     store: TokenStore
     vocab: ModelVocab
     labels: tuple[str, ...] = ()
+    remote: tuple[RemoteRecord, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -68,24 +72,21 @@ class PreparedText:
 def prepare_text(
     data: Section[DataConfig],
     *,
-    cache_dir: Path,
+    remote: RemoteTexts,
+    named: Mapping[str, NamedText] | None = None,
     source: Run | None = None,
     stdin: Path | None = None,
     progress: Progress | None = None,
 ) -> PreparedText:
-    """Read, split, tokenize and encode the text.
+    """Read, split, tokenize and encode the text; the cache is that of `remote`.
 
-    source: the run to start from, whose tokenizer and vocabulary are kept. stdin: standard input as a file,
-    where a corpus is `-`. Raises ConfigError, CorpusError, TokenizerError, RunError.
+    named: the URLs in `data` that a run names and the user did not give. source: the run to start from,
+    whose tokenizer and vocabulary are kept. stdin: standard input as a file, where a corpus is `-`.
+
+    Raises ConfigError, CorpusError, TokenizerError, RunError.
     """
-    notes: list[str] = []
-    if source is not None:
-        values = inherited(data_config(data, source.data), data.keys(), source.data)
-        if values:
-            data = data.replaced(**values)
-            notes.append(inherited_note(values, source.data, str(source.path)))
-    config, corpus = open_corpus(data, None if source is None else source.data, stdin)
-    notes += corpus.notes
+    opened = open_corpus(data, remote, named=named, source=source, stdin=stdin)
+    config, corpus, notes = opened.config, opened.corpus, [*opened.notes, *opened.corpus.notes]
     if source is None:
         config = _with_vocab_size(config, corpus)
         tokenizer = _build_tokenizer(config, corpus, notes)
@@ -97,14 +98,16 @@ def prepare_text(
             )
         tokenizer = source.tokenizer
     labels = _labels(corpus, config, () if source is None else source.config.model.labels)
-    store = TokenStore.open_or_build(corpus, tokenizer, cache_dir, progress, labels=labels)
+    store = TokenStore.open_or_build(corpus, tokenizer, remote.cache_dir, progress, labels=labels)
     if store.records.skipped:
         notes.append(store.records.note(config.field))
     if source is None:
         vocab = ModelVocab.from_counts(store.counts)
     else:
         vocab = vocab_of(source.load_weights()).extended(store.counts)
-    text = PreparedText(_absolute(config), corpus, tokenizer, store, vocab, labels, tuple(notes))
+    text = PreparedText(
+        _absolute(config), corpus, tokenizer, store, vocab, labels, opened.remote, tuple(notes)
+    )
     if labels and text.start_id == vocab.size:
         raise CorpusError("labels need at least two documents to train on; add more records")
     return text
@@ -126,19 +129,41 @@ def _labels(corpus: Corpus, config: DataConfig, known: tuple[str, ...]) -> tuple
     return labels
 
 
-def open_corpus(
-    data: Section[DataConfig], source: DataConfig | None = None, stdin: Path | None = None
-) -> tuple[DataConfig, Corpus]:
-    """The corpus with its config, in which only the number of bpe tokens may be open.
+class OpenedCorpus(NamedTuple):
+    """A corpus with its config, in which only the number of bpe tokens may be open.
 
-    source, stdin: as in prepare_text. Raises ConfigError, CorpusError.
+    remote: what was fetched from URLs. notes: what the user should know, a line each.
     """
-    config = data_config(data, source)
-    corpus = Corpus(config, stdin)
+
+    config: DataConfig
+    corpus: Corpus
+    remote: tuple[RemoteRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def open_corpus(
+    data: Section[DataConfig],
+    remote: RemoteTexts,
+    *,
+    named: Mapping[str, NamedText] | None = None,
+    source: Run | None = None,
+    stdin: Path | None = None,
+) -> OpenedCorpus:
+    """The corpus that the user gave, fetched where it is a URL; arguments are those of prepare_text.
+
+    Raises ConfigError, CorpusError.
+    """
+    config = data_config(data, None if source is None else source.data)
+    texts = remote.localize(config, named or {})
+    config, notes = texts.config, list(texts.notes)
+    if source is not None and (values := inherited(config, data.keys(), source.data, texts.files)):
+        config = dataclasses.replace(config, **values)
+        notes.append(inherited_note(values, source.data, str(source.path)))
+    corpus = Corpus(config, stdin, fetched=texts.files)
     if "val_order" not in data and corpus.has_exchangeable_documents and config.holds_out:
         config = dataclasses.replace(config, val_order="hash")
-        corpus = Corpus(config, stdin)
-    return config, corpus
+        corpus = Corpus(config, stdin, fetched=texts.files)
+    return OpenedCorpus(config, corpus, texts.records, tuple(notes))
 
 
 def data_config(data: Section[DataConfig], source: DataConfig | None = None) -> DataConfig:
@@ -204,16 +229,16 @@ def _build_tokenizer(config: DataConfig, corpus: Corpus, notes: list[str]) -> To
 
 def _was_trained_on(corpus: Corpus, source: Run) -> bool:
     """Whether validation text is part of another run's training text, as far as that still exists."""
-    with suppress(CorpusError):
-        return corpus.validates_on_training_text_of(Corpus(source.data))
+    with suppress(CorpusError, RunError):
+        return corpus.validates_on_training_text_of(Corpus(source.data, fetched=source.fetched_files()))
     return False
 
 
 def _absolute(config: DataConfig) -> DataConfig:
-    """The config with absolute paths, to resume the run from anywhere; - and tokenizer kinds stay."""
+    """The config with absolute paths, to resume the run from anywhere; -, URLs and tokenizer kinds stay."""
 
     def absolute(path: str) -> str:
-        return path if path == "-" else str(Path(path).absolute())
+        return path if path == "-" or is_url(path) else str(Path(path).absolute())
 
     return dataclasses.replace(
         config,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,21 @@ def source_text(data: Section[DataConfig], source: DataConfig, source_path: str)
     return Section(DataConfig, {**given, **data})
 
 
-def inherited(config: DataConfig, given: Collection[str], source: DataConfig) -> dict[str, Any]:
+def inherited(
+    config: DataConfig,
+    given: Collection[str],
+    source: DataConfig,
+    fetched: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
     """The fields of INHERITED that a config takes from the other run's, with their values.
 
     Those that the user gave are left out, and so are those that do not apply to the config's text: the
-    documents where no file is plain text, and the field of records that do not have it.
+    documents where no file is plain text, and the field of records that do not have it. fetched: the local
+    file of each URL.
 
     Raises CorpusError for a text that does not exist.
     """
-    files = _files(config)
+    files = _files(config, fetched)
     formats = {file.format for file in files}
     found: dict[str, Any] = {}
     for name in INHERITED:
@@ -90,10 +96,10 @@ def inherited_note(values: dict[str, Any], source: DataConfig, source_path: str)
     return f"{what[0].upper()}{what[1:]}, as in {source_path}."
 
 
-def _files(config: DataConfig) -> list[TextFile]:
+def _files(config: DataConfig, fetched: Mapping[str, Path] | None) -> list[TextFile]:
     """All files of a text; standard input stands for itself, since it is plain text."""
     names = [*config.corpus, *filter(None, (config.val, config.test))]
-    return [file for name in names for file in find_files(name, Path(name))]
+    return [file for name in names for file in find_files(name, Path(name), config.include, fetched=fetched)]
 
 
 def _applies(name: str, formats: set[str]) -> bool:

@@ -108,6 +108,7 @@ def resolve(
         model=model_config,
         training=config,
         from_run=None if source is None else str(source.path.absolute()),
+        remote=tuple(dataclasses.asdict(record) for record in text.remote),
         measured=measured,
     )
     return Resolved(run_config, network, start_notes(text, run_config, training, batches, source))

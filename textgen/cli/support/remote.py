@@ -1,0 +1,38 @@
+"""Texts at URLs, for the commands that read a run or a FILE."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textgen.system.progress import Reporter
+    from textgen.text.remote.texts import RemoteTexts
+
+
+def remote_texts(cache_dir: str | None, reporter: Reporter, *, fetch: bool = False) -> RemoteTexts:
+    """How URLs become local files, by --cache-dir and --fetch."""
+    from textgen.text.remote.texts import RemoteTexts
+    from textgen.text.store import default_cache_dir
+
+    cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
+    return RemoteTexts(cache, fetch, reporter.work)
+
+
+def fetched_file(file: str, cache_dir: str | None, reporter: Reporter) -> tuple[str, Mapping[str, Path]]:
+    """A FILE by the name that may be shown, and the local file of that name where it is a URL.
+
+    cache_dir: as --cache-dir gives it. Prints on standard error what the user should know.
+
+    Raises CorpusError.
+    """
+    from textgen.text.remote.urls import is_url
+
+    if not is_url(file):
+        return file, {}
+    copy = remote_texts(cache_dir, reporter).given(file)
+    if copy.note is not None:
+        print(copy.note, file=sys.stderr)
+    return copy.url, {copy.url: copy.path}

@@ -1,0 +1,246 @@
+"""Copies of remote texts in the cache, fetched once for every version of the text.
+
+    <cache folder>/remote/
+        <SHA-256 of the content>.txt.gz     the copy, with the endings of the original's name
+        <SHA-256 of the URL>/
+            copy.json                       version and SHA-256 of the newest copy of this URL
+            partial  partial.json           a copy that was cut short, and its version
+            lock                            held by the process that writes here
+
+A copy is complete when it appears. A version is what the server calls it: an ETag, or a date and a size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from textgen.errors import CorpusError
+from textgen.system.atomic import folder_lock, move_file, write_file
+from textgen.text.remote.transfer import Held, Transfer, Unreachable
+from textgen.text.remote.urls import WEB, checked_url, endings, is_shortened, public_url
+
+Progress = Callable[[str, int, int], None]  # called with what is being done, the bytes done so far, the total
+
+_ATTEMPTS = 20  # of one fetch; each must have brought something new
+_UNUSED_SECONDS = 30 * 24 * 60 * 60
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class RemoteCopy:
+    """A whole copy of a remote text.
+
+    url: without secrets. shortened: whether the URL had a query or credentials, without which it may not be
+    fetched again. note: what the user should know; None: nothing.
+    """
+
+    url: str
+    path: Path
+    sha256: str
+    shortened: bool
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What copy.json or partial.json says: of which version, and how long the whole content is, in bytes."""
+
+    version: str | None
+    size: int | None
+    sha256: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> _Entry | None:
+        """The entry of a file; None where it is missing or damaged."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        write_file(path, json.dumps(asdict(self)))
+
+
+class _Partial:
+    """A copy that is being fetched, in a folder that only this process writes to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self._about = folder / "partial", folder / "partial.json"
+
+    @property
+    def received(self) -> int:
+        """How many bytes are there."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    @property
+    def version(self) -> str | None:
+        """The version that these bytes are of; None: they cannot be continued."""
+        entry = _Entry.read(self._about)
+        return None if entry is None or not self.received else entry.version
+
+    def receive(self, transfer: Transfer, report: Callable[[int], None]) -> None:
+        """Write what a transfer brings, from its start on. Raises Unreachable."""
+        if not transfer.start:
+            self.remove()
+            _Entry(transfer.version, transfer.size).write(self._about)
+        with self.path.open("r+b" if transfer.start else "wb") as file:
+            file.truncate(transfer.start)
+            file.seek(transfer.start)
+            for block in transfer.blocks:
+                file.write(block)
+                report(file.tell())
+
+    def remove(self) -> None:
+        """Forget it."""
+        self.path.unlink(missing_ok=True)
+        self._about.unlink(missing_ok=True)
+
+
+class RemoteCache:
+    """The copies of remote texts in a cache folder.
+
+    progress: called while a text is fetched whose size the server tells.
+    """
+
+    def __init__(self, cache_dir: Path, progress: Progress | None = None) -> None:
+        self._folder = cache_dir / "remote"
+        self._progress = progress
+
+    def find(self, url: str, sha256: str) -> Path | None:
+        """The copy with this content under the endings of this URL; None when there is none.
+
+        A damaged copy is removed.
+        """
+        assert _SHA256.fullmatch(sha256)
+        path = self._folder / f"{sha256}{endings(url)}"
+        try:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
+                    with suppress(OSError):  # a read-only cache can still be read
+                        os.utime(path)
+                    return path
+            path.unlink()
+        except OSError:
+            pass
+        return None
+
+    def fetch(self, url: str) -> RemoteCopy:
+        """The text of a URL as the server has it now; the cached copy if it has not changed.
+
+        Where the server cannot be reached, the last copy, with a note. Raises CorpusError.
+        """
+        checked_url(url)
+        folder = self._folder / hashlib.sha256(url.partition("#")[0].encode()).hexdigest()
+        try:
+            with _own_folder(folder) as own:
+                return self._fetch(url, folder, _Partial(own))
+        except OSError as error:
+            raise CorpusError(
+                f"{self._folder}: {error.strerror or error}; choose a folder with room with --cache-dir"
+            ) from error
+
+    def _fetch(self, url: str, folder: Path, partial: _Partial) -> RemoteCopy:
+        copy = _Entry.read(folder / "copy.json")
+        found = None if copy is None or not _SHA256.fullmatch(copy.sha256) else self.find(url, copy.sha256)
+        name, shortened = public_url(url), is_shortened(url)
+        try:
+            fetched = self._fetch_in_parts(url, None if copy is None or not found else copy.version, partial)
+        except Unreachable as error:
+            if copy is None or found is None:
+                raise
+            note = f"{error} Using the copy that was fetched before."
+            return RemoteCopy(name, found, copy.sha256, shortened, note)
+        if fetched is None:
+            assert copy is not None
+            assert found is not None
+            with suppress(OSError):
+                os.utime(folder / "copy.json")
+            return RemoteCopy(name, found, copy.sha256, shortened)
+        self._remove_unused()
+        with partial.path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        path = self._folder / f"{sha256}{endings(url)}"
+        move_file(partial.path, path)
+        _Entry(fetched.version, fetched.size, sha256).write(folder / "copy.json")
+        partial.remove()
+        return RemoteCopy(name, path, sha256, shortened)
+
+    def _fetch_in_parts(self, url: str, copy: str | None, partial: _Partial) -> Transfer | None:
+        """Complete `partial`, over several connections where one is lost.
+
+        Returns None instead when the version of the copy is still the newest.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            received = partial.received
+            try:
+                return self._fetch_part(url, Held(copy, partial.version, received), partial)
+            except Unreachable:
+                if attempt == _ATTEMPTS or partial.version is None or partial.received <= received:
+                    raise
+        raise AssertionError
+
+    def _fetch_part(self, url: str, held: Held, partial: _Partial) -> Transfer | None:
+        name = public_url(url)
+        with _open(url, held) as transfer:
+            if transfer.version is not None and transfer.version == held.copy:
+                return None
+            try:
+                partial.receive(transfer, lambda done: self._report(name, done, transfer.size))
+            finally:
+                self._report(name, 1, 1)
+        received = partial.received
+        if transfer.size is not None and received < transfer.size:
+            again = "try again" if transfer.version is None else "try again to continue"
+            raise Unreachable(
+                f"{name}: the connection ended after {received:,} of {transfer.size:,} bytes; {again}"
+            )
+        if transfer.size is not None and received > transfer.size:
+            partial.remove()
+            raise CorpusError(
+                f"{name}: the server announced {transfer.size:,} bytes and sent {received:,}; try again"
+            )
+        return transfer
+
+    def _report(self, name: str, done: int, total: int | None) -> None:
+        if self._progress is not None and total is not None:
+            self._progress(f"fetching {name}", done, total)
+
+    def _remove_unused(self) -> None:
+        """Remove copies, and what is known of URLs, that have not been used for thirty days."""
+        for path in self._folder.iterdir():
+            with suppress(OSError):  # another process has just removed it
+                latest = max(entry.stat().st_mtime for entry in (path, *path.glob("*")))
+                if time.time() - latest > _UNUSED_SECONDS:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def _own_folder(folder: Path) -> Iterator[Path]:
+    """A folder that only this process writes to: `folder`, or a temporary one while another has that."""
+    with folder_lock(folder) as is_free:
+        if is_free:
+            yield folder
+            return
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as temporary:
+            yield Path(temporary)
+
+
+def _open(url: str, held: Held) -> AbstractContextManager[Transfer]:
+    """The transfer of a URL by its protocol, whose library is loaded now."""
+    if url.partition("://")[0].lower() in WEB:
+        from textgen.text.remote.web import open_web
+
+        return open_web(url, held)
+    from textgen.text.remote.file_systems import open_file_system
+
+    return open_file_system(url, held)
