@@ -1,4 +1,4 @@
-"""The records of .jsonl, .json, .csv and .tsv files; about one record at a time is held in memory."""
+"""The records of .jsonl, .json, .csv, .tsv and .parquet files, about one at a time in memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from textgen.errors import CorpusError
 from textgen.text.formats import TextFile, is_utf8, text_blocks
+from textgen.text.parquet import ParquetFile
 
 _MAX_NAMES = 20  # fields that a message names
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
@@ -121,15 +122,16 @@ def records(
     delimiter: str | None = None,
     count: RecordCount | None = None,
 ) -> Iterator[str]:
-    """The text of each record of a .jsonl, .json, .csv or .tsv file.
+    """The text of each record of a .jsonl, .json, .csv, .tsv or .parquet file.
 
-    field: the name of the field that holds the text; `a.b` is the field b of the object a in JSON. Where the
-    first row of a .csv or .tsv file does not have it, also the number of a column, from 1, and the first row
-    is a record too. A JSON record without the field, or where it is null, is skipped. delimiter: of .csv and
-    .tsv; None finds it in the first row. count: adds up what was read and skipped; None does not count.
+    field: the name of the field that holds the text; `a.b` is the field b of the object a in JSON and
+    Parquet. Where the first row of a .csv or .tsv file does not have it, also the number of a column, from 1,
+    and the first row is a record too. A record of JSON or Parquet without the field, or where it is null, is
+    skipped. delimiter: of .csv and .tsv; None finds it in the first row. count: adds up what was read and
+    skipped; None does not count.
 
-    Raises CorpusError with file and line when field is None, and for a record that cannot be read or whose
-    field is not text.
+    Raises CorpusError when field is None, and with file and line, or row, for a record that cannot be read or
+    whose field is not text.
     """
     count = RecordCount() if count is None else count
     found: Iterator[tuple[int, str | None]]
@@ -139,6 +141,8 @@ def records(
             (line, _json_text(record, field, f"{file.name}:{line}", count))
             for line, record in read(file, encoding)
         )
+    elif file.format == "parquet":
+        found = _parquet_rows(file, field, count)
     else:
         found = _table_records(file, field, encoding, delimiter)
     for line, text in found:
@@ -288,6 +292,16 @@ class _JsonText:
             wanted -= len(block)
         self._text, self._start = "".join(pieces), 0
         return len(pieces) > 1
+
+
+def _parquet_rows(file: TextFile, field: str | None, count: RecordCount) -> Iterator[tuple[int, str | None]]:
+    """The text of each row of a Parquet file; None, counted, where it is null. Raises CorpusError."""
+    with ParquetFile(file) as table:
+        for row, text in table.texts(_require_field(field, table.names, file.name)):
+            if text is None:
+                count.null += 1
+                count.add_names(table.names)
+            yield row, text
 
 
 def _table_records(
