@@ -149,6 +149,19 @@ def _started(engine):  # type: ignore[no-untyped-def]
     return engine
 
 
+def test_labels_of_a_parquet_file_are_those_of_its_rows(cli: Cli) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = {"text": [f"number {n}" for n in range(80)], "kind": [n % 3 if n % 5 else None for n in range(80)]}
+    parquet.write_table(pyarrow.table(rows), "rows.parquet")
+    run = train(cli, "rows.parquet", "--field", "text", "--label-field", "kind", *SHORT, "--run", "run")
+    assert run.config.model.labels == ("0", "1", "2")
+    corpus = run.open_corpus()
+    labels = [label for part in ("train", "val") for label in corpus.labels(part)]
+    assert sorted(map(str, labels)) == sorted(str(kind) for kind in rows["kind"])
+
+
 def test_records_without_a_label_are_read_without_one(cli: Cli) -> None:
     records = [{"text": f"number {n}", "kind": [1, True, None, ""][n % 4]} for n in range(80)]
     records += [{"text": "no kind at all"}]

@@ -142,7 +142,7 @@ def test_sizes_include_separators_between_documents(tmp_path):
         ({"a.txt": "abcdefgh"}, {"val": "-"}, "--val and --test take files"),
         ({"a.txt": "abcdefgh"}, {}, "too little val text, 1 character; at least 2"),
         ({"a.txt": "abcdefgh"}, {"val_fraction": 0.9}, "too little train text, 0 characters; at least 2"),
-        ({"a.txt": "abc"}, {"field": "text"}, "no .jsonl, .csv or .tsv"),
+        ({"a.txt": "abc"}, {"field": "text"}, "no .jsonl, .csv, .tsv or .parquet"),
         ({"a.txt": "abc"}, {"delimiter": ";"}, "no .csv or .tsv"),
         ({"a.txt": "abc"}, {"val": "v.txt"}, "v.txt: no such file"),
         ({"a.txt": "abc"}, {"val": "a.txt"}, "a.txt: given twice"),

@@ -274,7 +274,7 @@ class Corpus:
         if "text" not in self._formats and self._config.documents != "file":
             raise CorpusError(
                 f"documents={self._config.documents!r} does not apply: "
-                "each record of a .jsonl, .json, .csv or .tsv file is a document"
+                "each record of a .jsonl, .json, .csv, .tsv or .parquet file is a document"
             )
 
     def _refuse_too_little(self, characters: dict[str, int]) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import codecs
 import itertools
 import os
+import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedIOBase, RawIOBase
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from textgen.errors import CorpusError
 from textgen.text.compression import COMPRESSED_ENDINGS, decompressed, is_compressed
 
 # The files that are read from a folder; also compressed. An ending of a compression alone means text.
-KNOWN_ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".csv", ".tsv")
-_RECORD_ENDINGS = (".jsonl", ".csv", ".tsv")
+KNOWN_ENDINGS = (".txt", ".text", ".md", ".rst", ".jsonl", ".csv", ".tsv", ".parquet")
+_RECORD_ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet")
 
 _BLOCK_BYTES = 2**16
 _COMPRESSED_AGAIN = "damaged, or compressed twice; compress it again, once"
@@ -37,8 +38,10 @@ _MAGIC_NUMBERS = {
     b"\x7fELF": "a program, not text",
     b"SQLite format 3\x00": "an SQLite database, not text",
     b"\x93NUMPY": "a NumPy array, not text",
-    b"PAR1": "a Parquet file; write its text to .jsonl first",
+    b"PAR1": "a Parquet file; name a file that ends in .parquet, since it cannot be read from a pipe",
 }
+_ANY_MAGIC = tuple(_MAGIC_NUMBERS)
+_RARE_IN_TEXT = bytes((*range(9), *range(14, 27), *range(28, 32), 127))
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NOT_TEXT = (
     "looks binary, not text; if it is text in an encoding other than {encoding}, name it with --encoding"
@@ -49,18 +52,18 @@ _NOT_TEXT = (
 class TextFile:
     """One file of the corpus; the name says what is in it, its first bytes whether that is compressed.
 
-    name: how error messages refer to it. is_text: it is plain text, whatever its path ends in. The path is a
-    string where there may be very many files.
+    name: how error messages refer to it. is_text: it is plain text, whatever its path ends in. ending: as
+    ending_of. There may be very many: the path is better a string, and endings are kept once.
     """
 
     path: str | Path
     name: str
     is_text: bool = False
+    ending: str = field(init=False)
 
-    @property
-    def ending(self) -> str:
-        """The ending of its name in lower case, without that of a compression; empty if there is none."""
-        return "" if self.is_text else ending_of(os.path.basename(self.path))  # noqa: PTH119
+    def __post_init__(self) -> None:
+        ending = "" if self.is_text else ending_of(os.path.basename(self.path))  # noqa: PTH119
+        object.__setattr__(self, "ending", sys.intern(ending))
 
     @property
     def is_compressed(self) -> bool:
@@ -69,7 +72,7 @@ class TextFile:
 
     @property
     def format(self) -> str:
-        """`text`, `jsonl`, `json`, `csv` or `tsv`, by its name.
+        """`text`, `jsonl`, `json`, `csv`, `tsv` or `parquet`, by its name.
 
         A .json file is `json` when it begins as an array of objects, else `text`; a pipe, which can be read
         only once, is `text` too. Raises CorpusError when it cannot be read.
@@ -218,10 +221,11 @@ def _decode_block(
 
 
 def _refuse_magic(block: bytes, name: str, encoding: str) -> None:
-    for magic, meaning in _MAGIC_NUMBERS.items():
-        # A text may begin with the letters of an ASCII magic number, but then it has no control bytes.
-        if block.startswith(magic) and (not magic.isascii() or _has_control_bytes(block)):
-            raise CorpusError(f"{name}: {meaning}")
+    if block.startswith(_ANY_MAGIC):
+        for magic, meaning in _MAGIC_NUMBERS.items():
+            # A text may begin with the letters of an ASCII magic number, but then it has no control bytes.
+            if block.startswith(magic) and (not magic.isascii() or _has_control_bytes(block)):
+                raise CorpusError(f"{name}: {meaning}")
     if block.startswith(_UTF16_MARKS) and "utf-8" in codecs.lookup(encoding).name:
         raise CorpusError(f"{name}: UTF-16, not {encoding}; use --encoding utf-16")
 
@@ -233,5 +237,7 @@ def _has_control_bytes(block: bytes) -> bool:
 
 def _looks_binary(text: str, share: float) -> bool:
     """Whether more than this share are control characters rare in text; False for a very short text."""
-    unusual = sum(text.count(chr(code)) for code in (*range(9), *range(14, 27), *range(28, 32), 127))
-    return len(text) >= 64 and unusual > share * len(text)
+    if len(text) < 64:
+        return False
+    utf8 = text.encode("utf-8", "surrogatepass")  # where a control character is one byte
+    return len(utf8) - len(utf8.translate(None, _RARE_IN_TEXT)) > share * len(text)

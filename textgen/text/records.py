@@ -1,4 +1,4 @@
-"""The records of .jsonl, .json, .csv and .tsv files; about one record at a time is held in memory."""
+"""The records of .jsonl, .json, .csv, .tsv and .parquet files, about one at a time in memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from textgen.errors import CorpusError
 from textgen.text.formats import TextFile, is_utf8, text_blocks
+from textgen.text.parquet import ParquetFile
 
 _MAX_NAMES = 20  # fields that a message names
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
@@ -130,22 +131,24 @@ def records(
     *,
     label_field: str | None = None,
 ) -> Iterator[Record]:
-    """The text and the label of each record of a .jsonl, .json, .csv or .tsv file.
+    """The text and the label of each record of a .jsonl, .json, .csv, .tsv or .parquet file.
 
-    field: the name of the field that holds the text; `a.b` is the field b of the object a in JSON. Where the
-    first row of a .csv or .tsv file does not have it, also the number of a column, from 1, and the first row
-    is a record too. A JSON record without the field, or where it is null, is skipped. delimiter: of .csv and
-    .tsv; None finds it in the first row. count: adds up what was read and skipped; None does not count.
-    label_field: named like field; a record where it is absent, null or empty has no label, nor has any where
-    this is None.
+    field: the name of the field that holds the text; `a.b` is the field b of the object a in JSON and
+    Parquet. Where the first row of a .csv or .tsv file does not have it, also the number of a column, from 1,
+    and the first row is a record too. A record of JSON or Parquet without the field, or where it is null, is
+    skipped. delimiter: of .csv and .tsv; None finds it in the first row. count: adds up what was read and
+    skipped; None does not count. label_field: named like field; a record where it is absent, null or empty
+    has no label, nor has any where this is None.
 
-    Raises CorpusError with file and line when field is None, and for a record that cannot be read or whose
-    fields are not text.
+    Raises CorpusError when field is None, and with file and line, or row, for a record that cannot be read or
+    whose fields are not text.
     """
     count = RecordCount() if count is None else count
     found: Iterator[tuple[int, str | None, str | None]]
     if file.format in ("jsonl", "json"):
         found = _json_records(file, field, label_field, encoding, count)
+    elif file.format == "parquet":
+        found = _parquet_rows(file, field, label_field, count)
     else:
         found = _table_records(file, field, label_field, encoding, delimiter)
     for line, text, label in found:
@@ -315,6 +318,21 @@ class _JsonText:
             wanted -= len(block)
         self._text, self._start = "".join(pieces), 0
         return len(pieces) > 1
+
+
+def _parquet_rows(
+    file: TextFile, field: str | None, label_field: str | None, count: RecordCount
+) -> Iterator[tuple[int, str | None, str | None]]:
+    """The rows of a Parquet file, with the text, None and counted where it is null. Raises CorpusError."""
+    with ParquetFile(file) as table:
+        labels: Iterator[str | None] = itertools.repeat(None)
+        if label_field is not None:
+            labels = table.labels(_require_field(label_field, table.names, file.name))
+        for row, text in table.texts(_require_field(field, table.names, file.name)):
+            if text is None:
+                count.null += 1
+                count.add_names(table.names)
+            yield row, text, next(labels)
 
 
 def _table_records(

@@ -165,7 +165,7 @@ def require_records(field: str, formats: Collection[str]) -> None:
     """Raise CorpusError when a field is given but all files are plain text, which has no fields."""
     if all(name == "text" for name in formats):
         raise CorpusError(
-            f"--field {field}: there is no .jsonl, .csv or .tsv file, nor a .json file that "
+            f"--field {field}: there is no .jsonl, .csv, .tsv or .parquet file, nor a .json file that "
             "holds an array of objects; leave --field out"
         )
 
