@@ -1,6 +1,6 @@
 """A run in training, new or resumed: its parts are put together here, and it is trained to the end.
 
-run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  final evaluation, sample
+run directory, store, tokenizer, model  ->  batches, budget  ->  Trainer  ->  final evaluation, samples
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from textgen.models.language_model import LanguageModel
 from textgen.plots.curves import draw_loss
 from textgen.plots.style import can_draw
 from textgen.run import Run, active_records
-from textgen.settings.config import SampleConfig, TrainingConfig
+from textgen.settings.config import TrainingConfig
 from textgen.system.atomic import folder_lock
 from textgen.system.interrupts import StopRequest
 from textgen.system.memory import memory_errors
@@ -31,11 +31,11 @@ from textgen.text.model_vocab import start_id
 from textgen.text.shuffle import DocumentOrder, TokenSource
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
+from textgen.training.samples import next_commands, samples
 from textgen.training.schedule import Budget, describe_passes
 from textgen.training.trainer import Trainer
-from textgen.training.validation import sample_lines
 
-FINAL_SAMPLE_TOKENS = 300
+FINAL_SAMPLES, FINAL_SAMPLE_TOKENS = 3, 400
 # The command ends at most this much after its budget: the final evaluation leaves the rest unread.
 LATE_FRACTION, LATE_SECONDS = 0.1, 10.0
 MIN_EVALUATION_SECONDS = 3.0
@@ -83,8 +83,7 @@ class Session:
             f"Trained for {position.step:,} steps in {seconds:.0f} s, {describe_passes(self._epochs)}. "
             f"The {kept} were kept.{self._advice()}"
         )
-        self._show_sample()
-        self.reporter.line(f"Saved in {self.run.path}. Write more with: textgen sample {self.run.path}")
+        self._show_samples()
         return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
                 "seconds": round(seconds, 1)} | figures  # fmt: skip
 
@@ -149,17 +148,28 @@ class Session:
             return ""
         return f" More --minutes would help: up to {training.epochs} times through the text."
 
-    def _show_sample(self) -> None:
-        """Print a text written with the best weights."""
+    def _show_samples(self) -> None:
+        """Print texts written with the best weights, where the run is, and the commands to go on with."""
         if self.reporter.is_silent:
             return
-        config = SampleConfig(max_new_tokens=FINAL_SAMPLE_TOKENS)
+        documents = self.run.config.data.documents
         # Not the seed of the samples during training: the last of those may be of the same weights.
-        pieces = Generator.from_run(self.run).stream(seed=self.run.config.training.seed + 1, config=config)
-        self.reporter.line("\nA sample:\n")
-        for line in sample_lines("".join(pieces)):
-            self.reporter.line(f"    {line}".rstrip())
-        self.reporter.line()
+        seed = self.run.config.training.seed + 1
+        shown = samples(
+            Generator.from_run(self.run),
+            documents,
+            num_samples=FINAL_SAMPLES,
+            max_new_tokens=FINAL_SAMPLE_TOKENS,
+            seed=seed,
+        )
+        self.reporter.line("\nSamples:")
+        for lines in shown:
+            self.reporter.line()
+            for line in lines:
+                self.reporter.line(f"    {line}".rstrip())
+        self.reporter.line(f"\nSaved in {self.run.path}. Go on with:\n")
+        for command in next_commands(self.run.path, documents, shown, validated="val" in self.store.parts):
+            self.reporter.line(f"    {command}")
 
     def _draw(self) -> None:
         if can_draw():

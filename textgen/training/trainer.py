@@ -33,7 +33,7 @@ from textgen.training.rollback import Rollback
 from textgen.training.schedule import Budget, learning_rate_factor
 from textgen.training.state import TrainingState
 from textgen.training.step import TrainStep
-from textgen.training.validation import Validation, sample_lines, spread_segments
+from textgen.training.validation import Validation, spread_segments
 
 RECORDS = 200  # records of training loss in metrics.jsonl over the whole budget
 BAR_SECONDS = 0.5  # between two updates of the bar: reading the loss waits for the device
@@ -76,7 +76,13 @@ class Trainer:
             segments = spread_segments(len(val_token_ids), self.config.eval_tokens, self.config.batch_size)
             self._characters_per_val_token = val_characters / len(val_token_ids)
         self.validation = Validation(
-            model, tokenizer, val_token_ids, start_id=start_id, segments=segments, labels=val_labels
+            model,
+            tokenizer,
+            val_token_ids,
+            start_id=start_id,
+            segments=segments,
+            documents=run.config.data.documents,
+            labels=val_labels,
         )
         self.rollback = Rollback(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
         self._start_clocks()
@@ -270,7 +276,7 @@ class Trainer:
         self.reporter.line(
             f"{percent:3d}%  step {self.position.step:,}  {self.state.seconds():.0f} s  {what}"
         )
-        for line in sample_lines(self.validation.sample(self.config.seed)):
+        for line in self.validation.sample(self.config.seed):
             self.reporter.line(f"      {line}".rstrip())
 
 

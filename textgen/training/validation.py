@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 
 from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.evaluate import Segments, evaluate
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
-from textgen.settings.config import SampleConfig
 from textgen.text.document_labels import DocumentLabels
 from textgen.text.tokenizer import Tokenizer
+from textgen.training.samples import samples
 
-SAMPLE_TOKENS = 120
-SAMPLE_LINES, SAMPLE_COLUMNS = 6, 90  # of a sample on the screen
+SAMPLE_TOKENS = 200
 MIN_SEGMENT = 256  # tokens
 
 
@@ -23,7 +20,7 @@ class Validation:
     """Evaluates a model the same way each time: the same segments of the text, the same seed for the sample.
 
     token_ids (N,) is the whole validation text; only `segments` of it are read. None: there is no such text.
-    labels: of its documents; None: there are none.
+    labels: of its documents; None: there are none. documents: the run's `documents` option.
     """
 
     def __init__(
@@ -34,6 +31,7 @@ class Validation:
         *,
         start_id: int | None,
         segments: Segments | None,
+        documents: str,
         labels: DocumentLabels | None = None,
     ) -> None:
         self._model = model
@@ -42,6 +40,7 @@ class Validation:
         self._start_id = start_id
         self._segments = segments
         self._labels = labels
+        self._documents = documents
 
     def loss(self) -> Loss | None:
         """The loss of the model's current weights on the segments; None without a validation text."""
@@ -56,10 +55,10 @@ class Validation:
             segments=self._segments,
         )
 
-    def sample(self, seed: int) -> str:
-        """A short text, drawn from the model's current weights."""
+    def sample(self, seed: int) -> list[str]:
+        """A short text from the model's current weights, as lines for the screen."""
         generator = Generator(self._model, self._tokenizer)
-        return "".join(generator.stream(seed=seed, config=SampleConfig(max_new_tokens=SAMPLE_TOKENS)))
+        return samples(generator, self._documents, num_samples=1, max_new_tokens=SAMPLE_TOKENS, seed=seed)[0]
 
 
 def spread_segments(num_tokens: int, num_read: int, max_segments: int) -> Segments:
@@ -72,20 +71,3 @@ def spread_segments(num_tokens: int, num_read: int, max_segments: int) -> Segmen
     count = max(1, min(max_segments, num_read // MIN_SEGMENT))
     length = num_read // count
     return Segments(np.linspace(0, num_tokens - length, count).astype(np.int64), length)
-
-
-def sample_lines(text: str) -> list[str]:
-    """A sample as a few lines for the screen: with its own line breaks, long lines wrapped, the rest cut off.
-
-    Control characters, which could act on a terminal, are shown as escapes.
-
-    >>> sample_lines("To be,\\n\\nor not to be\\x1b")
-    ['To be,', '', 'or not to be\\\\x1b']
-    """
-    lines: list[str] = []
-    for line in text.expandtabs(4).strip("\n").split("\n"):
-        visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        lines += textwrap.wrap(visible, SAMPLE_COLUMNS) or [""]
-    if len(lines) > SAMPLE_LINES:
-        lines = [*lines[: SAMPLE_LINES - 1], f"{lines[SAMPLE_LINES - 1]} ..."]
-    return [line.rstrip() for line in lines]
