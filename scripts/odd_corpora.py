@@ -1,7 +1,8 @@
 """Train with default settings on unusual corpora, and check that no run diverges.
 
-The corpora are generated from a seed: one character, base64 of random bytes, DNA, emoji, a counter and more.
-Each is trained on with `textgen train` and its defaults; some again with other seeds, cells and tokenizers.
+The corpora are generated from a seed: one character, base64 of random bytes, DNA, emoji, a counter, lists,
+tables, recipes, tunes, Thai and more. Each is trained on with `textgen train` and its defaults; some again
+with other seeds, cells and tokenizers.
 
 A run has diverged if the command fails, or if its last training loss is too high: more than 0.25 nats/token
 above log V, the loss of a uniform guess among V tokens, or more than 1 nat/token above its own lowest.
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import unicodedata
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -80,12 +82,107 @@ def word_list(rng: random.Random) -> str:
     )
 
 
+def names(rng: random.Random) -> list[str]:
+    """Invented names of two to four syllables, out of eighteen."""
+    syllables = [a + b for a, b in zip("bdfgklmnprstvzbdgk", "aeiouaeiouaeiouaei", strict=True)]
+    return ["".join(rng.choices(syllables, k=rng.choice((2, 2, 3, 3, 4)))) for _ in range(4000)]
+
+
+def table(rng: random.Random, delimiter: str) -> str:
+    """Names with a number and a kind, in a table with a header."""
+    rows = [f"{n}{delimiter}{name}{delimiter}{rng.choice('ab')}" for n, name in enumerate(names(rng))]
+    return "\n".join([delimiter.join(("id", "text", "kind")), *rows]) + "\n"
+
+
+def records(rng: random.Random) -> str:
+    """JSON lines, some of which have no text."""
+    texts = [name if rng.random() > 0.1 else None for name in names(rng)]
+    return "".join(json.dumps({"post": {"text": text, "likes": 3}}) + "\n" for text in texts)
+
+
+def recipes(rng: random.Random) -> str:
+    """Blocks of a title and a few lines, a blank line between two."""
+    blocks = [
+        f"Soup {n}\n"
+        + "".join(f"- {rng.randint(1, 9)} {rng.choice(WORDS)}\n" for _ in range(rng.randint(2, 6)))
+        for n in range(1500)
+    ]
+    return "\n".join(blocks)
+
+
+def chat(rng: random.Random) -> str:
+    """Two people in turn, a line each."""
+    lines = (f"{rng.choice(('Anna', 'Ben'))}: {' '.join(rng.choices(WORDS, k=5))}" for _ in range(3000))
+    return "\n".join(lines)
+
+
+def tunes(rng: random.Random) -> str:
+    """Short tunes in ABC notation, a blank line between two."""
+    bars = ("".join(rng.choices("CDEFGABcdefgab", k=8)) + "|" for _ in range(6000))
+    return "\n\n".join(f"X:{n}\nK:G\n{''.join(islice(bars, 8))}" for n in range(700))
+
+
+def thai(rng: random.Random) -> str:
+    """Words of Thai without spaces, a line each: letters with marks above and below."""
+    words = ("สวัสดี", "ครับ", "น้ำ", "ปลา", "ผู้", "ใหญ่", "บ้าน", "ที่", "นี่", "เด็ก")
+    return "\n".join("".join(rng.choices(words, k=6)) for _ in range(3000))
+
+
+def hindi(rng: random.Random) -> str:
+    """Words of Hindi: conjuncts and vowel signs."""
+    words = ("नमस्ते", "पानी", "किताब", "विद्यालय", "मित्र", "घर", "और", "है", "में", "बच्चा")
+    return "\n".join(" ".join(rng.choices(words, k=5)) for _ in range(3000))
+
+
+def decomposed(rng: random.Random) -> str:
+    """Accented words in normalization form D."""
+    words = ("été", "noël", "garçon", "über", "mañana", "façade", "là", "où")
+    return unicodedata.normalize("NFD", "\n".join(" ".join(rng.choices(words, k=6)) for _ in range(3000)))
+
+
 def chars(first: int, last: int, size: int = SIZE) -> Callable[[random.Random], str]:
     """A function that generates text of random characters with codes from first to last."""
     return lambda rng: "".join(chr(rng.randint(first, last)) for _ in range(size))
 
 
+class Kind(NamedTuple):
+    """How a corpus that is no plain text is read: the ending of its file, and options of `textgen train`."""
+
+    ending: str = ".txt"
+    options: tuple[str, ...] = ()
+
+
+KINDS = {
+    "names": Kind(options=("--documents", "line")),
+    "names, bpe": Kind(options=("--documents", "line", "--tokenizer", "bpe")),
+    "table": Kind(".csv", ("--field", "text")),
+    "table with semicolons": Kind(".csv", ("--field", "text")),
+    "table with tabs": Kind(".tsv", ("--field", "text")),
+    "labelled table": Kind(".csv", ("--field", "text", "--label-field", "kind")),
+    "records, some null": Kind(".jsonl", ("--field", "post.text")),
+    "recipes": Kind(options=("--documents", "block")),
+    "tunes": Kind(options=("--documents", "block")),
+    "thai": Kind(options=("--documents", "line", "--tokenizer", "bpe")),
+    "one name each": Kind(options=("--documents", "line", "--val-fraction", "0")),
+}
+
 CORPORA: dict[str, Callable[[random.Random], str]] = {
+    "names": lambda rng: "\n".join(names(rng)),
+    "names, bpe": lambda rng: "\n".join(names(rng)),
+    "one name each": lambda rng: "\n".join(sorted(set(names(rng)))),
+    "table": lambda rng: table(rng, ","),
+    "table with semicolons": lambda rng: table(rng, ";"),
+    "table with tabs": lambda rng: table(rng, "\t"),
+    "labelled table": lambda rng: table(rng, ","),
+    "records, some null": records,
+    "recipes": recipes,
+    "chat": chat,
+    "tunes": tunes,
+    "thai": thai,
+    "hindi": hindi,
+    "decomposed": decomposed,
+    "Windows line ends": lambda rng: sentences(rng, SIZE).replace("\n", "\r\n"),
+    "carriage returns": lambda rng: sentences(rng, SIZE).replace("\n", "\r"),
     "one character": lambda rng: "a" * SIZE,
     "two in turn": lambda rng: "ab" * (SIZE // 2),
     "only line breaks": lambda rng: "\n" * SIZE,
@@ -164,8 +261,15 @@ def judge(
 
 def train(name: str, options: tuple[str, ...], text: str, budget: list[str], folder: Path) -> Row:
     """Train on one text, in its own process."""
-    corpus, run = folder / "corpus.txt", folder / "run"
-    corpus.write_text(text, encoding="utf-8")
+    kind = KINDS.get(name, Kind())
+    corpus, run = folder / f"corpus{kind.ending}", folder / "run"
+    corpus.write_text(text, encoding="utf-8", newline="")
+    # A variant takes the place of the same option of the corpus; records have documents of their own.
+    taken = [*zip(options[::2], options[1::2], strict=True)]
+    if kind.ending != ".txt":
+        taken = [(option, value) for option, value in taken if option != "--documents"]
+    given = dict([*zip(kind.options[::2], kind.options[1::2], strict=True), *taken])
+    options = tuple(part for pair in given.items() for part in pair)
     command = [sys.executable, "-m", "textgen", "train", str(corpus), "--run", str(run)]
     process = subprocess.run(
         [*command, *options, *budget, "--cache-dir", str(folder / "cache")],
