@@ -88,7 +88,8 @@ class Records:
         self._count = RecordCount()
         found = records(file, field, encoding, delimiter, self._count)
         self._texts = (record.text for record in found)
-        self._numbers = deque[int]()  # of the records that were read but are not scored yet
+        # The numbers of records that were read and not yet scored, kept only for records in context.
+        self._numbers = deque[int](maxlen=0)
 
     @property
     def skipped(self) -> str | None:
@@ -116,14 +117,15 @@ class Records:
 
         limit: as in lines_in_context.
         """
-        numbers = (self._numbers.popleft() for _ in count())
+        waiting = self._numbers = deque[int]()
+        numbers = (waiting.popleft() for _ in count())
         parts = ((piece, isinstance(piece.item, Separator)) for piece in pieces)
         return _numbered(_lines(parts, limit, last_end="\n"), numbers)
 
     def _batches(self) -> Iterator[list[Line]]:
         batch, characters = list[Line](), 0
         for text in self:
-            batch.append(record_line(self._numbers.popleft(), text))
+            batch.append(record_line(self._count.read, text))
             characters += len(text)
             if len(batch) == RECORDS_AT_ONCE or characters >= PIECE_CHARACTERS:
                 yield batch

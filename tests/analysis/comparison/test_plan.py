@@ -171,6 +171,18 @@ def test_a_plan_knows_its_text_by_content(tmp_path: Path, monkeypatch: pytest.Mo
     assert new_plan(("a.txt",), {"val_fraction": 0.5}).fingerprint != a.fingerprint
 
 
+def test_the_records_of_a_table_with_an_unusual_delimiter_can_be_compared_on(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("id~name\n" + "1~The dog\n" * 60)
+    settings = {"field": "name", "delimiter": "~"}
+    plan = new_plan((str(path),), settings)
+    for run in plan.runs:
+        arguments = train_arguments(plan.options(run, make_config))
+        assert arguments[arguments.index("--delimiter") + 1] == "~"
+    with pytest.raises(CorpusError, match="found: id~name"):
+        new_plan((str(path),), {"field": "name"})
+
+
 @pytest.mark.parametrize(
     ("corpus", "name"), [("a/faq.txt", "faq"), ("texts/", "texts"), ("texts/*", "texts"), ("*.gz", "corpus")]
 )
