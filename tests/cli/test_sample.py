@@ -664,3 +664,27 @@ def test_the_middle_of_a_text_and_a_kept_stop_string(invoke, names):
     assert whole.endswith("a\n")
     with pytest.raises(ConfigError, match="--keep-stop does nothing without --stop"):
         invoke("sample", names, "--keep-stop")
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_word_that_the_prompt_cuts_off_goes_on_unless_it_is_switched_off(make_run, sample, streamed):
+    """Words that the tokenizer knows are whole tokens, and training saw no letter "q" alone."""
+    path = make_run("words", text="The quick brown fox.\n" * 9, kind="word").path
+    some = ("--prompt", "The qu", "--seed", 1, "--max-new-tokens", 2)
+    several = () if streamed else ("--num-samples", 3)
+    assert sample(path, *some, *several).count("The quick") == (1 if streamed else 3)
+    assert "The quick" not in sample(path, *some, *several, "--no-heal")
+    settings = json.loads(sample(path, *some, "--json", "--no-heal"))["settings"]
+    assert settings["heal"] is False
+
+
+def test_each_line_of_a_prompts_file_is_healed(make_run, sample, tmp_path):
+    path = make_run("words", text="The quick brown fox.\n" * 9, kind="word").path
+    (tmp_path / "prompts.txt").write_text("The qu\nThe quick bro\nThe quick f\n")
+    found = json.loads(sample(path, "--prompts", tmp_path / "prompts.txt", "--json"))["samples"]
+    assert [each["tokens"][0] for each in found] == ["quick", "brown", "fox"]
+    assert [each["text"][: len(rest)] for each, rest in zip(found, ("ick", "wn", "ox"), strict=True)] == [
+        "ick",
+        "wn",
+        "ox",
+    ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from textgen.text.decoder import WindowDecoder
+from textgen.text.decoder import SkippingDecoder, WindowDecoder
 from textgen.text.tokenizer import Tokenizer
 
 TEXT = "née 🙂👩‍👩‍👧 日本語 שלום e\u0301"
@@ -57,3 +57,18 @@ def test_the_bytes_of_a_bpe_token_are_those_of_the_library(learnt: str) -> None:
     singles = [[token_id] for token_id in range(tokenizer.vocab_size)]
     for ids in [*singles, *rng.integers(0, tokenizer.vocab_size, (500, 6)).tolist()]:
         assert tokenizer.decode(ids) == library.decode(ids, skip_special_tokens=False)
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word"])
+def test_a_skipping_decoder_leaves_out_the_first_characters_and_no_others(kind: str) -> None:
+    tokenizer = Tokenizer.train(kind, [TEXT])
+    ids = tokenizer.encode(TEXT).tolist()
+    for num_skipped in (0, 1, 5, len(TEXT) - 1, len(TEXT)):
+        decoder, plain = SkippingDecoder(tokenizer.decoder(), num_skipped), tokenizer.decoder()
+        written = all_written = ""
+        for token_id in ids:
+            peeked = decoder.peek(token_id)
+            assert (all_written + plain.peek(token_id))[max(len(all_written), num_skipped) :] == peeked
+            all_written += plain.push(token_id)
+            written += decoder.push(token_id)
+        assert written + decoder.flush() == TEXT[num_skipped:]

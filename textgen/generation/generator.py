@@ -96,8 +96,9 @@ class Generator:
 
         A piece never ends within a character, nor within what could become a stop string. Stop strings count
         in new text only, and are yielded with keep_stop only. The same seed gives the same text; None: a
-        random seed. `processors` change or forbid tokens (processors.py), for example a CopyLimit. mid_text:
-        the prompt is from the middle of a text, not its beginning, and is read without the start token.
+        random seed. A prompt that ends within a word is healed (healing.py), unless heal is False in the
+        config. `processors` change or forbid tokens (processors.py), for example a CopyLimit. mid_text: the
+        prompt is from the middle of a text, not its beginning, and is read without the start token.
         label: the label that the text is conditioned on; None: none.
 
         Raises ConfigError, TokenizerError, RunError.

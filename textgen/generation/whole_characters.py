@@ -22,6 +22,10 @@ from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 
 _LONGEST = 4  # bytes of a character in UTF-8
+# Lead bytes after which only some continuation bytes may follow: others would make a longer form of a
+# character that has a shorter one, a surrogate, or a number beyond Unicode.
+_STRICT = (b"\xe0", b"\xed", b"\xf0", b"\xf4")
+_BY_MISSING = {1: b"\xc3", 2: b"\xe1", 3: b"\xf1"}  # a lead byte by the number of bytes that must follow it
 
 
 def pending_bytes(text: bytes) -> bytes:
@@ -40,11 +44,14 @@ def pending_bytes(text: bytes) -> bytes:
 
 def _can_follow(pending: bytes, added: bytes) -> bool:
     """Whether some bytes go on from those pending as UTF-8 does."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(pending + added)
+        decoder.decode(pending + added)
     except UnicodeDecodeError:
         return False
-    return True
+    # Of a surrogate, Python refuses only the last byte.
+    incomplete, _ = decoder.getstate()
+    return not b"\xed\xa0" <= incomplete < b"\xee"
 
 
 def _is_incomplete(text: bytes) -> bool:
@@ -55,10 +62,22 @@ def _is_incomplete(text: bytes) -> bool:
     return False
 
 
+def _like(pending: bytes) -> bytes:
+    """One of eight pending bytes that exactly the same may follow: b"", or a single lead byte.
+
+    >>> _like("語".encode()[:2]) == _like("é".encode()[:1])
+    True
+    """
+    if not pending or pending in _STRICT:
+        return pending
+    length = 2 + (pending[0] >= 0xE0) + (pending[0] >= 0xF0)
+    return _BY_MISSING[length - len(pending)]
+
+
 class CharacterRules:
     """Which tokens may follow which pending bytes, for one tokenizer and model vocabulary.
 
-    token_bytes: by model id, what each token stands for; b"" of end-of-text.
+    token_bytes: by model id, what each token stands for; that of end-of-text does not count.
     """
 
     def __init__(self, token_bytes: list[bytes], end_of_text_id: int | None) -> None:
@@ -72,21 +91,34 @@ class CharacterRules:
 
     def mask(self, pending: bytes) -> np.ndarray:
         """The tokens that may follow, (V,) bool: those after which the character can be completed."""
-        if pending not in self._masks:
-            self._masks[pending] = np.array(
-                [self._may_follow(pending, model_id) for model_id in range(len(self.token_bytes))], dtype=bool
-            )
-        return self._masks[pending]
+        if not self._masks:
+            self._masks = self._make_masks()
+        return self._masks[_like(pending)]
 
-    def _may_follow(self, pending: bytes, model_id: int) -> bool:
-        if model_id == self._end_of_text_id:
-            return not pending
-        added = self.token_bytes[model_id]
-        if not _can_follow(pending, added):
-            return False
-        after = pending_bytes(pending + added)
-        # What is pending grows with each byte, so this ends.
-        return not after or bool(self.mask(after).any())
+    def _make_masks(self) -> dict[bytes, np.ndarray]:
+        """The masks by `_like`."""
+        kinds = (b"", *_STRICT, *_BY_MISSING.values())
+        after = {pending: self._after(pending) for pending in kinds}
+        # A token may complete one character and begin the next, so tokens can lead in a circle that never
+        # ends: what can be completed is found from its end, b"".
+        whole, num_before = {b""}, 0
+        while num_before < len(whole):
+            num_before = len(whole)
+            whole |= {pending for pending in kinds if not whole.isdisjoint(after[pending].values())}
+        masks = {pending: np.zeros(len(self.token_bytes), dtype=bool) for pending in kinds}
+        for pending, mask in masks.items():
+            mask[[model_id for model_id, follows in after[pending].items() if follows in whole]] = True
+        if self._end_of_text_id is not None:
+            masks[b""][self._end_of_text_id] = True
+        return masks
+
+    def _after(self, pending: bytes) -> dict[int, bytes]:
+        """What is pending after each token that goes on as UTF-8 does, by model id and `_like`."""
+        return {
+            model_id: _like(pending_bytes(pending + added))
+            for model_id, added in enumerate(self.token_bytes)
+            if model_id != self._end_of_text_id and _can_follow(pending, added)
+        }
 
 
 class WholeCharacters(LogitsProcessor):
