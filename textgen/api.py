@@ -38,6 +38,7 @@ from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
 from textgen.system.threads import few_numpy_threads, numpy_threads
 from textgen.text.documents import split_documents
+from textgen.text.normalize import normalize
 from textgen.text.store import default_cache_dir
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class TextModel:
         """The model ids of a text, (T,) int64: what `network` reads. Raises TokenizerError."""
         with _few_threads():  # making the engine sets them
             generator = self._generator
-        return generator.vocab.to_model_ids(generator.tokenizer.encode(text))
+        return generator.encode(text)
 
     def generate(
         self,
@@ -145,7 +146,9 @@ class TextModel:
         """
         tally = Tally()
         with _few_threads():
-            for piece in self._scorer.read(split_documents([text], self.run.config.data.documents)):
+            data = self.run.config.data
+            whole = normalize(text, data.normalize)
+            for piece in self._scorer.read(split_documents([whole], data.documents)):
                 tally.add(piece)
         if not tally.report.loss.tokens:
             raise ConfigError("there is no text to score; give some")

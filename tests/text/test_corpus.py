@@ -115,6 +115,26 @@ def test_skipped_records_leave_no_trace_in_the_text_and_are_counted(tmp_path):
     assert corpus.record_count == RecordCount(read=5, absent=2, null=1)
 
 
+def test_a_file_with_carriage_returns_only_has_lines_and_one_that_also_has_line_feeds_has_them_as_text(
+    tmp_path,
+):
+    long = "x" * 100_000  # so that the first block of the file has no line end
+    write(tmp_path, {"mac.txt": f"one\rtwo\r\rthree\r{long}\r", "mixed.txt": f"a\rb{long}\nc\r\nd"})
+    for kind, file, expected in [
+        ("line", "mac.txt", f"one|two|three|{long}"),
+        ("block", "mac.txt", f"one\rtwo|three\r{long}"),
+        ("file", "mac.txt", f"one\rtwo\r\rthree\r{long}\r"),
+        ("line", "mixed.txt", f"a\rb{long}|c|d"),
+    ]:
+        corpus = Corpus.whole(DataConfig(corpus=("x",), documents=kind), str(tmp_path / file))
+        assert text_of(corpus, "text") == expected
+    write(tmp_path, {"wide.txt": "ab\rcd\ref\r".encode("utf-16")})
+    wide = Corpus.whole(
+        DataConfig(corpus=("x",), documents="line", encoding="utf-16"), str(tmp_path / "wide.txt")
+    )
+    assert text_of(wide, "text") == "ab|cd|ef"
+
+
 def test_named_validation_and_test_files_are_separate_parts(tmp_path):
     write(tmp_path, {"a.txt": "train text", "v.txt": "v\nw", "t.txt": "tt"})
     corpus = corpus_of(

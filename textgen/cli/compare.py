@@ -55,6 +55,7 @@ SHARED: tuple[tuple[type, tuple[str, ...]], ...] = (
             "field",
             "delimiter",
             "encoding",
+            "normalize",
             "val_fraction",
             "val",
             "tokenizer",

@@ -90,10 +90,11 @@ def command(
     from textgen.evaluation.summary import CountedLines, lines_in_context, score_each_line, summarize
     from textgen.run import Run
     from textgen.text.documents import split_documents
+    from textgen.text.normalize import normalized
 
     run = Run(run_directory)
     data = run.config.data.for_text(file or "-", encoding=encoding)
-    blocks = CountedLines(_blocks(file, data.encoding), data.documents)
+    blocks = CountedLines(normalized(_blocks(file, data.encoding), data.normalize), data.documents)
     scorer = Scorer.from_run(run, device, set_threads)
 
     def pieces(*, unbuffered: bool) -> Iterator[ScoredPiece]:

@@ -36,6 +36,7 @@ from textgen.settings.option import (
 CELLS = tuple(CELL_SPECS)
 TOKENIZER_KINDS = ("char", "byte", "bpe", "word")
 DOCUMENT_KINDS = ("file", "line", "block")
+NORMAL_FORMS = ("nfc", "nfd", "nfkc", "nfkd")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DYNAMIC_METHODS = ("sgd", "rms")
@@ -87,6 +88,9 @@ class DataConfig:
         None, "Delimiter of .csv and .tsv; found in the header if not given.", group=TEXT
     )
     encoding: str = option("utf-8", "Encoding of the text files.", group=TEXT)
+    normalize: str | None = option(
+        None, "Unicode form of text and prompts: nfc, nfd, nfkc or nfkd.", choices=NORMAL_FORMS, group=TEXT
+    )
     val_fraction: float = option(
         0.1, "Last fraction of each source, for validation.", range=FRACTION_BELOW_1, group=TEXT
     )

@@ -164,10 +164,15 @@ class Corpus:
         settings = [config.documents, field, codecs.lookup(config.encoding).name, val_fraction]
         if config.delimiter is not None and self._formats & {"csv", "tsv"}:
             settings.append(config.delimiter_character)
+        if config.normalize is not None:
+            settings.append(config.normalize)
         digest = hashlib.sha256(json.dumps(settings).encode())
         for part, sources in self._sources.items():
             for source in sources:
-                digest.update(json.dumps([part, [file.format for file in source.files]]).encode())
+                formats = [
+                    "text cr" if source.ends_lines_with_cr(file) else file.format for file in source.files
+                ]
+                digest.update(json.dumps([part, formats]).encode())
                 for file in source.files:
                     content = hashlib.sha256()
                     for block in raw_blocks(file):
@@ -244,6 +249,7 @@ def _source(config: DataConfig, argument: str, stdin: Path | None) -> Source:
         config.field,
         config.encoding,
         config.delimiter_character,
+        config.normalize,
         folder,
     )
 

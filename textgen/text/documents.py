@@ -130,6 +130,13 @@ def split_documents(blocks: Iterable[str], kind: str) -> Iterator[str | Separato
         yield kept
 
 
+def split_at_carriage_returns(blocks: Iterable[str], kind: str) -> Iterator[str | Separator]:
+    """As split_documents, for a file whose only line ends are carriage returns: it has no line feed."""
+    swapped = (block.replace("\r", "\n") for block in blocks)
+    for item in split_documents(swapped, kind):
+        yield item if isinstance(item, Separator) else item.replace("\n", "\r")
+
+
 def between_documents(streams: Iterable[Iterable[str | Separator]]) -> Iterator[str | Separator]:
     """Concatenate text streams with a Separator of no characters between them; empty streams are skipped."""
     boundary = Separator(0, 0, line_ends=0)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from io import BufferedIOBase
 from pathlib import Path
 from typing import cast
@@ -19,10 +20,12 @@ from textgen.text.documents import (
     PIECE_CHARACTERS,
     Separator,
     between_documents,
+    split_at_carriage_returns,
     split_documents,
 )
 from textgen.text.folders import FolderCount, as_options, files_in
 from textgen.text.formats import TextFile, is_utf8, text_blocks
+from textgen.text.normalize import normalize, normalized
 from textgen.text.records import RecordCount, records
 
 _BLOCK_BYTES = 2**16
@@ -48,6 +51,7 @@ class Source:
     field: str | None
     encoding: str
     delimiter: str | None = None
+    normalize: str | None = None
     folder: FolderCount | None = dataclasses.field(default=None, compare=False)
 
     @property
@@ -70,9 +74,31 @@ class Source:
 
     def _file_stream(self, file: TextFile, count: RecordCount) -> Iterator[str | Separator]:
         if file.format == "text":
-            return split_documents(text_blocks(file, self.encoding), self.documents)
+            blocks = normalized(text_blocks(file, self.encoding), self.normalize)
+            split = split_at_carriage_returns if self.ends_lines_with_cr(file) else split_documents
+            return split(blocks, self.documents)
         texts = records(file, self.field, self.encoding, self.delimiter, count)
-        return _record_stream(texts)
+        return _record_stream(normalize(text, self.normalize) for text in texts)
+
+    def ends_lines_with_cr(self, file: TextFile) -> bool:
+        """Whether lines matter and those of a text file end with a carriage return alone, as on old Macs.
+
+        In a file that has a line feed anywhere, a carriage return alone is text. Raises CorpusError.
+        """
+        return self.documents != "file" and file in self._files_without_line_feed
+
+    @cached_property
+    def _files_without_line_feed(self) -> frozenset[TextFile]:
+        """The text files with carriage returns but no line feed; most others are read to the first one."""
+        return frozenset(file for file in self.files if file.format == "text" and self._has_cr_only(file))
+
+    def _has_cr_only(self, file: TextFile) -> bool:
+        has_return = False
+        for block in text_blocks(file, self.encoding):
+            if "\n" in block:
+                return False
+            has_return = has_return or "\r" in block
+        return has_return
 
     def boundary_near(self, position: int) -> int:
         """The document boundary nearest to a position, both in characters not counting separators.

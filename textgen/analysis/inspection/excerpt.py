@@ -117,10 +117,18 @@ def excerpt_of_file(
     data = data.for_text(file, field=field, encoding=encoding)
     wanted = characters + 1  # one more, to see whether the text continues
     with standard_input((file,), _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
-        files = find_files(file, stdin)
+        files = find_files(file, stdin, data.include)
         if field is not None:
             require_records(field, {found.format for found in files})
-        source = Source(file, files, data.documents, data.field, data.encoding, data.delimiter_character)
+        source = Source(
+            file,
+            files,
+            data.documents,
+            data.field,
+            data.encoding,
+            data.delimiter_character,
+            data.normalize,
+        )
         stream = list(stream_slice(source.stream(), 0, wanted))
     read = sum(len(item) for item in stream if isinstance(item, str))
     ids = list(tokenizer.encode_stream(stream_slice(stream, 0, characters)))

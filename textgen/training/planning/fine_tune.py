@@ -15,7 +15,7 @@ from textgen.training.planning.recipe import Recipe
 TEXT_OPTIONS = (
     "corpus", "include", "documents", "field", "delimiter", "encoding", "val_fraction", "val", "test",
 )  # fmt: skip
-TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text"
+TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text", "normalize"
 # Lower than the peak for new weights, which would undo what these have learnt.
 FINE_TUNING_LEARNING_RATE = 2e-3
 
