@@ -19,7 +19,7 @@ from pathlib import Path
 
 from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
-from textgen.text.documents import Separator, TextSize, between_documents, measure, stream_slice
+from textgen.text.documents import Separator, TextSize, between_documents, measure
 from textgen.text.folders import FolderCount
 from textgen.text.formats import raw_blocks
 from textgen.text.records import RecordCount
@@ -47,7 +47,7 @@ class _Span:
     stop: int | None
 
     def stream(self) -> Iterator[str | Separator]:
-        return stream_slice(self.source.stream(), self.start, self.stop)
+        return self.source.slice(self.start, self.stop)
 
 
 class Corpus:

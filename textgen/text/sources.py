@@ -7,6 +7,8 @@ import glob
 import os
 import sys
 import tempfile
+from array import array
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from textgen.text.documents import (
     between_documents,
     split_at_carriage_returns,
     split_documents,
+    stream_slice,
 )
 from textgen.text.folders import FolderCount, as_options, files_in
 from textgen.text.formats import TextFile, is_utf8, text_blocks
@@ -53,6 +56,8 @@ class Source:
     delimiter: str | None = None
     normalize: str | None = None
     folder: FolderCount | None = dataclasses.field(default=None, compare=False)
+    # Where the files end that were read so far, in characters of the stream, not counting separators.
+    _ends: array[int] = dataclasses.field(default_factory=lambda: array("q"), init=False, compare=False)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -67,10 +72,35 @@ class Source:
         Raises CorpusError for a file that cannot be read, and at the end when no record had text.
         """
         found = RecordCount()
-        yield from between_documents(self._file_stream(file, found) for file in self.files)
+        yield from between_documents(self._measured(number, found) for number in range(len(self.files)))
         found.require_text(self.name, self.field)
         if count is not None:
             count.add(found)
+
+    def slice(self, start: int, stop: int | None) -> Iterator[str | Separator]:
+        """Characters start..stop (None: to the end) of the stream, as stream_slice.
+
+        Files that were read before are skipped if they end before the slice.
+        """
+        first, before = self._file_at(start)
+        files = between_documents(self._file_stream(file, RecordCount()) for file in self.files[first:])
+        return stream_slice(files, start - before, None if stop is None else stop - before)
+
+    def _measured(self, number: int, count: RecordCount) -> Iterator[str | Separator]:
+        """The text of a file, whose end is remembered when it is read for the first time."""
+        length = 0
+        for item in self._file_stream(self.files[number], count):
+            length += 0 if isinstance(item, Separator) else len(item)
+            yield item
+        if number == len(self._ends):
+            self._ends.append(length + (self._ends[-1] if self._ends else 0))
+
+    def _file_at(self, position: int) -> tuple[int, int]:
+        """The file of a character, or one before it, and how many characters come before that file."""
+        number = bisect_right(self._ends, position)
+        if number == len(self.files):  # at the end, or all files are empty
+            return 0, 0
+        return number, self._ends[number - 1] if number else 0
 
     def _file_stream(self, file: TextFile, count: RecordCount) -> Iterator[str | Separator]:
         if file.format == "text":
@@ -105,8 +135,9 @@ class Source:
 
         The source must have at least two documents; a boundary has text on both sides.
         """
-        reached = nearest = 0
-        for item in self.stream():
+        first, reached = self._file_at(position)
+        nearest = reached
+        for item in between_documents(self._file_stream(file, RecordCount()) for file in self.files[first:]):
             if not isinstance(item, Separator):
                 reached += len(item)
                 continue
