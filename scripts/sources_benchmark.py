@@ -48,10 +48,11 @@ def write_folder(folder: Path, text: str, repeats: int, files: int) -> dict[str,
     whole = len(text) * repeats
     for number in range(files):
         start, stop = whole * number // files, whole * (number + 1) // files
-        inner = folder / "files" / str(number // 1000)
+        inner = folder / "files" / f"{number // 1000:03}"
         inner.mkdir(parents=True, exist_ok=True)
-        content = text[start % len(text) : start % len(text) + stop - start]
-        (inner / f"{number}.txt").write_text(content, encoding="utf-8")
+        begin = start % len(text)
+        content = (text + text)[begin : begin + stop - start]
+        (inner / f"{number:06}.txt").write_text(content, encoding="utf-8")
     return {"corpus": (str(folder / "files"),)}
 
 

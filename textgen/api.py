@@ -38,6 +38,7 @@ from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
 from textgen.system.threads import few_numpy_threads, numpy_threads
 from textgen.text.documents import split_documents
+from textgen.text.normalize import normalize
 from textgen.text.remote.texts import RemoteTexts
 from textgen.text.sources import record_stream
 from textgen.text.store import default_cache_dir
@@ -86,7 +87,7 @@ class TextModel:
         """The model ids of a text, (T,) int64: what `network` reads. Raises TokenizerError."""
         with _few_threads():  # making the engine sets them
             generator = self._generator
-        return generator.vocab.to_model_ids(generator.tokenizer.encode(text))
+        return generator.encode(text)
 
     def generate(
         self,
@@ -163,7 +164,11 @@ class TextModel:
         Raises ConfigError for an empty text, TokenizerError, RunError.
         """
         documents = self.run.config.data.documents_of_other_text
-        stream = split_documents([text], documents) if isinstance(text, str) else record_stream(text)
+        form = self.run.config.data.normalize
+        if isinstance(text, str):
+            stream = split_documents([normalize(text, form)], documents)
+        else:
+            stream = record_stream(normalize(each, form) for each in text)
         tally = Tally()
         with _few_threads():
             for piece in self._scorer.read(stream):

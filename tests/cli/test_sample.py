@@ -8,16 +8,20 @@ import stat
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
+from textgen.api import load
 from textgen.cli.sample import command, read_escapes
 from textgen.cli.support.output import as_text, show
 from textgen.errors import ConfigError, TextgenError
 from textgen.generation.generator import Generator
 from textgen.generation.sample import Sample
+from textgen.run import Run
 from textgen.settings.config import SampleConfig
 from textgen.system.threads import available_processors
 
@@ -176,10 +180,26 @@ def test_unseen_characters_in_a_prompt_are_printed_and_do_no_harm(run):
     assert process.stdout.decode().startswith("日本 🙂 שלום")
 
 
-def test_a_character_that_the_output_cannot_encode_becomes_a_question_mark(run):
-    process = textgen(run.path, "--prompt", "naïve 🙂", *SHORT, PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+@pytest.mark.parametrize(
+    ("encoding", "expected", "count"),
+    [
+        ("latin-1", "naïve ? ??", 3),
+        ("cp1252", "naïve ? ??", 3),
+        ("ascii", "na?ve ? ??", 4),
+        ("utf-8", "naïve 🙂 日本", 0),
+    ],
+)
+def test_characters_that_the_output_cannot_encode_become_question_marks_which_is_said(
+    run, encoding, expected, count
+):
+    arguments = (run.path, "--prompt", "naïve 🙂 日本", "--max-new-tokens", "1", "--seed", "1")
+    process = textgen(*arguments, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith("naïve ?".encode("latin-1"))
+    assert process.stdout.startswith(expected.encode(encoding))
+    said = [line for line in process.stderr.decode().splitlines() if "--output" in line]
+    assert len(said) == (count > 0)
+    if said:
+        assert said[0].startswith(f"{count} of the characters are not in ")
 
 
 # ---- which run
@@ -584,6 +604,47 @@ def test_prompt_tokens_that_training_never_saw_are_reported(cli):
         "two bytes and a mark"
     )
     assert strange.stdout.startswith("Line \u03a9!")
+
+
+@pytest.fixture
+def accented(tmp_path, invoke):
+    """Runs on a text with accents, decomposed: `nfd` as it is, `nfc` with --normalize nfc."""
+    text = unicodedata.normalize("NFD", "Le café près du château était fermé. " * 60)
+    (tmp_path / "text.txt").write_text(text)
+    sizes = ["--steps", 3, "--hidden-size", 8, "--embedding-dim", 4, "--batch-size", 4, "--seq-len", 16]
+    for form, options in (("nfd", []), ("nfc", ["--normalize", "nfc"])):
+        cache = ("--cache-dir", tmp_path / "cache")
+        invoke("train", tmp_path / "text.txt", *sizes, *options, "--run", tmp_path / form, *cache)
+    return tmp_path
+
+
+def test_a_prompt_in_another_unicode_form_than_the_training_text_is_said(accented, invoke):
+    composed, decomposed = "café", unicodedata.normalize("NFD", "café")
+    said = invoke("sample", accented / "nfd", "--prompt", composed, *SHORT).stderr
+    assert said.splitlines()[0] == (
+        "the prompt is in Unicode form NFC, the training text in NFD: "
+        "their accented letters differ; train with --normalize nfc to use either"
+    )
+    for prompt in (decomposed, "cafe"):
+        assert invoke("sample", accented / "nfd", "--prompt", prompt, *SHORT).stderr == ""
+
+
+def test_prompts_stop_strings_and_scored_texts_are_normalized_as_the_training_text(accented, invoke):
+    run = Run(accented / "nfc")
+    assert (run.data.normalize, run.config.measured["unicode_form"]) == ("nfc", "nfc")
+    texts = ["café é", unicodedata.normalize("NFD", "café é")]
+    results = [invoke("sample", run.path, "--prompt", text, *SHORT) for text in texts]
+    assert results[0].stderr == results[1].stderr == ""
+    assert results[0].stdout.removeprefix(texts[0]) == results[1].stdout.removeprefix(texts[1])
+    model = load(run.path)
+    assert np.array_equal(*map(model.encode, texts))
+    assert len({model.score(text).bits_per_character for text in texts}) == 1
+    assert len({invoke("score", run.path, "-", "--lines", input=text).stdout for text in texts}) == 1
+    long = model.generate("café", max_new_tokens=400, temperature=2.0, seed=1).text
+    accent = next(character for character in long if character in "éèêâ")
+    stops = [unicodedata.normalize(form, accent) for form in ("NFC", "NFD")]
+    ended = [model.generate("café", max_new_tokens=400, temperature=2.0, seed=1, stop=stop) for stop in stops]
+    assert ended[0].text == ended[1].text == long[: long.index(accent)]
 
 
 # ---- documents, several prompts, distinct texts

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
 from textgen.text.corpus import Corpus
-from textgen.text.documents import Separator, TextSize
+from textgen.text.documents import Separator, TextSize, stream_slice
 from textgen.text.records import RecordCount
+from textgen.text.sources import Source, find_files
 
 
 def write(folder, files):
@@ -113,6 +114,56 @@ def test_skipped_records_leave_no_trace_in_the_text_and_are_counted(tmp_path):
     corpus = Corpus.whole(DataConfig(corpus=("x",), field="text"), str(tmp_path))
     assert list(corpus.stream("text")) == ["one", Separator(1, 1), "two"]
     assert corpus.record_count == RecordCount(read=5, absent=2, null=1)
+
+
+def test_a_file_with_carriage_returns_only_has_lines_and_one_that_also_has_line_feeds_has_them_as_text(
+    tmp_path,
+):
+    long = "x" * 100_000  # so that the first block of the file has no line end
+    write(tmp_path, {"mac.txt": f"one\rtwo\r\rthree\r{long}\r", "mixed.txt": f"a\rb{long}\nc\r\nd"})
+    for kind, file, expected in [
+        ("line", "mac.txt", f"one|two|three|{long}"),
+        ("block", "mac.txt", f"one\rtwo|three\r{long}"),
+        ("file", "mac.txt", f"one\rtwo\r\rthree\r{long}\r"),
+        ("line", "mixed.txt", f"a\rb{long}|c|d"),
+    ]:
+        corpus = Corpus.whole(DataConfig(corpus=("x",), documents=kind), str(tmp_path / file))
+        assert text_of(corpus, "text") == expected
+    write(tmp_path, {"wide.txt": "ab\rcd\ref\r".encode("utf-16")})
+    wide = Corpus.whole(
+        DataConfig(corpus=("x",), documents="line", encoding="utf-16"), str(tmp_path / "wide.txt")
+    )
+    assert text_of(wide, "text") == "ab|cd|ef"
+
+
+@given(
+    st.lists(st.text(st.sampled_from("ab\n"), max_size=12), min_size=1, max_size=6),
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.sampled_from(["file", "line", "block"]),
+)
+def test_a_slice_that_skips_files_equals_one_of_the_whole_stream(tmp_path_factory, texts, start, stop, kind):
+    """Also where the nearest document boundary is, which is searched from the file of the position on."""
+    folder = write(tmp_path_factory.mktemp("files"), {f"{n}.txt": text for n, text in enumerate(texts)})
+
+    def source():
+        return Source("x", find_files(str(folder), None), kind, None, "utf-8")
+
+    fresh, read = source(), source()
+    whole = list(read.stream())
+    assert list(read.slice(start, stop)) == list(stream_slice(whole, start, stop))
+    assert list(read.slice(start, None)) == list(stream_slice(whole, start, None))
+    boundaries, reached = [], 0
+    for item in whole:
+        if isinstance(item, Separator):
+            boundaries.append(reached)
+        else:
+            reached += len(item)
+    if boundaries and start < reached:
+        distance = min(abs(boundary - start) for boundary in boundaries)
+        for each in (fresh, read):
+            assert each.boundary_near(start) in boundaries
+            assert abs(each.boundary_near(start) - start) == distance
 
 
 def test_named_validation_and_test_files_are_separate_parts(tmp_path):

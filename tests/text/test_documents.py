@@ -9,6 +9,7 @@ from textgen.text.documents import (
     TextSize,
     between_documents,
     measure,
+    split_at_carriage_returns,
     split_documents,
     stream_slice,
 )
@@ -65,6 +66,15 @@ def test_documents_do_not_depend_on_where_the_blocks_of_a_file_end(text, kind, s
 def test_each_kind_of_document_is_separated_as_documented(kind, text, documents, widths):
     found, separators = documents_of(split_documents([text], kind))
     assert (found, [each.characters for each in separators]) == (documents, widths)
+
+
+@given(texts, st.sampled_from(["file", "line", "block"]), st.integers(1, 7))
+def test_carriage_returns_split_a_file_as_line_feeds_do(text, kind, size):
+    text = text.replace("\n", "")
+    blocks = [text[start : start + size] for start in range(0, len(text), size)]
+    documents, separators = documents_of(split_documents([text.replace("\r", "\n")], kind))
+    expected = [document.replace("\n", "\r") for document in documents], separators
+    assert documents_of(split_at_carriage_returns(blocks, kind)) == expected
 
 
 @pytest.mark.parametrize("size", [1000, 6000, 20000])

@@ -303,6 +303,25 @@ def test_text_that_a_tokenizer_cannot_encode_is_refused(tmp_path):
             encode("café")
 
 
+def test_a_tokenizer_of_words_without_a_decoder_is_said_to_add_spaces(tmp_path):
+    """As people write them: no character is lost, and yet no document comes back."""
+    vocabulary = {"one": 0, ",": 1, "two": 2, "[UNK]": 3}
+    library = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    library.pre_tokenizer = pre_tokenizers.Whitespace()
+    library.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(tmp_path / "tokenizer.json")
+    stream = ["one, two", Separator(1, 1), "two, one"]
+    found = measure_round_trip(tokenizer, stream)
+    assert (found.lost_documents, found.lost_characters, found.added_characters) == (2, 0, 2)
+    assert found.note == (
+        "adds 2 to 16 characters, in 2 of 2 documents: 'one, two' comes back as 'one , two'; "
+        "it has no decoder, so its tokens are joined with spaces."
+    )
+    library.decoder = decoders.WordPiece(cleanup=True)
+    library.save(str(tmp_path / "tokenizer.json"))
+    assert measure_round_trip(Tokenizer.from_file(tmp_path / "tokenizer.json"), stream).note is None
+
+
 def test_what_a_tokenizer_loses_is_measured(case):
     name, _, tokenizer = case
     found = measure_round_trip(

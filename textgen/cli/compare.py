@@ -49,7 +49,10 @@ EXAMPLES = (
 HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, DEVICE, OUTPUT)
 # Options of `train` that are the same for all runs. The others are compared, or follow from the comparison.
 SHARED: tuple[tuple[type, tuple[str, ...]], ...] = (
-    (DataConfig, ("include", *READING, "val_fraction", "val", "tokenizer", "vocab_size", "min_frequency")),
+    (
+        DataConfig,
+        ("include", *READING, "normalize", "val_fraction", "val", "tokenizer", "vocab_size", "min_frequency"),
+    ),
     (ModelConfig, ("hidden_size", "num_layers", "dropout")),
     (TrainingConfig, ("learning_rate", "device", "precision", "threads")),
 )

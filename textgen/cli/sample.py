@@ -30,7 +30,7 @@ from textgen.cli.support.options import (
     take_reading,
 )
 from textgen.cli.support.output import as_text, put, show, writable
-from textgen.cli.support.prompts import given_prompt, prompts_of, read_escapes, typed_prompts
+from textgen.cli.support.prompts import form_note, given_prompt, prompts_of, read_escapes, typed_prompts
 from textgen.cli.support.remote import remote_texts
 from textgen.errors import ConfigError, TextgenError, TrainingError
 from textgen.settings.config import NoveltyConfig, SampleConfig
@@ -223,7 +223,7 @@ def command(
             generator = Generator.from_run(run, device, set_threads)
     else:
         adapted = adapted_model(run, adapt, dynamic, reading=reading, device=device, cache_dir=cache_dir)
-        generator = Generator(adapted, run.tokenizer, set_threads)
+        generator = Generator(adapted, run.tokenizer, set_threads, normalize=run.config.data.normalize)
         settings |= {"adapt": adapt} | {f"adapt_{name}": value for name, value in vars(dynamic).items()}
     processors, meter = _copying(run, avoid_copy, measured, cache_dir)
     if avoid_copy is not None:
@@ -278,7 +278,7 @@ class _Writer:
 
     def stream(self, request: Request) -> None:
         """Show one text while it is written."""
-        _warn_of_unseen(self.generator, [request])
+        self._warn([request])
         drawn: list[str] = []
         pieces = self.generator.stream_request(dataclasses.replace(request, log_probabilities=False))
         if self.meter is not None:
@@ -291,12 +291,18 @@ class _Writer:
         """num_samples texts for each request, in one batch unless they have to differ."""
         from textgen.generation.request import several_of
 
-        _warn_of_unseen(self.generator, requests)
+        self._warn(requests)
         with _memory_errors(self.num_samples, self.device):
             if self.is_distinct:
                 return [sample for request in requests for sample in self._distinct(request)]
             copies = [copy for request in requests for copy in several_of(request, self.num_samples)]
             return self.generator.complete(copies)
+
+    def _warn(self, requests: Sequence[Request]) -> None:
+        """Say on stderr what training has not seen of the prompts."""
+        if note := form_note(self.run.config, [str(request.prompt) for request in requests]):
+            print(note, file=sys.stderr)
+        _warn_of_unseen(self.generator, requests)
 
     def _distinct(self, request: Request) -> Sequence[Sample]:
         """Texts that differ from each other and from what is known; a warning if too few are found."""

@@ -155,6 +155,7 @@ def _open(
     """The text, read as that of the run but for the options of `reading`. Raises ConfigError, CorpusError."""
     from textgen.evaluation.scored_lines import PlainText, Records
     from textgen.text.formats import decode_stream, text_blocks
+    from textgen.text.normalize import normalized
     from textgen.text.sources import print_typing_hint, require_reading
 
     data = run_data.for_text("-", **reading)
@@ -162,7 +163,8 @@ def _open(
         require_reading({"text"}, reading)
         print_typing_hint()
         stdin = cast(BufferedIOBase, sys.stdin.buffer)
-        return PlainText(decode_stream(stdin, "standard input", data.encoding), data.documents)
+        blocks = decode_stream(stdin, "standard input", data.encoding)
+        return PlainText(normalized(blocks, data.normalize), data.documents)
     path = Path(source.path)
     if path.is_dir():
         raise CorpusError(f"{source.name}: a folder; name one file")
@@ -171,8 +173,8 @@ def _open(
     kind = source.format
     require_reading({kind}, reading)
     if kind == "text":
-        return PlainText(text_blocks(source, data.encoding), data.documents)
-    return Records(source, data.field, data.encoding, data.delimiter_character)
+        return PlainText(normalized(text_blocks(source, data.encoding), data.normalize), data.documents)
+    return Records(source, data.field, data.encoding, data.delimiter_character, data.normalize)
 
 
 def _progress(source: TextFile | None) -> Callable[[int], None] | None:

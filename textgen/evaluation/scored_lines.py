@@ -17,6 +17,7 @@ from textgen.settings.config import RECORD
 from textgen.text.documents import PIECE_CHARACTERS, Separator, measure, split_documents
 from textgen.text.formats import TextFile
 from textgen.text.lines import Line, as_text, lines, record_line
+from textgen.text.normalize import normalize
 from textgen.text.records import RecordCount, records
 from textgen.text.sources import record_stream
 
@@ -83,11 +84,18 @@ class Records:
 
     unit = RECORD
 
-    def __init__(self, file: TextFile, field: str | None, encoding: str, delimiter: str | None) -> None:
+    def __init__(
+        self,
+        file: TextFile,
+        field: str | None,
+        encoding: str,
+        delimiter: str | None,
+        form: str | None = None,
+    ) -> None:
         self._file, self._field = file, field
         self._count = RecordCount()
         found = records(file, field, encoding, delimiter, self._count)
-        self._texts = (record.text for record in found)
+        self._texts = (normalize(record.text, form) for record in found)
         # The numbers of records that were read and not yet scored, kept only for records in context.
         self._numbers = deque[int](maxlen=0)
 

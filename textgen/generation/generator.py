@@ -23,6 +23,7 @@ from textgen.generation.request import DEFAULTS, Request, several_of
 from textgen.generation.sample import Sample, SampleState
 from textgen.run import Run
 from textgen.settings.config import ModelConfig, SampleConfig
+from textgen.text.normalize import normalize
 from textgen.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Generator:
 
     Texts do not affect each other: several streams of one generator may be read in turn, or in threads.
 
+    `normalize` is the Unicode form that the training text was brought into; prompts and stop strings are too.
+    None leaves them as they are.
+
     Raises RunError when model and tokenizer do not belong together.
     """
 
@@ -64,7 +68,10 @@ class Generator:
         model: LanguageModel | Engine,
         tokenizer: Tokenizer,
         set_threads: Callable[[int], None] | None = None,
+        *,
+        normalize: str | None = None,
     ) -> None:
+        self.normalize = normalize
         self.engine = model if isinstance(model, Engine) else _engine_for(model, set_threads)
         self.tokenizer = tokenizer
         self.vocab = self.engine.vocab
@@ -78,7 +85,8 @@ class Generator:
 
         On the CPU torch is not loaded. Raises RunError, ConfigError or TokenizerError.
         """
-        return cls(_engine_of_run(run, device, set_threads), run.tokenizer)
+        engine = _engine_of_run(run, device, set_threads)
+        return cls(engine, run.tokenizer, normalize=run.config.data.normalize)
 
     def stream(
         self,
@@ -118,11 +126,27 @@ class Generator:
     def stream_request(self, request: Request) -> Iterator[str]:
         """As `stream`, for a request."""
         loop = GenerationLoop(self.engine, self.tokenizer)
-        return _pieces(loop, loop.submit(request))
+        return _pieces(loop, loop.submit(self._normalized(request)))
+
+    def encode(self, text: str) -> np.ndarray:
+        """The model ids of a text, (T,) int64, normalized as the training text. Raises TokenizerError."""
+        return self.vocab.to_model_ids(self.tokenizer.encode(normalize(text, self.normalize)))
+
+    def _normalized(self, request: Request) -> Request:
+        """The request with its prompt, if that is text, and its stop strings normalized."""
+        if self.normalize is None:
+            return request
+        stops = [request.stop] if isinstance(request.stop, str) else request.stop
+        prompt = request.prompt
+        return dataclasses.replace(
+            request,
+            prompt=normalize(prompt, self.normalize) if isinstance(prompt, str) else prompt,
+            stop=tuple(normalize(stop, self.normalize) for stop in stops),
+        )
 
     def count_unseen(self, prompt: str) -> tuple[int, int]:
         """How many tokens of a prompt training never saw, and how many there are. Raises TokenizerError."""
-        model_ids = self.vocab.to_model_ids(self.tokenizer.encode(prompt))
+        model_ids = self.encode(prompt)
         return int((model_ids == self.vocab.size).sum()), len(model_ids)
 
     def generate(
@@ -169,7 +193,7 @@ class Generator:
         loop = GenerationLoop(self.engine, self.tokenizer, compact=False)
         prompts: dict[tuple[str, bool], Prompt] = {}  # each is encoded and read once
         texts = []
-        for request in requests:
+        for request in map(self._normalized, requests):
             if isinstance(request.prompt, str):
                 key = (request.prompt, request.is_healed)
                 if key not in prompts:

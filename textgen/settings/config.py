@@ -39,6 +39,7 @@ TOKENIZER_KINDS = ("char", "byte", "bpe", "word")
 DOCUMENT_KINDS = ("file", "line", "block")
 VAL_ORDERS = ("hash", "end")
 RECORD = "record"  # a document that is a record of a file; not to be chosen, it follows from the file
+NORMAL_FORMS = ("nfc", "nfd", "nfkc", "nfkd")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DYNAMIC_METHODS = ("sgd", "rms")
@@ -94,6 +95,9 @@ class DataConfig:
         None, "Delimiter of .csv and .tsv; found in the header if not given.", group=TEXT
     )
     encoding: str = option("utf-8", "Encoding of the text files.", group=TEXT)
+    normalize: str | None = option(
+        None, "Unicode form of text and prompts: nfc, nfd, nfkc or nfkd.", choices=NORMAL_FORMS, group=TEXT
+    )
     val_fraction: float = option(
         0.1, "Fraction held out for validation; 0: none.", range=FRACTION_BELOW_1, group=TEXT
     )

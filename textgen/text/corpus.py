@@ -191,10 +191,15 @@ class Corpus:
             settings.append({"label_field": config.label_field})
         if config.delimiter is not None and self._formats & {"csv", "tsv"}:
             settings.append(config.delimiter_character)
+        if config.normalize is not None:
+            settings.append(config.normalize)
         digest = hashlib.sha256(json.dumps(settings).encode())
         for part, sources in self._sources.items():
             for source in sources:
-                digest.update(json.dumps([part, [file.format for file in source.files]]).encode())
+                formats = [
+                    "text cr" if source.ends_lines_with_cr(file) else file.format for file in source.files
+                ]
+                digest.update(json.dumps([part, formats]).encode())
                 for file in source.files:
                     content = hashlib.sha256()
                     for block in raw_blocks(file):
@@ -302,6 +307,7 @@ def _source(
         config.encoding,
         config.delimiter_character,
         config.label_field,
+        config.normalize,
         folder,
     )
 

@@ -134,6 +134,13 @@ def split_documents(blocks: Iterable[str], kind: str) -> Iterator[str | Separato
         yield kept
 
 
+def split_at_carriage_returns(blocks: Iterable[str], kind: str) -> Iterator[str | Separator]:
+    """As split_documents, for a file whose only line ends are carriage returns: it has no line feed."""
+    swapped = (block.replace("\r", "\n") for block in blocks)
+    for item in split_documents(swapped, kind):
+        yield item if isinstance(item, Separator) else item.replace("\n", "\r")
+
+
 def document_lengths(stream: Iterable[str | Separator]) -> Iterator[int]:
     """The number of characters of each document of a text stream."""
     characters, started = 0, False

@@ -7,9 +7,12 @@ import glob
 import os
 import sys
 import tempfile
+from array import array
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from io import BufferedIOBase
 from pathlib import Path
 from typing import cast
@@ -20,10 +23,13 @@ from textgen.text.documents import (
     Separator,
     between_documents,
     document_lengths,
+    split_at_carriage_returns,
     split_documents,
+    stream_slice,
 )
 from textgen.text.folders import FolderCount, as_options, files_in
 from textgen.text.formats import TextFile, is_utf8, text_blocks
+from textgen.text.normalize import normalize, normalized
 from textgen.text.records import RecordCount, records
 from textgen.text.remote.urls import is_url, public_url
 
@@ -52,7 +58,10 @@ class Source:
     encoding: str
     delimiter: str | None = None
     label_field: str | None = None
+    normalize: str | None = None
     folder: FolderCount | None = dataclasses.field(default=None, compare=False)
+    # Where the files end that were read so far, in characters of the stream, not counting separators.
+    _ends: array[int] = dataclasses.field(default_factory=lambda: array("q"), init=False, compare=False)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -67,34 +76,83 @@ class Source:
         Raises CorpusError for a file that cannot be read, and at the end when no record had text.
         """
         found = RecordCount()
-        yield from between_documents(self._file_stream(file, found) for file in self.files)
+        yield from between_documents(self._measured(number, found) for number in range(len(self.files)))
         found.require_text(self.name, self.field)
         if count is not None:
             count.add(found)
 
+    def slice(self, start: int, stop: int | None) -> Iterator[str | Separator]:
+        """Characters start..stop (None: to the end) of the stream, as stream_slice.
+
+        Files that were read before are skipped if they end before the slice.
+        """
+        first, before = self._file_at(start)
+        files = between_documents(self._file_stream(file, RecordCount()) for file in self.files[first:])
+        return stream_slice(files, start - before, None if stop is None else stop - before)
+
+    def _measured(self, number: int, count: RecordCount) -> Iterator[str | Separator]:
+        """The text of a file, whose end is remembered when it is read for the first time."""
+        length = 0
+        for item in self._file_stream(self.files[number], count):
+            length += 0 if isinstance(item, Separator) else len(item)
+            yield item
+        if number == len(self._ends):
+            self._ends.append(length + (self._ends[-1] if self._ends else 0))
+
+    def _file_at(self, position: int) -> tuple[int, int]:
+        """The file of a character, or one before it, and how many characters come before that file."""
+        number = bisect_right(self._ends, position)
+        if number == len(self.files):  # at the end, or all files are empty
+            return 0, 0
+        return number, self._ends[number - 1] if number else 0
+
     def _file_stream(self, file: TextFile, count: RecordCount) -> Iterator[str | Separator]:
         if file.format == "text":
-            return split_documents(text_blocks(file, self.encoding), self.documents)
+            blocks = normalized(text_blocks(file, self.encoding), self.normalize)
+            split = split_at_carriage_returns if self.ends_lines_with_cr(file) else split_documents
+            return split(blocks, self.documents)
         found = records(file, self.field, self.encoding, self.delimiter, count)
-        return record_stream(record.text for record in found)
+        return record_stream(normalize(record.text, self.normalize) for record in found)
 
     def labels(self) -> Iterator[tuple[int, str | None]]:
         """The characters and the label of each document of `stream`. Raises CorpusError, as that does."""
         for file in self.files:
             if file.format == "text":
-                stream = split_documents(text_blocks(file, self.encoding), self.documents)
+                stream = self._file_stream(file, RecordCount())
                 yield from ((extent, None) for extent in document_lengths(stream))
                 continue
             found = records(file, self.field, self.encoding, self.delimiter, label_field=self.label_field)
-            yield from ((len(record.text), record.label) for record in found if record.text)
+            texts = ((normalize(record.text, self.normalize), record.label) for record in found)
+            yield from ((len(text), label) for text, label in texts if text)
+
+    def ends_lines_with_cr(self, file: TextFile) -> bool:
+        """Whether lines matter and those of a text file end with a carriage return alone, as on old Macs.
+
+        In a file that has a line feed anywhere, a carriage return alone is text. Raises CorpusError.
+        """
+        return self.documents != "file" and file in self._files_without_line_feed
+
+    @cached_property
+    def _files_without_line_feed(self) -> frozenset[TextFile]:
+        """The text files with carriage returns but no line feed; most others are read to the first one."""
+        return frozenset(file for file in self.files if file.format == "text" and self._has_cr_only(file))
+
+    def _has_cr_only(self, file: TextFile) -> bool:
+        has_return = False
+        for block in text_blocks(file, self.encoding):
+            if "\n" in block:
+                return False
+            has_return = has_return or "\r" in block
+        return has_return
 
     def boundary_near(self, position: int) -> int:
         """The document boundary nearest to a position, both in characters not counting separators.
 
         The source must have at least two documents; a boundary has text on both sides.
         """
-        reached = nearest = 0
-        for item in self.stream():
+        first, reached = self._file_at(position)
+        nearest = reached
+        for item in between_documents(self._file_stream(file, RecordCount()) for file in self.files[first:]):
             if not isinstance(item, Separator):
                 reached += len(item)
                 continue

@@ -53,6 +53,8 @@ class Ranges:
 
     def stream(self) -> Iterator[str | Separator]:
         """The text of all ranges."""
+        if len(self.ranges) == 1:
+            return self.source.slice(*self.ranges[0])  # which skips files before it
         return stream_ranges(self.source.stream(), self.ranges)
 
     def labels(self) -> Iterator[str | None]:

@@ -139,6 +139,11 @@ class Tokenizer:
         return self._library.to_str(pretty=True)
 
     @property
+    def has_decoder(self) -> bool:
+        """Whether it says how tokens are joined; without, the library puts a space between them."""
+        return self.token_bytes is not None or self._library.decoder is not None
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that determines the ids of a text."""
         canonical = json.dumps(json.loads(self._library.to_str()), sort_keys=True)

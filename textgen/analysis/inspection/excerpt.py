@@ -120,7 +120,15 @@ def excerpt_of_file(
     with standard_input((file,), _BYTES_PER_CHARACTER * wanted + _BYTES_BETWEEN_DOCUMENTS) as stdin:
         files = find_files(file, stdin, fetched=fetched)
         require_reading({found.format for found in files}, reading)
-        source = Source(file, files, data.documents, data.field, data.encoding, data.delimiter_character)
+        source = Source(
+            file,
+            files,
+            data.documents,
+            data.field,
+            data.encoding,
+            data.delimiter_character,
+            normalize=data.normalize,
+        )
         stream = list(stream_slice(source.stream(), 0, wanted))
     read = sum(len(item) for item in stream if isinstance(item, str))
     ids = list(tokenizer.encode_stream(stream_slice(stream, 0, characters)))

@@ -17,6 +17,7 @@ COMMON, OUTPUT = "Common options", "Output"  # besides the headings of settings/
 LONGEST_OPTION = 36  # characters; the help of a longer one begins on the next line
 READING = ("documents", "field", "delimiter", "encoding")  # how a text besides the run's own is read
 FILES = ("val", "test")  # options of `train` that name a file
+METAVARS = {"val": "FILE", "test": "FILE", "include": "GLOB", "normalize": "FORM"}  # what options take
 
 
 class GroupedOption(click.Option):
@@ -179,12 +180,12 @@ def config_option(
     settings["help"] = (help or about.help) + ("" if shown is None else f"  [default: {shown}]")
     settings["group"] = about.group if group is None else group
     if about.choices:
-        settings["type"] = click.Choice(about.choices)
+        settings |= {"type": click.Choice(about.choices), "metavar": METAVARS.get(name)}
     elif about.kind is tuple:
-        settings |= {"multiple": True, "type": str, "metavar": "GLOB", "callback": _none_if_empty}
+        settings |= {"multiple": True, "type": str, "metavar": METAVARS[name], "callback": _none_if_empty}
     elif not is_flag:
         settings["type"] = Number(about.kind, about.range) if about.kind in (int, float) else about.kind
-        settings["metavar"] = "FILE" if name in FILES else {int: "N", float: "X"}.get(about.kind, "TEXT")
+        settings["metavar"] = METAVARS.get(name, {int: "N", float: "X"}.get(about.kind, "TEXT"))
     declaration = f"{typed}/--no-{typed[2:]}" if is_flag else typed
     return grouped_option(declaration, prefix + name, **settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import itertools
 import os
@@ -68,15 +69,39 @@ def put(content: str, target: Path | None) -> None:
         raise TextgenError(f"--output {target}: {error.strerror}; nothing was written") from error
 
 
+class _Replacement:
+    """Writes "?" for characters that an encoding does not have, as an error handler of codecs.
+
+    count: how many there were.
+    """
+
+    name = "textgen.replace"
+
+    def __init__(self) -> None:
+        self.count = 0
+        codecs.register_error(self.name, self)
+
+    def __call__(self, error: UnicodeError) -> tuple[str, int]:
+        """The replacement, and where encoding goes on."""
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        self.count += error.end - error.start
+        return "?" * (error.end - error.start), error.end
+
+
 def show(pieces: Iterable[str]) -> None:
-    """Write to standard output, to a terminal piece by piece, to a pipe in blocks; ends with a newline."""
+    """Write to standard output, to a terminal piece by piece, to a pipe in blocks; ends with a newline.
+
+    Characters that its encoding does not have become "?", which one line on stderr says.
+    """
     out = sys.stdout
     # With PYTHONUNBUFFERED text is shown at once, but not with one system call per character.
     unbuffered = isinstance(out, io.TextIOWrapper) and out.write_through
     at_once = unbuffered or out.isatty()
+    replacement = _Replacement()
     if isinstance(out, io.TextIOWrapper):
-        # No newline translation; characters that the encoding does not have become "?".
-        out.reconfigure(errors="replace", newline="", line_buffering=False, write_through=False)
+        # No newline translation.
+        out.reconfigure(errors=replacement.name, newline="", line_buffering=False, write_through=False)
     flushed, last = 0.0, ""
     try:
         for piece in pieces:
@@ -92,3 +117,9 @@ def show(pieces: Iterable[str]) -> None:
         out.flush()
         if isinstance(out, io.TextIOWrapper):
             out.reconfigure(write_through=unbuffered)
+        if replacement.count:
+            print(
+                f"{replacement.count:,} of the characters are not in {out.encoding} and are written as ?: "
+                "--output FILE writes them all, and so does PYTHONIOENCODING=utf-8",
+                file=sys.stderr,
+            )

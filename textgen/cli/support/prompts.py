@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from textgen.errors import ConfigError
+from textgen.settings.config import RunConfig
 
 ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
 
@@ -40,6 +41,25 @@ def prompts_of(prompts_file: str) -> list[str]:
     content = given_prompt(None, prompts_file, option="--prompts")
     lines = content.removesuffix("\n").split("\n")
     return [read_escapes(line.removesuffix("\r")) for line in lines]
+
+
+def form_note(config: RunConfig, prompts: Iterable[str]) -> str | None:
+    """One line about a prompt in another Unicode form than the training text; None if there is none.
+
+    The same letter is then different characters: é as one, or as e and an accent.
+    """
+    from textgen.text.normalize import form_of
+
+    trained = config.measured.get("unicode_form")
+    if trained is None or config.data.normalize is not None:
+        return None
+    other = next((form for form in map(form_of, prompts) if form not in (None, trained)), None)
+    if other is None:
+        return None
+    return (
+        f"the prompt is in Unicode form {other.upper()}, the training text in {trained.upper()}: "
+        f"their accented letters differ; train with --normalize {other} to use either"
+    )
 
 
 def typed_prompts() -> Iterator[str]:

@@ -21,6 +21,7 @@ from textgen.settings.given import Section
 from textgen.settings.option import unknown_name
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.normalize import form_of_stream
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.round_trip import measure_round_trip
@@ -62,6 +63,11 @@ class PreparedText:
     def train_tokens(self) -> int:
         """Tokens in the training part."""
         return len(self.store.tokens("train"))
+
+    @property
+    def unicode_form(self) -> str | None:
+        """The Unicode form of the training text, `nfc` or `nfd`, by its beginning; None: either, or mixed."""
+        return form_of_stream(self.corpus.stream("train"))
 
     @property
     def val_tokens(self) -> int:
@@ -178,6 +184,7 @@ def data_config(data: Section[DataConfig], source: DataConfig | None = None) -> 
             "tokenizer": source.tokenizer,
             "end_of_text": source.end_of_text,
             "val_characters": DEFAULT_VAL_CHARACTERS,
+            "normalize": source.normalize,
         }
         return data.without(TOKENIZER_OPTIONS).complete(**kept)
     kind = data.value("tokenizer")
@@ -216,14 +223,8 @@ def _build_tokenizer(config: DataConfig, corpus: Corpus, notes: list[str]) -> To
             f"one of {', '.join(TOKENIZER_KINDS)}, or the path of a tokenizer.json"
         )
     tokenizer = Tokenizer.from_file(path, config.end_of_text)
-    measured = measure_round_trip(tokenizer, corpus.stream("train"))
-    if measured.example is not None:
-        before, after = measured.example
-        notes.append(
-            f"{config.tokenizer} loses {measured.lost_characters:,} of {measured.characters:,} characters, "
-            f"in {measured.lost_documents:,} of {measured.documents:,} documents: "
-            f"{before!r} comes back as {after!r}."
-        )
+    if lost := measure_round_trip(tokenizer, corpus.stream("train")).note:
+        notes.append(f"{config.tokenizer} {lost}")
     return tokenizer
 
 

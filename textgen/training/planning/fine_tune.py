@@ -23,7 +23,7 @@ INHERITED = "documents", "field", "label_field", "delimiter"
 TEXT_OPTIONS = (
     "corpus", "include", *INHERITED, "encoding", "val_fraction", "val_order", "val_characters", "val", "test",
 )  # fmt: skip
-TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text"
+TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text", "normalize"
 # Lower than the peak for new weights, which would undo what these have learnt.
 FINE_TUNING_LEARNING_RATE = 2e-3
 

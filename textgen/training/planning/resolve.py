@@ -135,6 +135,7 @@ def _sizes(text: PreparedText) -> dict[str, Any]:
         "train_bytes": size.bytes,
         "val_tokens": text.val_tokens,
         "documents": size.documents,
+        "unicode_form": text.unicode_form,
         "characters_per_token": size.characters / text.train_tokens,
         "torch_version": torch.__version__,
     }
