@@ -149,7 +149,7 @@ def test_the_python_of_the_readme_works(clone: Path) -> None:
 
 def test_the_two_commands_are_in_the_readme() -> None:
     first, second = [line for line in read("README.md").splitlines() if line.startswith("python3 -m venv")]
-    assert "textgen train data/faq.txt" in first
+    assert "textgen train data/tales.txt" in first
     assert "textgen sample" in first
     assert second.endswith("-m pytest")
 

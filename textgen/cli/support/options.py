@@ -16,7 +16,6 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 COMMON, OUTPUT = "Common options", "Output"  # besides the headings of settings/config.py
 LONGEST_OPTION = 36  # characters; the help of a longer one begins on the next line
 READING = ("documents", "field", "delimiter", "encoding")  # how a text besides the run's own is read
-FILES = ("val", "test")  # options of `train` that name a file
 METAVARS = {"val": "FILE", "test": "FILE", "include": "GLOB", "normalize": "FORM"}  # what options take
 
 
