@@ -81,7 +81,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Read options from a TOML file or from a run.",
 )
 @training_options
-@fetch_option("the text of --resume, --from or --config")
+@fetch_option("the text of another run")
 @cache_dir_option
 @json_option("the result")
 def command(
