@@ -61,6 +61,7 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
     help="Print the text in colour: the more bits, the stronger.",
 )  # fmt: skip
 @grouped_option("--encoding", metavar="TEXT", group=TEXT, help="Encoding of the text.  [default: the run's]")
+@grouped_option("--label", metavar="NAME", group=TEXT, help="Score documents as those with this label.")
 @device_option("cpu")
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
@@ -74,6 +75,7 @@ def command(
     by_token: bool,
     view: bool,
     encoding: str | None,
+    label: str | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -94,7 +96,7 @@ def command(
     run = Run(run_directory)
     data = run.config.data.for_text(file or "-", encoding=encoding)
     blocks = CountedLines(_blocks(file, data.encoding), data.documents)
-    scorer = Scorer.from_run(run, device, set_threads)
+    scorer = Scorer.from_run(run, device, set_threads, label)
 
     def pieces(*, unbuffered: bool) -> Iterator[ScoredPiece]:
         stream: Iterable[str | Separator] = split_documents(blocks, data.documents)

@@ -23,7 +23,7 @@ from textgen.cli.support.options import (
 from textgen.errors import ConfigError
 from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGULARISATION, TEXT
 from textgen.settings.files import read_options
-from textgen.settings.given import FOLLOWS_FROM_TEXT, SECTIONS, UserOptions
+from textgen.settings.given import FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import flag, options_of
 
 EXAMPLES = (
@@ -44,7 +44,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (config_class, name) for config_class in SECTIONS.values() for name in options_of(config_class)
     ]
     given = [
-        (config_class, name) for config_class, name in sections if name not in ("corpus", FOLLOWS_FROM_TEXT)
+        (config_class, name) for config_class, name in sections if name not in ("corpus", *FOLLOW_FROM_TEXT)
     ]
     common = [pair for name in COMMON_OPTIONS for pair in given if pair[1] == name]
     rest = [pair for pair in given if pair not in common]

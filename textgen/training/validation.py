@@ -8,6 +8,7 @@ from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.evaluate import Segments, evaluate
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
+from textgen.text.document_labels import DocumentLabels
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.samples import samples
 
@@ -20,6 +21,7 @@ class Validation:
 
     token_ids (N,) is the whole validation text; only `segments` of it are read. None: there is no such text.
     documents: the run's `documents` option.
+    labels: of its documents; None: there are none.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Validation:
         start_id: int | None,
         segments: Segments | None,
         documents: str,
+        labels: DocumentLabels | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
@@ -38,6 +41,7 @@ class Validation:
         self._start_id = start_id
         self._segments = segments
         self._documents = documents
+        self._labels = labels
 
     def loss(self) -> Loss | None:
         """The loss of the model's current weights on the segments; None without a validation text."""
@@ -48,6 +52,7 @@ class Validation:
             self._token_ids,
             vocab_size=self._tokenizer.vocab_size,
             start_id=self._start_id,
+            labels=self._labels,
             segments=self._segments,
         )
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from textgen.errors import ConfigError, RunError
 from textgen.models.cost import matched_hidden_size
 from textgen.settings.config import CELLS, DROPOUTS, DataConfig, RunConfig
-from textgen.settings.given import UserOptions
+from textgen.settings.given import Section, UserOptions
 from textgen.settings.option import (
     COUNT,
     POSITIVE,
@@ -156,14 +156,14 @@ def new_plan(corpus: tuple[str, ...], settings: dict[str, Any], **choices: Any) 
 
     Raises ConfigError, CorpusError.
     """
-    from textgen.text.corpus import Corpus
+    from textgen.training.planning.data import open_corpus
 
     if "-" in corpus:
         raise ConfigError(
             "-: every run reads the text, and standard input can be read once: save it to a file"
         )
     plan = ComparisonPlan(corpus=corpus, fingerprint="", settings=settings, **choices)
-    text = Corpus(from_mapping(DataConfig, plan.data_options))
+    _, text = open_corpus(Section(DataConfig, plan.data_options))
     if "val" not in text.parts:
         raise ConfigError("--val-fraction 0: cells are compared on validation text; leave it out")
     text.size("val")  # reads and splits it, so that what cannot be trained on is refused before any run

@@ -9,10 +9,9 @@ from textgen.run import Run
 from textgen.settings.given import UserOptions
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
-from textgen.text.corpus import Corpus
 from textgen.training.new_run import new_run
 from textgen.training.planning.configs import fitted_batches
-from textgen.training.planning.data import data_config
+from textgen.training.planning.data import open_corpus
 from textgen.training.resume import resume_run
 
 
@@ -45,7 +44,7 @@ def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) ->
 
 def validation_tokens(options: UserOptions) -> int:
     """An upper bound on the number of validation tokens, from its characters. Raises CorpusError."""
-    corpus = Corpus(data_config(options.data))
+    _, corpus = open_corpus(options.data)
     if "val" not in corpus.parts:
         raise ConfigError("--val-fraction 0: gradients are measured on validation text; leave it out")
     size = corpus.size("val")
@@ -65,7 +64,7 @@ def _refuse_another(run: Run, options: UserOptions) -> None:
                 f"{run.path}: was trained with {name}={was[name]!r}, not {value!r}. "
                 "Name another directory for the runs, or give the same options again."
             )
-    corpus = Corpus(data_config(options.data))
+    _, corpus = open_corpus(options.data)
     if corpus.fingerprint != run.config.measured["corpus_fingerprint"]:
         raise RunError(
             f"{run.path}: was trained on another text. Name another directory for the runs, or remove it."
