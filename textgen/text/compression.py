@@ -15,8 +15,9 @@ from textgen.errors import CorpusError
 COMPRESSED_ENDINGS = (".gz", ".bz2", ".xz", ".zst")
 
 _BLOCK_BYTES = 2**16
-# zstd compresses a repeated text ten-thousandfold, and zstandard decompresses all of its input at once.
-_ZSTD_INPUT_BYTES = 2**7
+# zstd compresses a repeated text ten-thousandfold, and zstandard decompresses all of its input at once. So it
+# gets little at a time, and more where the text does not compress so well.
+_LEAST_ZSTD_INPUT, _MOST_ZSTD_INPUT = 2**7, 2**10
 _ZSTD_WINDOW_LOG = 31  # the largest there is: archives that were made with --long need it
 
 
@@ -69,13 +70,16 @@ class _Zstandard:
         self._inner = library.ZstdDecompressor(max_window_size=2**_ZSTD_WINDOW_LOG).decompressobj()
         self._waiting = memoryview(b"")  # compressed
         self._found = memoryview(b"")  # decompressed, but not taken yet
+        self._input_bytes = _LEAST_ZSTD_INPUT
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         if data:
             self._waiting = memoryview(data)
         if not self._found and not self._inner.eof:
-            taken, self._waiting = self._waiting[:_ZSTD_INPUT_BYTES], self._waiting[_ZSTD_INPUT_BYTES:]
+            taken, self._waiting = self._waiting[: self._input_bytes], self._waiting[self._input_bytes :]
             self._found = memoryview(self._inner.decompress(taken))
+            is_small = len(self._found) <= max_length
+            self._input_bytes = _MOST_ZSTD_INPUT if is_small else _LEAST_ZSTD_INPUT
         taken, self._found = self._found[:max_length], self._found[max_length:]
         return bytes(taken)
 
