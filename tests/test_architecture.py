@@ -125,6 +125,7 @@ TESTED_ELSEWHERE = {
     "textgen.cli.support.options": "cli/test_help.py",
     "textgen.cli.support.output": "cli/test_sample.py",
     "textgen.cli.support.prompts": "cli/test_sample.py",
+    "textgen.cli.support.remote": "cli/test_remote.py",
     "textgen.cli.support.terminal": "cli/test_score.py",
     "textgen.errors": "cli/test_errors.py",
     "textgen.evaluation.adaptation": "cli/test_dynamic.py",
