@@ -94,17 +94,21 @@ class TextModel:
         stop: str | Sequence[str] = (),
         seed: int | None = None,
         mid_text: bool = False,
+        label: str | None = None,
         **settings: Any,
     ) -> Sample:
         """Generate one text after a prompt; `.text` is the new text, without the prompt.
 
         stop: end before any of these strings. seed: the same seed gives the same text; None: a random seed.
-        mid_text: the prompt is from the middle of a text, not its beginning.
+        mid_text: the prompt is from the middle of a text, not its beginning. label: the label that the text
+        is conditioned on, in a run with labels; None: none.
         settings: fields of SampleConfig, such as max_new_tokens, temperature, top_k, top_p and min_p.
 
         Raises ConfigError, TokenizerError, RunError.
         """
-        (sample,) = self.generate_many(1, prompt, stop=stop, seed=seed, mid_text=mid_text, **settings)
+        (sample,) = self.generate_many(
+            1, prompt, stop=stop, seed=seed, mid_text=mid_text, label=label, **settings
+        )
         return sample
 
     def generate_many(
@@ -115,6 +119,7 @@ class TextModel:
         stop: str | Sequence[str] = (),
         seed: int | None = None,
         mid_text: bool = False,
+        label: str | None = None,
         **settings: Any,
     ) -> list[Sample]:
         """Generate several texts in one batch, faster than one by one; arguments are those of generate."""
@@ -127,6 +132,7 @@ class TextModel:
                 seed=seed,
                 config=config,
                 mid_text=mid_text,
+                label=label,
             )
 
     def stream(
@@ -136,13 +142,14 @@ class TextModel:
         stop: str | Sequence[str] = (),
         seed: int | None = None,
         mid_text: bool = False,
+        label: str | None = None,
         **settings: Any,
     ) -> Iterator[str]:
         """Yield the text of generate in pieces, as they are drawn; arguments are those of generate."""
         config = from_mapping(SampleConfig, settings)
         with _few_threads():
             pieces = self._generator.stream(
-                prompt, stop=_as_sequence(stop), seed=seed, config=config, mid_text=mid_text
+                prompt, stop=_as_sequence(stop), seed=seed, config=config, mid_text=mid_text, label=label
             )
         return _with_own_threads(pieces)
 

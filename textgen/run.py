@@ -258,7 +258,8 @@ class Run:
 
         Raises what open_corpus raises, and CorpusError when the cache cannot be written.
         """
-        return TokenStore.open_or_build(self.open_corpus(cache_dir), self.tokenizer, cache_dir, progress)
+        corpus, labels = self.open_corpus(cache_dir), self.config.model.labels
+        return TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress, labels=labels)
 
     def require_part(self, store: TokenStore, part: str) -> str:
         """Return the name of a part of the corpus. Raises ConfigError when the corpus has no such part."""

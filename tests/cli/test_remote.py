@@ -1,4 +1,4 @@
-"""Texts at URLs in the commands: trained on, recorded, found again, and never fetched because a run says so."""
+"""Texts at URLs in the commands: trained on, recorded, and never fetched because a run says so."""
 
 from __future__ import annotations
 

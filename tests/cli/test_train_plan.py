@@ -20,7 +20,7 @@ def test_without_options_everything_is_chosen_printed_and_saved(cli: Cli, tmp_pa
     result = cli("train", "corpus.txt", "--minutes", 0.02)
     assert result.exit_code == 0
     config = Run(tmp_path / "runs" / "corpus").config
-    assert None not in vars(config.model).values()
+    assert {name for name, value in vars(config.model).items() if value is None} == {"start_id"}
     resolved = {
         name: value for name, value in vars(config.training).items() if name not in ("epochs", "steps")
     }

@@ -16,7 +16,7 @@ from textgen.settings.config import (
     SampleConfig,
     TrainingConfig,
 )
-from textgen.settings.given import SECTIONS
+from textgen.settings.given import FOLLOW_FROM_TEXT, SECTIONS
 from textgen.settings.option import from_mapping, options_of
 
 
@@ -109,7 +109,7 @@ def test_every_option_has_a_help_text_without_figures_and_every_training_option_
             if name != "corpus":
                 assert about.help.endswith("."), name
                 assert "%" not in about.help, name
-                assert about.group or section is SampleConfig or name == "model_vocab_size", name
+                assert about.group or section is SampleConfig or name in FOLLOW_FROM_TEXT, name
 
 
 def test_every_number_has_a_range() -> None:

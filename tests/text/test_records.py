@@ -14,6 +14,10 @@ from textgen.text.formats import TextFile
 from textgen.text.records import RecordCount, _json_array, records
 
 
+def texts(found):
+    return [record.text for record in found]
+
+
 def written(tmp_path, data, name):
     path = tmp_path / name
     path.write_bytes(data)
@@ -26,7 +30,7 @@ def small_blocks(monkeypatch):
 
 
 def records_of(path, field, delimiter=None):
-    return list(records(TextFile(path, path.name), field, "utf-8", delimiter))
+    return [record.text for record in records(TextFile(path, path.name), field, "utf-8", delimiter)]
 
 
 json_texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\r\n\t\u2028"))
@@ -117,7 +121,7 @@ def test_a_record_that_cannot_be_used_is_reported_with_file_and_line(tmp_path, n
 def test_records_without_the_field_or_with_null_are_skipped_and_counted(tmp_path):
     data = b'{"text": "x"}\n{"body": "y"}\n\n{"text": null}\n{"text": ""}\n{"text": "z"}\n'
     path, count = written(tmp_path, data, "a.jsonl"), RecordCount()
-    assert list(records(TextFile(path, "a.jsonl"), "text", "utf-8", count=count)) == ["x", "", "z"]
+    assert texts(records(TextFile(path, "a.jsonl"), "text", "utf-8", count=count)) == ["x", "", "z"]
     assert count == RecordCount(read=5, absent=1, null=1)
 
 
@@ -193,7 +197,7 @@ def test_a_field_within_another_is_named_with_a_dot(tmp_path):
         b'{"a": {"b": "x"}}\n{"a.b": "y", "a": 1}\n{"a": null}\n{"a": {"b": null}}\n{"a": {}}\n{"c": "z"}\n'
     )
     path, count = written(tmp_path, data, "a.jsonl"), RecordCount()
-    assert list(records(TextFile(path, "a.jsonl"), "a.b", "utf-8", count=count)) == ["x", "y"]
+    assert texts(records(TextFile(path, "a.jsonl"), "a.b", "utf-8", count=count)) == ["x", "y"]
     assert count == RecordCount(read=6, absent=2, null=2)
 
 
@@ -231,7 +235,7 @@ def test_records_of_a_json_array_come_back_as_written_with_their_lines(
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
 def test_a_json_array_is_recognised_in_any_encoding(tmp_path, encoding):
     path = written(tmp_path, ' \n[ {"text": "é"} ]\n'.encode(encoding), "a.json")
-    assert list(records(TextFile(path, "a.json"), "text", encoding)) == ["é"]
+    assert texts(records(TextFile(path, "a.json"), "text", encoding)) == ["é"]
 
 
 def test_a_long_record_of_a_json_array_is_read_in_time(tmp_path, monkeypatch):

@@ -118,6 +118,7 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
     "--mid-text", is_flag=True, group=SAMPLING,
     help="Read the prompt as the middle of a text, not its beginning.",
 )  # fmt: skip
+@grouped_option("--label", metavar="NAME", group=SAMPLING, help="Write a text with this label.")
 @grouped_option("--keep-stop", is_flag=True, group=SAMPLING, help="Write the --stop text too.")
 @grouped_option("--unique", is_flag=True, group=COPYING, help="Write texts that differ from each other.")
 @grouped_option(
@@ -144,7 +145,7 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
 @grouped_option("--output", metavar="FILE", group=OUTPUT, help="Write to a file instead of standard output.")
 @grouped_option(
     "--cache-dir", metavar="DIR", group=OUTPUT,
-    help="Cache of --adapt and of --avoid-copy, --novel, --novelty.  [default: the user's cache]",
+    help="Cache of encoded and fetched text.  [default: the user's cache]",
 )  # fmt: skip
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
@@ -158,6 +159,7 @@ def command(
     no_prompt: bool,
     stop: tuple[str, ...],
     mid_text: bool,
+    label: str | None,
     keep_stop: bool,
     unique: bool,
     novel: bool,
@@ -229,7 +231,7 @@ def command(
     if avoid_copy is not None:
         settings["avoid_copy"] = avoid_copy
     like = Request(
-        config=config, stop=stops, keep_stop=keep_stop, processors=processors, mid_text=mid_text,
+        config=config, stop=stops, keep_stop=keep_stop, processors=processors, mid_text=mid_text, label=label,
         log_probabilities=True,
     )  # fmt: skip
     first_seed = secrets.randbits(32) if seed is None else seed
@@ -312,7 +314,10 @@ class _Writer:
 
     def write(self, samples: Sequence[Sample], target: Path | None) -> None:
         """Write texts to a file or to standard output."""
-        documents = self.run.config.data.documents
+        data = self.run.config.data
+        # Records, unless they have line ends themselves, are lines too.
+        are_lines = data.field is not None and not any("\n" in sample.text for sample in samples)
+        documents = "line" if are_lines else data.documents
         put(as_text(samples, with_prompt=self.with_prompt, documents=documents), target)
         _report(self.meter, [sample.text for sample in samples])
 

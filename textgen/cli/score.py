@@ -63,7 +63,12 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
     help="Print the text in colour: the more bits, the stronger.",
 )  # fmt: skip
 @grouped_option("--encoding", metavar="TEXT", group=TEXT, help="Encoding of the text.  [default: the run's]")
+@grouped_option("--label", metavar="NAME", group=TEXT, help="Score documents as those with this label.")
 @device_option("cpu")
+@grouped_option(
+    "--cache-dir", metavar="DIR", group=OUTPUT,
+    help="Where a FILE that is a URL is kept.  [default: the user's cache]",
+)  # fmt: skip
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
     help="Print one JSON object; with --lines or --tokens, one for each of them.",
@@ -76,7 +81,9 @@ def command(
     by_token: bool,
     view: bool,
     encoding: str | None,
+    label: str | None,
     device: str,
+    cache_dir: str | None,
     as_json: bool,
 ) -> None:
     """Measure how surprising a text is to RUN, in bits.
@@ -96,9 +103,9 @@ def command(
 
     run = Run(run_directory)
     data = run.config.data.for_text("-", encoding=encoding)
-    text = _text(file)
+    text = _text(file, cache_dir)
     blocks = CountedLines(_blocks(text, data.encoding), data.documents)
-    scorer = Scorer.from_run(run, device, set_threads)
+    scorer = Scorer.from_run(run, device, set_threads, label)
 
     def pieces(*, unbuffered: bool) -> Iterator[ScoredPiece]:
         stream: Iterable[str | Separator] = split_documents(blocks, data.documents)
@@ -136,14 +143,17 @@ def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
             raise ConfigError(f"{found[0]} does not go with {found[1]}: leave one of them out")
 
 
-def _text(file: str | None) -> TextFile | None:
-    """The FILE, fetched where it is a URL; None for standard input. Raises CorpusError."""
+def _text(file: str | None, cache_dir: str | None) -> TextFile | None:
+    """The FILE, fetched where it is a URL; None for standard input. Raises ConfigError, CorpusError."""
     from textgen.system.progress import Reporter
     from textgen.text.formats import TextFile
+    from textgen.text.remote.urls import is_url
 
+    if cache_dir is not None and not is_url(file or "-"):
+        raise ConfigError("--cache-dir is for a FILE that is a URL: leave it out")
     if file is None or file == "-":
         return None
-    name, fetched = fetched_file(file, None, Reporter(sys.stderr))
+    name, fetched = fetched_file(file, cache_dir, Reporter(sys.stderr))
     return TextFile(fetched.get(name, Path(name)), name)
 
 

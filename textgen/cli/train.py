@@ -24,13 +24,14 @@ from textgen.cli.support.options import (
 from textgen.errors import ConfigError
 from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGULARISATION, TEXT
 from textgen.settings.files import read_options
-from textgen.settings.given import FETCH, FOLLOWS_FROM_TEXT, SECTIONS, UserOptions
+from textgen.settings.given import FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import flag, options_of
 
 EXAMPLES = (
     "textgen train corpus.txt                                for two minutes, with chosen settings",
     "textgen train books/*.txt --tokenizer bpe --minutes 30  longer, with subwords",
     "textgen train names.txt --documents line --cell gru     every line is a document",
+    "textgen train https://host/books/tale.txt.gz            a text at a URL, fetched once",
     "textgen train --resume runs/corpus                      continue an interrupted run",
     "textgen train more.txt --from runs/corpus               fine-tune a run on another text",
 )
@@ -45,7 +46,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (config_class, name) for config_class in SECTIONS.values() for name in options_of(config_class)
     ]
     given = [
-        (config_class, name) for config_class, name in sections if name not in ("corpus", FOLLOWS_FROM_TEXT)
+        (config_class, name) for config_class, name in sections if name not in ("corpus", *FOLLOW_FROM_TEXT)
     ]
     common = [pair for name in COMMON_OPTIONS for pair in given if pair[1] == name]
     rest = [pair for pair in given if pair not in common]
@@ -81,7 +82,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Read options from a TOML file or from a run.",
 )
 @training_options
-@fetch_option("the text of --resume, --from or --config")
+@fetch_option("a run's text")
 @cache_dir_option
 @json_option("the result")
 def command(

@@ -62,11 +62,13 @@ def adapt(
             model, training_tokens, config.window, named("reading the training text", progress)
         )
     start = start_id(model.vocab, run.tokenizer)
+    labels = store.document_labels(part, run.tokenizer.end_of_text_id)
     static = evaluate(
         model,
         store.tokens(part),
         vocab_size=run.tokenizer.vocab_size,
         start_id=start,
+        labels=labels,
         progress=named(f"evaluating on {part}", progress),
     ).require_finite()
     dynamic = evaluate_dynamically(
@@ -75,6 +77,7 @@ def adapt(
         vocab_size=run.tokenizer.vocab_size,
         start_id=start,
         config=config,
+        labels=labels,
         root_mean_squares=scales,
         progress=named(f"adapting to {part}", progress),
     )

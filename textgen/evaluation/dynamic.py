@@ -41,6 +41,7 @@ from textgen.evaluation.mixture import Mixture
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import DynamicConfig
 from textgen.text.batches import SequenceBatches
+from textgen.text.document_labels import DocumentLabels
 
 # A gradient is divided by RMS_FACTOR * (rms + RMS_FLOOR). Without a floor, a weight whose gradient is almost
 # always zero, such as those of a rare token, would make a huge step when it is not.
@@ -138,6 +139,7 @@ def evaluate_dynamically(
     vocab_size: int,
     start_id: int | None,
     config: DynamicConfig,
+    labels: DocumentLabels | None = None,
     root_mean_squares: list[Tensor] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
@@ -146,7 +148,7 @@ def evaluate_dynamically(
     The weights of the model are changed in place and keep their values after the last window. Otherwise it is
     like `evaluate`: every token counts once, the state is carried, dropout is off, and unseen tokens cost the
     same. An unseen token has no weights of its own: as a target it gives no gradient; as an input it moves
-    the embeddings whose mean it is. root_mean_squares: see DynamicWeights.
+    the embeddings whose mean it is. labels: as in evaluate. root_mean_squares: see DynamicWeights.
 
     Raises TrainingError when the loss is not finite or the weights diverge.
     """
@@ -167,18 +169,21 @@ def evaluate_dynamically(
         model_ids = vocab.to_model_ids(token_ids[max(start - 1, 0) : stop])
         if start == 0:
             model_ids = np.append(start_id, model_ids)  # type: ignore[arg-type]
-        chunk = torch.from_numpy(model_ids).to(device).unsqueeze(0)  # (1, T + 1)
-        logits, state = model(chunk[:, :-1], state)  # (1, T, V)
-        nats = scorer.token_nats(logits, chunk[:, 1:])  # (1, T)
+        read = model_ids[:-1]
+        if labels is not None:
+            read = vocab.with_labels(read, labels.at(np.arange(start, stop)))
+        inputs, targets = (torch.from_numpy(ids).to(device).unsqueeze(0) for ids in (read, model_ids[1:]))
+        logits, state = model(inputs, state)  # (1, T, V)
+        nats = scorer.token_nats(logits, targets)  # (1, T)
         dynamic_nats = nats.detach()[0].cpu().numpy()
         if trained is None:
             total_nats += float(dynamic_nats.sum())
         else:
             with torch.no_grad():
-                trained_logits, trained_state = trained(chunk[:, :-1], trained_state)
-            trained_nats = scorer.token_nats(trained_logits, chunk[:, 1:])[0].cpu().numpy()
+                trained_logits, trained_state = trained(inputs, trained_state)
+            trained_nats = scorer.token_nats(trained_logits, targets)[0].cpu().numpy()
             total_nats += mixture.total_nats(dynamic_nats, trained_nats)
-        num_unseen += int((chunk[:, 1:] == vocab.size).sum())
+        num_unseen += int((targets == vocab.size).sum())
         # Divided by the full window, so that a short last window takes a proportionally smaller step.
         weights.step(nats.sum() / config.window)
         state = tuple(part.detach() for part in state)

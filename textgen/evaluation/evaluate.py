@@ -27,6 +27,7 @@ from textgen.evaluation.report import Report
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
 from textgen.system.device import widest_float
+from textgen.text.document_labels import DocumentLabels
 from textgen.text.model_vocab import start_id
 from textgen.text.store import Progress, TokenStore
 
@@ -69,6 +70,7 @@ def evaluate(
     *,
     vocab_size: int,
     start_id: int | None,
+    labels: DocumentLabels | None = None,
     segments: Segments | None = None,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -76,7 +78,8 @@ def evaluate(
     """The cross-entropy of token ids (N,) under a model, in the model's compute_dtype.
 
     vocab_size: that of the tokenizer. start_id: the model id of the start token; None scores the first token
-    by its training frequency. segments: read only these, in one batch, each from a zero state after the token
+    by its training frequency. labels: of the documents, which are read but not predicted; None: there are
+    none. segments: read only these, in one batch, each from a zero state after the token
     before it, which is fast and comparable during training; None reads the whole text with one state.
     progress is called with (tokens read, tokens in total). should_stop: asked now and then whether to leave
     the rest unread, the end of each segment; the loss says how many tokens were read.
@@ -102,9 +105,11 @@ def evaluate(
         model_ids = vocab.to_model_ids(token_ids[positions.clip(min=0)])
         if start_id is not None:
             model_ids[positions < 0] = start_id
-        chunk = torch.from_numpy(model_ids).to(device)
-        logits, state = model(chunk[:, :-1], state)
-        nats, unseen = scorer.total_nats(logits, chunk[:, 1:])
+        inputs = model_ids[:, :-1]
+        if labels is not None:
+            inputs = vocab.with_labels(inputs, labels.at(positions[:, 1:]))
+        logits, state = model(torch.from_numpy(inputs).to(device), state)
+        nats, unseen = scorer.total_nats(logits, torch.from_numpy(model_ids[:, 1:]).to(device))
         total += nats.to(total.device)
         num_unseen += unseen.to(total.device)
         if progress is not None:
@@ -125,6 +130,7 @@ def evaluate_with_resets(
     vocab_size: int,
     start_id: int | None,
     reset_every: int,
+    labels: DocumentLabels | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
     """Like `evaluate` on the whole text, with the state reset to zero after every reset_every tokens."""
@@ -155,6 +161,7 @@ def evaluate_with_resets(
             token_ids,
             vocab_size=vocab_size,
             start_id=start_id,
+            labels=labels,
             segments=segments,
             progress=report,
         )
@@ -168,6 +175,7 @@ def evaluate_whole(
     *,
     vocab_size: int,
     start_id: int | None,
+    labels: DocumentLabels | None = None,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Loss:
@@ -177,7 +185,9 @@ def evaluate_whole(
     over each segment. should_stop: as in evaluate.
     """
     count = 1 if start_id is None else min(len(token_ids) // MIN_SEGMENT_TOKENS, MAX_SEGMENTS)
-    settings: dict[str, Any] = {"vocab_size": vocab_size, "start_id": start_id, "should_stop": should_stop}
+    settings: dict[str, Any] = {
+        "vocab_size": vocab_size, "start_id": start_id, "labels": labels, "should_stop": should_stop,
+    }  # fmt: skip
     if count < 2:
         return evaluate(model, token_ids, **settings, progress=progress)
     length = len(token_ids) // count
@@ -211,6 +221,7 @@ def evaluate_run(
     settings: dict[str, Any] = {
         "vocab_size": run.tokenizer.vocab_size,
         "start_id": start_id(model.vocab, run.tokenizer),
+        "labels": store.document_labels(part, run.tokenizer.end_of_text_id),
         "progress": named(f"evaluating on {part}", progress),
     }
     if reset_every is None:

@@ -22,7 +22,7 @@ import numpy as np
 from textgen.errors import damaged_weights
 from textgen.evaluation.cross_entropy import Loss, TokenCosts
 from textgen.evaluation.report import BITS, Report
-from textgen.generation.engine import Engine
+from textgen.generation.engine import Engine, label_id
 from textgen.generation.generator import Generator
 from textgen.run import Run
 from textgen.text.documents import Meter, Separator
@@ -129,26 +129,35 @@ class Tally:
 
 
 class Scorer:
-    """Scores texts with an engine. Several texts may be read at the same time, each with its own state."""
+    """Scores texts with an engine. Several texts may be read at the same time, each with its own state.
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer) -> None:
+    label: the label that every document is read with; None: none. Raises ConfigError for an unknown label.
+    """
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, label: str | None = None) -> None:
         self.tokenizer = tokenizer
         self._engine = engine
         self._vocab = engine.vocab
         self._costs = TokenCosts(engine.vocab, tokenizer.vocab_size - engine.vocab.size)
-        self._start = start_id(engine.vocab, tokenizer)
+        self._start = self._unlabelled_start = start_id(engine.vocab, tokenizer)
+        if label is not None:
+            self._start = label_id(engine, label)
         self._token_text = functools.cache(tokenizer.token_text)
 
     @classmethod
     def from_run(
-        cls, run: Run, device: str | None = None, set_threads: Callable[[int], None] | None = None
+        cls,
+        run: Run,
+        device: str | None = None,
+        set_threads: Callable[[int], None] | None = None,
+        label: str | None = None,
     ) -> Scorer:
-        """A scorer for the best weights of a run; the arguments are those of Generator.from_run.
+        """A scorer for the best weights of a run; the other arguments are those of Generator.from_run.
 
         On the CPU, torch is not loaded. Raises RunError, ConfigError or TokenizerError.
         """
         generator = Generator.from_run(run, device, set_threads)
-        return cls(generator.engine, generator.tokenizer)
+        return cls(generator.engine, generator.tokenizer, label)
 
     def read(self, stream: Iterable[str | Separator], *, unbuffered: bool = False) -> Iterator[ScoredPiece]:
         """Score one text stream piece by piece, carrying the state over all of it.
@@ -224,6 +233,9 @@ class Scorer:
         else:
             inputs = np.concatenate([np.full((len(model_ids), 1), before), model_ids[:, :-1]], axis=1)
             targets, costs = model_ids, nats
+        if self._start is not None and self._start != self._unlabelled_start:
+            # Each document begins with the label.
+            inputs = np.where(inputs == self._unlabelled_start, self._start, inputs)
         window = max(1, LOGITS // (len(model_ids) * self._vocab.size))
         with np.errstate(invalid="ignore", over="ignore"):  # damaged weights are reported below
             for start in range(0, targets.shape[1], window):

@@ -1,6 +1,7 @@
 """The interface of engines, which read tokens and give logits while text is generated.
 
-An engine reads model ids: 0..V-1 for tokens that training saw, V for any other.
+An engine reads model ids: 0..V-1 for tokens that training saw, V for any other, and V + 1 + k for the start
+token with label k.
 
 Shapes: B batch (number of texts), T time, V model vocabulary, H hidden_size, L num_layers.
 """
@@ -12,6 +13,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from textgen.errors import ConfigError
+from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
 
 State = tuple[np.ndarray, ...]
@@ -64,3 +67,11 @@ class Engine(Protocol):
 
         All of them are in memory at once: read a long text in several calls.
         """
+
+
+def label_id(engine: Engine, label: str) -> int:
+    """The model id of the start token with a label. Raises ConfigError for one that the network lacks."""
+    config = getattr(engine, "config", None)
+    if not isinstance(config, ModelConfig):
+        raise ConfigError(f"label {label!r}: this engine has no labels")
+    return config.label_id(label)

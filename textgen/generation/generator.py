@@ -90,6 +90,7 @@ class Generator:
         processors: Sequence[ProcessorFactory] = (),
         mid_text: bool = False,
         keep_stop: bool = False,
+        label: str | None = None,
     ) -> Iterator[str]:
         """Draw one text and yield it in pieces as soon as they are final; the prompt is not among them.
 
@@ -97,6 +98,7 @@ class Generator:
         in new text only, and are yielded with keep_stop only. The same seed gives the same text; None: a
         random seed. `processors` change or forbid tokens (processors.py), for example a CopyLimit. mid_text:
         the prompt is from the middle of a text, not its beginning, and is read without the start token.
+        label: the label that the text is conditioned on; None: none.
 
         Raises ConfigError, TokenizerError, RunError.
         """
@@ -108,6 +110,7 @@ class Generator:
             seed=seed,
             processors=processors,
             mid_text=mid_text,
+            label=label,
         )
         return self.stream_request(request)
 
@@ -132,6 +135,7 @@ class Generator:
         processors: Sequence[ProcessorFactory] = (),
         mid_text: bool = False,
         keep_stop: bool = False,
+        label: str | None = None,
     ) -> list[Sample]:
         """Draw num_samples texts in one batch. Arguments are those of `stream`.
 
@@ -151,6 +155,7 @@ class Generator:
             seed=seed,
             processors=processors,
             mid_text=mid_text,
+            label=label,
             log_probabilities=True,
         )
         return self.complete(several_of(request, num_samples))

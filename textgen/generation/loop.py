@@ -16,7 +16,7 @@ import numpy as np
 
 from textgen.errors import ConfigError
 from textgen.generation.batch import Batch
-from textgen.generation.engine import Engine
+from textgen.generation.engine import Engine, label_id
 from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
 from textgen.generation.sample import SampleState
@@ -88,9 +88,18 @@ class GenerationLoop:
             prompt = Prompt.from_token_ids(prompt, self.tokenizer, self.vocab)
         if request.state is not None and not len(prompt.token_ids):
             raise ConfigError("a request with a state needs a prompt of at least one token")
+        if request.label is not None and (request.state is not None or request.mid_text):
+            raise ConfigError("a label is read at the beginning of a text, not in its middle")
+        self._start_of(request)  # refuses an unknown label now
         sample = SampleState(request, prompt, self._always)
         self._waiting.append(sample)
         return sample
+
+    def _start_of(self, request: Request) -> int | None:
+        """The model id that a text begins after. Raises ConfigError for an unknown label."""
+        if request.label is None:
+            return self._start_id
+        return label_id(self._weights, request.label)
 
     def cancel(self, sample: SampleState) -> None:
         """End a text of this loop with finish reason "cancelled"; its place is free at once.
@@ -183,7 +192,9 @@ class GenerationLoop:
             if self._readings and self._readings[-1].suits(sample):
                 self._readings[-1].add(sample)
             else:
-                self._readings.append(_Reading(sample, copy.copy(self._weights), self._start_id))
+                self._readings.append(
+                    _Reading(sample, copy.copy(self._weights), self._start_of(sample.request))
+                )
 
 
 class _Reading:
@@ -199,7 +210,7 @@ class _Reading:
         self.logits: np.ndarray | None = None
         self._scored = request.prompt_log_probabilities
         self._state = request.state
-        self._mid_text = request.mid_text
+        self._mid_text, self._label = request.mid_text, request.label
         self._position = 0
         self._ids = prompt.model_ids  # (T,)
         if request.state is not None:
@@ -224,6 +235,7 @@ class _Reading:
             sample.prompt is self.samples[0].prompt
             and other.state is self._state
             and other.mid_text == self._mid_text
+            and other.label == self._label
             and other.prompt_log_probabilities == self._scored
         )
 

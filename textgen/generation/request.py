@@ -27,6 +27,7 @@ class Request:
         as SeedSequence(n).spawn(1)[0].
     processors: each is called once and makes one processor of the text; they run in this order, after those
         that the config asks for.
+    label: the label that the text is conditioned on, which the start token carries; None: none.
     mid_text: the prompt is from the middle of a text and is read without the start token. Without a prompt
         the text begins after the start token all the same.
     state: the recurrent state before the prompt, which then needs at least one token and is read without the
@@ -42,6 +43,7 @@ class Request:
     keep_stop: bool = False
     seed: int | np.random.SeedSequence | None = None
     processors: Sequence[ProcessorFactory] = ()
+    label: str | None = None
     mid_text: bool = False
     state: State | None = None
     log_probabilities: bool = False

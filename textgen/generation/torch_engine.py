@@ -17,6 +17,7 @@ from textgen.generation.engine import Engine, State
 from textgen.generation.numpy_engine.engine import READ_STEPS
 from textgen.models.cells import stack_step, stacked_states
 from textgen.models.language_model import LanguageModel
+from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
 
 _MODE_LOCK = threading.Lock()
@@ -39,6 +40,11 @@ class TorchEngine:
     def vocab(self) -> ModelVocab:
         """The tokens that the network knows, and how often training saw each."""
         return self.model.vocab
+
+    @property
+    def config(self) -> ModelConfig:
+        """The sizes of the network, and its labels."""
+        return self.model.config
 
     @torch.inference_mode()
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
@@ -102,10 +108,13 @@ class TorchEngine:
 
     @torch.no_grad()
     def _extended_embedding(self) -> Tensor:
-        """The embedding with one more row: for a token that training never saw, the mean of the others."""
+        """The embedding with more rows: the mean of all, for a token that training never saw, and labels."""
         known = self.model.embedding.weight  # (V, E)
         frequencies = torch.from_numpy(self.vocab.frequencies).to(known)  # (V,)
-        return torch.cat([known, (frequencies @ known).unsqueeze(0)])  # (V + 1, E)
+        rows = [known, (frequencies @ known).unsqueeze(0)]
+        if self.model.label_embedding is not None:
+            rows.append(known[self.model.config.start_id] + self.model.label_embedding.weight)
+        return torch.cat(rows)  # (V + 1 + number of labels, E)
 
     def _embed(self, ids: np.ndarray) -> Tensor:
         """(...) -> (..., E)"""

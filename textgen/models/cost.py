@@ -9,7 +9,7 @@ import bisect
 import dataclasses
 import math
 
-from textgen.models.weights import EMBEDDING, parameter_shapes
+from textgen.models.weights import EMBEDDING, LABELS, parameter_shapes
 from textgen.settings.config import ModelConfig
 
 # Relative difference up to which two numbers of parameters count as equal.
@@ -29,8 +29,10 @@ def multiply_adds(config: ModelConfig) -> int:
     one-hot ids (LanguageModel), the E of its input is V.
     """
     products = [math.prod(shape) for shape in parameter_shapes(config).values() if len(shape) == 2]
-    # The embedding is a product only where it is the head too.
-    looked_up = 0 if config.tie_weights else math.prod(parameter_shapes(config)[EMBEDDING])
+    # The embedding is a product only where it is the head too; labels are looked up.
+    shapes = parameter_shapes(config)
+    looked_up = 0 if config.tie_weights else math.prod(shapes[EMBEDDING])
+    looked_up += math.prod(shapes[LABELS]) if config.labels else 0
     return sum(products) - looked_up
 
 

@@ -19,7 +19,15 @@ from textgen.models.cells import State
 from textgen.models.dropout import EmbeddingDropout, LockedDropout
 from textgen.models.products import linear
 from textgen.models.recurrent import Recurrent
-from textgen.models.weights import EMBEDDING, HEAD, HEAD_BIAS, PROJECTION, check_weights, weight_shapes
+from textgen.models.weights import (
+    EMBEDDING,
+    HEAD,
+    HEAD_BIAS,
+    LABELS,
+    PROJECTION,
+    check_weights,
+    weight_shapes,
+)
 from textgen.run import TOKENIZER, Run, load_model, save_model
 from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
@@ -28,6 +36,9 @@ from textgen.text.tokenizer import Tokenizer
 
 class LanguageModel(nn.Module):
     """Embedding, recurrent stack and head: forward(model_ids, state) -> (logits, state).
+
+    Where the config has labels, model id V + 1 + k is the start token of a document with label k: it is read
+    as the start token's embedding plus the label's, and never predicted.
 
     With tie_weights the head is the embedding's table; where H is not E, a projection comes before it (Press
     & Wolf, "Using the output embedding to improve language models", 2017; Inan, Khosravi & Socher, "Tying
@@ -67,6 +78,11 @@ class LanguageModel(nn.Module):
         self.register_buffer("token_counts", torch.from_numpy(vocab.counts.astype(np.int64)))
         height, width = shapes[EMBEDDING]
         self.embedding = nn.Embedding(height, width)
+        self.label_embedding: nn.Embedding | None = None
+        if LABELS in shapes:
+            height, width = shapes[LABELS]
+            self.label_embedding = nn.Embedding(height, width)
+            nn.init.zeros_(self.label_embedding.weight)  # the same start for all, which training tells apart
         self.embedding_dropout = EmbeddingDropout(config.embedding_dropout)
         self.input_dropout = LockedDropout(config.input_dropout)
         self.layers = Recurrent(
@@ -143,6 +159,8 @@ class LanguageModel(nn.Module):
         than columns, and then a wide one takes no more time than a narrow one.
         """
         V, E, count = self.config.model_vocab_size, self.config.embedding_dim, model_ids.numel()
+        if self.label_embedding is not None:  # a label is not a row of the table
+            return False
         # One mask for each text keeps the texts from sharing a product.
         return not self.input_dropout.acts and model_ids.device.type == "cpu" and count * (E - V) > V * E
 
@@ -178,6 +196,17 @@ class LanguageModel(nn.Module):
 
     def _embed(self, model_ids: Tensor) -> Tensor:
         """(T, B) -> (T, B, E)."""
+        if self.label_embedding is None:
+            return self._embed_tokens(model_ids)
+        assert self.config.start_id is not None
+        V = self.config.model_vocab_size
+        is_label = model_ids > V
+        tokens = self._embed_tokens(model_ids.masked_fill(is_label, self.config.start_id))
+        labels = self._look_up((model_ids - V - 1).masked_fill(~is_label, 0), self.label_embedding.weight)
+        return tokens + labels.masked_fill(~is_label.unsqueeze(-1), 0)
+
+    def _embed_tokens(self, model_ids: Tensor) -> Tensor:
+        """(T, B) -> (T, B, E), of ids up to V."""
         table = self.embedding.weight  # (V, E)
         if self.training:
             # Training reads no unseen token, so a step need not compute the mean below.
@@ -233,22 +262,33 @@ class LanguageModel(nn.Module):
         """How many numbers training learns: all weights and biases, tied ones once; no ids, no counts."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def with_vocab(self, vocab: ModelVocab) -> LanguageModel:
+    def with_vocab(
+        self, vocab: ModelVocab, labels: tuple[str, ...] | None = None, start_id: int | None = None
+    ) -> LanguageModel:
         """A model for a larger vocabulary, to train on new text: this model's ids and weights come first.
 
         New rows of embedding and head start at the mean of the present ones, weighted by frequency, as an
-        unseen token is read.
+        unseen token is read. labels, start_id: those of the config; labels begin with this model's, and the
+        vectors of new ones start at zero. None keeps the labels.
 
         Raises ConfigError when the vocabulary does not begin with this model's.
         """
         old = self.config.model_vocab_size
         if not np.array_equal(vocab.token_ids[:old], self.vocab.token_ids):
             raise ConfigError(f"the vocabulary to extend to does not begin with the model's own {old} ids")
-        model = LanguageModel(dataclasses.replace(self.config, model_vocab_size=vocab.size), vocab)
+        config = dataclasses.replace(self.config, model_vocab_size=vocab.size)
+        if labels is not None:
+            assert labels[: len(config.labels)] == config.labels
+            config = dataclasses.replace(config, labels=labels, start_id=start_id)
+        model = LanguageModel(config, vocab)
         weights = {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
         for name in (EMBEDDING, HEAD, HEAD_BIAS):
             mean = self._mean_row(weights[name]).expand(vocab.size - old, *weights[name].shape[1:])
             weights[name] = torch.cat([weights[name], mean])
+        if config.labels:
+            old_labels = weights.get(LABELS, torch.zeros(0, config.embedding_dim))
+            added = len(config.labels) - len(old_labels)
+            weights[LABELS] = torch.cat([old_labels, old_labels.new_zeros(added, config.embedding_dim)])
         weights |= {name: getattr(model, name) for name in ("token_ids", "token_counts")}
         model.to(self.head.weight).load_state_dict(weights)
         model.compute_dtype = self.compute_dtype

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 EMBEDDING, HEAD, HEAD_BIAS = "embedding.weight", "head.weight", "head.bias"
+LABELS = "label_embedding.weight"
 PROJECTION = "projection.weight"  # H -> E, where a tied head is narrower or wider than the stack
 LAYERS = "layers."  # before the names of the recurrent stack
 TOKEN_IDS, TOKEN_COUNTS = "token_ids", "token_counts"  # the model vocabulary, int64 (V,) each
@@ -66,6 +67,8 @@ def weight_shapes(config: ModelConfig) -> dict[str, Shape]:
     """
     V, E, H = config.model_vocab_size, config.embedding_dim, config.hidden_size
     shapes: dict[str, Shape] = {TOKEN_IDS: (V,), TOKEN_COUNTS: (V,), EMBEDDING: (V, E)}
+    if config.labels:
+        shapes[LABELS] = (len(config.labels), E)
     stack = stack_shapes(
         config.cell, E, H, config.num_layers, residual=config.residual, layer_norm=config.layer_norm
     )

@@ -31,6 +31,7 @@ from textgen.settings.option import (
     check_options,
     flag,
     option,
+    unknown_name,
 )
 
 CELLS = tuple(CELL_SPECS)
@@ -44,6 +45,9 @@ DYNAMIC_METHODS = ("sgd", "rms")
 # The headings of the help.
 TEXT, NETWORK, REGULARISATION, OPTIMISATION = "Text", "Network", "Regularisation", "Optimisation"
 BUDGET, DEVICE = "Budget and validation", "Device"
+
+MAX_LABELS = 1000
+_LABELS_SHOWN = 20
 
 # Added to the variance in layer norm, against a division by zero; the default of torch.
 LAYER_NORM_EPSILON = 1e-5
@@ -81,6 +85,7 @@ class DataConfig:
         "Field of records with the text: a name, a.b, or a column number.",
         group=TEXT,
     )
+    label_field: str | None = option(None, "Field of records with a label to condition on.", group=TEXT)
     delimiter: str | None = option(
         None, "Delimiter of .csv and .tsv; found in the header if not given.", group=TEXT
     )
@@ -150,6 +155,7 @@ class DataConfig:
         return replace(
             self,
             corpus=(path,),
+            label_field=None,  # another text need not have it
             field=self.field if field is None else field,
             encoding=self.encoding if encoding is None else encoding,
         )
@@ -160,11 +166,15 @@ class ModelConfig:
     """The sizes and the structure of the network.
 
     model_vocab_size (V) is the number of tokens in the training text: the rows of embedding and head.
+    labels: the labels of documents; each has a vector that is added to the embedding of the start token,
+    model id start_id. Together they are model id V + 1 + index of the label, which is read, never predicted.
     """
 
     model_vocab_size: int = option(
         ..., "Size of the model vocabulary: the tokens that occur in the training text.", range=COUNT
     )
+    labels: tuple[str, ...] = option((), "Labels of documents, in the order of their ids.")
+    start_id: int | None = option(None, "Model id of the start token, where there are labels.", range=SEED)
     cell: str = option(
         "lstm", "Recurrent cell: lstm, gru, or a plain tanh rnn.", choices=CELL_SPECS, group=NETWORK
     )
@@ -207,8 +217,24 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.labels and (self.start_id is None or self.start_id >= self.model_vocab_size):
+            raise ConfigError(f"labels need start_id, a model id; not {self.start_id}")
+        if len(set(self.labels)) < len(self.labels) or len(self.labels) > MAX_LABELS:
+            raise ConfigError(f"labels must differ from each other, and be at most {MAX_LABELS:,}")
         if self.residual and self.num_layers == 1:
             raise ConfigError("--residual acts from the second layer on: give --num-layers 2 or more")
+
+    def label_id(self, label: str) -> int:
+        """The model id of the start token with a label. Raises ConfigError for an unknown label."""
+        if label not in self.labels:
+            known = (
+                f"the labels are {', '.join(self.labels[:_LABELS_SHOWN])}"
+                if self.labels
+                else "there are none"
+            )
+            more = ", ..." if len(self.labels) > _LABELS_SHOWN else ""
+            raise ConfigError(f"{unknown_name('label', label, self.labels)}; {known}{more}")
+        return self.model_vocab_size + 1 + self.labels.index(label)
 
     @property
     def projects_to_tied_head(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from textgen.errors import ConfigError
 from textgen.settings.config import DataConfig, TrainingConfig
-from textgen.settings.given import FOLLOWS_FROM_TEXT, SECTIONS, UserOptions
+from textgen.settings.given import FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import checked_values, unknown_name
 from textgen.system.relocate import relocate_path, relocated_data
 
@@ -82,7 +82,7 @@ def _of_run(content: Any, path: Path) -> dict[str, Any]:
         if isinstance(content.get("from_run"), str):
             content["from_run"] = relocate_path(content["from_run"], directory, path.parent)
     # The size of the model vocabulary follows from the text; format 1 called it vocab_size.
-    computed = {FOLLOWS_FROM_TEXT, "vocab_size"}
+    computed = {*FOLLOW_FROM_TEXT, "vocab_size"}
     model = {name: value for name, value in content["model"].items() if name not in computed}
     names: Mapping[str, Any] = content["data"] | model | content["training"]
     # An earlier version, whose config.json lacks some of them, read documents in file order.

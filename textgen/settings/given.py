@@ -17,7 +17,7 @@ from textgen.settings.option import checked_values, flag, from_mapping, options_
 Config = TypeVar("Config")
 
 SECTIONS: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
-FOLLOWS_FROM_TEXT = "model_vocab_size"  # the only field that the user cannot set
+FOLLOW_FROM_TEXT = "model_vocab_size", "labels", "start_id"  # fields that the user cannot set
 PATHS, FETCH = ("from_run", "run", "cache_dir"), "fetch"
 TEXTS = frozenset({"corpus", "val", "test"})
 BUDGETS = ("minutes", "epochs", "steps")
@@ -179,7 +179,7 @@ class UserOptions:
 def option_names() -> list[str]:
     """All options of the three sections that the user can give; every name is in one section only."""
     names = [name for config_class in SECTIONS.values() for name in options_of(config_class)]
-    return [name for name in names if name != FOLLOWS_FROM_TEXT]
+    return [name for name in names if name not in FOLLOW_FROM_TEXT]
 
 
 def _section_of(name: str) -> str:

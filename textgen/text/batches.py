@@ -32,7 +32,7 @@ import numpy as np
 
 from textgen.errors import CorpusError
 from textgen.text.model_vocab import ModelVocab
-from textgen.text.shuffle import ShuffledDocuments, StoredOrder, TokenSource
+from textgen.text.shuffle import StoredOrder, TokenSource
 
 _MIN_WINDOWS_PER_EPOCH = 8
 _SHORT_WINDOW_SHARE = 0.05  # of the windows have lengths drawn around half of seq_len
@@ -43,12 +43,15 @@ _LENGTH_DEVIATION = 5 / 70  # standard deviation of a window's length, as a shar
 class Batch:
     """One window of every sequence: inputs and targets, both (B, T) int64.
 
-    starts_epoch: the first batch of an epoch, to be read from a zero state.
+    starts_epoch: the first batch of an epoch, to be read from a zero state. starts_document: the sequences
+    (B,) bool whose window begins with a document, to be read from a zero state too, as a text is read that
+    stands alone; None where the text is read as one.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
     starts_epoch: bool
+    starts_document: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -67,32 +70,30 @@ class _Epoch:
 class SequenceBatches(Iterator[Batch]):
     """An endless iterator over batches, epoch after epoch, from token ids (N,) of any integer type.
 
-    vocab maps token ids to model ids; None leaves the ids unchanged. end_of_text: the token that separates
-    documents, to read them in a new order each epoch; None reads the tokens as they are. vary_seq_len: window
-    lengths are drawn around seq_len, a few of them around half of it, instead of all being seq_len.
+    tokens: an array, which is read in its order in every epoch, or a source that has an order of its own.
+    vocab maps token ids to model ids; None leaves the ids unchanged. Where a document has a label, the input
+    is the model id of the start token with that label. vary_seq_len: window lengths are drawn around seq_len,
+    a few of them around half of it, instead of all being seq_len.
 
     Raises CorpusError when there are fewer pairs than sequences.
     """
 
     def __init__(
         self,
-        tokens: np.ndarray,
+        tokens: np.ndarray | TokenSource,
         vocab: ModelVocab | None,
         batch_size: int,
         seq_len: int,
         seed: int,
         *,
-        end_of_text: int | None = None,
         vary_seq_len: bool = False,
     ) -> None:
-        if len(tokens) <= batch_size:
+        self._source = StoredOrder(tokens) if isinstance(tokens, np.ndarray) else tokens
+        if len(self._source) <= batch_size:
             raise CorpusError(
-                f"{len(tokens)} tokens are too few for batch_size={batch_size}; at least {batch_size + 1} "
-                "are needed. Use a smaller --batch-size."
+                f"{len(self._source)} tokens are too few for batch_size={batch_size}; at least "
+                f"{batch_size + 1} are needed. Use a smaller --batch-size."
             )
-        self._source: TokenSource = (
-            StoredOrder(tokens) if end_of_text is None else ShuffledDocuments(tokens, end_of_text, seed)
-        )
         self._vocab = vocab
         self._batch_size = batch_size
         self._seq_len = seq_len
@@ -150,9 +151,19 @@ class SequenceBatches(Iterator[Batch]):
         along_ring = layout.offset + layout.pairs_per_sequence * np.arange(self._batch_size) + self._position
         first_pairs = along_ring % (len(self._source) - 1)  # (B,)
         # Pair p is tokens p and p+1, so a window of T pairs is T+1 tokens.
-        ids = self._source.gather(first_pairs, end - self._position + 1)  # (B, T+1)
+        ids, labels = self._source.gather(first_pairs, end - self._position + 1)  # (B, T+1)
         model_ids = ids.astype(np.int64) if self._vocab is None else self._vocab.to_model_ids(ids)
-        batch = Batch(model_ids[:, :-1], model_ids[:, 1:], starts_epoch=self._position == 0)
+        inputs = model_ids[:, :-1]
+        if labels is not None:
+            assert self._vocab is not None
+            inputs = self._vocab.with_labels(inputs, labels[:, :-1])
+        end_of_text = self._source.end_of_text
+        batch = Batch(
+            inputs,
+            model_ids[:, 1:],
+            starts_epoch=self._position == 0,
+            starts_document=None if end_of_text is None else ids[:, 0] == end_of_text,
+        )
         if last:
             self.restore({"epoch": self._epoch + 1, "position": 0})
         else:

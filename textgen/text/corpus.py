@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
@@ -25,6 +26,7 @@ from textgen.text.sources import (
     Source,
     find_files,
     refuse_repeated_files,
+    require_labelled,
     require_records,
     require_tables,
 )
@@ -81,6 +83,8 @@ class Corpus:
         refuse_repeated_files(self._all_sources)
         if split and config.field is not None:
             require_records(config.field, self._formats)
+        if split and config.label_field is not None:
+            require_labelled(config.label_field, self._formats)
         if split and config.delimiter is not None:
             require_tables(config.delimiter, self._formats)
         if split:
@@ -130,6 +134,10 @@ class Corpus:
         """
         return between_documents(portion.stream() for portion in self._portions[part])
 
+    def labels(self, part: str) -> Iterator[str | None]:
+        """The label of each document of a part; None: it has none. Raises CorpusError."""
+        return (label for portion in self._portions[part] for label in portion.labels())
+
     def size(self, part: str) -> TextSize:
         """How much text a part has. The first call reads the part to count it."""
         if part not in self._sizes:
@@ -166,11 +174,13 @@ class Corpus:
         config = self._config
         field = None if self._formats == {"text"} else config.field
         val_fraction = config.val_fraction if self._cut else None
-        settings = [config.documents, field, codecs.lookup(config.encoding).name, val_fraction]
+        settings: list[Any] = [config.documents, field, codecs.lookup(config.encoding).name, val_fraction]
         if self._cut and config.val_order != "end":
             settings.append(config.val_order)
         if "val" in self.parts and config.val_characters is not None:
             settings.append(config.val_characters)
+        if config.label_field is not None:
+            settings.append({"label_field": config.label_field})
         if config.delimiter is not None and self._formats & {"csv", "tsv"}:
             settings.append(config.delimiter_character)
         digest = hashlib.sha256(json.dumps(settings).encode())
@@ -282,6 +292,7 @@ def _source(
         config.field,
         config.encoding,
         config.delimiter_character,
+        config.label_field,
     )
 
 

@@ -134,6 +134,20 @@ def split_documents(blocks: Iterable[str], kind: str) -> Iterator[str | Separato
         yield kept
 
 
+def document_lengths(stream: Iterable[str | Separator]) -> Iterator[int]:
+    """The number of characters of each document of a text stream."""
+    characters, started = 0, False
+    for item in stream:
+        started = True
+        if isinstance(item, Separator):
+            yield characters
+            characters = 0
+        else:
+            characters += len(item)
+    if started:
+        yield characters
+
+
 def between_documents(streams: Iterable[Iterable[str | Separator]]) -> Iterator[str | Separator]:
     """Concatenate text streams with a Separator of no characters between them; empty streams are skipped."""
     boundary = Separator(0, 0, line_ends=0)

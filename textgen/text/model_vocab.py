@@ -73,6 +73,13 @@ class ModelVocab:
         """The token ids of model ids below V, of any shape, int64. Raises IndexError for V or more."""
         return self.token_ids.take(model_ids)
 
+    def with_labels(self, model_ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Model ids with that of a label in place of the start token, where labels (same shape) are above 0.
+
+        A label is one more than its index: label k + 1 has the model id V + 1 + k.
+        """
+        return np.where(labels > 0, self.size + labels, model_ids)
+
     def require(self, vocab_size: int) -> None:
         """Raises RunError when a tokenizer of this vocab_size cannot be the one that training used."""
         if self.token_ids.max() >= vocab_size:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from textgen.errors import CorpusError
 from textgen.text.formats import TextFile, is_utf8, text_blocks
@@ -114,40 +114,67 @@ def _lines(file: TextFile, encoding: str) -> Iterator[str]:
         yield last
 
 
+class Record(NamedTuple):
+    """The text of a record, and its label: None where it has none."""
+
+    text: str
+    label: str | None
+
+
 def records(
     file: TextFile,
     field: str | None,
     encoding: str,
     delimiter: str | None = None,
     count: RecordCount | None = None,
-) -> Iterator[str]:
-    """The text of each record of a .jsonl, .json, .csv or .tsv file.
+    *,
+    label_field: str | None = None,
+) -> Iterator[Record]:
+    """The text and the label of each record of a .jsonl, .json, .csv or .tsv file.
 
     field: the name of the field that holds the text; `a.b` is the field b of the object a in JSON. Where the
     first row of a .csv or .tsv file does not have it, also the number of a column, from 1, and the first row
     is a record too. A JSON record without the field, or where it is null, is skipped. delimiter: of .csv and
     .tsv; None finds it in the first row. count: adds up what was read and skipped; None does not count.
+    label_field: named like field; a record where it is absent, null or empty has no label, nor has any where
+    this is None.
 
     Raises CorpusError with file and line when field is None, and for a record that cannot be read or whose
-    field is not text.
+    fields are not text.
     """
     count = RecordCount() if count is None else count
-    found: Iterator[tuple[int, str | None]]
+    found: Iterator[tuple[int, str | None, str | None]]
     if file.format in ("jsonl", "json"):
-        read = _json_lines if file.format == "jsonl" else _json_array
-        found = (
-            (line, _json_text(record, field, f"{file.name}:{line}", count))
-            for line, record in read(file, encoding)
-        )
+        found = _json_records(file, field, label_field, encoding, count)
     else:
-        found = _table_records(file, field, encoding, delimiter)
-    for line, text in found:
+        found = _table_records(file, field, label_field, encoding, delimiter)
+    for line, text, label in found:
         count.read += 1
         if text is None:
             continue
-        if not is_utf8(text):
+        if not is_utf8(text) or not is_utf8(label or ""):
             raise CorpusError(f"{file.name}:{line}: the text has a lone surrogate; fix its escape sequence")
-        yield text
+        yield Record(text, label or None)
+
+
+def _json_records(
+    file: TextFile, field: str | None, label_field: str | None, encoding: str, count: RecordCount
+) -> Iterator[tuple[int, str | None, str | None]]:
+    read = _json_lines if file.format == "jsonl" else _json_array
+    for line, record in read(file, encoding):
+        where = f"{file.name}:{line}"
+        text = _json_text(record, field, where, count)
+        yield line, text, None if label_field is None else _json_label(record, label_field, where)
+
+
+def _json_label(record: dict[str, Any], field: str, where: str) -> str | None:
+    """The label of a JSON record; a number or a truth value is taken as it is written. Raises CorpusError."""
+    _, label = _nested(record, field, where)
+    if label is None or isinstance(label, str):
+        return label
+    if isinstance(label, (int, float)):
+        return json.dumps(label)
+    raise CorpusError(f"{where}: the field {field!r} is not a label: {json.dumps(label)[:40]}")
 
 
 def _require_field(field: str | None, found: list[str], where: str) -> str:
@@ -291,8 +318,8 @@ class _JsonText:
 
 
 def _table_records(
-    file: TextFile, field: str | None, encoding: str, delimiter: str | None
-) -> Iterator[tuple[int, str]]:
+    file: TextFile, field: str | None, label_field: str | None, encoding: str, delimiter: str | None
+) -> Iterator[tuple[int, str, str | None]]:
     csv.field_size_limit(2**31 - 1)  # the default refuses a field of more than 128 KiB
     lines = _lines(file, encoding)
     first = _first_lines(lines)
@@ -306,6 +333,7 @@ def _table_records(
     rows = read(itertools.chain(first, lines), delimiter, file.name)
     line, header = next(rows)
     column = _column(header, field, f"{file.name}:1")
+    label_column = None if label_field is None else _column(header, label_field, f"{file.name}:1")
     if field not in header:
         rows = itertools.chain([(line, header)], rows)
     for line, row in rows:
@@ -316,7 +344,7 @@ def _table_records(
             raise CorpusError(
                 f"{file.name}:{line}: {len(row)} fields where the header has {len(header)}{reason}"
             )
-        yield line, row[column]
+        yield line, row[column], None if label_column is None else row[label_column]
 
 
 def _column(header: list[str], field: str | None, where: str) -> int:

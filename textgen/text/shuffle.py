@@ -14,16 +14,34 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 BLOCK_TOKENS = 2**18
 MIN_BLOCKS_IN_MEMORY = 4
+# The share of documents that are read without their label, so that the network can begin a text without one
+# (Ho & Salimans, "Classifier-free diffusion guidance", 2022).
+LABEL_DROPOUT = 0.1
+
+
+class Gathered(NamedTuple):
+    """Tokens (B, T) and, where documents have labels, the label (B, T) of the document that begins there.
+
+    0: none begins there, or it has no label; k + 1: the label with index k.
+    """
+
+    tokens: np.ndarray
+    labels: np.ndarray | None
 
 
 class TokenSource(Protocol):
-    """Tokens in the order in which an epoch reads them."""
+    """Tokens in the order in which an epoch reads them.
+
+    end_of_text: the token that each document begins after; None where the text is read as one.
+    """
+
+    end_of_text: int | None
 
     def __len__(self) -> int:
         """The number of tokens, the same in every epoch."""
@@ -33,7 +51,7 @@ class TokenSource(Protocol):
         """Take the order of an epoch, which is read at about so many places at the same time."""
         ...
 
-    def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
+    def gather(self, starts: np.ndarray, length: int) -> Gathered:
         """The tokens (B, length) from each of starts (B,) on; none may reach beyond the end."""
         ...
 
@@ -42,6 +60,7 @@ class StoredOrder:
     """Tokens (N,) in the order in which they are stored, in every epoch."""
 
     def __init__(self, tokens: np.ndarray) -> None:
+        self.end_of_text: int | None = None
         self._tokens = np.asarray(tokens)  # a memmap is slower to index than the array it is
 
     def __len__(self) -> int:
@@ -50,39 +69,53 @@ class StoredOrder:
     def start_epoch(self, epoch: int, num_readers: int) -> None:
         """Nothing changes."""
 
-    def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
+    def gather(self, starts: np.ndarray, length: int) -> Gathered:
         """The tokens (B, length) from each of starts (B,) on."""
-        gathered: np.ndarray = self._tokens[starts[:, None] + np.arange(length)]
-        return gathered
+        return Gathered(self._tokens[starts[:, None] + np.arange(length)], None)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """The documents of a block in the order of an epoch, each with the end-of-text after it.
+    """The documents of a block in the order of an epoch, each with the end-of-text before it.
 
-    stored: the stored token at which each begins, (D,). read: at which token of the block, as it is read,
-    each begins, (D,), ascending.
+    places: where each begins in the stored text, (D,). positions: where each begins in the block as it is
+    read, (D,), ascending. labels: of each, (D,), as in Gathered; None without labels.
     """
 
-    stored: np.ndarray
-    read: np.ndarray
+    places: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray | None
 
 
-class ShuffledDocuments:
-    """The documents of stored tokens (N,), in another order each epoch; with end-of-text around each, N+2.
+class DocumentOrder:
+    """The documents of stored tokens (N,), in an order by epoch; with end-of-text around each, N+2 tokens.
 
-    end_of_text: the token that separates documents. The order follows from seed and epoch.
+    end_of_text: the token that separates documents. labels: of each document, (D,), as in Gathered; None: the
+    documents have none. shuffle: a new order each epoch, which follows from seed and epoch; else as stored.
+
+    A place is an index into the stored tokens plus one: place 0 stands for the end-of-text before the first
+    document, which is not stored.
     """
 
     def __init__(
-        self, tokens: np.ndarray, end_of_text: int, seed: int, *, block_tokens: int = BLOCK_TOKENS
+        self,
+        tokens: np.ndarray,
+        end_of_text: int,
+        seed: int,
+        *,
+        labels: np.ndarray | None = None,
+        shuffle: bool = True,
+        block_tokens: int = BLOCK_TOKENS,
     ) -> None:
         self._tokens = np.asarray(tokens)
-        self._end_of_text = end_of_text
+        self.end_of_text: int | None = end_of_text
         self._seed = seed
-        # Each block is a range of whole documents with their end-of-text. That of the last one is not stored,
-        # but read as if it stood at N.
+        self._labels = labels
+        self._shuffle = shuffle
         self._bounds = _block_bounds(self._tokens, end_of_text, block_tokens)
+        if labels is not None:
+            counts = [self._ends(number).size for number in range(len(self._bounds) - 1)]
+            self._first_documents = np.cumsum(counts) - counts  # each document begins with an end-of-text
         self._blocks: OrderedDict[int, _Block] = OrderedDict()
         self.start_epoch(0, 1)
 
@@ -94,76 +127,95 @@ class ShuffledDocuments:
         self._epoch = epoch
         self._blocks.clear()
         self._blocks_in_memory = num_readers + MIN_BLOCKS_IN_MEMORY
-        self._order = np.random.default_rng([self._seed, epoch, 0]).permutation(len(self._bounds) - 1)
-        sizes = np.diff(self._bounds)[self._order]
-        # Where each block begins as it is read: an end-of-text comes before the first document.
-        self._starts = 1 + np.concatenate([[0], np.cumsum(sizes)])
+        self._order = self._permutation(0, len(self._bounds) - 1)
+        # Where each block begins as it is read, and at last the end-of-text after the last document.
+        self._starts = np.concatenate([[0], np.cumsum(np.diff(self._bounds)[self._order])])
 
-    def gather(self, starts: np.ndarray, length: int) -> np.ndarray:
-        """The tokens (B, length) from each of starts (B,) on."""
+    def gather(self, starts: np.ndarray, length: int) -> Gathered:
+        """The tokens (B, length) from each of starts (B,) on, and the labels of documents."""
         if len(self._order) == 1:
-            places = self._places(0, starts[:, None] + np.arange(length))
+            places, labels = self._within(0, starts[:, None] + np.arange(length))
         else:
-            places = np.stack([self._row(int(start), int(start) + length) for start in starts])
-        tokens: np.ndarray = self._tokens[np.minimum(places, len(self._tokens) - 1)]
-        tokens[places == len(self._tokens)] = self._end_of_text
-        return tokens
+            rows = [self._row(int(start), int(start) + length) for start in starts]
+            places, labels = (np.stack(parts) for parts in zip(*rows, strict=True))
+        tokens: np.ndarray = self._tokens[np.maximum(places - 1, 0)]
+        tokens[places == 0] = self.end_of_text
+        return Gathered(tokens, None if self._labels is None else labels)
 
-    def _row(self, start: int, stop: int) -> np.ndarray:
-        """Where the tokens start..stop, as they are read, are stored; they may be of several blocks."""
-        ends = (max(start, 1), max(stop - 1, 1))  # the end-of-text at 0 counts as part of the first block
-        first, last = np.searchsorted(self._starts, ends, side="right").tolist()
-        bounds = [start, *self._starts[first:last].tolist(), stop]
-        pieces = zip(range(first - 1, last), itertools.pairwise(bounds), strict=True)
-        return np.concatenate([self._places(index, np.arange(*piece)) for index, piece in pieces])
+    def _row(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """The places of tokens start..stop, as they are read, and labels; they may be of several blocks."""
+        last_block = len(self._order) - 1
+        ends = np.searchsorted(self._starts, (start, stop - 1), side="right") - 1
+        first, last = np.minimum(ends, last_block).tolist()
+        bounds = [start, *self._starts[first + 1 : last + 1].tolist(), stop]
+        pieces = zip(range(first, last + 1), itertools.pairwise(bounds), strict=True)
+        found = [self._within(index, np.arange(*piece)) for index, piece in pieces]
+        places, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return places, labels
 
-    def _places(self, index: int, positions: np.ndarray) -> np.ndarray:
-        """Where tokens of the block that is read index-th are stored, by their positions as they are read.
+    def _within(self, index: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The places of tokens of the block that is read index-th, and labels; positions as they are read.
 
-        N stands for an end-of-text that is not stored: the one before all documents, and the last one.
+        The end-of-text after the last document counts as part of the last block.
         """
         block = self._block(int(self._order[index]))
         within = positions - self._starts[index]
-        documents = np.searchsorted(block.read, within, side="right") - 1
-        places: np.ndarray = block.stored[documents] + within - block.read[documents]
-        places[positions == 0] = len(self._tokens)
-        return places
+        documents = np.searchsorted(block.positions, within, side="right") - 1
+        offsets = within - block.positions[documents]
+        places = block.places[documents] + offsets
+        is_end = positions == self._starts[-1]
+        places[is_end] = 0
+        if block.labels is None:
+            return places, np.zeros(0, np.int64)
+        return places, np.where((offsets == 0) & ~is_end, block.labels[documents], 0)
 
     def _block(self, number: int) -> _Block:
         if number in self._blocks:
             self._blocks.move_to_end(number)
             return self._blocks[number]
-        start, end = int(self._bounds[number]), int(self._bounds[number + 1])
-        ends = start + 1 + np.flatnonzero(self._tokens[start:end] == self._end_of_text)
-        if end > len(self._tokens):
-            ends = np.append(ends, end)
-        stored = np.concatenate([[start], ends[:-1]])
-        order = np.random.default_rng([self._seed, self._epoch, 1 + number]).permutation(len(stored))
-        lengths = (ends - stored)[order]
-        block = _Block(stored[order], np.cumsum(lengths) - lengths)
+        places = self._ends(number)
+        lengths = np.diff(places, append=self._bounds[number + 1])
+        order = self._permutation(1 + number, len(places))
+        labels = None
+        if self._labels is not None:
+            first = self._first_documents[number]
+            labels = self._labels[first : first + len(places)][order].astype(np.int64)
+            labels[self._rng(1 + number, 1).random(len(labels)) < LABEL_DROPOUT] = 0
+        block = _Block(places[order], np.cumsum(lengths[order]) - lengths[order], labels)
         self._blocks[number] = block
         if len(self._blocks) > self._blocks_in_memory:
             self._blocks.popitem(last=False)
         return block
 
+    def _ends(self, number: int) -> np.ndarray:
+        """The places of the end-of-texts of a block, with each of which a document begins."""
+        start, stop = int(self._bounds[number]), int(self._bounds[number + 1])
+        stored = max(start, 1) + np.flatnonzero(
+            self._tokens[max(start, 1) - 1 : stop - 1] == self.end_of_text
+        )
+        return stored if start else np.concatenate([[0], stored])
+
+    def _permutation(self, stream: int, count: int) -> np.ndarray:
+        return self._rng(stream).permutation(count) if self._shuffle else np.arange(count)
+
+    def _rng(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self._epoch, *stream])
+
 
 def _block_bounds(tokens: np.ndarray, end_of_text: int, block_tokens: int) -> np.ndarray:
-    """Where blocks of whole documents begin, and at last one token beyond the end: that of an end-of-text.
+    """The places where blocks of whole documents begin, and at last one beyond the last token's.
 
     A block has about block_tokens tokens, or one longer document.
     """
     bounds = [0]
-    while bounds[-1] + block_tokens < len(tokens):
-        end = _find(tokens, end_of_text, bounds[-1] + block_tokens)
-        if end is None or end + 1 == len(tokens):
-            break
+    while (end := _find(tokens, end_of_text, bounds[-1] + block_tokens)) is not None:
         bounds.append(end + 1)
     return np.array([*bounds, len(tokens) + 1])
 
 
 def _find(tokens: np.ndarray, token: int, start: int) -> int | None:
     """Where a token occurs first from start on; None where it does not."""
-    for begin in itertools.takewhile(lambda begin: begin < len(tokens), itertools.count(start, 4096)):
+    for begin in range(start, len(tokens), 4096):
         found = np.flatnonzero(tokens[begin : begin + 4096] == token)
         if len(found):
             return begin + int(found[0])

@@ -18,6 +18,7 @@ from textgen.text.documents import (
     PIECE_CHARACTERS,
     Separator,
     between_documents,
+    document_lengths,
     split_documents,
 )
 from textgen.text.formats import KNOWN_ENDINGS, TextFile, is_utf8, text_blocks
@@ -45,6 +46,7 @@ class Source:
     field: str | None
     encoding: str
     delimiter: str | None = None
+    label_field: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -67,8 +69,18 @@ class Source:
     def _file_stream(self, file: TextFile, count: RecordCount) -> Iterator[str | Separator]:
         if file.format == "text":
             return split_documents(text_blocks(file, self.encoding), self.documents)
-        texts = records(file, self.field, self.encoding, self.delimiter, count)
-        return _record_stream(texts)
+        found = records(file, self.field, self.encoding, self.delimiter, count)
+        return _record_stream(record.text for record in found)
+
+    def labels(self) -> Iterator[tuple[int, str | None]]:
+        """The characters and the label of each document of `stream`. Raises CorpusError, as that does."""
+        for file in self.files:
+            if file.format == "text":
+                stream = split_documents(text_blocks(file, self.encoding), self.documents)
+                yield from ((extent, None) for extent in document_lengths(stream))
+                continue
+            found = records(file, self.field, self.encoding, self.delimiter, label_field=self.label_field)
+            yield from ((len(record.text), record.label) for record in found if record.text)
 
     def boundary_near(self, position: int) -> int:
         """The document boundary nearest to a position, both in characters not counting separators.
@@ -150,6 +162,12 @@ def require_records(field: str, formats: Collection[str]) -> None:
             f"--field {field}: there is no .jsonl, .csv or .tsv file, nor a .json file that "
             "holds an array of objects; leave --field out"
         )
+
+
+def require_labelled(field: str, formats: Collection[str]) -> None:
+    """Raise CorpusError when a field of labels is given but all files are plain text, which has no fields."""
+    if all(name == "text" for name in formats):
+        raise CorpusError(f"--label-field {field}: plain text has no fields; leave --label-field out")
 
 
 def require_tables(delimiter: str, formats: Collection[str]) -> None:

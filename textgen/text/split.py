@@ -39,6 +39,10 @@ class Portion(Protocol):
         """The text as a stream, without a separator at either end."""
         ...
 
+    def labels(self) -> Iterator[str | None]:
+        """The label of each document of the stream; None: it has none."""
+        ...
+
 
 @dataclass(frozen=True)
 class Ranges:
@@ -51,6 +55,17 @@ class Ranges:
         """The text of all ranges."""
         return stream_ranges(self.source.stream(), self.ranges)
 
+    def labels(self) -> Iterator[str | None]:
+        """The labels of the documents that have text in a range."""
+        position = 0
+        for characters, label in self.source.labels():
+            end = position + characters
+            if any(
+                start < end and (stop is None or stop > max(position, start)) for start, stop in self.ranges
+            ):
+                yield label
+            position = end
+
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
@@ -61,7 +76,7 @@ class Chosen:
 
     def stream(self) -> Iterator[str | Separator]:
         """The text of the chosen documents, with the separator that precedes each in the source."""
-        chosen = (flag for block in self.blocks for flag in np.unpackbits(block).tolist())
+        chosen = self._flags()
         is_chosen = next(chosen, 0)
         started = False
         pending: Separator | None = None
@@ -73,6 +88,15 @@ class Chosen:
                     yield pending
                 started, pending = True, None
                 yield item
+
+    def labels(self) -> Iterator[str | None]:
+        """The labels of the chosen documents."""
+        for flag, (_, label) in zip(self._flags(), self.source.labels(), strict=False):
+            if flag:
+                yield label
+
+    def _flags(self) -> Iterator[int]:
+        return (flag for block in self.blocks for flag in np.unpackbits(block).tolist())
 
 
 @dataclass(frozen=True)

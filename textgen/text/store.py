@@ -2,6 +2,7 @@
 
     <cache folder>/<key>/
         train.bin  val.bin      token ids, in the smallest unsigned integer type that can hold them
+        train-labels.npy  ...   for each document 0, or 1 + the index of its label; only with labels
         counts.npy              how often each token id occurs in the first part, int64
         meta.json               sizes of the parts
 
@@ -15,7 +16,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import numpy as np
 from textgen.errors import ConfigError, CorpusError
 from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
+from textgen.text.document_labels import DocumentLabels
 from textgen.text.documents import Separator, TextSize
 from textgen.text.records import RecordCount
 from textgen.text.tokenizer import Tokenizer
@@ -66,6 +68,11 @@ class TokenStore:
         self.records = RecordCount(**meta.get("records", {}))  # a store of an earlier version skipped none
         self._tokens = {part: self._map(part, num_tokens) for part, num_tokens in meta["tokens"].items()}
         self.counts: np.ndarray = np.load(path / "counts.npy")
+        self._labels: dict[str, np.ndarray] = {
+            part: np.load(_labels_path(path, part), mmap_mode="r")
+            for part in self._tokens
+            if meta.get("labels")
+        }
 
     def _map(self, part: str, num_tokens: int) -> np.ndarray:
         file = self.path / f"{part}.bin"
@@ -87,30 +94,55 @@ class TokenStore:
         """Token ids of a part, (N,), read-only, in an unsigned integer type."""
         return self._tokens[part]
 
+    def labels(self, part: str) -> np.ndarray | None:
+        """For each document of a part 0, or 1 + the index of its label, (D,) uint16; None without labels."""
+        return self._labels.get(part)
+
+    def document_labels(self, part: str, end_of_text: int) -> DocumentLabels | None:
+        """The labels of a part by position; None without labels."""
+        labels = self.labels(part)
+        return None if labels is None else DocumentLabels(self.tokens(part), end_of_text, labels)
+
     def size(self, part: str) -> TextSize:
         """How much text a part has."""
         return self._sizes[part]
 
     @classmethod
     def open_or_build(
-        cls, corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, progress: Progress | None = None
+        cls,
+        corpus: Corpus,
+        tokenizer: Tokenizer,
+        cache_dir: Path,
+        progress: Progress | None = None,
+        *,
+        labels: Sequence[str] = (),
     ) -> TokenStore:
         """The store of a corpus, from the cache or built now. Several processes may build it at once.
+
+        labels: those whose index is stored; a document with another one counts as having none.
 
         Raises CorpusError for text that cannot be read or changes while it is read, and for a cache folder
         that cannot be written.
         """
         identity = f"{_FORMAT} {corpus.fingerprint} {tokenizer.fingerprint}"
+        if labels:
+            identity += f" {json.dumps(labels)}"
         path = cache_dir / hashlib.sha256(identity.encode()).hexdigest()
 
         def build(folder: Path) -> None:
-            _build(folder, corpus, tokenizer, progress)
+            _build(folder, corpus, tokenizer, labels, progress)
             corpus.require_unchanged()  # else the tokens of another text would be cached under this key
 
         return read_or_build(path, cls, build)
 
 
-def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progress | None) -> None:
+def _labels_path(folder: Path, part: str) -> Path:
+    return folder / f"{part}-labels.npy"
+
+
+def _build(
+    folder: Path, corpus: Corpus, tokenizer: Tokenizer, labels: Sequence[str], progress: Progress | None
+) -> None:
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     counts = np.zeros(tokenizer.vocab_size, np.int64)
     meta: dict[str, Any] = {"dtype": dtype.name, "tokens": {}, "sizes": {}}
@@ -132,8 +164,13 @@ def _build(folder: Path, corpus: Corpus, tokenizer: Tokenizer, progress: Progres
                 f"the tokenizer produces no tokens for the {part} text; use another tokenizer, or more text"
             )
         meta["tokens"][part] = num_tokens
+        if labels:
+            number = {label: index for index, label in enumerate(labels, start=1)}
+            numbers = (0 if label is None else number.get(label, 0) for label in corpus.labels(part))
+            np.save(_labels_path(folder, part), np.fromiter(numbers, np.uint16))
     records = corpus.record_count
     meta["records"] = {"read": records.read, "absent": records.absent, "null": records.null}
+    meta["labels"] = len(labels)
     np.save(folder / "counts.npy", counts)
     (folder / "meta.json").write_text(json.dumps(meta, indent=2))
 

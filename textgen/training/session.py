@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from textgen.errors import RunError
@@ -27,6 +28,7 @@ from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
 from textgen.text.batches import SequenceBatches
 from textgen.text.model_vocab import start_id
+from textgen.text.shuffle import DocumentOrder, TokenSource
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.schedule import Budget, describe_passes
@@ -179,13 +181,21 @@ def assemble(
     """Build batches, budget and trainer of a run, new or resumed; started: as in Session."""
     training = run.config.training
     validates = "val" in store.parts
+    tokens: np.ndarray | TokenSource = store.tokens("train")
+    if training.shuffle or store.labels("train") is not None:
+        tokens = DocumentOrder(
+            store.tokens("train"),
+            tokenizer.end_of_text_id,
+            training.seed,
+            labels=store.labels("train"),
+            shuffle=training.shuffle,
+        )
     batches = SequenceBatches(
-        store.tokens("train"),
+        tokens,
         model.vocab,
         batch_size=training.batch_size,
         seq_len=training.seq_len,
         seed=training.seed,
-        end_of_text=tokenizer.end_of_text_id if training.shuffle else None,
         vary_seq_len=training.vary_seq_len,
     )
     # The same random numbers from here on, whether the speed was probed (with dropout) before or not.
@@ -197,6 +207,7 @@ def assemble(
         batches=batches,
         val_token_ids=store.tokens("val") if validates else None,
         start_id=start_id(model.vocab, tokenizer),
+        val_labels=store.document_labels("val", tokenizer.end_of_text_id) if validates else None,
         val_characters=store.size("val").characters if validates else None,
         budget=_budget(training, batches),
         reporter=reporter,

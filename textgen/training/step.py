@@ -70,6 +70,8 @@ class TrainStep:
             self._state = self.model.zero_state(batch.inputs.shape[0])
         else:
             self._state = drop_state(self._state, DROP_STATE_PROBABILITY)
+            if batch.starts_document is not None:
+                self._state = keep_state(self._state, ~torch.from_numpy(batch.starts_document))
         inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)  # (B, T)
         targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)  # (B, T)
         outputs, state = self.model.read(inputs, self._state)  # (B, T, H)
@@ -188,7 +190,11 @@ def drop_state(state: tuple[Tensor, ...], probability: float) -> tuple[Tensor, .
     epoch is zero only at its start, so that the network would barely learn to begin a text from zero (Melis,
     Dyer & Blunsom, "On the state of the art of evaluation in neural language models", 2018).
     """
-    kept = torch.rand(state[0].shape[1]) >= probability  # (B,)
+    return keep_state(state, torch.rand(state[0].shape[1]) >= probability)
+
+
+def keep_state(state: tuple[Tensor, ...], kept: Tensor) -> tuple[Tensor, ...]:
+    """The state of each sequence that is kept (B,) bool, and zero for the others; each part is (L, B, H)."""
     if kept.all():
         return state
     mask = kept.to(state[0]).unsqueeze(1)  # (B, 1)

@@ -26,6 +26,7 @@ from textgen.system.device import torch_dtype
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter, Speedometer
 from textgen.text.batches import Batch, SequenceBatches
+from textgen.text.document_labels import DocumentLabels
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.position import Position
 from textgen.training.rollback import Rollback
@@ -42,9 +43,9 @@ CHECKPOINT_SECONDS = 60.0  # the most work that a crash may lose
 class Trainer:
     """Trains one model on batches, and writes to one run directory.
 
-    val_token_ids (N,) is the validation text, val_characters its length before tokenization; None: there is
-    no such text, and the last weights are kept. start_id is the model id that a text without a prompt starts
-    after; None: no such token was seen in training.
+    val_token_ids (N,) is the validation text, val_characters its length before tokenization, val_labels those
+    of its documents; None: there is no such text, and the last weights are kept. start_id is the model id
+    that a text without a prompt starts after; None: no such token was seen in training.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Trainer:
         batches: SequenceBatches,
         val_token_ids: np.ndarray | None,
         val_characters: int | None,
+        val_labels: DocumentLabels | None = None,
         start_id: int | None,
         budget: Budget,
         reporter: Reporter,
@@ -73,7 +75,9 @@ class Trainer:
             assert val_characters is not None
             segments = spread_segments(len(val_token_ids), self.config.eval_tokens, self.config.batch_size)
             self._characters_per_val_token = val_characters / len(val_token_ids)
-        self.validation = Validation(model, tokenizer, val_token_ids, start_id=start_id, segments=segments)
+        self.validation = Validation(
+            model, tokenizer, val_token_ids, start_id=start_id, segments=segments, labels=val_labels
+        )
         self.rollback = Rollback(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
         self._start_clocks()
 

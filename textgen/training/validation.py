@@ -11,6 +11,7 @@ from textgen.evaluation.evaluate import Segments, evaluate
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import SampleConfig
+from textgen.text.document_labels import DocumentLabels
 from textgen.text.tokenizer import Tokenizer
 
 SAMPLE_TOKENS = 120
@@ -22,6 +23,7 @@ class Validation:
     """Evaluates a model the same way each time: the same segments of the text, the same seed for the sample.
 
     token_ids (N,) is the whole validation text; only `segments` of it are read. None: there is no such text.
+    labels: of its documents; None: there are none.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Validation:
         *,
         start_id: int | None,
         segments: Segments | None,
+        labels: DocumentLabels | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._token_ids = token_ids
         self._start_id = start_id
         self._segments = segments
+        self._labels = labels
 
     def loss(self) -> Loss | None:
         """The loss of the model's current weights on the segments; None without a validation text."""
@@ -48,6 +52,7 @@ class Validation:
             self._token_ids,
             vocab_size=self._tokenizer.vocab_size,
             start_id=self._start_id,
+            labels=self._labels,
             segments=self._segments,
         )
 

@@ -1,4 +1,4 @@
-"""Copies of remote texts: fetched once for each version, whole or not at all, continued where they were cut."""
+"""Copies of remote texts: fetched once for each version, whole or not at all, continued where cut."""
 
 import hashlib
 import os
@@ -175,9 +175,7 @@ def test_a_text_is_found_by_its_content(cache: RemoteCache, server: Server) -> N
     assert cache.find("https://elsewhere/b.jsonl", copy.sha256) is None  # it would be read in another way
 
 
-def test_two_processes_fetch_the_same_url_at_once(
-    cache: RemoteCache, server: Server, tmp_path: Path
-) -> None:
+def test_two_processes_fetch_the_same_url_at_once(cache: RemoteCache, server: Server, tmp_path: Path) -> None:
     url = server.add("/a.txt", CONTENT, etag='"1"')
     folder = tmp_path / "remote" / hashlib.sha256(url.encode()).hexdigest()
     with folder_lock(folder) as is_free:  # as another process holds it that is slow

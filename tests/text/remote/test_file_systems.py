@@ -89,7 +89,11 @@ class EndpointConnectionError(Exception):
 @pytest.mark.parametrize(
     ("error", "kind", "reason"),
     [
-        (NoCredentialsError("Unable to locate credentials"), CorpusError, "no valid credentials; log in with"),
+        (
+            NoCredentialsError("Unable to locate credentials"),
+            CorpusError,
+            "no valid credentials; log in with",
+        ),
         (PermissionError("Forbidden"), CorpusError, "access refused; check the URL, or log in with"),
         (EndpointConnectionError("Could not connect"), Unreachable, r"no connection \(Could not connect\)"),
         (TimeoutError(), Unreachable, r"no connection \(TimeoutError\)"),

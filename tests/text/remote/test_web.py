@@ -198,6 +198,6 @@ def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with answering(b"HTTP/1.1 200 OK\r\n\r\n", context) as port:
-        with pytest.raises(CorpusError, match="no secure connection .*self-signed") as refused:
+        with pytest.raises(CorpusError, match=r"no secure connection .*self-signed") as refused:
             read(f"https://127.0.0.1:{port}/a.txt")
     assert not isinstance(refused.value, Unreachable)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.models.cost import matched_hidden_size
 from textgen.settings.config import CELLS, DROPOUTS, DataConfig, RunConfig
-from textgen.settings.given import UserOptions
+from textgen.settings.given import Section, UserOptions
 from textgen.settings.option import (
     COUNT,
     POSITIVE,
@@ -162,8 +162,8 @@ def new_plan(
 
     Raises ConfigError, CorpusError, also for a URL that cannot be written down as it is.
     """
-    from textgen.text.corpus import Corpus
     from textgen.text.store import default_cache_dir
+    from textgen.training.planning.data import open_corpus
 
     if "-" in corpus:
         raise ConfigError(
@@ -171,13 +171,12 @@ def new_plan(
         )
     plan = ComparisonPlan(corpus=corpus, fingerprint="", settings=settings, **choices)
     remote = remote or RemoteTexts(default_cache_dir())
-    texts = remote.localize(from_mapping(DataConfig, plan.data_options))
+    texts, text = open_corpus(Section(DataConfig, plan.data_options), remote)
     for record in texts.records:
         if record.shortened:
             raise CorpusError(
                 f"{record.url}: has a query or password, which {PLAN} does not keep; download the file"
             )
-    text = Corpus(texts.config, fetched=texts.files)
     if "val" not in text.parts:
         raise ConfigError("--val-fraction 0: cells are compared on validation text; leave it out")
     text.size("val")  # reads and splits it, so that what cannot be trained on is refused before any run

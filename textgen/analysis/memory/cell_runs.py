@@ -13,7 +13,7 @@ from textgen.text.remote.texts import RemoteTexts
 from textgen.text.store import default_cache_dir
 from textgen.training.new_run import new_run
 from textgen.training.planning.configs import fitted_batches
-from textgen.training.planning.data import given_corpus
+from textgen.training.planning.data import open_corpus
 from textgen.training.resume import resume_run
 
 
@@ -46,7 +46,7 @@ def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) ->
 
 def validation_tokens(options: UserOptions) -> int:
     """An upper bound on the number of validation tokens, from its characters. Raises CorpusError."""
-    corpus = given_corpus(options.data, _remote(options))
+    _, corpus = open_corpus(options.data, _remote(options))
     if "val" not in corpus.parts:
         raise ConfigError("--val-fraction 0: gradients are measured on validation text; leave it out")
     size = corpus.size("val")
@@ -70,7 +70,7 @@ def _refuse_another(run: Run, options: UserOptions) -> None:
                 f"{run.path}: was trained with {name}={was[name]!r}, not {value!r}. "
                 "Name another directory for the runs, or give the same options again."
             )
-    corpus = given_corpus(options.data, _remote(options))
+    _, corpus = open_corpus(options.data, _remote(options))
     if corpus.fingerprint != run.config.measured["corpus_fingerprint"]:
         raise RunError(
             f"{run.path}: was trained on another text. Name another directory for the runs, or remove it."

@@ -13,7 +13,7 @@ import numpy as np
 from textgen.generation.engine import Engine, State
 from textgen.generation.numpy_engine.layers import LAYER_STATES
 from textgen.generation.numpy_engine.stack import build_stack
-from textgen.models.weights import EMBEDDING, HEAD, HEAD_BIAS, PROJECTION, check_weights
+from textgen.models.weights import EMBEDDING, HEAD, HEAD_BIAS, LABELS, PROJECTION, check_weights
 from textgen.run import vocab_of
 from textgen.settings.cells import find_spec
 from textgen.settings.config import ModelConfig
@@ -50,7 +50,10 @@ class NumpyEngine:
         head_bias = weights[HEAD_BIAS].astype(np.float32)  # (V,)
         self._stack, first = build_stack(config, weights, (head, head_bias))
         # A token that training never saw: the frequency-weighted mean of those that it did.
-        embedding = np.vstack([known, self.vocab.frequencies.astype(np.float32) @ known])  # (V + 1, E)
+        rows = [known, self.vocab.frequencies.astype(np.float32) @ known]
+        if config.labels:
+            rows.append(known[config.start_id] + weights[LABELS].astype(np.float32))
+        embedding = np.vstack(rows)  # (V + 1 + number of labels, E)
         self._first_input = _first_input(embedding, *first)
         self.reset_state(1)
 
@@ -118,7 +121,7 @@ def _first_input(
 
     if len(embedding) * len(bias) > LARGEST_TABLE:
         return lambda ids: project(embedding[ids])
-    table = project(embedding)  # (V + 1, G)
+    table = project(embedding)  # (V + 1 + number of labels, G)
 
     def look_up(ids: np.ndarray) -> np.ndarray:
         if len(ids) > 1:

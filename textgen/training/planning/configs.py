@@ -41,7 +41,14 @@ def fitted_batches(training: Section[TrainingConfig], train_tokens: int) -> Batc
     return BatchShape(*fit_batches(train_tokens, *requested_batches(training)))
 
 
-def complete_model(model: Section[ModelConfig], recipe: Recipe, *, model_vocab_size: int) -> ModelConfig:
+def complete_model(
+    model: Section[ModelConfig],
+    recipe: Recipe,
+    *,
+    model_vocab_size: int,
+    labels: tuple[str, ...] = (),
+    start_id: int | None = None,
+) -> ModelConfig:
     """The network. Raises ConfigError."""
     names = ("hidden_size", "num_layers", "tie_weights", *DROPOUTS)
     chosen: dict[str, Any] = {name: getattr(recipe, name) for name in names} | dict(model)
@@ -50,7 +57,7 @@ def complete_model(model: Section[ModelConfig], recipe: Recipe, *, model_vocab_s
         "embedding_dim",
         embedding_dim(model_vocab_size, chosen["hidden_size"], cell, is_tied=chosen["tie_weights"]),
     )
-    return model.complete(**chosen, model_vocab_size=model_vocab_size)
+    return model.complete(**chosen, model_vocab_size=model_vocab_size, labels=labels, start_id=start_id)
 
 
 def complete_training(

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.run import Progress, Run, vocab_of
-from textgen.settings.config import TOKENIZER_KINDS, DataConfig
+from textgen.settings.config import MAX_LABELS, TOKENIZER_KINDS, DataConfig
 from textgen.settings.given import Section
 from textgen.settings.option import unknown_name
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
-from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
+from textgen.text.remote.texts import LocalTexts, NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.round_trip import measure_round_trip
 from textgen.text.store import TokenStore
@@ -36,8 +38,8 @@ class PreparedText:
     """A text that is ready for training.
 
     config: complete, its paths absolute. vocab: one model id per token that training saw; where training
-    starts from another run, that run's ids first. remote: what was fetched from URLs. notes: what the user
-    should know, a line each.
+    starts from another run, that run's ids first. labels: of documents, those of that run first. remote: what
+    was fetched from URLs. notes: what the user should know, a line each.
     """
 
     config: DataConfig
@@ -45,8 +47,16 @@ class PreparedText:
     tokenizer: Tokenizer
     store: TokenStore
     vocab: ModelVocab
+    labels: tuple[str, ...] = ()
     remote: tuple[RemoteRecord, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def start_id(self) -> int | None:
+        """The model id of the start token, to which labels are added; None without labels."""
+        if not self.labels:
+            return None
+        return int(self.vocab.to_model_ids(np.array([self.tokenizer.end_of_text_id]))[0])
 
     @property
     def train_tokens(self) -> int:
@@ -75,13 +85,8 @@ def prepare_text(
 
     Raises ConfigError, CorpusError, TokenizerError, RunError.
     """
-    config = data_config(data, None if source is None else source.data)
-    texts = remote.localize(config, named)
+    texts, corpus = open_corpus(data, remote, named, None if source is None else source.data, stdin)
     config, notes = texts.config, list(texts.notes)
-    corpus = Corpus(config, stdin, fetched=texts.files)
-    if "val_order" not in data and corpus.has_exchangeable_documents and config.holds_out:
-        config = dataclasses.replace(config, val_order="hash")
-        corpus = Corpus(config, stdin, fetched=texts.files)
     if source is None:
         config = _with_vocab_size(config, corpus)
         tokenizer = _build_tokenizer(config, corpus, notes)
@@ -92,14 +97,55 @@ def prepare_text(
                 "split the text as that run did, or name another text with --val."
             )
         tokenizer = source.tokenizer
-    store = TokenStore.open_or_build(corpus, tokenizer, remote.cache_dir, progress)
+    labels = _labels(corpus, config, () if source is None else source.config.model.labels)
+    store = TokenStore.open_or_build(corpus, tokenizer, remote.cache_dir, progress, labels=labels)
     if store.records.skipped:
         notes.append(store.records.note(config.field))
     if source is None:
         vocab = ModelVocab.from_counts(store.counts)
     else:
         vocab = vocab_of(source.load_weights()).extended(store.counts)
-    return PreparedText(_absolute(config), corpus, tokenizer, store, vocab, texts.records, tuple(notes))
+    text = PreparedText(
+        _absolute(config), corpus, tokenizer, store, vocab, labels, texts.records, tuple(notes)
+    )
+    if labels and text.start_id == vocab.size:
+        raise CorpusError("labels need at least two documents to train on; add more records")
+    return text
+
+
+def _labels(corpus: Corpus, config: DataConfig, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels of the training text, after those that another run knows. Raises CorpusError."""
+    if config.label_field is None:
+        return known
+    found = {label for label in corpus.labels("train") if label is not None}
+    if not found:
+        raise CorpusError(f"--label-field {config.label_field}: no record of the training text has a label")
+    labels = (*known, *sorted(found - set(known)))
+    if len(labels) > MAX_LABELS:
+        raise CorpusError(
+            f"--label-field {config.label_field}: {len(labels):,} labels, but at most {MAX_LABELS:,} are "
+            "possible; name a field with fewer"
+        )
+    return labels
+
+
+def open_corpus(
+    data: Section[DataConfig],
+    remote: RemoteTexts,
+    named: Mapping[str, NamedText] | None = None,
+    source: DataConfig | None = None,
+    stdin: Path | None = None,
+) -> tuple[LocalTexts, Corpus]:
+    """The corpus with its config, in which only the number of bpe tokens may be open.
+
+    named, source, stdin: as in prepare_text. Raises ConfigError, CorpusError.
+    """
+    texts = remote.localize(data_config(data, source), named)
+    corpus = Corpus(texts.config, stdin, fetched=texts.files)
+    if "val_order" not in data and corpus.has_exchangeable_documents and texts.config.holds_out:
+        texts = dataclasses.replace(texts, config=dataclasses.replace(texts.config, val_order="hash"))
+        corpus = Corpus(texts.config, stdin, fetched=texts.files)
+    return texts, corpus
 
 
 def data_config(data: Section[DataConfig], source: DataConfig | None = None) -> DataConfig:
@@ -168,12 +214,6 @@ def _was_trained_on(corpus: Corpus, source: Run) -> bool:
     with suppress(CorpusError, RunError):
         return corpus.validates_on_training_text_of(Corpus(source.data, fetched=source.fetched_files()))
     return False
-
-
-def given_corpus(data: Section[DataConfig], remote: RemoteTexts) -> Corpus:
-    """The corpus that the user gave, fetched where it is a URL. Raises ConfigError, CorpusError."""
-    texts = remote.localize(data_config(data))
-    return Corpus(texts.config, fetched=texts.files)
 
 
 def _absolute(config: DataConfig) -> DataConfig:

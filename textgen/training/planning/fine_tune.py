@@ -13,7 +13,7 @@ from textgen.training.planning.recipe import Recipe
 
 # The fields of DataConfig that say which text it is, and those that say how it becomes tokens.
 TEXT_OPTIONS = (
-    "corpus", "documents", "field", "delimiter", "encoding",
+    "corpus", "documents", "field", "label_field", "delimiter", "encoding",
     "val_fraction", "val_order", "val_characters", "val", "test",
 )  # fmt: skip
 TOKENIZER_OPTIONS = "tokenizer", "vocab_size", "min_frequency", "end_of_text"

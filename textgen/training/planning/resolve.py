@@ -72,10 +72,17 @@ def resolve(
     speeds = Speeds(training.get("threads"))
     if source is None:
         recipe = _recipe(text, model, training, batches, speeds, measured)
-        model_config = complete_model(model, recipe, model_vocab_size=text.vocab.size)
+        model_config = complete_model(
+            model,
+            recipe,
+            model_vocab_size=text.vocab.size,
+            labels=text.labels,
+            start_id=text.start_id,
+        )
     else:
         recipe = fine_tuning_recipe(source.config.model)
         model_config = fine_tuning_model(model, source.config.model, text.vocab.size)
+        model_config = dataclasses.replace(model_config, labels=text.labels, start_id=text.start_id)
     config = complete_training(training, recipe, model=model_config, batches=batches)
     require_memory(num_parameters(model_config), config.device)
     set_up_training(config)
@@ -231,7 +238,7 @@ def _initial_model(config: ModelConfig, vocab: ModelVocab, source: Run | None) -
     """New weights from the seed, or another run's, extended to the vocabulary of both texts."""
     if source is None:
         return LanguageModel(config, vocab)
-    model = LanguageModel.from_pretrained(source.path).with_vocab(vocab)
+    model = LanguageModel.from_pretrained(source.path).with_vocab(vocab, config.labels, config.start_id)
     fresh = LanguageModel(config, vocab)  # the same network with this run's dropout
     fresh.load_weights(model.weights(), str(source.path))
     return fresh
