@@ -224,8 +224,8 @@ class TextServer:
         self._server.server_close()
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        path, wanted = handler.path.partition("?")[0], handler.headers
-        page = self.pages.get(path, Page(b"", status=404))
+        path, wanted = handler.path, handler.headers
+        page = self.pages.get(path) or self.pages.get(path.partition("?")[0], Page(b"", status=404))
         status, start = page.status, 0
         if page.authorization is not None and wanted["Authorization"] != page.authorization:
             status = 401

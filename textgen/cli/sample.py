@@ -146,7 +146,7 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
 @grouped_option("--output", metavar="FILE", group=OUTPUT, help="Write to a file instead of standard output.")
 @grouped_option(
     "--cache-dir", metavar="DIR", group=OUTPUT,
-    help="Cache for --adapt and the training text.  [default: the user's cache]",
+    help="Cache of encoded and fetched text.  [default: the user's cache]",
 )  # fmt: skip
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,

@@ -70,6 +70,10 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 @reading_options("FILE")
 @device_option("cpu")
 @grouped_option(
+    "--cache-dir", metavar="DIR", group=OUTPUT,
+    help="Where a FILE that is a URL is kept.  [default: the user's cache]",
+)  # fmt: skip
+@grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
     help="Print one JSON object; with --lines or --tokens, one for each of them.",
 )  # fmt: skip
@@ -82,6 +86,7 @@ def command(
     view: bool,
     label: str | None,
     device: str,
+    cache_dir: str | None,
     as_json: bool,
     **reading: str | None,
 ) -> None:
@@ -100,7 +105,7 @@ def command(
     from textgen.run import Run
 
     run = Run(run_directory)
-    source = _text(file)
+    source = _text(file, cache_dir)
     text = _open(source, run.config.data, reading)
     scorer = Scorer.from_run(run, device, set_threads, label)
 
@@ -138,14 +143,17 @@ def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
             raise ConfigError(f"{found[0]} does not go with {found[1]}: leave one of them out")
 
 
-def _text(file: str | None) -> TextFile | None:
-    """The FILE, fetched where it is a URL; None for standard input. Raises CorpusError."""
+def _text(file: str | None, cache_dir: str | None) -> TextFile | None:
+    """The FILE, fetched where it is a URL; None for standard input. Raises ConfigError, CorpusError."""
     from textgen.system.progress import Reporter
     from textgen.text.formats import TextFile
+    from textgen.text.remote.urls import is_url
 
+    if cache_dir is not None and not is_url(file or "-"):
+        raise ConfigError("--cache-dir is for a FILE that is a URL: leave it out")
     if file is None or file == "-":
         return None
-    name, fetched = fetched_file(file, None, Reporter(sys.stderr))
+    name, fetched = fetched_file(file, cache_dir, Reporter(sys.stderr))
     return TextFile(fetched.get(name, Path(name)), name)
 
 

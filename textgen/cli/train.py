@@ -31,6 +31,7 @@ EXAMPLES = (
     "textgen train corpus.txt                                for two minutes, with chosen settings",
     "textgen train books/*.txt --tokenizer bpe --minutes 30  longer, with subwords",
     "textgen train names.txt --documents line --cell gru     every line is a document",
+    "textgen train https://host/books/tale.txt.gz            a text at a URL, fetched once",
     "textgen train --resume runs/corpus                      continue an interrupted run",
     "textgen train more.txt --from runs/corpus               fine-tune a run on another text",
 )
@@ -81,7 +82,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Read options from a TOML file or from a run.",
 )
 @training_options
-@fetch_option("the text of another run")
+@fetch_option("a run's text")
 @cache_dir_option
 @json_option("the result")
 def command(

@@ -20,6 +20,7 @@ from textgen.analysis.comparison.plan import (
 from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.models.cost import num_parameters
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textgen.text.remote.texts import RemoteTexts
 from textgen.text.sources import corpus_name
 
 TEXT = "A line of text, and another one.\n" * 20
@@ -183,8 +184,25 @@ def test_the_records_of_a_table_with_an_unusual_delimiter_can_be_compared_on(tmp
         new_plan((str(path),), {"field": "name"})
 
 
+def test_a_plan_keeps_a_url_without_secrets(tmp_path: Path, server: Any) -> None:
+    url, remote = server.add("/a.txt", TEXT), RemoteTexts(tmp_path)
+    plan = new_plan((url,), {}, remote)
+    assert plan.corpus == (url,)
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert plan.fingerprint == new_plan((str(tmp_path / "a.txt"),), {}).fingerprint
+    with pytest.raises(CorpusError, match="query or password, which plan"):
+        new_plan((f"{url}?token=1",), {}, remote)
+
+
 @pytest.mark.parametrize(
-    ("corpus", "name"), [("a/faq.txt", "faq"), ("texts/", "texts"), ("texts/*", "texts"), ("*.gz", "corpus")]
+    ("corpus", "name"),
+    [
+        ("https://a/faq.txt?b=c/d.txt", "faq"),
+        ("a/faq.txt", "faq"),
+        ("texts/", "texts"),
+        ("texts/*", "texts"),
+        ("*.gz", "corpus"),
+    ],
 )
 def test_a_comparison_is_called_after_its_text(corpus: str, name: str) -> None:
     assert corpus_name((corpus,)) == name

@@ -85,7 +85,7 @@ def cache_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def fetch_option(text: str = "the run's text", group: str = TEXT) -> Decorator:
     """--fetch of every command that opens the text of a run; `text` is its name in the help."""
-    help = f"Fetch {text}, if at a URL."
+    help = f"Fetch {text} from its URL if it is not cached."
     return grouped_option("--fetch", group=group, is_flag=True, help=help)
 
 

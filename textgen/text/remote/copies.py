@@ -146,7 +146,7 @@ class RemoteCache:
                 return self._fetch(url, folder, _Partial(own))
         except OSError as error:
             raise CorpusError(
-                f"{self._folder}: {error.strerror or error}; choose a folder with room with --cache-dir"
+                f"{self._folder}: {error.strerror or error}; choose a folder with room by --cache-dir"
             ) from error
 
     def _fetch(self, url: str, folder: Path, partial: _Partial) -> RemoteCopy:
