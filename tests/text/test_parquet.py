@@ -24,7 +24,7 @@ def written(path, columns, **options):
 
 
 def read(path, field="text", count=None):
-    return list(records(TextFile(path, path.name), field, "utf-8", count=count))
+    return [record.text for record in records(TextFile(path, path.name), field, "utf-8", count=count)]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_memory_does_not_grow_with_a_group_of_rows(tmp_path):
     del texts
     pool, largest, total = pyarrow.default_memory_pool(), 0, 0
     before = pool.bytes_allocated()
-    for text in records(TextFile(path, path.name), "text", "utf-8"):
+    for text, _ in records(TextFile(path, path.name), "text", "utf-8"):
         total += len(text)
         largest = max(largest, pool.bytes_allocated() - before)
     assert total == 25_000 * 2800
