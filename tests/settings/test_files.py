@@ -9,6 +9,7 @@ import pytest
 
 from textgen.errors import ConfigError
 from textgen.settings.files import read_options
+from textgen.settings.given import UserOptions
 
 
 def test_a_settings_file_gives_options(tmp_path: Path) -> None:
@@ -89,3 +90,21 @@ def test_an_invalid_section_is_refused(tmp_path: Path, text: str, message: str) 
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_options(path)
+
+
+def test_the_texts_of_a_run_are_not_those_of_the_user(tmp_path: Path) -> None:
+    """Only what the user names may be fetched without --fetch, which a run cannot give itself."""
+    url, val = "https://host/a.txt", "https://host/val.txt"
+    content = {"data": {"corpus": [url], "val": val}, "model": {}, "training": {}}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(content))
+    repeated = read_options(tmp_path)
+    assert repeated.texts_of_runs == {url: str(tmp_path), val: str(tmp_path)}
+    given = UserOptions.from_names({"corpus": (url,), "hidden_size": 8})
+    assert repeated.overridden_by(given).texts_of_runs == {val: str(tmp_path)}
+    allowed = repeated.overridden_by(UserOptions.from_names({"fetch": True}))
+    assert (allowed.fetch, allowed.texts_of_runs) == (True, repeated.texts_of_runs)
+    content["data"]["fetch"] = True
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="unknown option 'fetch'"):
+        read_options(tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from textgen.system.atomic import folder_lock, new_directory, write_file
+from textgen.system.atomic import folder_lock, move_file, new_directory, write_file
 
 
 def names(folder: Path) -> list[str]:
@@ -118,6 +118,14 @@ def test_a_reader_never_sees_half_a_file_of_a_killed_writer(tmp_path: Path) -> N
     process.wait()
     text = path.read_text()
     assert text == text[0] * 200_000
+
+
+def test_a_moved_file_replaces_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "old").write_text("old")
+    move_file(tmp_path / "new", tmp_path / "old")
+    assert names(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_text() == "new"
 
 
 def test_only_one_process_gets_the_lock_but_all_do_where_the_file_system_has_none(

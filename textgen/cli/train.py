@@ -31,7 +31,6 @@ EXAMPLES = (
     "textgen train corpus.txt                                for two minutes, with chosen settings",
     "textgen train books/*.txt --tokenizer bpe --minutes 30  longer, with subwords",
     "textgen train names.txt --documents line --cell gru     every line is a document",
-    "textgen train https://host/books/tale.txt.gz            a text at a URL, fetched once",
     "textgen train --resume runs/corpus                      continue an interrupted run",
     "textgen train more.txt --from runs/corpus               fine-tune a run on another text",
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 from textgen.errors import ConfigError
 from textgen.settings.config import DataConfig, TrainingConfig
-from textgen.settings.given import FOLLOW_FROM_TEXT, SECTIONS, UserOptions
+from textgen.settings.given import FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import checked_values, unknown_name
 from textgen.system.relocate import relocate_path, relocated_data
 
@@ -85,6 +85,8 @@ def _of_run(content: Any, path: Path) -> dict[str, Any]:
     computed = {*FOLLOW_FROM_TEXT, "vocab_size"}
     model = {name: value for name, value in content["model"].items() if name not in computed}
     names: Mapping[str, Any] = content["data"] | model | content["training"]
+    if FETCH in names:  # the user's permission, which a run from a stranger cannot give itself
+        raise ConfigError(unknown_name("option", FETCH, ()))
     # An earlier version, whose config.json lacks some of them, read documents in file order.
     file_order = {"val_order": DataConfig.val_order, "shuffle": TrainingConfig.shuffle}
     names = file_order | dict(names) | {"from_run": content.get("from_run")}

@@ -1,6 +1,10 @@
 """Texts by way of fsspec: with its file system in memory, and one line for each failure of a library."""
 
+import contextlib
+import os
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,3 +116,71 @@ def test_a_failure_of_a_library_is_one_line(
             pass
     assert type(refused.value) is kind
     assert "\n" not in str(refused.value)
+
+
+@pytest.fixture
+def sftp(tmp_path: Path) -> Iterator[str]:
+    """The URL of an SFTP server of the folder `there`, for the user ada."""
+    paramiko = pytest.importorskip("paramiko")
+    there = tmp_path / "there"
+    there.mkdir()
+
+    class Users(paramiko.ServerInterface):
+        def check_auth_password(self, username: str, password: str) -> int:
+            is_ada = (username, password) == ("ada", "a secret")
+            return int(paramiko.AUTH_SUCCESSFUL if is_ada else paramiko.AUTH_FAILED)
+
+        def check_channel_request(self, kind: str, number: int) -> int:
+            return int(paramiko.OPEN_SUCCEEDED)
+
+    class Files(paramiko.SFTPServerInterface):
+        def stat(self, path: str) -> Any:
+            try:
+                return paramiko.SFTPAttributes.from_stat(os.stat(there / path.lstrip("/")))  # noqa: PTH116
+            except OSError as error:
+                return paramiko.SFTPServer.convert_errno(error.errno)
+
+        lstat = stat
+
+        def open(self, path: str, flags: int, attributes: Any) -> Any:
+            handle = paramiko.SFTPHandle(flags)
+            handle.readfile = (there / path.lstrip("/")).open("rb")
+            return handle
+
+    key, transports = paramiko.RSAKey.generate(2048), list[Any]()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    transports.append(paramiko.Transport(listening.accept()[0]))
+                    transports[-1].add_server_key(key)
+                    transports[-1].set_subsystem_handler("sftp", paramiko.SFTPServer, Files)
+                    with contextlib.suppress(paramiko.SSHException, EOFError):
+                        transports[-1].start_server(server=Users())
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"sftp://ada:a%20secret@127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+    for transport in transports:
+        transport.close()
+
+
+def test_a_text_by_sftp(sftp: str, tmp_path: Path) -> None:
+    (tmp_path / "there" / "a.txt").write_bytes(b"0123456789")
+    (tmp_path / "there" / "folder").mkdir()
+    cache = RemoteCache(tmp_path)
+    copy = cache.fetch(f"{sftp}/a.txt")
+    assert copy.path.read_bytes() == b"0123456789"
+    assert copy.url == f"{sftp.replace('ada:a%20secret@', '')}/a.txt"
+    with open_file_system(f"{sftp}/a.txt", Held()) as transfer:
+        version = transfer.version
+    with open_file_system(f"{sftp}/a.txt", Held(partial=version, received=4)) as transfer:
+        assert (transfer.start, b"".join(transfer.blocks)) == (3, b"3456789")
+    for url, reason in {
+        f"{sftp}/b.txt": "no such file",
+        f"{sftp}/folder": "a folder",
+        f"{sftp.replace('secret', 'guess')}/a.txt": "no valid credentials; add your key to ssh-agent",
+    }.items():
+        with pytest.raises(CorpusError, match=reason):
+            cache.fetch(url)

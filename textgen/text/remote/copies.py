@@ -146,7 +146,7 @@ class RemoteCache:
                 return self._fetch(url, folder, _Partial(own))
         except OSError as error:
             raise CorpusError(
-                f"{self._folder}: {error.strerror or error}; choose a folder with room by --cache-dir"
+                f"{self._folder}: {error.strerror or error}; choose another folder with --cache-dir"
             ) from error
 
     def _fetch(self, url: str, folder: Path, partial: _Partial) -> RemoteCopy:
@@ -158,7 +158,7 @@ class RemoteCache:
         except Unreachable as error:
             if copy is None or found is None:
                 raise
-            note = f"{error} Using the copy that was fetched before."
+            note = f"{error}. Using the copy that was fetched before."
             return RemoteCopy(name, found, copy.sha256, shortened, note)
         if fetched is None:
             assert copy is not None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from textgen.errors import CorpusError
 from textgen.text.remote.transfer import (
@@ -30,6 +33,7 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
     "s3": {"config_kwargs": {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS}},
     "sftp": dict.fromkeys(("timeout", "banner_timeout", "auth_timeout"), TIMEOUT_SECONDS),
 }
+_LOGGERS = ("s3fs", "gcsfs", "paramiko")
 _VERSIONS = ("ETag", "etag", "blob_id", "md5Hash", "generation")  # in the order of preference
 _TIMES = ("LastModified", "updated", "mtime", "created")
 
@@ -58,18 +62,30 @@ def _open(url: str, protocol: str, held: Held) -> tuple[dict[str, Any], Any, int
     """What is known of the file, and the file, opened at the byte `start`."""
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
+    for logger in _LOGGERS:  # else what they log would be printed beside the one line of the error
+        logging.getLogger(logger).addHandler(logging.NullHandler())
     # A new one: the instances that fsspec keeps remember sizes and listings.
-    system, path = url_to_fs(url, skip_instance_cache=True, **_TIMEOUTS.get(protocol, {}))
+    settings = _TIMEOUTS.get(protocol, {}) | _credentials(url)
+    system, path = url_to_fs(public_url(url), skip_instance_cache=True, **settings)
     if protocol == "sftp":
         system.ftp.get_channel().settimeout(TIMEOUT_SECONDS)
     info = system.info(path)
     if info.get("type") != "file":
         raise CorpusError(f"{public_url(url)}: a folder; name each of its files by its URL")
+    if held.copy is not None and _version(info) == held.copy:
+        return info, io.BytesIO(), 0  # it is not read
     opened = system.open(path, "rb")
     start = resume_from(held) if held.partial is not None and _version(info) == held.partial else 0
     if start:
         opened.seek(start)
     return info, opened, start
+
+
+def _credentials(url: str) -> dict[str, str]:
+    """The user and password of a URL; fsspec would take them as they are quoted."""
+    parts = urlsplit(url)
+    found = {"username": parts.username, "password": parts.password}
+    return {name: unquote(value) for name, value in found.items() if value is not None}
 
 
 def _version(info: dict[str, Any]) -> str | None:
