@@ -188,7 +188,12 @@ def test_every_setting_of_eval_changes_the_figures(as_json: Figures, option: str
     [
         ("sample", ["--novelty-length", "3"], "--novelty-length does nothing without --novelty"),
         ("eval", ["--novelty-samples", "3"], "--novelty-samples does nothing without --novelty"),
-        ("sample", ["--cache-dir", "x"], "--cache-dir does nothing without --adapt, --avoid-copy, "),
+        (
+            "sample",
+            ["--cache-dir", "x"],
+            "--cache-dir does nothing without --adapt, --avoid-copy, --novel or",
+        ),
+        ("sample", ["--fetch"], "--fetch does nothing without --adapt, --avoid-copy, --novel or"),
         (
             "sample",
             ["--novelty", "--novelty-length", "0"],
