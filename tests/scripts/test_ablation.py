@@ -126,7 +126,7 @@ def test_the_other_variants_run_if_one_fails(run_script: RunScript, tmp_path: Pa
     assert answer.returncode == 1
     assert "failed: textgen train" in answer.stderr
     assert "1 of 3 runs failed" in answer.stderr
-    assert "| same    | +0.00 ± 0.00 %" in answer.stdout
+    assert "0.00 ± 0.00 %" in answer.stdout  # equal but for rounding, whose sign depends on threads
 
 
 @pytest.mark.parametrize(
