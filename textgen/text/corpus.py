@@ -213,22 +213,19 @@ class Corpus:
             return False
         trained = {path for source in other._sources["train"] for path in source.paths}
         if not self._cut:
-            return any(path in trained for source in self._sources["val"] for path in source.paths)
+            return _share_files(self._sources["val"], trained)
         mine, theirs = self._config, other._config
         held_out = (
             other._cut and mine.val_order == theirs.val_order and mine.val_fraction <= theirs.val_fraction
         )
         if mine.val_order == "hash":
             # The same documents are held out, whatever sources they are in.
-            return not (held_out and _reads_alike(mine, theirs)) and self._shares_files_with(trained)
+            return not (held_out and _reads_alike(mine, theirs)) and _share_files(
+                self._sources["train"], trained
+            )
         same_sources = {source.paths for source in other._sources["train"] if held_out}
-        return any(
-            source.paths not in same_sources and not trained.isdisjoint(source.paths)
-            for source in self._sources["train"]
-        )
-
-    def _shares_files_with(self, paths: set[str]) -> bool:
-        return any(not paths.isdisjoint(source.paths) for source in self._sources["train"])
+        others = [source for source in self._sources["train"] if source.paths not in same_sources]
+        return _share_files(others, trained)
 
     @property
     def _all_sources(self) -> list[Source]:
@@ -310,6 +307,11 @@ def _source(
         config.normalize,
         folder,
     )
+
+
+def _share_files(sources: Sequence[Source], paths: set[str]) -> bool:
+    """Whether a file of the sources has one of these paths."""
+    return any(not paths.isdisjoint(source.paths) for source in sources)
 
 
 def _reads_alike(first: DataConfig, second: DataConfig) -> bool:

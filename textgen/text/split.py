@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from textgen.text.documents import Separator, stream_ranges
+from textgen.text.documents import Separator, document_lengths, stream_ranges
 from textgen.text.records import RecordCount
 from textgen.text.sources import Source
 
@@ -125,13 +125,11 @@ class Extent:
 
 def measure_extent(source: Source, count: RecordCount) -> Extent:
     """Read a source to its end; its records are added to the count."""
-    characters = separators = 0
-    for item in source.stream(count):
-        if isinstance(item, Separator):
-            separators += 1
-        else:
-            characters += len(item)
-    return Extent(characters, separators + (characters > 0))
+    characters = documents = 0
+    for length in document_lengths(source.stream(count)):
+        characters += length
+        documents += 1
+    return Extent(characters, documents)
 
 
 def spread(start: int, stop: int, characters: int) -> tuple[tuple[int, int], ...]:
