@@ -85,7 +85,7 @@ PARTS = {
 # A variant gets every setting that the recipe chose, so that it is not chosen again, differently. Not these,
 # which belong to the text, the job or the machine, or do not affect training.
 NOT_CHOSEN = """
-    model_vocab_size cell minutes steps seed device precision threads deterministic
+    model_vocab_size labels start_id cell minutes steps seed device precision threads deterministic
     evaluations eval_tokens early_stopping patience
 """.split()
 CHOSEN = [
