@@ -31,6 +31,7 @@ from textgen.settings.config import DataConfig
 from textgen.text.corpus import Corpus
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
+from textgen.training.planning.data import DEFAULT_VAL_CHARACTERS
 
 RECORD_CHARACTERS = 2000
 
@@ -151,7 +152,13 @@ def _encode(name: str, folder: str, megabytes: int, files: int) -> tuple[float, 
     list(tokenizer.encode_stream(["warm"]))
     with _peak_memory() as growth:
         start = time.process_time()
-        corpus = Corpus(DataConfig(**options | {"corpus": tuple(options["corpus"])}))
+        order = "hash" if "field" in options else "end"  # as `textgen train` chooses
+        config = DataConfig(
+            **options | {"corpus": tuple(options["corpus"])},
+            val_order=order,
+            val_characters=DEFAULT_VAL_CHARACTERS,
+        )
+        corpus = Corpus(config)
         TokenStore.open_or_build(corpus, tokenizer, Path(folder) / "cache")
         seconds = time.process_time() - start
     return seconds, max(growth)

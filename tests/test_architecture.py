@@ -146,6 +146,7 @@ TESTED_ELSEWHERE = {
     "textgen.plots.text_maps": "analysis/inspection/test_pictures.py",
     "textgen.settings.option": "settings/test_config.py",
     "textgen.text.chunks": "text/test_tokenizer.py",
+    "textgen.text.portions": "text/test_split.py",
     "textgen.text.round_trip": "text/test_external.py",
     "textgen.text.sources": "text/test_corpus.py",
     "textgen.text.vocabulary": "text/test_tokenizer.py",

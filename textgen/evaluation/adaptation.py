@@ -12,8 +12,9 @@ from textgen.evaluation.report import DynamicReport, Report
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
 from textgen.settings.config import DynamicConfig
+from textgen.text.encoding import Progress
 from textgen.text.model_vocab import start_id
-from textgen.text.store import Progress, TokenStore
+from textgen.text.store import TokenStore
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from textgen.models.language_model import LanguageModel
 from textgen.run import Run
 from textgen.system.device import widest_float
 from textgen.text.document_labels import DocumentLabels
+from textgen.text.encoding import Progress
 from textgen.text.model_vocab import start_id
-from textgen.text.store import Progress, TokenStore
+from textgen.text.store import TokenStore
 
 # How many logits (B, T, V) a call of the model computes: many steps per call, but few enough for the cache.
 LOGITS = 2**20

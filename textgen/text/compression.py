@@ -15,9 +15,6 @@ from textgen.errors import CorpusError
 COMPRESSED_ENDINGS = (".gz", ".bz2", ".xz", ".zst")
 
 _BLOCK_BYTES = 2**16
-# zstd compresses a repeated text ten-thousandfold, and zstandard decompresses all of its input at once. So it
-# gets little at a time, and more where the text does not compress so well.
-_LEAST_ZSTD_INPUT, _MOST_ZSTD_INPUT = 2**7, 2**10
 _ZSTD_WINDOW_LOG = 31  # the largest there is: archives that were made with --long need it
 
 
@@ -63,53 +60,19 @@ class _Gzip:
         return self._inner.unused_data
 
 
-class _Zstandard:
-    """The zstandard package's decompressor, with the interface of those for bzip2 and xz."""
-
-    def __init__(self, library: Any) -> None:
-        self._inner = library.ZstdDecompressor(max_window_size=2**_ZSTD_WINDOW_LOG).decompressobj()
-        self._waiting = memoryview(b"")  # compressed
-        self._found = memoryview(b"")  # decompressed, but not taken yet
-        self._input_bytes = _LEAST_ZSTD_INPUT
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        if data:
-            self._waiting = memoryview(data)
-        if not self._found and not self._inner.eof:
-            taken, self._waiting = self._waiting[: self._input_bytes], self._waiting[self._input_bytes :]
-            self._found = memoryview(self._inner.decompress(taken))
-            is_small = len(self._found) <= max_length
-            self._input_bytes = _MOST_ZSTD_INPUT if is_small else _LEAST_ZSTD_INPUT
-        taken, self._found = self._found[:max_length], self._found[max_length:]
-        return bytes(taken)
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._waiting and not self._found
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._inner.eof) and not self._found
-
-    @property
-    def unused_data(self) -> bytes:
-        return bytes(self._inner.unused_data) + bytes(self._waiting)
-
-
 def _zstd(name: str) -> tuple[Callable[[], _Decompressor], type[Exception]]:
-    """What makes a decompressor for zstd, and its error. Raises CorpusError when neither library is there."""
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-
-        options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
-        return lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError
+    """What makes a decompressor for zstd, and its error. Raises CorpusError when no library is there."""
     try:
-        import zstandard
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
     except ImportError:
         raise CorpusError(
             f"{name}: zstd-compressed, which needs another package: pip install 'textgen[zstd]'"
         ) from None
-    return lambda: _Zstandard(zstandard), zstandard.ZstdError
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+    return lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError
 
 
 class _Compression(NamedTuple):

@@ -27,7 +27,7 @@ from textgen.errors import TextgenError
 from textgen.text.blocks import DOCUMENT, Block, copy_blocks, spread_blocks
 from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
-from textgen.text.store import Progress, reporting
+from textgen.text.encoding import Progress, reporting
 
 _FORMAT = 2
 LARGEST_TEXT = 50_000_000  # bytes that are indexed of a larger text; the suffix array takes 4 times as much
@@ -195,8 +195,7 @@ def _build(folder: Path, corpus: Corpus, progress: Progress | None) -> None:
     part = corpus.parts[0]
     size = corpus.size(part)
     stream = corpus.stream(part)
-    if progress is not None:
-        stream = reporting(stream, f"indexing {part}", size.characters, progress)
+    stream = reporting(stream, f"indexing {part}", corpus.characters(part), progress)
     spans = spread_blocks(size, LARGEST_TEXT, BLOCKS)
     with (folder / "text.bin").open("wb") as file:
         blocks = copy_blocks(stream, spans, file)

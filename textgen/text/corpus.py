@@ -22,6 +22,7 @@ from textgen.settings.config import DataConfig
 from textgen.text.documents import Separator, TextSize, between_documents, measure
 from textgen.text.folders import FolderCount
 from textgen.text.formats import raw_blocks
+from textgen.text.portions import Interleaved, Portion, Ranges
 from textgen.text.records import RecordCount
 from textgen.text.sources import (
     Source,
@@ -36,8 +37,6 @@ from textgen.text.sources import (
 )
 from textgen.text.split import (
     Division,
-    Portion,
-    Ranges,
     choose_by_hash,
     divide_by_end,
     divide_by_hash,
@@ -98,6 +97,9 @@ class Corpus:
         self._sizes: dict[str, TextSize] = {}
         self._record_count = RecordCount()
         self._held_out_characters = 0
+        self._characters: dict[str, int] = {}
+        self._stamps = b""
+        self._interleaved: Interleaved | None = None
 
     @classmethod
     def whole(
@@ -152,6 +154,17 @@ class Corpus:
             self._sizes[part] = measure(self.stream(part))
         return self._sizes[part]
 
+    def characters(self, part: str) -> int:
+        """About how many characters a part has, without separators; exact but for a `val` of limited size."""
+        _ = self._portions
+        return self._characters[part]
+
+    @property
+    def interleaved(self) -> Interleaved | None:
+        """`train` and `val` for reading them together; None where they must be read one after the other."""
+        _ = self._portions
+        return self._interleaved
+
     @property
     def record_count(self) -> RecordCount:
         """How many records all parts have, and how many were skipped. The first call reads all files."""
@@ -170,11 +183,22 @@ class Corpus:
 
         Paths and times are not included: a file that is moved or touched is the same text.
         """
+        self._stamps = self._all_stamps()
         return self._hash()
+
+    def _all_stamps(self) -> bytes:
+        """A digest of when each file was last changed, and of its size. Raises CorpusError."""
+        digest = hashlib.sha256()
+        for source in self._all_sources:
+            for file in source.files:
+                digest.update(file.stamp)
+        return digest.digest()
 
     def require_unchanged(self) -> None:
         """Raise CorpusError when the files have changed since the fingerprint was computed."""
-        if self._hash() != self.fingerprint:
+        before = self.fingerprint, self._stamps
+        # Hashed again only where a file was written, or touched: reading all once more would take time.
+        if self._all_stamps() != before[1] and self._hash() != before[0]:
             names = ", ".join(source.name for source in self._all_sources)
             raise CorpusError(f"{names}: changed while it was read; start again, or use a copy of it")
 
@@ -245,10 +269,12 @@ class Corpus:
                 division = self._divided(sources)
                 portions |= {"train": division.train, "val": division.val}
                 self._held_out_characters = division.held_out_characters
+                self._interleaved = division.interleaved
                 characters |= {"train": division.train_characters, "val": division.val_characters}
             else:
                 portions[part], characters[part] = self._whole(part, sources)
         self._refuse_too_little(characters)
+        self._characters = characters
         return portions
 
     def _divided(self, sources: Sequence[Source]) -> Division:

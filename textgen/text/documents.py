@@ -236,6 +236,13 @@ class Meter:
         return TextSize(self._characters, self._bytes, self._words, self._separators + self._started)
 
 
+def metered(stream: Iterable[str | Separator], meter: Meter) -> Iterator[str | Separator]:
+    """Pass on a text stream and measure it."""
+    for item in stream:
+        meter.add(item)
+        yield item
+
+
 def measure(stream: Iterable[str | Separator]) -> TextSize:
     """The size of a text stream."""
     meter = Meter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import itertools
 import os
+import struct
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -81,6 +82,15 @@ class TextFile:
         if ending == ".json" and not Path(self.path).is_fifo():
             return "json" if _begins_as_json_records(raw_blocks(self)) else "text"
         return ending[1:] if ending in _RECORD_ENDINGS else "text"
+
+    @property
+    def stamp(self) -> bytes:
+        """What differs after the file was written: its size and times. Raises CorpusError."""
+        try:
+            found = os.stat(self.path)  # noqa: PTH116 (a Path takes time)
+        except OSError as error:
+            raise CorpusError(f"{self.name}: {error.strerror or error}; it must be readable") from error
+        return struct.pack("<4q", found.st_ino % 2**63, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     def _stored_blocks(self) -> Iterator[bytes]:
         try:

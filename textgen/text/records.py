@@ -215,11 +215,12 @@ def _json_text(record: Any, field: str | None, where: str, count: RecordCount) -
 
 def _json_lines(file: TextFile, encoding: str) -> Iterator[tuple[int, Any]]:
     """The value of each line of a .jsonl file that is not empty, with its number. Raises CorpusError."""
+    decode = json.JSONDecoder().decode
     for number, line in enumerate(_lines(file, encoding), start=1):
-        if not line.strip():
+        if line.isspace():
             continue
         try:
-            record = json.loads(line)
+            record = decode(line)
         except (ValueError, RecursionError) as error:
             reason = f"not JSON ({error}); each line must be one object"
             raise CorpusError(f"{file.name}:{number}: {reason}") from None

@@ -15,11 +15,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from textgen.text.documents import Separator, document_lengths, stream_ranges
+from textgen.text.documents import Separator, document_lengths
+from textgen.text.portions import Chosen, Interleaved, Portion, Ranges
 from textgen.text.records import RecordCount
 from textgen.text.sources import Source
 
@@ -32,80 +32,12 @@ _RANKS = 2**16  # hashes of held-out documents are told apart to this precision
 _DOCUMENTS_PER_BLOCK = 2**16
 
 
-class Portion(Protocol):
-    """Part of the text of a source."""
-
-    def stream(self) -> Iterator[str | Separator]:
-        """The text as a stream, without a separator at either end."""
-        ...
-
-    def labels(self) -> Iterator[str | None]:
-        """The label of each document of the stream; None: it has none."""
-        ...
-
-
-@dataclass(frozen=True)
-class Ranges:
-    """Ranges of characters of a source, ascending, separators not counted; a stop of None is the end."""
-
-    source: Source
-    ranges: tuple[tuple[int, int | None], ...]
-
-    def stream(self) -> Iterator[str | Separator]:
-        """The text of all ranges."""
-        if len(self.ranges) == 1:
-            return self.source.slice(*self.ranges[0])  # which skips files before it
-        return stream_ranges(self.source.stream(), self.ranges)
-
-    def labels(self) -> Iterator[str | None]:
-        """The labels of the documents that have text in a range."""
-        position = 0
-        for characters, label in self.source.labels():
-            end = position + characters
-            if any(
-                start < end and (stop is None or stop > max(position, start)) for start, stop in self.ranges
-            ):
-                yield label
-            position = end
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """Some whole documents of a source, in order: those whose bit is set in `blocks` of packed bits."""
-
-    source: Source
-    blocks: Sequence[np.ndarray]
-
-    def stream(self) -> Iterator[str | Separator]:
-        """The text of the chosen documents, with the separator that precedes each in the source."""
-        chosen = self._flags()
-        is_chosen = next(chosen, 0)
-        started = False
-        pending: Separator | None = None
-        for item in self.source.stream():
-            if isinstance(item, Separator):
-                is_chosen, pending = next(chosen, 0), item
-            elif is_chosen:
-                if pending is not None and started:
-                    yield pending
-                started, pending = True, None
-                yield item
-
-    def labels(self) -> Iterator[str | None]:
-        """The labels of the chosen documents."""
-        for flag, (_, label) in zip(self._flags(), self.source.labels(), strict=False):
-            if flag:
-                yield label
-
-    def _flags(self) -> Iterator[int]:
-        return (flag for block in self.blocks for flag in np.unpackbits(block).tolist())
-
-
 @dataclass(frozen=True)
 class Division:
     """A corpus in two: the portions for training and validation, and the characters of each side.
 
     held_out_characters: of those, validation may read only part. Separators are not counted.
+    interleaved: both sides in one; None where they are not made of whole documents.
     """
 
     train: Sequence[Portion]
@@ -113,6 +45,7 @@ class Division:
     train_characters: int
     val_characters: int
     held_out_characters: int
+    interleaved: Interleaved | None = None
 
 
 @dataclass(frozen=True)
@@ -189,17 +122,13 @@ def divide_by_hash(
         # A few documents: the one with the smallest hash is held out, or all but the one with the largest.
         limit = survey.smallest + 1 if survey.smallest >= limit else survey.largest
         survey = _Survey(sources, limit, RecordCount())
-    kept, val_characters = survey.kept(max_val)
-    return Division(
-        [Chosen(source, [~block for block in blocks]) for source, blocks in survey.blocks],
-        kept,
-        survey.characters - survey.held_out,
-        val_characters,
-        survey.held_out,
-    )
+    train = survey.others()
+    val, val_characters = survey.kept(max_val)
+    train_characters = survey.characters - survey.held_out
+    return Division(train, val, train_characters, val_characters, survey.held_out, Interleaved(train, val))
 
 
-def choose_by_hash(sources: Sequence[Source], characters: int) -> list[Portion]:
+def choose_by_hash(sources: Sequence[Source], characters: int) -> list[Chosen]:
     """The documents with the smallest hashes, about so many characters. Raises CorpusError."""
     return _Survey(sources, _HASHES, RecordCount()).kept(characters)[0]
 
@@ -215,6 +144,7 @@ class _Survey:
         self.smallest, self.largest = _HASHES, -1
         self.characters = 0
         self.blocks = list[tuple[Source, list[np.ndarray]]]()
+        self._documents = list[int]()  # of each source
         self._ranks = list[list[np.ndarray]]()
         self._characters_by_rank = np.zeros(_RANKS, np.int64)
         for source in sources:
@@ -242,9 +172,17 @@ class _Survey:
                 self._characters_by_rank[ranks[-1]] += characters
             if len(flags) == _DOCUMENTS_PER_BLOCK:
                 end_block()
+        self._documents.append(len(blocks) * _DOCUMENTS_PER_BLOCK + len(flags))
         end_block()
 
-    def kept(self, max_characters: int | None) -> tuple[list[Portion], int]:
+    def others(self) -> list[Chosen]:
+        """The documents that are not below the limit."""
+        return [
+            Chosen(source, [~block for block in blocks[:-1]] + [_inverted(blocks[-1], documents)])
+            for (source, blocks), documents in zip(self.blocks, self._documents, strict=True)
+        ]
+
+    def kept(self, max_characters: int | None) -> tuple[list[Chosen], int]:
         """The documents below the limit that validation reads, and how many characters they have."""
         if max_characters is None or self.held_out <= max_characters:
             return [Chosen(source, blocks) for source, blocks in self.blocks], self.held_out
@@ -252,13 +190,18 @@ class _Survey:
         # At least the documents of one rank, even if these are longer.
         first = int(np.flatnonzero(self._characters_by_rank)[0])
         last = max(first, int(np.searchsorted(sums, max_characters, side="right")) - 1)
-        portions: list[Portion] = [
+        portions = [
             Chosen(
                 source, [_subset(bits, ranks <= last) for bits, ranks in zip(blocks, of_source, strict=True)]
             )
             for (source, blocks), of_source in zip(self.blocks, self._ranks, strict=True)
         ]
         return portions, int(sums[last])
+
+
+def _inverted(last: np.ndarray, documents: int) -> np.ndarray:
+    """The last block of packed bits of a source with so many documents, inverted; no other bit is set."""
+    return np.packbits(1 - np.unpackbits(last)[: documents % _DOCUMENTS_PER_BLOCK])
 
 
 def _subset(bits: np.ndarray, kept: np.ndarray) -> np.ndarray:

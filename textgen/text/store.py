@@ -16,25 +16,23 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from textgen.errors import ConfigError, CorpusError
+from textgen.errors import ConfigError
 from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
 from textgen.text.document_labels import DocumentLabels
-from textgen.text.documents import Separator, TextSize
+from textgen.text.documents import TextSize
+from textgen.text.encoding import Progress, encode_corpus
 from textgen.text.records import RecordCount
 from textgen.text.tokenizer import Tokenizer
 
 _FORMAT = 1
-
-# Called with what is being done ("encoding train"), the characters done so far, and the total.
-Progress = Callable[[str, int, int], None]
 
 
 def default_cache_dir() -> Path:
@@ -143,29 +141,16 @@ def _labels_path(folder: Path, part: str) -> Path:
 def _build(
     folder: Path, corpus: Corpus, tokenizer: Tokenizer, labels: Sequence[str], progress: Progress | None
 ) -> None:
-    dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     counts = np.zeros(tokenizer.vocab_size, np.int64)
-    meta: dict[str, Any] = {"dtype": dtype.name, "tokens": {}, "sizes": {}}
-    for part in corpus.parts:
-        size = corpus.size(part)
-        meta["sizes"][part] = asdict(size)
-        stream = corpus.stream(part)
-        if progress is not None:
-            stream = reporting(stream, f"encoding {part}", size.characters, progress)
-        num_tokens = 0
-        with (folder / f"{part}.bin").open("wb") as file:
-            for ids in tokenizer.encode_stream(stream):
-                file.write(ids.astype(dtype).data)
-                num_tokens += len(ids)
-                if part == corpus.parts[0]:
-                    counts += np.bincount(ids, minlength=len(counts))
-        if num_tokens == 0:
-            raise CorpusError(
-                f"the tokenizer produces no tokens for the {part} text; use another tokenizer, or more text"
-            )
-        meta["tokens"][part] = num_tokens
-        if labels:
-            number = {label: index for index, label in enumerate(labels, start=1)}
+    parts = encode_corpus(folder, corpus, tokenizer, counts, progress)
+    meta: dict[str, Any] = {
+        "dtype": parts[corpus.parts[0]].dtype.name,
+        "tokens": {name: part.num_tokens for name, part in parts.items()},
+        "sizes": {name: asdict(part.meter.size) for name, part in parts.items()},
+    }
+    if labels:
+        number = {label: index for index, label in enumerate(labels, start=1)}
+        for part in parts:
             numbers = (0 if label is None else number.get(label, 0) for label in corpus.labels(part))
             np.save(_labels_path(folder, part), np.fromiter(numbers, np.uint16))
     records = corpus.record_count
@@ -173,16 +158,3 @@ def _build(
     meta["labels"] = len(labels)
     np.save(folder / "counts.npy", counts)
     (folder / "meta.json").write_text(json.dumps(meta, indent=2))
-
-
-def reporting(
-    stream: Iterable[str | Separator], what: str, total: int, progress: Progress
-) -> Iterator[str | Separator]:
-    """Pass on a text stream of `total` characters and report progress about a hundred times."""
-    done = reported = 0
-    for item in stream:
-        yield item
-        done += item.characters if isinstance(item, Separator) else len(item)
-        if done - reported >= total / 100 or done == total:
-            progress(what, done, total)
-            reported = done

@@ -24,8 +24,8 @@ from textgen.evaluation.evaluate import named
 from textgen.models.language_model import LanguageModel
 from textgen.plots.curves import GradientCurves
 from textgen.run import Run, vocab_of
+from textgen.text.encoding import Progress
 from textgen.text.model_vocab import start_id
-from textgen.text.store import Progress
 from textgen.training.setup import initial_weights
 
 VANISHED = 0.01  # as a share of the gradient at k = 0

@@ -16,7 +16,8 @@ from textgen.settings.config import DynamicConfig
 if TYPE_CHECKING:
     from textgen.models.language_model import LanguageModel
     from textgen.run import Run
-    from textgen.text.store import Progress, TokenStore
+    from textgen.text.encoding import Progress
+from textgen.text.store import TokenStore
 
 # `sample --adapt` predicts nothing while it reads, so it has no predictions to mix.
 FIELDS = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from textgen.analysis.real_text import RealText
     from textgen.run import Run
     from textgen.text.corpus import Corpus
-    from textgen.text.store import Progress
+    from textgen.text.encoding import Progress
 
 ALL_FIELDS = tuple(entry.name for entry in dataclasses.fields(NoveltyConfig))
 
