@@ -236,11 +236,21 @@ def test_only_the_training_part_is_indexed(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["text.bin", "suffixes.bin", "meta.json"])
-def test_a_damaged_index_is_built_again(path: Path, tmp_path: Path, name: str) -> None:
+def test_a_damaged_index_is_built_again_and_says_so(
+    path: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     Copies.open_or_build(corpus_of(path), tmp_path / "cache")
     [folder] = (tmp_path / "cache").iterdir()
     os.truncate(folder / name, 20)
     assert Copies.open_or_build(corpus_of(path), tmp_path / "cache").contains("0042 ü")
+    whole = (folder / name).read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(damaged) // 2] ^= 4
+    (folder / name).write_bytes(damaged)
+    caplog.clear()
+    Copies.open_or_build(corpus_of(path), tmp_path / "cache")
+    assert f"{folder}: damaged" in caplog.text
+    assert (folder / name).read_bytes() == whole
     assert [*(tmp_path / "cache").iterdir()] == [folder]
 
 

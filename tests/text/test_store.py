@@ -254,3 +254,38 @@ def test_files_have_the_permissions_of_the_users_umask(path, tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "tokenizer.json").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("name", ["meta.json", "train.bin", "val.bin", "counts.npy", "train-labels.npy"])
+def test_a_store_with_a_flipped_bit_is_built_again_and_says_so(tmp_path, cache, name, caplog):
+    rows = [{"text": f"line {number}", "kind": "odd" if number % 2 else "even"} for number in range(50)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = DataConfig(corpus=(str(tmp_path / "a.jsonl"),), field="text", label_field="kind")
+    tokenizer = Tokenizer.train("char", Corpus(config).stream("train"))
+
+    def opened():
+        return TokenStore.open_or_build(Corpus(config), tokenizer, cache, labels=("even", "odd"))
+
+    def content(store):
+        return [
+            (store.tokens(part).tolist(), store.labels(part).tolist(), store.size(part))
+            for part in store.parts
+        ]
+
+    store = opened()
+    expected = content(store)
+    whole = {path.name: path.read_bytes() for path in store.path.iterdir()}
+    assert name in whole
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        caplog.clear()
+        damaged = bytearray(whole[name])
+        damaged[rng.integers(len(damaged))] ^= 1 << int(rng.integers(8))
+        (store.path / name).write_bytes(damaged)
+        again = opened()
+        # A flip in white space of the JSON changes nothing.
+        assert "it is built again" in caplog.text or name == "meta.json"
+        assert content(again) == expected
+        assert {path.name: path.read_bytes() for path in again.path.iterdir()} == whole | {
+            "meta.json": (again.path / "meta.json").read_bytes()
+        }

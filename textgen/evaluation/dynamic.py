@@ -42,6 +42,7 @@ from textgen.models.language_model import LanguageModel
 from textgen.settings.config import DynamicConfig
 from textgen.text.batches import SequenceBatches
 from textgen.text.document_labels import DocumentLabels
+from textgen.text.stored_tokens import TokenArray
 
 # A gradient is divided by RMS_FACTOR * (rms + RMS_FLOOR). Without a floor, a weight whose gradient is almost
 # always zero, such as those of a rare token, would make a huge step when it is not.
@@ -98,7 +99,7 @@ class DynamicWeights:
 
 def root_mean_squares(
     model: LanguageModel,
-    token_ids: np.ndarray,
+    token_ids: TokenArray,
     window: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tensor]:
@@ -134,7 +135,7 @@ def root_mean_squares(
 
 def evaluate_dynamically(
     model: LanguageModel,
-    token_ids: np.ndarray,
+    token_ids: TokenArray,
     *,
     vocab_size: int,
     start_id: int | None,

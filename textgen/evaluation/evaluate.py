@@ -31,6 +31,7 @@ from textgen.text.document_labels import DocumentLabels
 from textgen.text.encoding import Progress
 from textgen.text.model_vocab import start_id
 from textgen.text.store import TokenStore
+from textgen.text.stored_tokens import TokenArray
 
 # How many logits (B, T, V) a call of the model computes: many steps per call, but few enough for the cache.
 LOGITS = 2**20
@@ -67,7 +68,7 @@ class Segments(NamedTuple):
 @torch.no_grad()
 def evaluate(
     model: LanguageModel,
-    token_ids: np.ndarray,
+    token_ids: TokenArray,
     *,
     vocab_size: int,
     start_id: int | None,
@@ -126,7 +127,7 @@ def evaluate(
 
 def evaluate_with_resets(
     model: LanguageModel,
-    token_ids: np.ndarray,
+    token_ids: TokenArray,
     *,
     vocab_size: int,
     start_id: int | None,
@@ -172,7 +173,7 @@ def evaluate_with_resets(
 
 def evaluate_whole(
     model: LanguageModel,
-    token_ids: np.ndarray,
+    token_ids: TokenArray,
     *,
     vocab_size: int,
     start_id: int | None,

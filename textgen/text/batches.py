@@ -33,6 +33,7 @@ import numpy as np
 from textgen.errors import CorpusError
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.shuffle import StoredOrder, TokenSource
+from textgen.text.stored_tokens import TokenArray
 
 _MIN_WINDOWS_PER_EPOCH = 8
 _SHORT_WINDOW_SHARE = 0.05  # of the windows have lengths drawn around half of seq_len
@@ -80,7 +81,7 @@ class SequenceBatches(Iterator[Batch]):
 
     def __init__(
         self,
-        tokens: np.ndarray | TokenSource,
+        tokens: TokenArray | TokenSource,
         vocab: ModelVocab | None,
         batch_size: int,
         seq_len: int,
@@ -88,7 +89,7 @@ class SequenceBatches(Iterator[Batch]):
         *,
         vary_seq_len: bool = False,
     ) -> None:
-        self._source = StoredOrder(tokens) if isinstance(tokens, np.ndarray) else tokens
+        self._source = StoredOrder(tokens) if isinstance(tokens, TokenArray) else tokens
         if len(self._source) <= batch_size:
             raise CorpusError(
                 f"{len(self._source)} tokens are too few for batch_size={batch_size}; at least "

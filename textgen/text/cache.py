@@ -7,6 +7,7 @@ changes every day does not fill the disk.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -19,6 +20,8 @@ from textgen.errors import CorpusError
 from textgen.system.atomic import new_directory
 
 Value = TypeVar("Value")
+
+_log = logging.getLogger(__name__)
 
 _ENTRY = 64 * "[0-9a-f]"
 _BUILDING = f".{_ENTRY}.*"  # the name that new_directory gives a folder that is still being built
@@ -36,8 +39,12 @@ def read_or_build(path: Path, read: Callable[[Path], Value], build: Callable[[Pa
     Raises CorpusError when the cache folder cannot be written, and whatever `build` raises.
     """
     cache_dir = path.parent
-    with suppress(*_DAMAGED):
+    try:
         value = read(path)
+    except _DAMAGED as error:
+        if path.exists():
+            _log.warning("%s: damaged (%s); it is built again", path, error)
+    else:
         with suppress(OSError):  # a read-only cache can still be read
             os.utime(path)
         return value

@@ -3,7 +3,7 @@
     <cache folder>/<key>/
         text.bin        the training text, or blocks of a large one, with marker bytes between documents
         suffixes.bin    offsets of the suffixes of text.bin in lexicographic order, int32
-        meta.json       how much text is indexed, and where its blocks begin
+        meta.json       how much text is indexed, where its blocks begin, digests of the other files
 
 All suffixes that begin with a given string are adjacent in this order, so bisection finds them.
 
@@ -24,12 +24,13 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from textgen.errors import TextgenError
+from textgen.system.digests import file_digest, require_files, sealed, unsealed
 from textgen.text.blocks import DOCUMENT, Block, copy_blocks, spread_blocks
 from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
 from textgen.text.encoding import Progress, reporting
 
-_FORMAT = 2
+_FORMAT = 3
 LARGEST_TEXT = 50_000_000  # bytes that are indexed of a larger text; the suffix array takes 4 times as much
 BLOCKS = 50  # how many blocks of a larger text are indexed
 
@@ -73,7 +74,8 @@ class Copies:
 
     def __init__(self, path: Path) -> None:
         """Open an index. Raises an error that read_or_build understands when it is missing or damaged."""
-        meta = json.loads((path / "meta.json").read_text())
+        meta = unsealed(json.loads((path / "meta.json").read_text()))
+        require_files(path, meta["files"])
         self.documents: int = meta["documents"]
         self.indexed_share: float = meta["indexed_share"]
         self._blocks = [Block(**block) for block in meta["blocks"]]
@@ -207,7 +209,8 @@ def _build(folder: Path, corpus: Corpus, progress: Progress | None) -> None:
         "indexed_share": sum(stop - start for start, stop in spans) / size.characters,
         "blocks": [asdict(block) for block in blocks],
     }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=2))
+    meta["files"] = {path.name: file_digest(path) for path in folder.glob("*.bin")}
+    (folder / "meta.json").write_text(json.dumps(sealed(meta), indent=2))
 
 
 def _suffix_sorter() -> Callable[[bytes], np.ndarray]:

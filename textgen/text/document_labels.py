@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from textgen.text.stored_tokens import TokenArray
+
 
 class DocumentLabels:
     """Labels (D,) of the documents of tokens (N,): 0 for none, or 1 + the index of the label.
@@ -11,7 +13,7 @@ class DocumentLabels:
     end_of_text: the token that separates documents; there are D-1 of it. Memory: eight bytes a document.
     """
 
-    def __init__(self, tokens: np.ndarray, end_of_text: int, labels: np.ndarray) -> None:
+    def __init__(self, tokens: TokenArray, end_of_text: int, labels: np.ndarray) -> None:
         self._begins = np.concatenate([[0], np.flatnonzero(np.asarray(tokens) == end_of_text) + 1])
         self._labels = np.asarray(labels).astype(np.int64)
 

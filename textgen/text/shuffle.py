@@ -18,6 +18,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from textgen.text.stored_tokens import TokenArray
+
 BLOCK_TOKENS = 2**18
 MIN_BLOCKS_IN_MEMORY = 4
 # The share of documents that are read without their label, so that the network can begin a text without one
@@ -59,9 +61,9 @@ class TokenSource(Protocol):
 class StoredOrder:
     """Tokens (N,) in the order in which they are stored, in every epoch."""
 
-    def __init__(self, tokens: np.ndarray) -> None:
+    def __init__(self, tokens: TokenArray) -> None:
         self.end_of_text: int | None = None
-        self._tokens = np.asarray(tokens)  # a memmap is slower to index than the array it is
+        self._tokens = tokens
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -99,7 +101,7 @@ class DocumentOrder:
 
     def __init__(
         self,
-        tokens: np.ndarray,
+        tokens: TokenArray,
         end_of_text: int,
         seed: int,
         *,
@@ -107,7 +109,7 @@ class DocumentOrder:
         shuffle: bool = True,
         block_tokens: int = BLOCK_TOKENS,
     ) -> None:
-        self._tokens = np.asarray(tokens)
+        self._tokens = tokens
         self.end_of_text: int | None = end_of_text
         self._seed = seed
         self._labels = labels
@@ -202,7 +204,7 @@ class DocumentOrder:
         return np.random.default_rng([self._seed, self._epoch, *stream])
 
 
-def _block_bounds(tokens: np.ndarray, end_of_text: int, block_tokens: int) -> np.ndarray:
+def _block_bounds(tokens: TokenArray, end_of_text: int, block_tokens: int) -> np.ndarray:
     """The places where blocks of whole documents begin, and at last one beyond the last token's.
 
     A block has about block_tokens tokens, or one longer document.
@@ -213,7 +215,7 @@ def _block_bounds(tokens: np.ndarray, end_of_text: int, block_tokens: int) -> np
     return np.array([*bounds, len(tokens) + 1])
 
 
-def _find(tokens: np.ndarray, token: int, start: int) -> int | None:
+def _find(tokens: TokenArray, token: int, start: int) -> int | None:
     """Where a token occurs first from start on; None where it does not."""
     for begin in range(start, len(tokens), 4096):
         found = np.flatnonzero(tokens[begin : begin + 4096] == token)

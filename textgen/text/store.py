@@ -4,7 +4,7 @@
         train.bin  val.bin      token ids, in the smallest unsigned integer type that can hold them
         train-labels.npy  ...   for each document 0, or 1 + the index of its label; only with labels
         counts.npy              how often each token id occurs in the first part, int64
-        meta.json               sizes of the parts
+        meta.json               sizes of the parts, and digests of all files
 
 The key is a hash of the content of corpus and tokenizer, not of paths or times: an edited file gets a new
 store, a moved or touched file keeps its store.
@@ -24,15 +24,17 @@ from typing import Any
 import numpy as np
 
 from textgen.errors import ConfigError
+from textgen.system.digests import block_digests, file_digest, require_files, sealed, unsealed
 from textgen.text.cache import read_or_build
 from textgen.text.corpus import Corpus
 from textgen.text.document_labels import DocumentLabels
 from textgen.text.documents import TextSize
 from textgen.text.encoding import Progress, encode_corpus
 from textgen.text.records import RecordCount
+from textgen.text.stored_tokens import StoredTokens, TokenArray
 from textgen.text.tokenizer import Tokenizer
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def default_cache_dir() -> Path:
@@ -60,11 +62,12 @@ class TokenStore:
     def __init__(self, path: Path) -> None:
         """Open a store. Raises an error that read_or_build understands when it is missing or damaged."""
         self.path = path
-        meta = json.loads((path / "meta.json").read_text())
+        meta = unsealed(json.loads((path / "meta.json").read_text()))
         self._dtype = np.dtype(meta["dtype"])
         self._sizes = {part: TextSize(**size) for part, size in meta["sizes"].items()}
         self.records = RecordCount(**meta.get("records", {}))  # a store of an earlier version skipped none
-        self._tokens = {part: self._map(part, num_tokens) for part, num_tokens in meta["tokens"].items()}
+        require_files(path, meta["files"])
+        self._tokens = {part: self._map(part, digests) for part, digests in meta["blocks"].items()}
         self.counts: np.ndarray = np.load(path / "counts.npy")
         self._labels: dict[str, np.ndarray] = {
             part: np.load(_labels_path(path, part), mmap_mode="r")
@@ -72,11 +75,9 @@ class TokenStore:
             if meta.get("labels")
         }
 
-    def _map(self, part: str, num_tokens: int) -> np.ndarray:
-        file = self.path / f"{part}.bin"
-        if file.stat().st_size != num_tokens * self._dtype.itemsize:
-            raise ValueError(f"{file} does not hold {num_tokens} tokens")
-        return np.memmap(file, self._dtype, "r", shape=(num_tokens,))
+    def _map(self, part: str, digests: Sequence[str]) -> TokenArray:
+        tokens = StoredTokens(self.path / f"{part}.bin", self._dtype, digests)
+        return np.asarray(tokens) if tokens.are_checked else tokens
 
     @property
     def key(self) -> str:
@@ -88,7 +89,7 @@ class TokenStore:
         """The names of the parts."""
         return tuple(self._sizes)
 
-    def tokens(self, part: str) -> np.ndarray:
+    def tokens(self, part: str) -> TokenArray:
         """Token ids of a part, (N,), read-only, in an unsigned integer type."""
         return self._tokens[part]
 
@@ -145,7 +146,7 @@ def _build(
     parts = encode_corpus(folder, corpus, tokenizer, counts, progress)
     meta: dict[str, Any] = {
         "dtype": parts[corpus.parts[0]].dtype.name,
-        "tokens": {name: part.num_tokens for name, part in parts.items()},
+        "blocks": {name: block_digests(folder / f"{name}.bin") for name in parts},
         "sizes": {name: asdict(part.meter.size) for name, part in parts.items()},
     }
     if labels:
@@ -157,4 +158,5 @@ def _build(
     meta["records"] = {"read": records.read, "absent": records.absent, "null": records.null}
     meta["labels"] = len(labels)
     np.save(folder / "counts.npy", counts)
-    (folder / "meta.json").write_text(json.dumps(meta, indent=2))
+    meta["files"] = {path.name: file_digest(path) for path in folder.glob("*.npy")}
+    (folder / "meta.json").write_text(json.dumps(sealed(meta), indent=2))

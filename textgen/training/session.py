@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
 from textgen.errors import RunError
@@ -30,6 +29,7 @@ from textgen.text.batches import SequenceBatches
 from textgen.text.model_vocab import start_id
 from textgen.text.shuffle import DocumentOrder, TokenSource
 from textgen.text.store import TokenStore
+from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.samples import next_commands, samples
 from textgen.training.schedule import Budget, describe_passes
@@ -191,7 +191,7 @@ def assemble(
     """Build batches, budget and trainer of a run, new or resumed; started: as in Session."""
     training = run.config.training
     validates = "val" in store.parts
-    tokens: np.ndarray | TokenSource = store.tokens("train")
+    tokens: TokenArray | TokenSource = store.tokens("train")
     if training.shuffle or store.labels("train") is not None:
         tokens = DocumentOrder(
             store.tokens("train"),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import time
 
-import numpy as np
 from torch import Tensor
 
 from textgen.errors import Interrupted
@@ -27,6 +26,7 @@ from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter, Speedometer
 from textgen.text.batches import Batch, SequenceBatches
 from textgen.text.document_labels import DocumentLabels
+from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.position import Position
 from textgen.training.rollback import Rollback
@@ -55,7 +55,7 @@ class Trainer:
         model: LanguageModel,
         tokenizer: Tokenizer,
         batches: SequenceBatches,
-        val_token_ids: np.ndarray | None,
+        val_token_ids: TokenArray | None,
         val_characters: int | None,
         val_labels: DocumentLabels | None = None,
         start_id: int | None,

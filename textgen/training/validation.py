@@ -9,6 +9,7 @@ from textgen.evaluation.evaluate import Segments, evaluate
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
 from textgen.text.document_labels import DocumentLabels
+from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.samples import samples
 
@@ -27,7 +28,7 @@ class Validation:
         self,
         model: LanguageModel,
         tokenizer: Tokenizer,
-        token_ids: np.ndarray | None,
+        token_ids: TokenArray | None,
         *,
         start_id: int | None,
         segments: Segments | None,

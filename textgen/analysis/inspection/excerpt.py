@@ -19,6 +19,7 @@ from textgen.errors import CorpusError
 from textgen.settings.config import DataConfig
 from textgen.text.documents import Separator, stream_slice
 from textgen.text.sources import Source, find_files, require_reading, standard_input
+from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
 
 # How many bytes of standard input are kept: more per character than any encoding needs, and some more for
@@ -58,7 +59,7 @@ class Excerpt:
 
 def excerpt_of_tokens(
     tokenizer: Tokenizer,
-    token_ids: np.ndarray,
+    token_ids: TokenArray,
     characters: int,
     name: str,
     separators: Iterable[Separator] = (),

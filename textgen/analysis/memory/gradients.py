@@ -32,6 +32,7 @@ from textgen.models.cells import State, layer_norm
 from textgen.models.language_model import LanguageModel
 from textgen.models.recurrent import Recurrent
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.stored_tokens import TokenArray
 
 WARM_UP = 128  # tokens read before state(t-K), so that it is a typical state within a text
 DRAW_SEED = 0  # fixed, so that every network is measured at the same positions
@@ -49,7 +50,7 @@ class Positions:
     warm_up: int
 
 
-def draw_positions(vocab: ModelVocab, token_ids: np.ndarray, *, steps: int, count: int) -> Positions:
+def draw_positions(vocab: ModelVocab, token_ids: TokenArray, *, steps: int, count: int) -> Positions:
     """Draw up to `count` positions of a text in order, each followed by a token that training saw.
 
     The warm-up is WARM_UP tokens, or less in a short text: half of what the steps leave.
@@ -119,7 +120,7 @@ def steps_to(norms: np.ndarray, share: float) -> int | None:
 
 def gradient_norms(
     model: LanguageModel,
-    token_ids: np.ndarray,
+    token_ids: TokenArray,
     positions: Positions,
     progress: Callable[[int, int], None] | None = None,
 ) -> GradientNorms:
