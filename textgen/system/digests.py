@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK_BYTES = 64 * 2**20
+_READ_BYTES = 2**18
 _DIGEST = "sha256"  # the field of a sealed object that holds its digest
 
 
@@ -27,11 +28,15 @@ def file_digest(path: Path) -> str:
 
 def block_digests(path: Path, block_bytes: int = BLOCK_BYTES) -> list[str]:
     """The digest of each block of a file; the last block may be shorter. Raises OSError."""
-    digests = []
+    digests, digest, left = list[str](), hashlib.sha256(), block_bytes
     with path.open("rb") as file:
-        while block := file.read(block_bytes):
-            digests.append(hashlib.sha256(block).hexdigest())
-    return digests
+        while read := file.read(min(left, _READ_BYTES)):
+            digest.update(read)
+            left -= len(read)
+            if left == 0:
+                digests.append(digest.hexdigest())
+                digest, left = hashlib.sha256(), block_bytes
+    return digests if left == block_bytes else [*digests, digest.hexdigest()]
 
 
 def require_files(folder: Path, digests: Mapping[str, str]) -> None:
