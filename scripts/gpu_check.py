@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -110,14 +111,17 @@ def _failed(report: dict[str, Any]) -> list[str]:
 
 
 def _tests(settings: Settings) -> dict[str, Any]:
-    """pytest's closing line and the failures, of the files that have tests marked gpu."""
-    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if _is_for_gpu(path)]
-    return run_tests(files, ROOT, time_limit("tests", settings), skipping=settings.device != "cuda")
+    """pytest's closing line and the failures."""
+    limit = time_limit("tests", settings)
+    return run_tests(gpu_test_files(), ROOT, limit, skipping=settings.device != "cuda")
 
 
-def _is_for_gpu(path: Path) -> bool:
-    # Only these: other files import packages that only other tests need.
-    return "mark.gpu" in path.read_text(encoding="utf-8") and path.parent.name != "scripts"
+def gpu_test_files() -> list[Path]:
+    """The files that have tests marked gpu. The others may import packages that these do not need."""
+    marks = re.compile(r"mark\.gpu\b|\beach_device\b")  # a fixture of tests/conftest.py
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    of_scripts = ROOT / "tests" / "scripts"
+    return [path for path in files if path.parent != of_scripts and marks.search(path.read_text("utf-8"))]
 
 
 def run_tests(files: Sequence[Path], folder: Path, limit: float, *, skipping: bool) -> dict[str, Any]:

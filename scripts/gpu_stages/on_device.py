@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 import torch
 from benchmarks.measure import alternate, machine, seconds
 
+from gpu_stages.settings import Settings
+
 Action = Callable[[], object]
 T = TypeVar("T", bound=Action)
-SECONDS = 0.1  # of one timing
+SECONDS, TINY_SECONDS = 0.1, 0.005  # of one timing
 MOST_REPEATS = 50
 
 
@@ -37,19 +39,20 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def in_turn(actions: Sequence[Action], device: str, rounds: int) -> list[float]:
+def in_turn(actions: Sequence[Action], settings: Settings, rounds: int) -> list[float]:
     """Median seconds of one call of each action; they are timed in turn, each timing being many calls."""
-    counts = [_repeats(action, device) for action in actions]
-    timed = [_repeated(*pair, device) for pair in zip(actions, counts, strict=True)]
+    counts = [_repeats(action, settings) for action in actions]
+    timed = [_repeated(*pair, settings.device) for pair in zip(actions, counts, strict=True)]
     medians = alternate(*timed, rounds=rounds)
     return [median / count for median, count in zip(medians, counts, strict=True)]
 
 
-def _repeats(action: Action, device: str) -> int:
-    """How many calls take about SECONDS, by the second call: the first one also chooses kernels."""
-    once = _repeated(action, 1, device)
+def _repeats(action: Action, settings: Settings) -> int:
+    """How many calls one timing takes, by the second call: the first one also chooses kernels."""
+    once = _repeated(action, 1, settings.device)
     once()
-    return min(MOST_REPEATS, max(1, round(SECONDS / max(seconds(once), 1e-6))))
+    wanted = TINY_SECONDS if settings.tiny else SECONDS
+    return min(MOST_REPEATS, max(1, round(wanted / max(seconds(once), 1e-6))))
 
 
 def _repeated(action: Action, count: int, device: str) -> Action:

@@ -48,7 +48,7 @@ def _speeds(
         generator.generate(num_samples=texts, seed=1, config=config)
 
     device, peak = with_peak(lambda: partial(write, on_device), settings.device)
-    ours, theirs = in_turn([device, partial(write, on_cpu)], settings.device, ROUNDS)
+    ours, theirs = in_turn([device, partial(write, on_cpu)], settings, ROUNDS)
     return {
         "tokens_per_second": round(texts * tokens / ours),
         "tokens_per_second_numpy": round(texts * tokens / theirs),

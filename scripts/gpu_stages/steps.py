@@ -29,6 +29,10 @@ from gpu_stages.on_device import in_turn, release_memory, with_peak
 from gpu_stages.settings import Settings
 from textgen.training.trainer import Trainer
 
+# Of the types in this set torch puts a layer's weights into one block, which cuDNN reads as it is. Of
+# bfloat16 they would be copied at each call, and the bare layer would be measured with that.
+torch.backends.cudnn.CUDNN_TENSOR_DTYPES.add(torch.bfloat16)
+
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 UNITS, BATCH_SIZE, SEQ_LEN, ROUNDS = (512, 1024, 2048), 64, 128, 5
 TINY_UNITS, TINY_BATCH_SIZE, TINY_SEQ_LEN, TINY_ROUNDS = (8, 16), 4, 8, 3
@@ -44,7 +48,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
 def _of_units(units: int, settings: Settings) -> Iterator[dict[str, Any]]:
     batch_size, seq_len = (TINY_BATCH_SIZE, TINY_SEQ_LEN) if settings.tiny else (BATCH_SIZE, SEQ_LEN)
     with tempfile.TemporaryDirectory() as folder:
-        names, actions, peaks = [], [], []
+        names, actions, memory = [], [], []
         for cell in CELLS:
             make = partial(_trainer, f"{folder}/{cell}", cell, units, batch_size, seq_len, settings)
             step, peak = with_peak(make, settings.device)
@@ -54,13 +58,15 @@ def _of_units(units: int, settings: Settings) -> Iterator[dict[str, Any]]:
             layers = [Layer(*shape, dtype=dtype) for dtype in (torch.bfloat16, torch.float16)]
             actions += [step, bare, *layers]
             names += [(cell, kind) for kind in ("step", "bare_step", "layer", "float16_layer")]
-            peaks.append({"step_peak_megabytes": peak, "bare_step_peak_megabytes": bare_peak})
-        times = in_turn(actions, settings.device, TINY_ROUNDS if settings.tiny else ROUNDS)
+            about = {"step_peak_megabytes": peak, "bare_step_peak_megabytes": bare_peak}
+            about["bare_weights_in_one_block"] = all(map(in_one_block, (bare.layer, layers[0].layer)))
+            memory.append(about)
+        times = in_turn(actions, settings, TINY_ROUNDS if settings.tiny else ROUNDS)
     seconds = dict(zip(names, times, strict=True))
-    for cell, memory in zip(CELLS, peaks, strict=True):
+    for cell, of_memory in zip(CELLS, memory, strict=True):
         of_cell = {kind: time for (each, kind), time in seconds.items() if each == cell}
         about = {"cell": cell, "units": units, "batch_size": batch_size, "seq_len": seq_len}
-        yield about | _figures(of_cell, batch_size * seq_len) | memory
+        yield about | _figures(of_cell, batch_size * seq_len) | of_memory
     ratios = {
         f"{kind}_time_of_gru_to_lstm": round(seconds["gru", kind] / seconds["lstm", kind], 3)
         for kind in ("step", "bare_step", "layer")
@@ -76,6 +82,11 @@ def _figures(seconds: dict[str, float], tokens: int) -> dict[str, float]:
         "share_of_bare_step": round(seconds["bare_step"] / seconds["step"], 3),
         "share_of_layer": round(seconds["layer"] / seconds["step"], 3),
     }
+
+
+def in_one_block(layer: nn.RNNBase) -> bool:
+    """Whether all weights are views of one block of memory; on a CPU they need not be."""
+    return len({weight.untyped_storage().data_ptr() for weight in layer.parameters()}) == 1
 
 
 class Step:
