@@ -20,7 +20,7 @@ from textgen.generation.torch_engine import TorchEngine
 from textgen.settings.config import SampleConfig
 from textgen.system.threads import numpy_threads
 
-UNITS, TEXTS, TOKENS, ROUNDS = (512, 2048), (1, 64), 100, 3
+UNITS, TEXTS, TOKENS, ROUNDS = (512, 1024), (1, 64), 50, 3
 TINY_UNITS, TINY_TEXTS, TINY_TOKENS = (8,), (1, 4), 5
 
 

@@ -151,6 +151,16 @@ def test_failing_tests_are_named(gpu_check: ModuleType, tmp_path: Path) -> None:
     assert "1 failed" in result["error"]
 
 
+def test_that_no_test_ran_is_an_error_unless_they_may_be_skipped(
+    gpu_check: ModuleType, tmp_path: Path
+) -> None:
+    path = tmp_path / "test_it.py"
+    path.write_text("import pytest\n\n@pytest.mark.gpu\ndef test_it(): pytest.skip('no GPU')\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = gpu\n")
+    assert "error" not in gpu_check.run_tests([path], tmp_path, 60, skipping=True)
+    assert "1 skipped" in gpu_check.run_tests([path], tmp_path, 60, skipping=False)["error"]
+
+
 def test_with_three_minutes_of_training_the_limits_of_all_stages_are_six_minutes(
     gpu_check: ModuleType, tmp_path: Path
 ) -> None:
