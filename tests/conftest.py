@@ -141,6 +141,27 @@ def make_run(tmp_path: Path) -> MakeRun:
     return make
 
 
+@pytest.fixture
+def full_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's float32 layers without TF32, which rounds the factors of each product to eleven bits."""
+    import torch
+
+    if hasattr(torch.backends.cudnn.rnn, "fp32_precision"):
+        monkeypatch.setattr(torch.backends.cudnn.rnn, "fp32_precision", "ieee")
+    else:  # torch before 2.9; later versions warn of this one
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def each_device(request: pytest.FixtureRequest, full_float32: None) -> str:
+    """The CPU, and a GPU with full_float32 where there is one."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA GPU")
+    return str(request.param)
+
+
 BLOCK_BYTES = 4096
 
 
