@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
 from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
@@ -37,6 +36,7 @@ from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
+from textgen.weights.file import read_weights
 
 Progress = Callable[[str, int, int], None]  # called with what is being done, done so far, total
 
@@ -103,16 +103,17 @@ def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     )
 
 
-def load_weights(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a safetensors file by name. Raises RunError when it is missing or damaged."""
+def load_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
+    """Read the weights of a network by name; see weights/file.py for what is checked.
+
+    Raises RunError when they are missing, damaged, or not those of the config.
+    """
     try:
-        return safetensors.numpy.load_file(path)
-    except FileNotFoundError:  # also raised without permission to read
-        if path.exists():
-            raise RunError(f"{path}: cannot be read; check its permissions") from None
+        return read_weights(path, config)
+    except FileNotFoundError:
         raise RunError(f"{path}: no such file; {_missing_weights_hint(path.parent)}") from None
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: not a readable safetensors file ({error})") from error
+    except PermissionError:
+        raise RunError(f"{path}: cannot be read; check its permissions") from None
 
 
 def _missing_weights_hint(directory: Path) -> str:
@@ -142,7 +143,7 @@ def load_model(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray]]:
     if "model" not in content:
         raise RunError(f"{directory / CONFIG}: no model in it")
     config = from_mapping(ModelConfig, content["model"], f"{directory / CONFIG}: model")
-    return config, load_weights(directory / WEIGHTS)
+    return config, load_weights(directory / WEIGHTS, config)
 
 
 class Run:
@@ -196,7 +197,7 @@ class Run:
 
     def load_weights(self) -> dict[str, np.ndarray]:
         """The best weights, under the names of torch.nn, and the model vocabulary. Raises RunError."""
-        return load_weights(self.path / WEIGHTS)
+        return load_weights(self.path / WEIGHTS, self.config.model)
 
     @property
     def training_directory(self) -> Path:

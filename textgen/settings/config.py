@@ -49,6 +49,10 @@ TEXT, NETWORK, REGULARISATION, OPTIMISATION = "Text", "Network", "Regularisation
 BUDGET, DEVICE = "Budget and validation", "Device"
 
 MAX_LABELS = 1000
+# Of a tokenizer and of a model: enough for every character of Unicode.
+MAX_VOCAB_SIZE = 2**21
+_VOCAB_SIZE = Range(1, MAX_VOCAB_SIZE, f"at least 1 and at most {MAX_VOCAB_SIZE:,}")
+_LAYERS = Range(1, 1000, "at least 1 and at most 1,000")
 _LABELS_SHOWN = 20
 
 # Added to the variance in layer norm, against a division by zero; the default of torch.
@@ -64,7 +68,7 @@ class DataConfig:
     vocab_size: int | None = option(
         None,
         "Maximum vocabulary size of char, word or bpe.",
-        range=COUNT,
+        range=_VOCAB_SIZE,
         auto=True,
         group=TEXT,
     )
@@ -193,7 +197,7 @@ class ModelConfig:
     """
 
     model_vocab_size: int = option(
-        ..., "Size of the model vocabulary: the tokens that occur in the training text.", range=COUNT
+        ..., "Size of the model vocabulary: the tokens that occur in the training text.", range=_VOCAB_SIZE
     )
     labels: tuple[str, ...] = option((), "Labels of documents, in the order of their ids.")
     start_id: int | None = option(None, "Model id of the start token, where there are labels.", range=SEED)
@@ -201,7 +205,7 @@ class ModelConfig:
         "lstm", "Recurrent cell: lstm, gru, or a plain tanh rnn.", choices=CELL_SPECS, group=NETWORK
     )
     hidden_size: int = option(256, "Units in each recurrent layer.", range=COUNT, auto=True, group=NETWORK)
-    num_layers: int = option(1, "Stacked recurrent layers.", range=COUNT, auto=True, group=NETWORK)
+    num_layers: int = option(1, "Stacked recurrent layers.", range=_LAYERS, auto=True, group=NETWORK)
     embedding_dim: int = option(64, "Size of the token embedding.", range=COUNT, auto=True, group=NETWORK)
     tie_weights: bool = option(
         False, "Share embedding and output weights; for subwords.", auto=True, group=NETWORK

@@ -26,7 +26,7 @@ def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
     """
     path = run.training_directory / INITIAL
     if path.is_file():
-        return load_weights(path)
+        return load_weights(path, run.config.model)
     if run.config.from_run is None:
         return None
     raise RunError(
