@@ -30,6 +30,7 @@ from textgen.settings.config import DataConfig, ModelConfig, RunConfig, Training
 from textgen.settings.option import from_mapping
 from textgen.system.atomic import write_file
 from textgen.system.relocate import relocated_data
+from textgen.system.small_files import MAX_CONFIG_BYTES, read_text
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
@@ -48,7 +49,11 @@ TRAINING, STDIN = "training", "stdin.txt"
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path}: not a regular file")
+        content = json.loads(read_text(path, MAX_CONFIG_BYTES))
+    except RecursionError:
+        raise RunError(f"{path}: not valid JSON (nested too deeply)") from None
     except OSError as error:
         raise RunError(
             f"{path}: {error.strerror or error}. Name a run directory, such as runs/<name>."

@@ -76,7 +76,7 @@ def test_a_fine_tuned_run_without_its_initial_weights_is_not_resumed(cli: Cli) -
             "damaged checkpoint (no 'place')",
         ),
         ("training/step-12/progress.json", lambda content: content.update(newer=1), "damaged checkpoint"),
-        ("config.json", lambda content: content["model"].update(hidden_size=16), "by config.json"),
+        ("config.json", lambda content: content["model"].update(hidden_size=16), "not the weights of this"),
         ("config.json", lambda content: content["training"].update(threads=None), "threads is missing"),
         ("config.json", lambda content: content["measured"].pop("train_tokens"), "no train_tokens"),
         ("tokenizer.json", lambda content: content["model"]["vocab"].pop("<|endoftext|>"), "end-of-text"),

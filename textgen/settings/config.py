@@ -31,6 +31,7 @@ from textgen.settings.option import (
     check_options,
     flag,
     option,
+    shown,
     unknown_name,
 )
 
@@ -44,6 +45,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DYNAMIC_METHODS = ("sgd", "rms")
 
+# What was measured and is computed with: numbers above 0.
+_MEASURED_NUMBERS = "parameters", "train_tokens", "train_characters", "characters_per_token"
+
 # The headings of the help.
 TEXT, NETWORK, REGULARISATION, OPTIMISATION = "Text", "Network", "Regularisation", "Optimisation"
 BUDGET, DEVICE = "Budget and validation", "Device"
@@ -52,6 +56,7 @@ MAX_LABELS = 1000
 # Of a tokenizer and of a model: enough for every character of Unicode.
 MAX_VOCAB_SIZE = 2**21
 _VOCAB_SIZE = Range(1, MAX_VOCAB_SIZE, f"at least 1 and at most {MAX_VOCAB_SIZE:,}")
+_THREADS = Range(1, 4096, "at least 1 and at most 4,096")
 _LAYERS = Range(1, 1000, "at least 1 and at most 1,000")
 _LABELS_SHOWN = 20
 
@@ -243,6 +248,10 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if not all(
+            character < "\ud800" or character > "\udfff" for label in self.labels for character in label
+        ):
+            raise ConfigError("labels must be valid Unicode, without surrogates")
         if self.labels and (self.start_id is None or self.start_id >= self.model_vocab_size):
             raise ConfigError(f"labels need start_id, a model id; not {self.start_id}")
         if len(set(self.labels)) < len(self.labels) or len(self.labels) > MAX_LABELS:
@@ -350,7 +359,7 @@ class TrainingConfig:
     seed: int = option(1, "Seed of weights, batches and dropout.", range=SEED, group=OPTIMISATION)
     device: str = option("auto", "Device to train on; auto prefers a GPU.", choices=DEVICES, group=DEVICE)
     precision: str = option("auto", "Precision; auto takes the faster one.", choices=PRECISIONS, group=DEVICE)
-    threads: int | None = option(None, "CPU threads.", range=COUNT, auto=True, group=DEVICE)
+    threads: int | None = option(None, "CPU threads.", range=_THREADS, auto=True, group=DEVICE)
     deterministic: bool = option(False, "Repeat bit for bit on CUDA too; slower.", group=DEVICE)
 
     def __post_init__(self) -> None:
@@ -380,6 +389,17 @@ class RunConfig:
     directory: str | None = None
     remote: tuple[dict[str, Any], ...] = ()
     measured: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        for name, value in self.measured.items():
+            if name not in _MEASURED_NUMBERS and (value is None or isinstance(value, str)):
+                continue
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            allowed = POSITIVE if name in _MEASURED_NUMBERS else NOT_NEGATIVE
+            broken = allowed.violation(value) if is_number else "must be a number"
+            if broken:
+                raise ConfigError(f"measured: {shown(name)}={shown(value)}: {broken}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,14 @@ from textgen.system.atomic import write_file
 from textgen.text.chunks import Cut, Piece, batches, chunks, cut_anywhere, cut_by_split
 from textgen.text.decoder import ByteDecoder, Decoder, WindowDecoder
 from textgen.text.documents import Separator
-from textgen.text.external import adopt, cut_for, encoding_errors, is_byte_level, read_library
+from textgen.text.external import (
+    adopt,
+    cut_for,
+    encoding_errors,
+    is_byte_level,
+    read_library,
+    unknown_patterns,
+)
 from textgen.text.vocabulary import (
     BYTE_TOKENS,
     LONGEST_MATCH,
@@ -67,6 +74,7 @@ class Tokenizer:
         self.end_of_text = end_of_text
         self.end_of_text_id = vocabulary[end_of_text]
         self.vocab_size = max(vocabulary.values()) + 1
+        self._unknown_patterns = unknown_patterns(library) if self.kind == "external" else ()
         self._by_character = self.kind in ("char", "byte")
         if self._by_character:
             self._cut: Cut = cut_anywhere
@@ -181,7 +189,7 @@ class Tokenizer:
         """
         ids = self.encode(text)
         if not self._by_character:
-            with encoding_errors():
+            with encoding_errors(self._unknown_patterns):
                 offsets = self._library.encode(text, add_special_tokens=False).offsets
             # A normalizer may move characters, but no token may begin before the previous one.
             return ids, np.maximum.accumulate(np.array([start for start, _ in offsets], np.int64))
@@ -197,7 +205,7 @@ class Tokenizer:
         if self._by_character:
             marked = "".join(_MARK if isinstance(item, Separator) else item for item in batch)
             return self._encode_bytes(marked) if self.kind == "byte" else self._encode_characters(marked)
-        with encoding_errors():
+        with encoding_errors(self._unknown_patterns):
             encodings = iter(self._library.encode_batch_fast(texts, add_special_tokens=False))
         ids = array("I")  # converting a list to an array would take as long as the encoding itself
         for item in batch:
@@ -237,7 +245,9 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids; bytes that are not UTF-8 become U+FFFD, end-of-text becomes its name."""
         if self.token_bytes is None:
-            return self._library.decode([int(token_id) for token_id in ids], skip_special_tokens=False)
+            numbers = [int(token_id) for token_id in ids]
+            with encoding_errors(self._unknown_patterns):
+                return self._library.decode(numbers, skip_special_tokens=False)
         return b"".join(self.token_bytes[token_id] for token_id in ids).decode("utf-8", "replace")
 
     def decoder(self) -> Decoder:

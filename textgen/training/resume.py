@@ -17,7 +17,7 @@ from textgen.text.remote.texts import RemoteTexts
 from textgen.text.store import default_cache_dir
 from textgen.training.checkpoint import newest_checkpoint
 from textgen.training.session import Session, assemble
-from textgen.training.setup import initial_weights, set_up_training
+from textgen.training.setup import initial_weights, require_training_memory, set_up_training
 from textgen.training.trainer import training_model
 
 
@@ -42,6 +42,7 @@ def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter, *, fetch:
             raise RunError(
                 f"{path / CONFIG}: {name} is missing. It was chosen when the run began; put it back"
             )
+    require_training_memory(run.config.model, training)
     try:
         set_up_training(training)
     except ConfigError as error:
