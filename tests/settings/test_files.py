@@ -99,11 +99,11 @@ def test_the_texts_of_a_run_are_not_those_of_the_user(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(content))
     repeated = read_options(tmp_path)
-    assert repeated.texts_of_runs == {url: str(tmp_path), val: str(tmp_path)}
+    assert repeated.files_of_runs == {url: str(tmp_path), val: str(tmp_path)}
     given = UserOptions.from_names({"corpus": (url,), "hidden_size": 8})
-    assert repeated.overridden_by(given).texts_of_runs == {val: str(tmp_path)}
+    assert repeated.overridden_by(given).files_of_runs == {val: str(tmp_path)}
     allowed = repeated.overridden_by(UserOptions.from_names({"fetch": True}))
-    assert (allowed.fetch, allowed.texts_of_runs) == (True, repeated.texts_of_runs)
+    assert (allowed.fetch, allowed.files_of_runs) == (True, repeated.files_of_runs)
     content["data"]["fetch"] = True
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="unknown option 'fetch'"):

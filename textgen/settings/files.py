@@ -44,7 +44,7 @@ def read_options(path: Path) -> UserOptions:
         raise ConfigError(f"{path}: {error}") from error
     if path.suffix != ".json":
         return options
-    return dataclasses.replace(options, texts_of_runs=dict.fromkeys(options.texts(), str(path.parent)))
+    return dataclasses.replace(options, files_of_runs=dict.fromkeys(options.files(), str(path.parent)))
 
 
 def _of_settings(content: dict[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def test_the_table_shows_rows_up_to_the_last_step(steps: int, rows: list[int]) -
 @pytest.mark.filterwarnings("ignore:invalid value encountered in multiply")
 def test_weights_that_are_not_finite_are_refused(run: Run, tmp_path: Path, name: str, factor: float) -> None:
     damage(run, **{name: factor})
-    with pytest.raises(RunError, match="weights are finite.* it is damaged"):
+    with pytest.raises(RunError, match=r"weights are finite.* it is damaged"):
         measure(run, tmp_path)
 
 
