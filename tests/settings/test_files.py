@@ -108,3 +108,16 @@ def test_the_texts_of_a_run_are_not_those_of_the_user(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="unknown option 'fetch'"):
         read_options(tmp_path)
+
+
+def test_the_tokenizer_and_the_run_that_a_run_names_are_not_those_of_the_user_either(tmp_path: Path) -> None:
+    data = {"corpus": ["/a.txt"], "tokenizer": "/t.json"}
+    content = {"data": data, "model": {}, "training": {}, "from_run": "/old"}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    repeated, run = read_options(tmp_path), str(tmp_path)
+    assert repeated.files_of_runs == {"/a.txt": run, "/t.json": run, "/old": run}
+    given = UserOptions.from_names({"tokenizer": "byte", "from_run": "mine"})
+    assert repeated.overridden_by(given).files_of_runs == {"/a.txt": run}
+    data["tokenizer"] = "char"
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert "char" not in read_options(tmp_path).files_of_runs

@@ -119,7 +119,7 @@ def _with_end_of_text(
         return None
     library.post_processor = end_of_text_record(name, token_id)
     contexts = ("{}", " {}", "{} ", " {} ", "a{}b", "a {} b", "\n{}\n", "{0}{0}", ".{}.")
-    with encoding_errors(unknown_patterns(library)):
+    with encoding_errors(unknown_patterns(data)):
         encodings = library.encode_batch_fast([context.format(name) for context in contexts])
     return None if any(token_id in encoding.ids for encoding in encodings) else library
 
@@ -145,10 +145,9 @@ def encoding_errors(unknown_patterns: Sequence[str] = ()) -> Iterator[None]:
         ) from error
 
 
-def unknown_patterns(library: tokenizers.Tokenizer) -> tuple[str, ...]:
-    """Its regular expressions that textgen does not know: on some text they may backtrack without end."""
-    found = patterns(json.loads(library.to_str()))
-    return tuple(pattern for pattern in found if pattern not in _KNOWN_SPLITS)
+def unknown_patterns(data: dict[str, Any]) -> tuple[str, ...]:
+    """Regular expressions in a tokenizer's JSON that are not known: they may backtrack without end."""
+    return tuple(pattern for pattern in patterns(data) if pattern not in _KNOWN_SPLITS)
 
 
 def _insert(model: dict[str, Any], tokens: dict[str, int]) -> None:
@@ -166,14 +165,13 @@ def _insert(model: dict[str, Any], tokens: dict[str, int]) -> None:
             vocabulary.append([token, lowest])
 
 
-def is_byte_level(library: tokenizers.Tokenizer) -> bool:
-    """Whether each token of a tokenizer stands for fixed bytes, of which a text is the concatenation."""
-    return (json.loads(library.to_str())["decoder"] or {}).get("type") == "ByteLevel"
+def is_byte_level(data: dict[str, Any]) -> bool:
+    """Whether each token of a tokenizer, by its JSON, stands for fixed bytes, which joined are the text."""
+    return (data["decoder"] or {}).get("type") == "ByteLevel"
 
 
-def cut_for(library: tokenizers.Tokenizer) -> Cut:
-    """Where texts may be cut for this tokenizer: nowhere unless its split is known to be safe."""
-    data = json.loads(library.to_str())
+def cut_for(data: dict[str, Any]) -> Cut:
+    """Where texts may be cut for the tokenizer of this JSON: nowhere unless its split is known to be safe."""
     normalizer, split = data["normalizer"], data["pre_tokenizer"]
     known = (
         data["model"]["type"] == "BPE"

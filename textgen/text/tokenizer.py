@@ -51,6 +51,10 @@ _MARK = "\ud800"  # replaces a separator while encoding: a lone surrogate, which
 _MARK_BYTES = _MARK.encode("utf-8", "surrogatepass")
 
 
+class UnknownEndOfTextError(TokenizerError):
+    """A tokenizer that textgen did not write, and so does not say which token is end-of-text."""
+
+
 class Tokenizer:
     """A tokenizer of some kind: `char`, `byte`, `bpe`, `word`, or `external` for one made by other tools.
 
@@ -59,9 +63,10 @@ class Tokenizer:
     """
 
     def __init__(self, library: tokenizers.Tokenizer) -> None:
-        end_of_text = recorded_end_of_text(json.loads(library.to_str()))
+        data = json.loads(library.to_str())  # once: for a large vocabulary it takes long
+        end_of_text = recorded_end_of_text(data)
         if end_of_text is None:
-            raise TokenizerError(
+            raise UnknownEndOfTextError(
                 "the tokenizer does not say which token is end-of-text; read it with from_file"
             )
         vocabulary = library.get_vocab()
@@ -70,18 +75,18 @@ class Tokenizer:
                 f"the tokenizer names {end_of_text!r} as end-of-text but has no such token; it is damaged"
             )
         self._library = library
-        self.kind = kind_of(library)
+        self.kind = kind_of(data)
         self.end_of_text = end_of_text
         self.end_of_text_id = vocabulary[end_of_text]
         self.vocab_size = max(vocabulary.values()) + 1
-        self._unknown_patterns = unknown_patterns(library) if self.kind == "external" else ()
+        self._unknown_patterns = unknown_patterns(data) if self.kind == "external" else ()
         self._by_character = self.kind in ("char", "byte")
         if self._by_character:
             self._cut: Cut = cut_anywhere
             if self.kind == "char":
                 self._id_of_code = _code_table(vocabulary, self.end_of_text_id)
         elif self.kind == "external":
-            self._cut = cut_for(library)
+            self._cut = cut_for(data)
         else:
             self._cut = cut_by_split(split_of(self.kind), LONGEST_MATCH)
         # In textgen's own kinds, and in byte-level ones of other tools, every token stands for fixed bytes.
@@ -90,7 +95,7 @@ class Tokenizer:
         # By token id; end-of-text stands for its name. None of any other external tokenizer.
         self.token_bytes = (
             None
-            if self.kind == "external" and not is_byte_level(library)
+            if self.kind == "external" and not is_byte_level(data)
             else _bytes_of(self.kind, vocabulary, self.vocab_size)
         )
 
@@ -134,9 +139,12 @@ class Tokenizer:
         Raises TokenizerError.
         """
         library = read_library(Path(path))
-        if recorded_end_of_text(json.loads(library.to_str())) is None:
-            raise TokenizerError(f"{path}: not written by textgen; give it to `textgen train` as --tokenizer")
-        return cls(library)
+        try:
+            return cls(library)
+        except UnknownEndOfTextError:
+            raise TokenizerError(
+                f"{path}: not written by textgen; give it to `textgen train` as --tokenizer"
+            ) from None
 
     def save(self, path: str | Path) -> None:
         """Write a tokenizer.json atomically."""
