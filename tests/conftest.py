@@ -39,6 +39,8 @@ hypothesis.settings.load_profile("repeatable")
 TEXT = "The quick brown fox jumps over the lazy dog.\nWhy? It is not known; the dog was 42 years old!\n" * 3
 MakeRun = Callable[..., Run]
 
+ANNOUNCED = "Reading what "  # a run names: run.announce_named
+
 
 @dataclass(frozen=True)
 class Result:
@@ -53,8 +55,13 @@ class Result:
         """The one line on standard error of a command that was refused."""
         assert self.exit_code != 0
         assert self.stdout == ""
-        assert len(self.stderr.splitlines()) == 1, self.stderr
-        return self.stderr
+        (line,) = self.notes
+        return line
+
+    @property
+    def notes(self) -> list[str]:
+        """The lines on standard error without those that announce which files are read."""
+        return [line for line in self.stderr.splitlines(keepends=True) if not line.startswith(ANNOUNCED)]
 
 
 Cli = Callable[..., Result]

@@ -17,38 +17,45 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
 from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.option import from_mapping
 from textgen.system.atomic import write_file
 from textgen.system.relocate import relocated_data
+from textgen.system.small_files import MAX_CONFIG_BYTES, read_text
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
+from textgen.weights.file import read_weights
 
+Announce = Callable[[str], None]  # called with a line for the user
 Progress = Callable[[str, int, int], None]  # called with what is being done, done so far, total
 
 FORMAT = 2  # format 1 used the name vocab_size for the size of the model vocabulary
 _READABLE_FORMATS = (1, 2)
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
 TRAINING, STDIN = "training", "stdin.txt"
+_NAMES_SHOWN = 5
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path}: not a regular file")
+        content = json.loads(read_text(path, MAX_CONFIG_BYTES))
+    except RecursionError:
+        raise RunError(f"{path}: not valid JSON (nested too deeply)") from None
     except OSError as error:
         raise RunError(
             f"{path}: {error.strerror or error}. Name a run directory, such as runs/<name>."
@@ -103,16 +110,17 @@ def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     )
 
 
-def load_weights(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a safetensors file by name. Raises RunError when it is missing or damaged."""
+def load_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
+    """Read the weights of a network by name; see weights/file.py for what is checked.
+
+    Raises RunError when they are missing, damaged, or not those of the config.
+    """
     try:
-        return safetensors.numpy.load_file(path)
-    except FileNotFoundError:  # also raised without permission to read
-        if path.exists():
-            raise RunError(f"{path}: cannot be read; check its permissions") from None
+        return read_weights(path, config)
+    except FileNotFoundError:
         raise RunError(f"{path}: no such file; {_missing_weights_hint(path.parent)}") from None
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: not a readable safetensors file ({error})") from error
+    except PermissionError:
+        raise RunError(f"{path}: cannot be read; check its permissions") from None
 
 
 def _missing_weights_hint(directory: Path) -> str:
@@ -142,20 +150,25 @@ def load_model(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray]]:
     if "model" not in content:
         raise RunError(f"{directory / CONFIG}: no model in it")
     config = from_mapping(ModelConfig, content["model"], f"{directory / CONFIG}: model")
-    return config, load_weights(directory / WEIGHTS)
+    return config, load_weights(directory / WEIGHTS, config)
 
 
 class Run:
     """A run directory; its files are read when needed.
 
     remote: how its text is opened where that is a URL; None: from the user's cache, and never fetched.
+    announce: called before its text is read, with a line that names it: the user named the run, but a run
+    from a stranger may name any file. None: not announced.
 
     Raises RunError when there is no such directory.
     """
 
-    def __init__(self, path: Path | str, remote: RemoteTexts | None = None) -> None:
+    def __init__(
+        self, path: Path | str, remote: RemoteTexts | None = None, announce: Announce | None = None
+    ) -> None:
         self.path = Path(path)
         self._remote = remote
+        self._announce = announce
         if not self.path.is_dir():
             kind = "a file, not a run directory" if self.path.is_file() else "no such run directory"
             hint = "; textgen info lists the runs in runs/"
@@ -196,7 +209,7 @@ class Run:
 
     def load_weights(self) -> dict[str, np.ndarray]:
         """The best weights, under the names of torch.nn, and the model vocabulary. Raises RunError."""
-        return load_weights(self.path / WEIGHTS)
+        return load_weights(self.path / WEIGHTS, self.config.model)
 
     @property
     def training_directory(self) -> Path:
@@ -229,6 +242,12 @@ class Run:
         remote = self._remote or RemoteTexts(default_cache_dir() if cache_dir is None else cache_dir)
         return remote.localize(self.data, named).files
 
+    def announce_texts(self) -> None:
+        """Say, once, which files its config names, before they are read."""
+        announce, self._announce = self._announce, None
+        if announce is not None:
+            announce_named(self.data.texts, str(self.path), announce)
+
     def open_corpus(self, cache_dir: Path | None = None) -> Corpus:
         """The text that the run was trained on.
 
@@ -237,6 +256,7 @@ class Run:
 
         Raises RunError when the text has changed since then, CorpusError when it cannot be read.
         """
+        self.announce_texts()
         # Earlier versions kept the text from standard input in training/.
         copies = [folder / STDIN for folder in (self.path, self.training_directory)]
         stdin = next((path for path in copies if path.is_file()), None)
@@ -315,6 +335,17 @@ class Run:
             "validates": config.data.val is not None or config.data.holds_out,
             "best": best[-1] if best and "nats_per_token" in best[-1] else None,
         }
+
+
+def announce_named(names: Sequence[str], run: str, announce: Announce) -> None:
+    """Say that files are read which a run names, and not the user; nothing where there are none."""
+    # A URL is not fetched unasked, and standard input is no file.
+    names = [name for name in names if name != "-" and not is_url(name)]
+    # A name from a stranger may hold control characters, which a terminal obeys.
+    shown = [name if name.isprintable() else ascii(name) for name in names[:_NAMES_SHOWN]]
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    if shown:
+        announce(f"Reading what {run} names: {', '.join(shown)}{more}")
 
 
 def active_records(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

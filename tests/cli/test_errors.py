@@ -102,14 +102,19 @@ def test_a_network_too_large_for_any_memory_is_a_one_line_error(cli: Cli, tmp_pa
 def test_a_network_too_large_for_this_machine_is_refused_before_it_is_built(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cli("train", "corpus.txt", *TINY, "--run", "one")
-    parameters = Run("one").config.measured["parameters"]
-    for memory, exit_code in [(16 * parameters, 0), (16 * parameters - 1, 1)]:
-        monkeypatch.setattr("textgen.system.memory.total_memory", lambda memory=memory: memory)
-        result = cli("train", "corpus.txt", *TINY, "--steps", 1)
-        assert result.exit_code == exit_code
-    assert f"{parameters:,} weights" in result.only_error
-    assert "--hidden-size" in result.only_error
+    for size, named, advice in [(4, "logits", "--batch-size"), (64, "weights", "--hidden-size")]:
+        given = ["corpus.txt", *TINY, "--steps", 1, "--hidden-size", size]
+        assert cli("train", *given, "--run", f"of-{size}").exit_code == 0
+        config = Run(f"of-{size}").config
+        logits = config.training.batch_size * config.training.seq_len * config.model.model_vocab_size
+        needed = 16 * config.measured["parameters"] + 12 * logits
+        for memory, exit_code in [(needed, 0), (needed - 1, 1)]:
+            with monkeypatch.context() as patched:
+                patched.setattr("textgen.system.memory.total_memory", lambda memory=memory: memory)
+                result = cli("train", *given)
+            assert result.exit_code == exit_code
+        assert named in result.only_error
+        assert advice in result.only_error
 
 
 def test_a_complete_run_without_its_weights_says_where_a_copy_is(cli: Cli) -> None:

@@ -26,7 +26,7 @@ from textgen.cli.support.options import (
     json_option,
 )
 from textgen.cli.support.output import writable
-from textgen.cli.support.remote import remote_texts
+from textgen.cli.support.remote import announce, remote_texts
 from textgen.errors import ConfigError, Interrupted, TextgenError
 from textgen.settings.config import CELLS, DROPOUTS, DataConfig, TrainingConfig
 from textgen.settings.given import UserOptions
@@ -144,7 +144,7 @@ def command(
     reporter = Reporter(sys.stderr)
     where = resolve_device(device)
     if named_runs:
-        runs = [Run(sources[0], remote_texts(cache_dir, reporter, fetch=fetch))]
+        runs = [Run(sources[0], remote_texts(cache_dir, reporter, fetch=fetch), announce)]
     else:
         runs = _train(_options(sources, given, cells, device, cache_dir), steps, reporter)
     measured = []

@@ -31,7 +31,7 @@ from textgen.cli.support.options import (
 )
 from textgen.cli.support.output import as_text, put, show, writable
 from textgen.cli.support.prompts import form_note, given_prompt, prompts_of, read_escapes, typed_prompts
-from textgen.cli.support.remote import remote_texts
+from textgen.cli.support.remote import announce, remote_texts
 from textgen.errors import ConfigError, TextgenError, TrainingError
 from textgen.settings.config import NoveltyConfig, SampleConfig
 from textgen.settings.option import COUNT, Range
@@ -420,7 +420,8 @@ def _find_run(directory: str | None, cache_dir: str | None, *, fetch: bool) -> R
         print(f"run: {directory}", file=sys.stderr)
     # Most samples need no training text, and so no cache.
     needed = fetch or cache_dir is not None
-    return Run(directory, remote_texts(cache_dir, Reporter(sys.stderr), fetch=fetch) if needed else None)
+    remote = remote_texts(cache_dir, Reporter(sys.stderr), fetch=fetch) if needed else None
+    return Run(directory, remote, announce)
 
 
 def _as_json(

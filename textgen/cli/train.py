@@ -21,6 +21,7 @@ from textgen.cli.support.options import (
     grouped_option,
     json_option,
 )
+from textgen.cli.support.remote import announce
 from textgen.errors import ConfigError
 from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGULARISATION, TEXT
 from textgen.settings.files import read_options
@@ -105,11 +106,11 @@ def command(
         if resume is not None:
             _refuse_beside_resume(given, settings)
             cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
-            session = resume_run(Path(resume), cache_dir, reporter, fetch=given.fetch)
+            session = resume_run(Path(resume), cache_dir, reporter, fetch=given.fetch, announce=announce)
         else:
             if settings is not None:
                 given = read_options(Path(settings)).overridden_by(given)
-            session = new_run(given, reporter)
+            session = new_run(given, reporter, announce)
         result = session.complete(stop)
     if as_json:
         print(json.dumps(result))

@@ -19,6 +19,7 @@ from textgen.settings.config import DataConfig, TrainingConfig
 from textgen.settings.given import FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import checked_values, unknown_name
 from textgen.system.relocate import relocate_path, relocated_data
+from textgen.system.small_files import MAX_CONFIG_BYTES, read_text
 
 
 def read_options(path: Path) -> UserOptions:
@@ -29,11 +30,11 @@ def read_options(path: Path) -> UserOptions:
     if path.is_dir():
         path = path / "config.json"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MAX_CONFIG_BYTES)
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise ConfigError(f"{path}: not valid {kind} ({error})") from error
     try:
@@ -43,7 +44,7 @@ def read_options(path: Path) -> UserOptions:
         raise ConfigError(f"{path}: {error}") from error
     if path.suffix != ".json":
         return options
-    return dataclasses.replace(options, texts_of_runs=dict.fromkeys(options.texts(), str(path.parent)))
+    return dataclasses.replace(options, files_of_runs=dict.fromkeys(options.files(), str(path.parent)))
 
 
 def _of_settings(content: dict[str, Any]) -> dict[str, Any]:

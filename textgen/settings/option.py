@@ -21,6 +21,8 @@ from textgen.errors import ConfigError
 
 Config = TypeVar("Config")
 
+_SHOWN_CHARACTERS = 200  # of a value, in a message
+
 
 @dataclass(frozen=True)
 class Range:
@@ -81,6 +83,8 @@ class Option:
         """
         if value is None:
             return None
+        if any("\0" in text for text in (value if self.kind is tuple else (value,)) if isinstance(text, str)):
+            return "must not have the character \\0"
         if self.choices is not None and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}"
         return None if self.range is None else self.range.violation(value)
@@ -125,11 +129,19 @@ def check_options(config: Any) -> None:
     for name, about in options_of(type(config)).items():
         value = getattr(config, name)
         if broken := about.violation(value):
-            raise ConfigError(f"{name}={value!r}: {broken}")
+            raise ConfigError(f"{name}={shown(value)}: {broken}")
+
+
+def shown(value: object) -> str:
+    """A value in a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """A message about an unknown name, with the most similar known one."""
+    if len(name) > _SHOWN_CHARACTERS:  # comparing takes as long as the name
+        return f"unknown {kind} {shown(name)}"
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"unknown {kind} {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
@@ -143,7 +155,7 @@ def checked_values(config_class: type, values: Mapping[str, Any], where: str | N
     """
     source = "" if where is None else f"{where}: "
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{source}must be names with their values, not {values!r}")
+        raise ConfigError(f"{source}must be names with their values, not {shown(values)}")
     options = options_of(config_class)
     checked: dict[str, Any] = {}
     for name, value in values.items():
@@ -151,7 +163,9 @@ def checked_values(config_class: type, values: Mapping[str, Any], where: str | N
             raise ConfigError(f"{source}{unknown_name('option', name, options)}")
         value = tuple(value) if isinstance(value, list) else value
         if not _matches(value, options[name].annotation):
-            raise ConfigError(f"{source}{name} must be {_readable(options[name].annotation)}, not {value!r}")
+            raise ConfigError(
+                f"{source}{name} must be {_readable(options[name].annotation)}, not {shown(value)}"
+            )
         checked[name] = value
     return checked
 

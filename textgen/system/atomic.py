@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from textgen.system.links import open_own
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -82,7 +84,7 @@ def folder_lock(folder: Path) -> Iterator[bool]:
         yield True
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    with open_own(folder / "lock", "w") as file:
         acquired = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

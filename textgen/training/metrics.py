@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.errors import RunError
+from textgen.system.links import open_own
 
 
 class MetricsLog:
@@ -34,7 +35,7 @@ class MetricsLog:
 
         Raises RunError when the file is shorter than `size`.
         """
-        with self.path.open("a", encoding="utf-8") as file:
+        with open_own(self.path, "a") as file:
             if file.tell() < self.size:
                 raise RunError(f"{self.path}: shorter than its checkpoint says; it cannot be resumed")
             file.truncate(self.size)
@@ -42,11 +43,11 @@ class MetricsLog:
     def append(self, kind: str, *, step: int, epoch: float, **figures: Any) -> None:
         """Append a line. Raises ValueError for a figure that is not finite."""
         record = {"kind": kind, "step": step, "epoch": round(epoch, 6)} | figures
-        with self.path.open("a", encoding="utf-8") as file:
+        with open_own(self.path, "a") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
             self.size = file.tell()
 
     def flush(self) -> None:
         """Flush the lines to disk."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with open_own(self.path, "a") as file:
             os.fsync(file.fileno())

@@ -15,7 +15,18 @@ import time
 from pathlib import Path
 
 from textgen.errors import RunError
-from textgen.run import CONFIG, STDIN, TOKENIZER, TRAINING, Run, config_json, free_directory, save_weights
+from textgen.run import (
+    CONFIG,
+    STDIN,
+    TOKENIZER,
+    TRAINING,
+    Announce,
+    Run,
+    announce_named,
+    config_json,
+    free_directory,
+    save_weights,
+)
 from textgen.settings.given import UserOptions
 from textgen.system.atomic import new_directory
 from textgen.system.memory import memory_errors
@@ -34,20 +45,26 @@ from textgen.training.setup import INITIAL
 RUNS = Path("runs")
 
 
-def new_run(given: UserOptions, reporter: Reporter) -> Session:
+def new_run(given: UserOptions, reporter: Reporter, announce: Announce | None = None) -> Session:
     """Create a run with these options, in `given.run` or a free directory in runs/.
+
+    announce: as in Run, for the files that a run names which --config or --from gives.
 
     Raises ConfigError, CorpusError, TokenizerError, RunError, TrainingError.
     """
     started = time.monotonic()
     cache_dir = default_cache_dir() if given.cache_dir is None else Path(given.cache_dir)
     data, source, named = given.data, None, _named_by_settings(given)
+    if announce is not None:
+        for by in dict.fromkeys(given.files_of_runs.values()):
+            announce_named([name for name, run in given.files_of_runs.items() if run == by], by, announce)
     if given.from_run is not None:
-        source = Run(given.from_run, RemoteTexts(cache_dir))
+        source = Run(given.from_run, RemoteTexts(cache_dir), announce)
         require_same_tokenizer(data, source.data, str(source.path))
         require_same_network(given.model, source.config.model, str(source.path))
         if not data.get("corpus"):
             named |= source.named_texts
+            source.announce_texts()
         data = source_text(data, source.data, str(source.path))
     corpus = data.get("corpus", ())
     require_usable(run_directory(given.run, corpus))
@@ -68,7 +85,12 @@ def new_run(given: UserOptions, reporter: Reporter) -> Session:
 
 def _named_by_settings(given: UserOptions) -> dict[str, NamedText]:
     """The URLs that a run given as --config names. Raises RunError or ConfigError where it is damaged."""
-    return {url: Run(run).named_texts[url] for url, run in given.texts_of_runs.items() if is_url(url)}
+    texts = given.texts()
+    return {
+        text: Run(run).named_texts[text]
+        for text, run in given.files_of_runs.items()
+        if text in texts and is_url(text)
+    }
 
 
 def create_run(

@@ -230,6 +230,7 @@ def _build_tokenizer(config: DataConfig, corpus: Corpus, notes: list[str]) -> To
 
 def _was_trained_on(corpus: Corpus, source: Run) -> bool:
     """Whether validation text is part of another run's training text, as far as that still exists."""
+    source.announce_texts()
     with suppress(CorpusError, RunError):
         return corpus.validates_on_training_text_of(Corpus(source.data, fetched=source.fetched_files()))
     return False
