@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from textgen.errors import ConfigError, Interrupted, TextgenError
+from textgen.system.terminal import guarded
 from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
@@ -66,6 +67,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A character that the terminal cannot show must not end hours of training.
             stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         group.main(prog_name="textgen", standalone_mode=False)

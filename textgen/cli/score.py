@@ -227,17 +227,19 @@ def _print_tokens(pieces: Iterable[ScoredPiece], scorer: Scorer, as_json: bool) 
 def _print_view(pieces: Iterable[ScoredPiece]) -> None:
     from textgen.cli.support.terminal import coloured, legend
     from textgen.evaluation.score import Tally
+    from textgen.system.terminal import unguarded
 
     if os.environ.get("NO_COLOR"):
         raise ConfigError("--view shows colours, but NO_COLOR is set: unset it, or use --tokens instead")
-    print(legend(), end="\n\n")
+    out = unguarded(sys.stdout)  # for the colours; `coloured` makes control characters visible
+    print(legend(), end="\n\n", file=out)
     tally, ended = Tally(), True
     for piece in pieces:
         tally.add(piece)
         for text in coloured(piece.by_character()):
-            sys.stdout.write(text)
+            out.write(text)
             ended = text.endswith("\n")
-        sys.stdout.flush()
+        out.flush()
     if tally.report.loss.tokens:
         print("" if ended else "\n", *tally.report.lines(), sep="\n")
 
