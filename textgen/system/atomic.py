@@ -82,7 +82,9 @@ def folder_lock(folder: Path) -> Iterator[bool]:
         yield True
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    # Not truncated, and without waiting: a stranger's folder may hold a link or a named pipe under this name.
+    descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666)
+    with os.fdopen(descriptor, "wb") as file:
         acquired = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

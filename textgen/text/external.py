@@ -17,6 +17,7 @@ import tokenizers
 
 from textgen.errors import TokenizerError
 from textgen.settings.option import unknown_name
+from textgen.system.bounded_files import TOKENIZER_LIMIT, read_bounded
 from textgen.text.chunks import Cut, cut_after_letter, cut_nowhere, holds_a_cut
 from textgen.text.vocabulary import END_OF_TEXT, end_of_text_record, recorded_end_of_text
 
@@ -41,7 +42,7 @@ def read_library(path: Path) -> tokenizers.Tokenizer:
     Raises TokenizerError when it cannot be read.
     """
     try:
-        return parse_library(path.read_text(encoding="utf-8"))
+        return parse_library(read_bounded(path, TOKENIZER_LIMIT, "a tokenizer").decode("utf-8"))
     except OSError as error:
         raise TokenizerError(f"{path}: {error.strerror}; name a tokenizer.json") from None
     except ValueError as error:
