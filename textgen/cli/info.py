@@ -55,12 +55,16 @@ def _facts_or_error(run: Run) -> dict[str, Any]:
 
 
 def _summary(facts: dict[str, Any]) -> str:
-    return f"{facts['network']}, {_best(facts)}, {facts['status']}"
+    return f"{facts['network']}, {_best(facts)}, {facts['status']}{_cut(facts)}"
 
 
 def _status(facts: dict[str, Any]) -> str:
     resume = f"; resume with: textgen train --resume {facts['run']}"
-    return f"{facts['status']}{resume if facts['status'] == 'not complete' else ''}"
+    return f"{facts['status']}{_cut(facts)}{resume if facts['status'] == 'not complete' else ''}"
+
+
+def _cut(facts: dict[str, Any]) -> str:
+    return "; the last line of metrics.jsonl is cut short" if facts["metrics_cut_short"] else ""
 
 
 def _best(facts: dict[str, Any]) -> str:
