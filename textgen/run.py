@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.measurements import read_measurements, summarize_measurements
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-from textgen.settings.option import from_mapping
+from textgen.settings.option import from_mapping, shown
 from textgen.system.atomic import write_file
 from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
 from textgen.system.relocate import relocated_data
@@ -61,8 +61,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: not a JSON object")
     if content.get("format") not in _READABLE_FORMATS:
         raise RunError(
-            f"{path}: format {content.get('format')!r}, but this version of textgen reads format {FORMAT} "
-            "and earlier; install a newer textgen"
+            f"{path}: format {shown(content.get('format'))}, but this version of textgen reads format "
+            f"{FORMAT} and earlier; install a newer textgen"
         )
     return _upgraded(content)
 
@@ -193,7 +193,7 @@ class Run:
         value = self.measured(name)
         if not isinstance(value, int) or value < 0:
             where = f"{self.path / CONFIG}: measured"
-            raise RunError(f"{where}: {name} must be a whole number, not {value!r}; it is damaged")
+            raise RunError(f"{where}: {name} must be a whole number, not {shown(value)}; it is damaged")
         return value
 
     @property

@@ -17,6 +17,7 @@ from textgen.cli.support.options import (
     COMMON,
     OUTPUT,
     GroupedCommand,
+    cache_dir_option,
     device_option,
     grouped_option,
     reading_options,
@@ -69,10 +70,7 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 @grouped_option("--label", metavar="NAME", group=TEXT, help="Score documents as those with this label.")
 @reading_options("FILE")
 @device_option("cpu")
-@grouped_option(
-    "--cache-dir", metavar="DIR", group=OUTPUT,
-    help="Where a FILE that is a URL is kept.  [default: the user's cache]",
-)  # fmt: skip
+@cache_dir_option("Where a FILE that is a URL is kept.")
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
     help="Print one JSON object; with --lines or --tokens, one for each of them.",
