@@ -112,3 +112,16 @@ def test_ctrl_c_is_answered_while_a_prompt_is_read(run, tmp_path: Path, source: 
         assert process.wait(10) == 130
         assert time.monotonic() - sent < 0.5
         assert process.stderr.read().strip() == "textgen: interrupted"
+
+
+def test_an_endless_typed_prompt_is_refused(run) -> None:
+    with Path("/dev/zero").open("rb") as zeros:
+        done = subprocess.run(
+            [sys.executable, "-m", "textgen", "sample", str(run.path), "--interactive"],
+            env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+            stdin=zeros,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "textgen: standard input: a line of 64,000,000 characters; type shorter prompts\n"
