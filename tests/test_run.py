@@ -11,7 +11,7 @@ from textgen.errors import TextgenError
 from textgen.run import CONFIG, Run, active_records, describe
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.files import read_options
-from textgen.system.small_files import MAX_CONFIG_BYTES
+from textgen.system.bounded_files import RUN_FILE_LIMIT
 
 
 def line(kind: str, step: int, **figures: Any) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def test_a_description_lists_the_dropouts_that_are_not_0() -> None:
         ("[" * 100_000, "nested too deeply"),
         ("7" * 5000, "not valid JSON"),
         ("\0", "not valid JSON"),
-        (" " * (MAX_CONFIG_BYTES + 1), "longer than 16 MiB"),
+        (" " * (RUN_FILE_LIMIT + 1), "larger than 16 MB"),
         ('{"format": 2, "textgen_version": "0", "data": 1, "model": {}, "training": {}}', "names with their"),
     ],
     ids=["depth", "digits", "zero", "length", "section"],

@@ -26,11 +26,12 @@ import numpy as np
 import safetensors.numpy
 
 from textgen.errors import ConfigError, CorpusError, RunError
+from textgen.measurements import read_measurements, summarize_measurements
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-from textgen.settings.option import from_mapping
+from textgen.settings.option import from_mapping, shown
 from textgen.system.atomic import write_file
+from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
 from textgen.system.relocate import relocated_data
-from textgen.system.small_files import MAX_CONFIG_BYTES, read_text
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
@@ -51,11 +52,7 @@ _NAMES_SHOWN = 5
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.exists() and not path.is_file():
-            raise RunError(f"{path}: not a regular file")
-        content = json.loads(read_text(path, MAX_CONFIG_BYTES))
-    except RecursionError:
-        raise RunError(f"{path}: not valid JSON (nested too deeply)") from None
+        content = parse_json(read_bounded(path, RUN_FILE_LIMIT, "a config.json"))
     except OSError as error:
         raise RunError(
             f"{path}: {error.strerror or error}. Name a run directory, such as runs/<name>."
@@ -66,8 +63,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: not a JSON object")
     if content.get("format") not in _READABLE_FORMATS:
         raise RunError(
-            f"{path}: format {content.get('format')!r}, but this version of textgen reads format {FORMAT} "
-            "and earlier; install a newer textgen"
+            f"{path}: format {shown(content.get('format'))}, but this version of textgen reads format "
+            f"{FORMAT} and earlier; install a newer textgen"
         )
     return _upgraded(content)
 
@@ -197,10 +194,18 @@ class Run:
                 f"{self.path / CONFIG}: no {name} in its section 'measured'; it is damaged"
             ) from None
 
+    def _count(self, name: str) -> int:
+        """A number that was measured before the first step. Raises RunError."""
+        value = self.measured(name)
+        if not isinstance(value, int) or value < 0:
+            where = f"{self.path / CONFIG}: measured"
+            raise RunError(f"{where}: {name} must be a whole number, not {shown(value)}; it is damaged")
+        return value
+
     @property
     def is_complete(self) -> bool:
         """Whether the run was trained to its end, including the final validation."""
-        return any(record["kind"] == "final" for record in self.metrics())
+        return summarize_measurements(self.metrics_path).final is not None
 
     @property
     def has_weights(self) -> bool:
@@ -227,13 +232,16 @@ class Run:
     @property
     def named_texts(self) -> dict[str, NamedText]:
         """What is known of each URL in its text. Raises RunError or ConfigError where that is damaged."""
-        where = f"{self.path / CONFIG}: remote"
-        records = [from_mapping(RemoteRecord, entry, where) for entry in self.config.remote]
-        named = {record.url: NamedText(record, str(self.path)) for record in records}
+        named = {record.url: NamedText(record, str(self.path)) for record in self._remote_records()}
         for url in filter(is_url, self.data.texts):
             if url not in named:
-                raise RunError(f"{where}: has no entry for {url}; it is damaged")
+                raise RunError(f"{self.path / CONFIG}: remote: has no entry for {url}; it is damaged")
         return named
+
+    def _remote_records(self) -> list[RemoteRecord]:
+        """What config.json says of each URL. Raises RunError or ConfigError."""
+        where = f"{self.path / CONFIG}: remote"
+        return [from_mapping(RemoteRecord, entry, where) for entry in self.config.remote]
 
     def fetched_files(self, cache_dir: Path | None = None) -> Mapping[str, Path]:
         """The local file of each URL in its text; the argument and the errors are those of open_corpus."""
@@ -297,43 +305,33 @@ class Run:
 
         Raises RunError for any other line that is not a record.
         """
-        if not self.metrics_path.is_file():
-            return []
-        records = []
-        lines = self.metrics_path.read_bytes().splitlines(keepends=True)
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                break
-            try:
-                record = json.loads(line)
-                records.append(record | {"kind": record["kind"], "step": record["step"]})
-            except (ValueError, TypeError, KeyError) as error:
-                where = f"{self.metrics_path}, line {number}"
-                raise RunError(f"{where}: not a measurement; remove the line") from error
-        return records
+        return list(read_measurements(self.metrics_path))
 
     def facts(self) -> dict[str, Any]:
-        """A summary of the run, by name; `best` is the best validation record, None before the first."""
-        config, metrics = self.config, self.metrics()
-        final = [record for record in metrics if record["kind"] == "final"]
-        best = final or [record for record in metrics if record["kind"] == "val" and record["best"]]
+        """A summary of the run, by name; `best` is the best validation record, None before the first.
+
+        Raises RunError or ConfigError for damaged files.
+        """
+        config, measured = self.config, summarize_measurements(self.metrics_path)
+        best, last = measured.final or measured.best, measured.last or {"step": 0, "seconds": 0.0}
         model = config.model
         return {
             "run": str(self.path),
-            "status": "complete" if final else "not complete",
+            "status": "complete" if measured.final else "not complete",
             "network": f"{model.num_layers} x {model.hidden_size} {model.cell}",
-            "parameters": self.measured("parameters"),
+            "parameters": self._count("parameters"),
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.model_vocab_size,
             "corpus": list(config.data.corpus),
-            "train_characters": self.measured("train_characters"),
+            "train_characters": self._count("train_characters"),
             "from_run": config.from_run,
-            "remote": [dict(entry) for entry in config.remote],
+            "remote": [vars(record) for record in self._remote_records()],
             "settings": describe(config),
-            "steps": metrics[-1]["step"] if metrics else 0,
-            "seconds": metrics[-1]["seconds"] if metrics else 0.0,
+            "steps": last["step"],
+            "seconds": last["seconds"],
+            "metrics_cut_short": measured.is_cut_short,
             "validates": config.data.val is not None or config.data.holds_out,
-            "best": best[-1] if best and "nats_per_token" in best[-1] else None,
+            "best": best if best and "nats_per_token" in best else None,
         }
 
 
@@ -383,23 +381,33 @@ def vocab_of(weights: Mapping[str, np.ndarray]) -> ModelVocab:
 
 
 def all_runs(root: Path) -> list[Run]:
-    """The runs in a folder, the most recently written first; none when there is no such folder."""
+    """The runs in a folder, the most recently written first; none when there is no such folder.
+
+    Among them are folders that cannot be read, which may be runs.
+    """
     if not root.is_dir():
         return []
     # A name that starts with a dot is an unfinished directory, left behind by a killed process.
-    paths = [path for path in root.iterdir() if not path.name.startswith(".")]
-    runs = [Run(path) for path in paths if os.access(path, os.X_OK) and (path / CONFIG).is_file()]
+    paths = [path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir()]
+    runs = [Run(path) for path in paths if not _is_readable(path) or (path / CONFIG).exists()]
     return sorted(runs, key=lambda run: _last_written(run.path), reverse=True)
 
 
+def _is_readable(directory: Path) -> bool:
+    return os.access(directory, os.X_OK)
+
+
 def _last_written(path: Path) -> float:
+    if not _is_readable(path):
+        return path.stat().st_mtime
     weights = path / WEIGHTS
     return (weights if weights.is_file() else path / CONFIG).stat().st_mtime
 
 
 def newest_run(root: Path) -> Run:
     """The run in a folder whose weights were written last. Raises RunError when there is none."""
-    trained = [run for run in all_runs(root) if run.has_weights]
+    readable = [run for run in all_runs(root) if _is_readable(run.path) and (run.path / CONFIG).is_file()]
+    trained = [run for run in readable if run.has_weights]
     if not trained:
         raise RunError(
             f"no trained run in {root}/. Train one with `textgen train CORPUS`, or name a run directory."

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from textgen.errors import RunError
 from textgen.system.atomic import folder_lock, move_file, new_directory, write_file
 
 
@@ -140,3 +141,16 @@ def test_only_one_process_gets_the_lock_but_all_do_where_the_file_system_has_non
     monkeypatch.setattr("fcntl.flock", refuse)
     with folder_lock(tmp_path) as acquired:
         assert acquired
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and named pipes as POSIX has them")
+def test_a_lock_neither_empties_a_file_that_it_links_to_nor_waits_for_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("content")
+    (tmp_path / "lock").symlink_to(tmp_path / "other")
+    with pytest.raises(RunError, match="symbolic link"), folder_lock(tmp_path):
+        pass
+    assert (tmp_path / "other").read_text() == "content"
+    (tmp_path / "lock").unlink()
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(OSError, match="No such device"), folder_lock(tmp_path):
+        pass

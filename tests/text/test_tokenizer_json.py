@@ -230,4 +230,4 @@ def test_sample_answers_soon_and_in_little_memory(run: Run, case: str) -> None:
 def test_a_file_that_is_too_long_is_not_read_to_its_end(run: Run, cli: Cli) -> None:
     with (run.path / TOKENIZER).open("ab") as file:
         file.truncate(100 * MAX_BYTES)  # sparse
-    assert "longer than 40 MiB" in cli("sample", run.path).only_error
+    assert "larger than 41 MB" in cli("sample", run.path).only_error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,10 @@ def test_a_figure_that_is_not_finite_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         log.append("train", step=1, epoch=0.1, nats_per_token=math.nan)
     assert log.size == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes as POSIX has them")
+def test_a_named_pipe_in_its_place_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(RunError, match="not a regular file"):
+        MetricsLog(tmp_path / "metrics.jsonl").start()

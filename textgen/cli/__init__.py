@@ -8,11 +8,13 @@ import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 import click
 
 from textgen.errors import ConfigError, Interrupted, TextgenError
+from textgen.system.terminal import guarded
 from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
@@ -66,6 +68,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A character that the terminal cannot show must not end hours of training.
             stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
     signal.signal(signal.SIGTERM, _terminate)
     try:
         group.main(prog_name="textgen", standalone_mode=False)
@@ -81,6 +84,9 @@ def main() -> None:
         _fail(error.format_message().replace("\n", " "), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
+    except BrokenPipeError:  # whoever read the output needs no more of it (`| head`)
+        _drop_output()
+        sys.exit(1)
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0)
         if advice is None or (error.filename is None and error.errno not in _FULL):
@@ -112,10 +118,21 @@ def _open_closed_streams() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
+def _drop_output() -> None:
+    """Send what is still to be written to the null device, so that Python does not fail to when it exits."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a stream of a test has no descriptor
+            os.dup2(null, stream.fileno())
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Interrupted("terminated", number)
 
 
 def _fail(message: str, exit_code: int) -> None:
-    print(f"textgen: {' '.join(message.split())}", file=sys.stderr)
+    try:
+        print(f"textgen: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _drop_output()
     sys.exit(exit_code)

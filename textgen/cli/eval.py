@@ -76,7 +76,7 @@ DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
     help="Also sample texts and measure how much of them is copied.",
 )  # fmt: skip
 @novelty_options(ALL_FIELDS, NOVELTY)
-@cache_dir_option
+@cache_dir_option()
 @json_option("the results")
 def command(
     run_directory: str,

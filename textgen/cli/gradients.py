@@ -109,7 +109,7 @@ class CellTraining:
 @config_option(DataConfig, "field", unset=True, group=TRAINING)
 @config_option(DataConfig, "encoding", unset=True, group=TRAINING)
 @fetch_option("the text of RUN", COMMON)
-@cache_dir_option
+@cache_dir_option()
 @json_option("all results")
 def command(
     sources: tuple[str, ...],

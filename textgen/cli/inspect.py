@@ -70,7 +70,7 @@ LISTED_UNITS = 10  # of the most selective units, on standard output
     "--npz", metavar="FILE", group=OUTPUT,
     help="Write all values to FILE as NumPy arrays; no page without --output.",
 )  # fmt: skip
-@cache_dir_option
+@cache_dir_option()
 @json_option("the results")
 def command(
     run_directory: str,

@@ -21,6 +21,7 @@ from textgen.cli.support.options import (
     OUTPUT,
     GroupedCommand,
     Number,
+    cache_dir_option,
     config_option,
     device_option,
     fetch_option,
@@ -144,10 +145,7 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
 @fetch_option(group=COPYING)
 @grouped_option("--no-prompt", is_flag=True, group=OUTPUT, help="Do not repeat the prompt in the output.")
 @grouped_option("--output", metavar="FILE", group=OUTPUT, help="Write to a file instead of standard output.")
-@grouped_option(
-    "--cache-dir", metavar="DIR", group=OUTPUT,
-    help="Cache of encoded and fetched text.  [default: the user's cache]",
-)  # fmt: skip
+@cache_dir_option("Cache of encoded and fetched text.")
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
     help="Write one JSON object with texts, tokens and log-probabilities.",

@@ -83,7 +83,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @training_options
 @fetch_option("a run's text")
-@cache_dir_option
+@cache_dir_option()
 @json_option("the result")
 def command(
     corpus: tuple[str, ...], resume: str | None, settings: str | None, as_json: bool, **options: Any

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from textgen.errors import ConfigError
 from textgen.settings.config import TOKENIZER_KINDS, DataConfig, ModelConfig, TrainingConfig
-from textgen.settings.option import checked_values, flag, from_mapping, options_of, unknown_name
+from textgen.settings.option import checked_values, flag, from_mapping, options_of, shown, unknown_name
 
 Config = TypeVar("Config")
 
@@ -22,6 +22,10 @@ PATHS, FETCH = ("from_run", "run", "cache_dir"), "fetch"
 TEXTS = frozenset({"corpus", "val", "test"})
 FILES = TEXTS | {"tokenizer", "from_run"}  # options that name what is read
 BUDGETS = ("minutes", "epochs", "steps")
+
+
+def _not_valid(name: str, value: str) -> str:
+    return f"{flag(name)} {shown(value)}: not a valid value; give another, or leave it out"
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,11 @@ class Section(Mapping[str, Any], Generic[Config]):
         checked = checked_values(self.config_class, self.given)
         for name, value in checked.items():
             if isinstance(value, str) and (value == "" or "\0" in value):
-                raise ConfigError(f"{flag(name)} {value!r}: not a valid value; give another, or leave it out")
+                raise ConfigError(
+                    f"{flag(name)} {shown(value)}: not a valid value; give another, or leave it out"
+                )
             if broken := options_of(self.config_class)[name].violation(value):
-                raise ConfigError(f"{name}={value!r}: {broken}")
+                raise ConfigError(f"{name}={shown(value)}: {broken}")
         object.__setattr__(self, "given", checked)
 
     def __getitem__(self, name: str) -> Any:
@@ -99,7 +105,9 @@ class UserOptions:
         for name in PATHS:
             value = getattr(self, name)
             if value is not None and (value == "" or "\0" in value):
-                raise ConfigError(f"{flag(name)} {value!r}: not a valid value; give another, or leave it out")
+                raise ConfigError(
+                    f"{flag(name)} {shown(value)}: not a valid value; give another, or leave it out"
+                )
         if {"val", "val_fraction"} <= self.data.keys():
             raise ConfigError("--val and --val-fraction do not go together: leave one out")
         if ("val" in self.data or self.data.value("val_fraction") == 0) and "val_order" in self.data:
@@ -124,11 +132,11 @@ class UserOptions:
                 continue
             if name in PATHS:
                 if not isinstance(value, str):
-                    raise ConfigError(f"{name} must be text in quotes, not {value!r}")
+                    raise ConfigError(f"{name} must be text in quotes, not {shown(value)}")
                 places[name] = value
             elif name == FETCH:
                 if not isinstance(value, bool):
-                    raise ConfigError(f"{name} must be true or false, not {value!r}")
+                    raise ConfigError(f"{name} must be true or false, not {shown(value)}")
                 fetch = value
             elif name in option_names():
                 sections[_section_of(name)][name] = value

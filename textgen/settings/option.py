@@ -21,8 +21,6 @@ from textgen.errors import ConfigError
 
 Config = TypeVar("Config")
 
-_SHOWN_CHARACTERS = 200  # of a value, in a message
-
 
 @dataclass(frozen=True)
 class Range:
@@ -36,6 +34,8 @@ class Range:
         """What the value must be, in words, if it is out of range (as NaN is); else None."""
         return None if self.low <= value <= self.high else f"must be {self.words}"
 
+
+_LONGEST_SHOWN = 100  # characters of a value in a message
 
 COUNT = Range(1, 2**63 - 1, "at least 1 and below 2**63")
 SEED = Range(0, 2**63 - 1, "0 or more and below 2**63")
@@ -124,6 +124,17 @@ def _options_of(config_class: Any) -> dict[str, Option]:
     }
 
 
+def shown(value: object) -> str:
+    """A value for a message: as Python writes it, but not whole where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes only numbers of some thousand digits
+        return "a number of thousands of digits"
+    if len(text) <= _LONGEST_SHOWN:
+        return text
+    return f"{text[: _LONGEST_SHOWN // 2]}... ({len(text):,} characters)"
+
+
 def check_options(config: Any) -> None:
     """Check every option of a config against its range and choices. Raises ConfigError."""
     for name, about in options_of(type(config)).items():
@@ -132,18 +143,11 @@ def check_options(config: Any) -> None:
             raise ConfigError(f"{name}={shown(value)}: {broken}")
 
 
-def shown(value: object) -> str:
-    """A value in a message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """A message about an unknown name, with the most similar known one."""
-    if len(name) > _SHOWN_CHARACTERS:  # comparing takes as long as the name
-        return f"unknown {kind} {shown(name)}"
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"unknown {kind} {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+    # A long one is like none, and comparing it takes time.
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5) if len(name) < 100 else []
+    return f"unknown {kind} {shown(name)}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
 def checked_values(config_class: type, values: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
@@ -163,9 +167,8 @@ def checked_values(config_class: type, values: Mapping[str, Any], where: str | N
             raise ConfigError(f"{source}{unknown_name('option', name, options)}")
         value = tuple(value) if isinstance(value, list) else value
         if not _matches(value, options[name].annotation):
-            raise ConfigError(
-                f"{source}{name} must be {_readable(options[name].annotation)}, not {shown(value)}"
-            )
+            kind = _readable(options[name].annotation)
+            raise ConfigError(f"{source}{name} must be {kind}, not {shown(value)}")
         checked[name] = value
     return checked
 

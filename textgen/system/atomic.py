@@ -84,6 +84,7 @@ def folder_lock(folder: Path) -> Iterator[bool]:
         yield True
         return
     folder.mkdir(parents=True, exist_ok=True)
+    # Not truncated, and without waiting: there may be a link or a named pipe under this name.
     with open_own(folder / "lock", "w") as file:
         acquired = True
         try:

@@ -40,7 +40,8 @@ def open_own(path: Path, mode: str) -> IO[str]:
 
 
 def _without_following(name: str, flags: int) -> int:
-    return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    # Without waiting: there may be a named pipe under this name.
+    return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def _is_link(path: Path) -> RunError:

@@ -17,7 +17,7 @@ import tokenizers
 
 from textgen.errors import TokenizerError
 from textgen.settings.option import unknown_name
-from textgen.system.small_files import read_text
+from textgen.system.bounded_files import read_bounded
 from textgen.text.chunks import Cut, cut_after_letter, cut_nowhere, holds_a_cut
 from textgen.text.panics import LibraryPanic, panics_as_errors
 from textgen.text.tokenizer_json import MAX_BYTES, parse, patterns
@@ -46,7 +46,7 @@ def read_library(path: Path) -> tokenizers.Tokenizer:
     Raises TokenizerError when it cannot be read.
     """
     try:
-        return build_library(parse(read_text(path, MAX_BYTES)))
+        return build_library(parse(read_bounded(path, MAX_BYTES, "a tokenizer").decode("utf-8")))
     except OSError as error:
         raise TokenizerError(f"{path}: {error.strerror}; name a tokenizer.json") from None
     except ValueError as error:

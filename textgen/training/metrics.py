@@ -33,8 +33,10 @@ class MetricsLog:
     def start(self) -> None:
         """Remove the lines after `size`, which training will write again.
 
-        Raises RunError when the file is shorter than `size`.
+        Raises RunError when the file is shorter than `size`, or is not a file.
         """
+        if self.path.exists() and not self.path.is_file():  # opening a named pipe would wait for ever
+            raise RunError(f"{self.path}: not a regular file; remove it, and start the run again")
         with open_own(self.path, "a") as file:
             if file.tell() < self.size:
                 raise RunError(f"{self.path}: shorter than its checkpoint says; it cannot be resumed")

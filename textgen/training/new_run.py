@@ -60,6 +60,8 @@ def new_run(given: UserOptions, reporter: Reporter, announce: Announce | None = 
             announce_named([name for name, run in given.files_of_runs.items() if run == by], by, announce)
     if given.from_run is not None:
         source = Run(given.from_run, RemoteTexts(cache_dir), announce)
+        if not is_utf8(path := str(source.path.absolute())):  # config.json names it
+            raise RunError(f"{path!r}: the name is not UTF-8; rename the folder")
         require_same_tokenizer(data, source.data, str(source.path))
         require_same_network(given.model, source.config.model, str(source.path))
         if not data.get("corpus"):
@@ -132,8 +134,6 @@ def run_directory(name: str | None, corpus: tuple[str, ...]) -> Path:
     if name is None:
         return free_directory(RUNS, corpus_name(corpus or ("corpus",)))
     path = Path(name)
-    if not is_utf8(name):
-        raise RunError(f"{name!r}: the name is not UTF-8; choose another --run")
     if path.exists():
         raise RunError(f"{path}: already exists. Name a new directory, or resume it with: --resume {path}")
     return path
@@ -141,6 +141,8 @@ def run_directory(name: str | None, corpus: tuple[str, ...]) -> Path:
 
 def require_usable(path: Path) -> None:
     """Check, before any work is done, that a run's directory can be created. Raises RunError."""
+    if not is_utf8(full := str(path.absolute())):  # config.json names it
+        raise RunError(f"{full!r}: the name is not UTF-8; choose another --run")
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise RunError(f"{path}: cannot be created, {nearest} is not a writable folder; choose another --run")

@@ -22,6 +22,7 @@ from textgen.errors import Interrupted, RunError
 from textgen.run import CONFIG, Run
 from textgen.settings.config import RunConfig
 from textgen.system.atomic import folder_lock, write_file
+from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
 
@@ -172,8 +173,9 @@ class ComparedRuns:
         if not path.is_file():
             return {}
         try:
-            return {name: int(peak) for name, peak in json.loads(path.read_text(encoding="utf-8")).items()}
-        except (ValueError, TypeError, AttributeError) as error:
+            memory = parse_json(read_bounded(path, RUN_FILE_LIMIT, "the memory of a comparison"))
+            return {name: int(peak) for name, peak in memory.items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise RunError(
                 f"{path}: cannot be read; remove it (the peak memory of complete runs is then unknown)"
             ) from error
