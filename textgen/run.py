@@ -43,7 +43,7 @@ Progress = Callable[[str, int, int], None]  # called with what is being done, do
 FORMAT = 2  # format 1 used the name vocab_size for the size of the model vocabulary
 _READABLE_FORMATS = (1, 2)
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
-TRAINING, STDIN = "training", "stdin.txt"
+TRAINING, STDIN, PICTURE = "training", "stdin.txt", "loss.png"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from textgen.run import Run
-from textgen.system.atomic import folder_lock
+from textgen.system.locks import folder_lock
 
 if TYPE_CHECKING:
     from tests.conftest import Cli

@@ -25,7 +25,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from textgen.errors import CorpusError
-from textgen.system.atomic import folder_lock, move_file, write_file
+from textgen.system.atomic import move_file, write_file
+from textgen.system.locks import folder_lock
 from textgen.text.remote.transfer import Held, Transfer, Unreachable
 from textgen.text.remote.urls import WEB, checked_url, endings, is_shortened, public_url
 
