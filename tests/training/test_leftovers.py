@@ -15,10 +15,8 @@ from textgen.system.atomic import new_directory
 from textgen.training.leftovers import remove_leftovers, remove_unfinished_runs
 
 TEXT = "".join(f"The {n} birds of line {n * n % 97} sing of {n % 7} things, and rest.\n" for n in range(600))
-# A checkpoint after every second step, so that a kill at any moment is likely to meet one that is written.
-SETTINGS = (
-    "--steps 60 --evaluations 30 --hidden-size 24 --batch-size 8 --seq-len 24 --no-early-stopping --seed 3"
-).split()
+NETWORK = "--hidden-size 24 --batch-size 8 --seq-len 24 --no-early-stopping --seed 3".split()
+STEPS_PER_KILL = 20  # so many that training goes on to the last kill
 
 
 def command(*arguments: str) -> list[str]:
@@ -50,14 +48,17 @@ def train_with_kills(folder: Path, kills: int) -> None:
     seed = random.randrange(1000)
     print(f"moments drawn with seed {seed}")  # shown when the test fails
     rng = random.Random(seed)
+    # A checkpoint after every second step, so that a kill is likely to meet one that is written.
+    steps = kills * STEPS_PER_KILL
+    settings = [*NETWORK, "--steps", str(steps), "--evaluations", str(steps // 2)]
     for _ in range(kills):
         exists = (folder / "runs" / "corpus").exists()
-        arguments = ["--resume", "runs/corpus"] if exists else ["corpus.txt", *SETTINGS]
+        arguments = ["--resume", "runs/corpus"] if exists else ["corpus.txt", *settings]
         kill_after(rng.uniform(1, 4), arguments, folder)
     if not (folder / "runs" / "corpus").exists():
-        subprocess.run(command("corpus.txt", *SETTINGS), cwd=folder, check=True, env=environment())
+        subprocess.run(command("corpus.txt", *settings), cwd=folder, check=True, env=environment())
     subprocess.run(command("--resume", "runs/corpus"), cwd=folder, check=True, env=environment())
-    whole = [*SETTINGS, "--run", "whole/corpus"]
+    whole = [*settings, "--run", "whole/corpus"]
     subprocess.run(command("corpus.txt", *whole), cwd=folder, check=True, env=environment())
     assert files_of(folder / "runs") == files_of(folder / "whole")
     assert not [name for name in files_of(folder / "cache") if name.startswith(".")]
