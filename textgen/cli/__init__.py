@@ -6,13 +6,12 @@ import errno
 import importlib
 import io
 import os
-import signal
 import sys
-from types import FrameType
 
 import click
 
-from textgen.errors import ConfigError, Interrupted, TextgenError
+from textgen.errors import ConfigError, TextgenError
+from textgen.system.exits import raise_at_signals
 from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
@@ -66,10 +65,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A character that the terminal cannot show must not end hours of training.
             stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        group.main(prog_name="textgen", standalone_mode=False)
-        sys.stdout.flush()
+        with raise_at_signals():
+            group.main(prog_name="textgen", standalone_mode=False)
+            sys.stdout.flush()
     except TextgenError as error:
         _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
@@ -110,10 +109,6 @@ def _open_closed_streams() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Interrupted("terminated", number)
 
 
 def _fail(message: str, exit_code: int) -> None:
