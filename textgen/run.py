@@ -30,7 +30,9 @@ from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.option import from_mapping
 from textgen.system.atomic import write_file
+from textgen.system.locks import lock_while_alive
 from textgen.system.relocate import relocated_data
+from textgen.text.cache import record_use
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
@@ -243,6 +245,8 @@ class Run:
         fetched = self.fetched_files(cache_dir)
         try:
             corpus = Corpus(self.data, stdin, fetched=fetched)
+            for path in fetched.values():
+                lock_while_alive(corpus, path)
             fingerprint = corpus.fingerprint
         except CorpusError as error:
             raise CorpusError(f"{error} (the training text of {self.path})") from error
@@ -259,7 +263,9 @@ class Run:
         Raises what open_corpus raises, and CorpusError when the cache cannot be written.
         """
         corpus, labels = self.open_corpus(cache_dir), self.config.model.labels
-        return TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress, labels=labels)
+        store = TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress, labels=labels)
+        record_use(store.path, self.config.data.corpus, self.path)
+        return store
 
     def require_part(self, store: TokenStore, part: str) -> str:
         """Return the name of a part of the corpus. Raises ConfigError when the corpus has no such part."""

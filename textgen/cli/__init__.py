@@ -15,7 +15,7 @@ from textgen.system.exits import raise_at_signals
 from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
-COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
+COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info", "cache")
 EXAMPLES = (
     "textgen train corpus.txt       train a model on a text, for two minutes",
     "textgen sample                 generate text with the newest run",

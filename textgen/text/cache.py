@@ -7,15 +7,16 @@ is using and that have not been read for thirty days: a corpus that changes ever
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from textgen.errors import CorpusError
-from textgen.system.atomic import new_directory
+from textgen.system.atomic import new_directory, write_file
 from textgen.system.locks import idle_seconds, lock_while_alive, remove_unless_locked
 
 Value = TypeVar("Value")
@@ -54,6 +55,28 @@ def read_or_build(path: Path, read: Callable[[Path], Value], build: Callable[[Pa
         raise CorpusError(
             f"{cache_dir}: {error.strerror or error}; choose a writable folder with --cache-dir"
         ) from error
+
+
+_USE = "use.json"  # in an entry: the texts that it was built from, and the runs that have used it
+
+
+def record_use(entry: Path, texts: Sequence[str], run: Path) -> None:
+    """Note in an entry whose name is only a hash what it is of: its texts, and a run that uses it."""
+    known, runs = read_use(entry)
+    name = str(run.absolute())
+    if name not in runs or known != tuple(texts):
+        content = {"texts": list(texts), "runs": sorted({*runs, name})}
+        with suppress(OSError):  # a read-only cache can still be read
+            write_file(entry / _USE, json.dumps(content, indent=2))
+
+
+def read_use(entry: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The texts that an entry was built from, and the runs that have used it; empty where that is unknown."""
+    try:
+        content = json.loads((entry / _USE).read_text(encoding="utf-8"))
+        return tuple(map(str, content["texts"])), tuple(map(str, content["runs"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return (), ()
 
 
 def _read(path: Path, read: Callable[[Path], Value]) -> Value:

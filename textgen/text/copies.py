@@ -73,6 +73,7 @@ class Copies:
 
     def __init__(self, path: Path) -> None:
         """Open an index. Raises an error that read_or_build understands when it is missing or damaged."""
+        self.path = path
         meta = json.loads((path / "meta.json").read_text())
         self.documents: int = meta["documents"]
         self.indexed_share: float = meta["indexed_share"]

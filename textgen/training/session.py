@@ -25,6 +25,7 @@ from textgen.system.locks import folder_lock
 from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
 from textgen.text.batches import SequenceBatches
+from textgen.text.cache import record_use
 from textgen.text.model_vocab import start_id
 from textgen.text.shuffle import DocumentOrder, TokenSource
 from textgen.text.store import TokenStore
@@ -184,6 +185,7 @@ def assemble(
     started: float,
 ) -> Session:
     """Build batches, budget and trainer of a run, new or resumed; started: as in Session."""
+    record_use(store.path, run.config.data.corpus, run.path)
     training = run.config.training
     validates = "val" in store.parts
     tokens: np.ndarray | TokenSource = store.tokens("train")
