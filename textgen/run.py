@@ -31,7 +31,9 @@ from textgen.settings.config import DataConfig, ModelConfig, RunConfig, Training
 from textgen.settings.option import from_mapping, shown
 from textgen.system.atomic import write_file
 from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
+from textgen.system.locks import lock_while_alive
 from textgen.system.relocate import relocated_data
+from textgen.text.cache import record_use
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
@@ -46,7 +48,7 @@ Progress = Callable[[str, int, int], None]  # called with what is being done, do
 FORMAT = 2  # format 1 used the name vocab_size for the size of the model vocabulary
 _READABLE_FORMATS = (1, 2)
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
-TRAINING, STDIN = "training", "stdin.txt"
+TRAINING, STDIN, PICTURE = "training", "stdin.txt", "loss.png"
 _NAMES_SHOWN = 5
 
 
@@ -271,6 +273,8 @@ class Run:
         fetched = self.fetched_files(cache_dir)
         try:
             corpus = Corpus(self.data, stdin, fetched=fetched)
+            for path in fetched.values():
+                lock_while_alive(corpus, path)
             fingerprint = corpus.fingerprint
         except CorpusError as error:
             raise CorpusError(f"{error} (the training text of {self.path})") from error
@@ -287,7 +291,9 @@ class Run:
         Raises what open_corpus raises, and CorpusError when the cache cannot be written.
         """
         corpus, labels = self.open_corpus(cache_dir), self.config.model.labels
-        return TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress, labels=labels)
+        store = TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress, labels=labels)
+        record_use(store.path, self.config.data.corpus, self.path)
+        return store
 
     def require_part(self, store: TokenStore, part: str) -> str:
         """Return the name of a part of the corpus. Raises ConfigError when the corpus has no such part."""

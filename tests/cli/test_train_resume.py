@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from textgen.run import Run
-from textgen.system.atomic import folder_lock
+from textgen.system.locks import folder_lock
+from textgen.training.state import TrainingState
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
@@ -188,3 +189,28 @@ def test_resuming_a_run_of_another_device_says_how_to_continue_on_this_one(cli: 
     path.write_text(json.dumps(config))
     assert "--from one --device cpu" in cli("train", "--resume", "one").only_error
     assert cli("train", "--from", "one", "--device", "cpu", "--steps", 1).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("one", "one: the run was removed"),
+        ("one/metrics.jsonl", "jsonl: is missing: it was removed"),
+    ],
+)
+def test_what_is_removed_while_a_run_is_trained_is_noticed(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, removed: str, message: str
+) -> None:
+    save = TrainingState.save
+
+    def save_and_remove(state: TrainingState) -> None:
+        save(state)
+        path = Path(removed)
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    monkeypatch.setattr(TrainingState, "save", save_and_remove)
+    result = cli("train", "corpus.txt", *TINY, "--run", "one")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+    assert not Path(removed).exists()

@@ -6,19 +6,18 @@ import errno
 import importlib
 import io
 import os
-import signal
 import sys
 from contextlib import suppress
-from types import FrameType
 
 import click
 
-from textgen.errors import ConfigError, Interrupted, TextgenError
+from textgen.errors import ConfigError, TextgenError
+from textgen.system.exits import raise_at_signals
 from textgen.system.terminal import guarded
 from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
-COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
+COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info", "cache")
 EXAMPLES = (
     "textgen train corpus.txt       train a model on a text, for two minutes",
     "textgen sample                 generate text with the newest run",
@@ -69,10 +68,10 @@ def main() -> None:
             # A character that the terminal cannot show must not end hours of training.
             stream.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        group.main(prog_name="textgen", standalone_mode=False)
-        sys.stdout.flush()
+        with raise_at_signals():
+            group.main(prog_name="textgen", standalone_mode=False)
+            sys.stdout.flush()
     except TextgenError as error:
         _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
@@ -124,10 +123,6 @@ def _drop_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # a stream of a test has no descriptor
             os.dup2(null, stream.fileno())
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Interrupted("terminated", number)
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -368,6 +368,7 @@ def _copying(
     from textgen.analysis.real_text import RealText
     from textgen.generation.processors import CopyLimit
     from textgen.system.progress import Reporter
+    from textgen.text.cache import record_use
     from textgen.text.copies import Copies
     from textgen.text.store import default_cache_dir
 
@@ -378,6 +379,7 @@ def _copying(
     meter = None
     if avoid_copy is not None:
         copies = Copies.open_or_build(corpus, cache, reporter.work)
+        record_use(copies.path, run.config.data.corpus, run.path)
         processors.append(CopyLimit(copies, avoid_copy))
         if measured is None:  # else the meter's report includes the remarks
             for remark in copies.remarks():

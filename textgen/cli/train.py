@@ -95,8 +95,10 @@ def command(
     the text and the device, and saved in the run's config.json.
     """
     _load_torch()
+    from textgen.run import Run
     from textgen.system.interrupts import StopRequest
     from textgen.system.progress import Reporter
+    from textgen.training.finished import resume_complete
     from textgen.training.new_run import new_run
     from textgen.training.resume import resume_run
 
@@ -105,13 +107,16 @@ def command(
     with StopRequest() as stop:
         if resume is not None:
             _refuse_beside_resume(given, settings)
-            cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
-            session = resume_run(Path(resume), cache_dir, reporter, fetch=given.fetch, announce=announce)
+            if (run := Run(resume)).is_complete:
+                result = resume_complete(run, reporter)
+            else:
+                cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
+                session = resume_run(Path(resume), cache_dir, reporter, fetch=given.fetch, announce=announce)
+                result = session.complete(stop)
         else:
             if settings is not None:
                 given = read_options(Path(settings)).overridden_by(given)
-            session = new_run(given, reporter, announce)
-        result = session.complete(stop)
+            result = new_run(given, reporter, announce).complete(stop)
     if as_json:
         print(json.dumps(result))
 

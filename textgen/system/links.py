@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from textgen.errors import RunError
 
@@ -24,15 +24,16 @@ def refuse_links(folder: Path) -> None:
                 refuse_links(Path(entry.path))
 
 
-def open_own(path: Path, mode: str) -> IO[str]:
-    """Open a UTF-8 text file that is textgen's own, not one that a link at its path leads to.
+def open_own(path: Path, mode: str) -> IO[Any]:
+    """Open a file, binary or UTF-8 text, that is textgen's own, not one that a link at its path leads to.
 
     Raises RunError for a link, and OSError.
     """
     if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():  # Windows
         raise _is_link(path)
     try:
-        return open(path, mode, encoding="utf-8", opener=_without_following)
+        encoding = None if "b" in mode else "utf-8"
+        return open(path, mode, encoding=encoding, opener=_without_following)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _is_link(path) from None

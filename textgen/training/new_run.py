@@ -36,6 +36,7 @@ from textgen.text.remote.texts import NamedText, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.sources import corpus_name, standard_input
 from textgen.text.store import default_cache_dir
+from textgen.training.leftovers import remove_unfinished_runs
 from textgen.training.planning.data import PreparedText, prepare_text
 from textgen.training.planning.fine_tune import require_same_network, require_same_tokenizer, source_text
 from textgen.training.planning.resolve import Resolved, resolve
@@ -110,6 +111,7 @@ def create_run(
     """
     while True:
         path = run_directory(name, corpus)
+        remove_unfinished_runs(path.parent, None if name is None else path.name)
         try:
             with new_directory(path) as building:
                 config = dataclasses.replace(resolved.config, directory=str(path.absolute()))

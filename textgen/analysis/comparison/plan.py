@@ -32,8 +32,9 @@ from textgen.settings.option import (
     options_of,
     unknown_name,
 )
-from textgen.system.atomic import folder_lock, write_file
+from textgen.system.atomic import write_file
 from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
+from textgen.system.locks import folder_lock
 from textgen.text.remote.texts import RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.training.planning.recipe import CHARACTER_EMBEDDING_DIM, SUBWORD_EMBEDDING_DIM

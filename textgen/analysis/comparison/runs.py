@@ -21,9 +21,10 @@ from textgen.analysis.comparison.train_process import POLL_SECONDS, failure_reas
 from textgen.errors import Interrupted, RunError
 from textgen.run import CONFIG, Run
 from textgen.settings.config import RunConfig
-from textgen.system.atomic import folder_lock, write_file
+from textgen.system.atomic import write_file
 from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
 from textgen.system.interrupts import StopRequest
+from textgen.system.locks import folder_lock
 from textgen.system.progress import Reporter
 
 MEMORY = "memory.json"  # the peak memory of each run's processes, in bytes
