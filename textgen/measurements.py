@@ -84,7 +84,7 @@ def has_final_record(path: Path) -> bool:
     for number, line in _lines(path):
         if line.startswith(_FINAL):
             with suppress(RunError):
-                return _record(path, number, line)["kind"] == "final"
+                return bool(_record(path, number, line)["kind"] == "final")
     return False
 
 

@@ -9,7 +9,8 @@
               learning rate is halved from here on
     final     the best weights on all validation text, once, at the end
 
-Each line ends with a digest of its other fields. Times (tokens_per_second, seconds) differ between runs; everything else repeats exactly with the same seed.
+Each line ends with a digest of its other fields. Times (tokens_per_second, seconds) differ between runs;
+everything else repeats exactly with the same seed.
 """
 
 from __future__ import annotations
