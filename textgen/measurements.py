@@ -64,7 +64,10 @@ def damaged_lines(path: Path) -> list[int]:
     for number, line in _lines(path):
         try:
             _record(path, number, line)
+            is_whole = line.endswith(b"\n")
         except RunError:
+            is_whole = False
+        if not is_whole:
             damaged.append(number)
     return damaged
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -68,6 +69,7 @@ def main() -> None:
             # A character that the terminal cannot show must not end hours of training.
             stream.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
+    _print_warnings()
     try:
         with raise_at_signals():
             group.main(prog_name="textgen", standalone_mode=False)
@@ -106,6 +108,20 @@ _ADVICE = dict.fromkeys(_FULL, "free some space and try again") | {
     errno.EIO: "check the disk, or the network if it is remote",
     errno.ESTALE: "check the disk, or the network if it is remote",
 }
+
+
+class _Lines(logging.Handler):
+    """Prints what is logged on standard error, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"textgen: {' '.join(record.getMessage().split())}", file=sys.stderr, flush=True)
+
+
+def _print_warnings() -> None:
+    """Print what textgen logs, once; a library that is used from Python leaves that to the program."""
+    logger = logging.getLogger("textgen")
+    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+        logger.addHandler(_Lines())
 
 
 def _open_closed_streams() -> None:
