@@ -1,11 +1,17 @@
-"""The records of a run in which training was rolled back, and its description in one line."""
+"""The records of a run in which training was rolled back, its description, and hostile configs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from textgen.run import active_records, describe
+import pytest
+
+from textgen.errors import TextgenError
+from textgen.run import CONFIG, Run, active_records, describe
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
+from textgen.settings.files import read_options
+from textgen.system.bounded_files import RUN_FILE_LIMIT
 
 
 def line(kind: str, step: int, **figures: Any) -> dict[str, Any]:
@@ -37,3 +43,23 @@ def test_a_description_lists_the_dropouts_that_are_not_0() -> None:
     dropped = {"input_dropout": 0.1, "weight_drop": 0.4}
     text = described(tie_weights=True, dropout=0.6, **dropped)
     assert "embedding and head 64, dropout 0.6 + 0.1 of input + 0.4 of weights, batch" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("7" * 5000, "not valid JSON"),
+        ("\0", "not valid JSON"),
+        (" " * (RUN_FILE_LIMIT + 1), "larger than 16 MB"),
+        ('{"format": 2, "textgen_version": "0", "data": 1, "model": {}, "training": {}}', "names with their"),
+    ],
+    ids=["depth", "digits", "zero", "length", "section"],
+)
+def test_a_hostile_config_is_refused_in_one_line(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / CONFIG).write_text(content)
+    with pytest.raises(TextgenError, match=message) as caught:
+        Run(tmp_path).config  # noqa: B018
+    assert "\n" not in str(caught.value)
+    with pytest.raises(TextgenError):
+        read_options(tmp_path)

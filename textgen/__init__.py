@@ -11,9 +11,11 @@ Names load when they are first used, so that importing textgen is quick and load
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # without typing, which takes longer to load than the rest of a start
 if TYPE_CHECKING:
+    from typing import Any
+
     from textgen.api import TextModel, load, resume, train
     from textgen.errors import TextgenError
     from textgen.generation.generator import Generator

@@ -201,7 +201,7 @@ class TextModel:
             raise ConfigError(f"window={window}: must be at least 1")
         reporter = _reporter(progress)
         cache = _cache(cache_dir)
-        run = Run(self.run.path, RemoteTexts(cache, fetch, reporter.work))
+        run = Run(self.run.path, RemoteTexts(cache, fetch, reporter.work), reporter.line)
         store = run.open_store(cache, reporter.work)
         with memory_errors():
             return evaluate_run(

@@ -17,38 +17,44 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 
 from textgen.errors import ConfigError, CorpusError, RunError
+from textgen.measurements import read_measurements, summarize_measurements
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
-from textgen.settings.option import from_mapping
+from textgen.settings.option import from_mapping, shown
 from textgen.system.atomic import write_file
+from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
+from textgen.system.locks import lock_while_alive
 from textgen.system.relocate import relocated_data
+from textgen.text.cache import record_use
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
+from textgen.weights.file import read_weights
 
+Announce = Callable[[str], None]  # called with a line for the user
 Progress = Callable[[str, int, int], None]  # called with what is being done, done so far, total
 
 FORMAT = 2  # format 1 used the name vocab_size for the size of the model vocabulary
 _READABLE_FORMATS = (1, 2)
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
-TRAINING, STDIN = "training", "stdin.txt"
+TRAINING, STDIN, PICTURE = "training", "stdin.txt", "loss.png"
+_NAMES_SHOWN = 5
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(path, RUN_FILE_LIMIT, "a config.json"))
     except OSError as error:
         raise RunError(
             f"{path}: {error.strerror or error}. Name a run directory, such as runs/<name>."
@@ -59,8 +65,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: not a JSON object")
     if content.get("format") not in _READABLE_FORMATS:
         raise RunError(
-            f"{path}: format {content.get('format')!r}, but this version of textgen reads format {FORMAT} "
-            "and earlier; install a newer textgen"
+            f"{path}: format {shown(content.get('format'))}, but this version of textgen reads format "
+            f"{FORMAT} and earlier; install a newer textgen"
         )
     return _upgraded(content)
 
@@ -103,16 +109,17 @@ def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     )
 
 
-def load_weights(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a safetensors file by name. Raises RunError when it is missing or damaged."""
+def load_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
+    """Read the weights of a network by name; see weights/file.py for what is checked.
+
+    Raises RunError when they are missing, damaged, or not those of the config.
+    """
     try:
-        return safetensors.numpy.load_file(path)
-    except FileNotFoundError:  # also raised without permission to read
-        if path.exists():
-            raise RunError(f"{path}: cannot be read; check its permissions") from None
+        return read_weights(path, config)
+    except FileNotFoundError:
         raise RunError(f"{path}: no such file; {_missing_weights_hint(path.parent)}") from None
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: not a readable safetensors file ({error})") from error
+    except PermissionError:
+        raise RunError(f"{path}: cannot be read; check its permissions") from None
 
 
 def _missing_weights_hint(directory: Path) -> str:
@@ -142,20 +149,25 @@ def load_model(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray]]:
     if "model" not in content:
         raise RunError(f"{directory / CONFIG}: no model in it")
     config = from_mapping(ModelConfig, content["model"], f"{directory / CONFIG}: model")
-    return config, load_weights(directory / WEIGHTS)
+    return config, load_weights(directory / WEIGHTS, config)
 
 
 class Run:
     """A run directory; its files are read when needed.
 
     remote: how its text is opened where that is a URL; None: from the user's cache, and never fetched.
+    announce: called before its text is read, with a line that names it: the user named the run, but a run
+    from a stranger may name any file. None: not announced.
 
     Raises RunError when there is no such directory.
     """
 
-    def __init__(self, path: Path | str, remote: RemoteTexts | None = None) -> None:
+    def __init__(
+        self, path: Path | str, remote: RemoteTexts | None = None, announce: Announce | None = None
+    ) -> None:
         self.path = Path(path)
         self._remote = remote
+        self._announce = announce
         if not self.path.is_dir():
             kind = "a file, not a run directory" if self.path.is_file() else "no such run directory"
             hint = "; textgen info lists the runs in runs/"
@@ -184,10 +196,18 @@ class Run:
                 f"{self.path / CONFIG}: no {name} in its section 'measured'; it is damaged"
             ) from None
 
+    def _count(self, name: str) -> int:
+        """A number that was measured before the first step. Raises RunError."""
+        value = self.measured(name)
+        if not isinstance(value, int) or value < 0:
+            where = f"{self.path / CONFIG}: measured"
+            raise RunError(f"{where}: {name} must be a whole number, not {shown(value)}; it is damaged")
+        return value
+
     @property
     def is_complete(self) -> bool:
         """Whether the run was trained to its end, including the final validation."""
-        return any(record["kind"] == "final" for record in self.metrics())
+        return summarize_measurements(self.metrics_path).final is not None
 
     @property
     def has_weights(self) -> bool:
@@ -196,7 +216,7 @@ class Run:
 
     def load_weights(self) -> dict[str, np.ndarray]:
         """The best weights, under the names of torch.nn, and the model vocabulary. Raises RunError."""
-        return load_weights(self.path / WEIGHTS)
+        return load_weights(self.path / WEIGHTS, self.config.model)
 
     @property
     def training_directory(self) -> Path:
@@ -214,13 +234,16 @@ class Run:
     @property
     def named_texts(self) -> dict[str, NamedText]:
         """What is known of each URL in its text. Raises RunError or ConfigError where that is damaged."""
-        where = f"{self.path / CONFIG}: remote"
-        records = [from_mapping(RemoteRecord, entry, where) for entry in self.config.remote]
-        named = {record.url: NamedText(record, str(self.path)) for record in records}
+        named = {record.url: NamedText(record, str(self.path)) for record in self._remote_records()}
         for url in filter(is_url, self.data.texts):
             if url not in named:
-                raise RunError(f"{where}: has no entry for {url}; it is damaged")
+                raise RunError(f"{self.path / CONFIG}: remote: has no entry for {url}; it is damaged")
         return named
+
+    def _remote_records(self) -> list[RemoteRecord]:
+        """What config.json says of each URL. Raises RunError or ConfigError."""
+        where = f"{self.path / CONFIG}: remote"
+        return [from_mapping(RemoteRecord, entry, where) for entry in self.config.remote]
 
     def fetched_files(self, cache_dir: Path | None = None) -> Mapping[str, Path]:
         """The local file of each URL in its text; the argument and the errors are those of open_corpus."""
@@ -228,6 +251,12 @@ class Run:
             return {}
         remote = self._remote or RemoteTexts(default_cache_dir() if cache_dir is None else cache_dir)
         return remote.localize(self.data, named).files
+
+    def announce_texts(self) -> None:
+        """Say, once, which files its config names, before they are read."""
+        announce, self._announce = self._announce, None
+        if announce is not None:
+            announce_named(self.data.texts, str(self.path), announce)
 
     def open_corpus(self, cache_dir: Path | None = None) -> Corpus:
         """The text that the run was trained on.
@@ -237,12 +266,15 @@ class Run:
 
         Raises RunError when the text has changed since then, CorpusError when it cannot be read.
         """
+        self.announce_texts()
         # Earlier versions kept the text from standard input in training/.
         copies = [folder / STDIN for folder in (self.path, self.training_directory)]
         stdin = next((path for path in copies if path.is_file()), None)
         fetched = self.fetched_files(cache_dir)
         try:
             corpus = Corpus(self.data, stdin, fetched=fetched)
+            for path in fetched.values():
+                lock_while_alive(corpus, path)
             fingerprint = corpus.fingerprint
         except CorpusError as error:
             raise CorpusError(f"{error} (the training text of {self.path})") from error
@@ -259,7 +291,9 @@ class Run:
         Raises what open_corpus raises, and CorpusError when the cache cannot be written.
         """
         corpus, labels = self.open_corpus(cache_dir), self.config.model.labels
-        return TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress, labels=labels)
+        store = TokenStore.open_or_build(corpus, self.tokenizer, cache_dir, progress, labels=labels)
+        record_use(store.path, self.config.data.corpus, self.path)
+        return store
 
     def require_part(self, store: TokenStore, part: str) -> str:
         """Return the name of a part of the corpus. Raises ConfigError when the corpus has no such part."""
@@ -277,44 +311,45 @@ class Run:
 
         Raises RunError for any other line that is not a record.
         """
-        if not self.metrics_path.is_file():
-            return []
-        records = []
-        lines = self.metrics_path.read_bytes().splitlines(keepends=True)
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                break
-            try:
-                record = json.loads(line)
-                records.append(record | {"kind": record["kind"], "step": record["step"]})
-            except (ValueError, TypeError, KeyError) as error:
-                where = f"{self.metrics_path}, line {number}"
-                raise RunError(f"{where}: not a measurement; remove the line") from error
-        return records
+        return list(read_measurements(self.metrics_path))
 
     def facts(self) -> dict[str, Any]:
-        """A summary of the run, by name; `best` is the best validation record, None before the first."""
-        config, metrics = self.config, self.metrics()
-        final = [record for record in metrics if record["kind"] == "final"]
-        best = final or [record for record in metrics if record["kind"] == "val" and record["best"]]
+        """A summary of the run, by name; `best` is the best validation record, None before the first.
+
+        Raises RunError or ConfigError for damaged files.
+        """
+        config, measured = self.config, summarize_measurements(self.metrics_path)
+        best, last = measured.final or measured.best, measured.last or {"step": 0, "seconds": 0.0}
         model = config.model
         return {
             "run": str(self.path),
-            "status": "complete" if final else "not complete",
+            "status": "complete" if measured.final else "not complete",
             "network": f"{model.num_layers} x {model.hidden_size} {model.cell}",
-            "parameters": self.measured("parameters"),
+            "parameters": self._count("parameters"),
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.model_vocab_size,
             "corpus": list(config.data.corpus),
-            "train_characters": self.measured("train_characters"),
+            "train_characters": self._count("train_characters"),
             "from_run": config.from_run,
-            "remote": [dict(entry) for entry in config.remote],
+            "remote": [vars(record) for record in self._remote_records()],
             "settings": describe(config),
-            "steps": metrics[-1]["step"] if metrics else 0,
-            "seconds": metrics[-1]["seconds"] if metrics else 0.0,
+            "steps": last["step"],
+            "seconds": last["seconds"],
+            "metrics_cut_short": measured.is_cut_short,
             "validates": config.data.val is not None or config.data.holds_out,
-            "best": best[-1] if best and "nats_per_token" in best[-1] else None,
+            "best": best if best and "nats_per_token" in best else None,
         }
+
+
+def announce_named(names: Sequence[str], run: str, announce: Announce) -> None:
+    """Say that files are read which a run names, and not the user; nothing where there are none."""
+    # A URL is not fetched unasked, and standard input is no file.
+    names = [name for name in names if name != "-" and not is_url(name)]
+    # A name from a stranger may hold control characters, which a terminal obeys.
+    shown = [name if name.isprintable() else ascii(name) for name in names[:_NAMES_SHOWN]]
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    if shown:
+        announce(f"Reading what {run} names: {', '.join(shown)}{more}")
 
 
 def active_records(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -352,23 +387,33 @@ def vocab_of(weights: Mapping[str, np.ndarray]) -> ModelVocab:
 
 
 def all_runs(root: Path) -> list[Run]:
-    """The runs in a folder, the most recently written first; none when there is no such folder."""
+    """The runs in a folder, the most recently written first; none when there is no such folder.
+
+    Among them are folders that cannot be read, which may be runs.
+    """
     if not root.is_dir():
         return []
     # A name that starts with a dot is an unfinished directory, left behind by a killed process.
-    paths = [path for path in root.iterdir() if not path.name.startswith(".")]
-    runs = [Run(path) for path in paths if os.access(path, os.X_OK) and (path / CONFIG).is_file()]
+    paths = [path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir()]
+    runs = [Run(path) for path in paths if not _is_readable(path) or (path / CONFIG).exists()]
     return sorted(runs, key=lambda run: _last_written(run.path), reverse=True)
 
 
+def _is_readable(directory: Path) -> bool:
+    return os.access(directory, os.X_OK)
+
+
 def _last_written(path: Path) -> float:
+    if not _is_readable(path):
+        return path.stat().st_mtime
     weights = path / WEIGHTS
     return (weights if weights.is_file() else path / CONFIG).stat().st_mtime
 
 
 def newest_run(root: Path) -> Run:
     """The run in a folder whose weights were written last. Raises RunError when there is none."""
-    trained = [run for run in all_runs(root) if run.has_weights]
+    readable = [run for run in all_runs(root) if _is_readable(run.path) and (run.path / CONFIG).is_file()]
+    trained = [run for run in readable if run.has_weights]
     if not trained:
         raise RunError(
             f"no trained run in {root}/. Train one with `textgen train CORPUS`, or name a run directory."

@@ -83,7 +83,7 @@ def _cases() -> Iterator[tuple[str, Callable[[str, int], Comparison]]]:
     yield "reading a batch, 32 x 64", _reading
 
 
-def _trainer(folder: str, **settings: object) -> Trainer:
+def new_trainer(folder: str, **settings: object) -> Trainer:
     """The trainer of a new run on data/faq.txt, with more steps than are measured here."""
     options: dict[str, object] = {
         "corpus": (str(CORPUS),),
@@ -155,7 +155,7 @@ def _against_bare(
     size: int, embedding: int, batch: int, window: int, precision: str, goal: Goal, name: str, rounds: int
 ) -> Comparison:
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(
+        trainer = new_trainer(
             folder,
             hidden_size=size,
             embedding_dim=embedding,
@@ -171,7 +171,7 @@ def _against_bare(
 
 def _against_plain_loop(size: int, precision: str, name: str, rounds: int) -> Comparison:
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(
+        trainer = new_trainer(
             folder, hidden_size=size, batch_size=32, seq_len=64, precision=precision, cell="lstm"
         )
         model = LanguageModel(trainer.model.config, trainer.model.vocab).to(DEVICE).train()
@@ -211,8 +211,8 @@ class PlainLoop:
 def _precisions(name: str, rounds: int) -> Comparison:
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         settings: dict[str, object] = {"hidden_size": 512, "batch_size": 32, "seq_len": 64, "cell": "lstm"}
-        short = _trainer(first, precision="bfloat16", **settings)
-        full = _trainer(second, precision="float32", **settings)
+        short = new_trainer(first, precision="bfloat16", **settings)
+        full = new_trainer(second, precision="float32", **settings)
         ours, theirs = _throughput(short.advance, full.advance, 32 * 64, rounds)
     return Comparison(name, "float32", "tokens/s", ours, theirs, Goal("ratio", 1.3))
 
@@ -222,7 +222,7 @@ def _losses(name: str, rounds: int) -> Comparison:
     losses = []
     for precision in ("bfloat16", "float32"):
         with tempfile.TemporaryDirectory() as folder:
-            trainer = _trainer(
+            trainer = new_trainer(
                 folder,
                 hidden_size=512,
                 batch_size=32,
@@ -308,7 +308,7 @@ def _threads(size: int, name: str, rounds: int) -> Comparison:
 def _reading(name: str, rounds: int) -> Comparison:
     """Reading a batch, against the whole step that uses it."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(folder, hidden_size=256, batch_size=32, seq_len=64, cell="lstm")
+        trainer = new_trainer(folder, hidden_size=256, batch_size=32, seq_len=64, cell="lstm")
         reading = _repeat(lambda: next(trainer.batches), 32 * 64)
         medians = alternate(reading, _repeat(trainer.advance, 32 * 64), rounds=rounds)
     ours, theirs = (1e3 * median / _repeats(32 * 64) for median in medians)

@@ -163,9 +163,9 @@ def test_sampling_adapts_to_the_file_and_leaves_the_run_unchanged(invoke: Invoke
 def test_adaptation_is_reported_in_one_line(invoke: Invoke, figures: Figures) -> None:
     sample = ["run", "--seed", 1, "--max-new-tokens", 5]
     result = invoke("sample", *sample, "--adapt", "dogs.txt")
-    (line,) = result.stderr.splitlines()
+    (line,) = result.notes
     both = figures("dogs.txt", "--dynamic", "--no-dynamic-mix")
-    assert line == (
+    assert line.rstrip() == (
         f"Adapted to dogs.txt: {both['tokens']:,} tokens, "
         f"{both['nats_per_token']:.4f} nats/token as trained, "
         f"{both['dynamic']['nats_per_token']:.4f} while adapting"
@@ -197,7 +197,7 @@ def test_after_adaptation_the_prompt_starts_from_the_initial_state(invoke: Invok
 def test_records_and_encodings_of_the_file_are_read(invoke: Invoke) -> None:
     def sample(file: str, *arguments: object) -> str:
         adapted = ["run", "--seed", 1, "--max-new-tokens", 5, "--adapt", file, *arguments]
-        return invoke("sample", *adapted).stderr.partition(":")[2]
+        return "".join(invoke("sample", *adapted).notes).partition(":")[2]
 
     plain = Path("dogs.txt").read_text().rstrip("\n")
     Path("plain.txt").write_text(plain)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +17,7 @@ import pytest
 from textgen.run import Run
 
 if TYPE_CHECKING:
-    from tests.conftest import Cli
+    from tests.conftest import Cli, MakeRun
 
 TINY = "--steps 12 --evaluations 3 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
 
@@ -102,14 +106,19 @@ def test_a_network_too_large_for_any_memory_is_a_one_line_error(cli: Cli, tmp_pa
 def test_a_network_too_large_for_this_machine_is_refused_before_it_is_built(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cli("train", "corpus.txt", *TINY, "--run", "one")
-    parameters = Run("one").config.measured["parameters"]
-    for memory, exit_code in [(16 * parameters, 0), (16 * parameters - 1, 1)]:
-        monkeypatch.setattr("textgen.system.memory.total_memory", lambda memory=memory: memory)
-        result = cli("train", "corpus.txt", *TINY, "--steps", 1)
-        assert result.exit_code == exit_code
-    assert f"{parameters:,} weights" in result.only_error
-    assert "--hidden-size" in result.only_error
+    for size, named, advice in [(4, "logits", "--batch-size"), (64, "weights", "--hidden-size")]:
+        given = ["corpus.txt", *TINY, "--steps", 1, "--hidden-size", size]
+        assert cli("train", *given, "--run", f"of-{size}").exit_code == 0
+        config = Run(f"of-{size}").config
+        logits = config.training.batch_size * config.training.seq_len * config.model.model_vocab_size
+        needed = 16 * config.measured["parameters"] + 12 * logits
+        for memory, exit_code in [(needed, 0), (needed - 1, 1)]:
+            with monkeypatch.context() as patched:
+                patched.setattr("textgen.system.memory.total_memory", lambda memory=memory: memory)
+                result = cli("train", *given)
+            assert result.exit_code == exit_code
+        assert named in result.only_error
+        assert advice in result.only_error
 
 
 def test_a_complete_run_without_its_weights_says_where_a_copy_is(cli: Cli) -> None:
@@ -154,3 +163,105 @@ def test_an_error_of_the_operating_system_is_one_line_with_advice(
     error = cli("info").only_error
     assert error.startswith("textgen: runs/a/config.json: ")
     assert advice in error
+
+
+MANY_DIGITS = "9" * 400
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "corpus.txt", "--hidden-size", MANY_DIGITS],
+        ["train", "corpus.txt", "--hidden-size", "9" * 5_000],
+        ["train", "corpus.txt", "--dropout", "x" + MANY_DIGITS],
+        ["train", "corpus.txt", "--config", "number.toml"],
+        ["train", "corpus.txt", "--config", "hex.toml"],
+        ["train", "corpus.txt", "--config", "string.toml"],
+        ["train", "corpus.txt", "--config", "name.toml"],
+        ["sample", "--num-samples", MANY_DIGITS],
+    ],
+)
+def test_a_number_of_hundreds_of_digits_is_not_repeated(
+    cli: Cli, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "number.toml").write_text(f"hidden_size = {MANY_DIGITS}")
+    (tmp_path / "hex.toml").write_text(f"hidden_size = 0x{'f' * 9_000}")  # which Python does not even write
+    (tmp_path / "string.toml").write_text(f'hidden_size = "{MANY_DIGITS}"')
+    (tmp_path / "name.toml").write_text(f"hidden_size_{MANY_DIGITS} = 3")
+    error = cli(*arguments).only_error
+    assert len(error) < 250
+    assert "digits" in error or "characters)" in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "corpus.txt"],
+        ["compare", "corpus.txt"],
+        ["gradients", "runs/x"],
+        ["sample", "--novelty"],
+        ["eval", "runs/x"],
+        ["inspect", "runs/x"],
+        ["score", "runs/x", "http://localhost/x"],
+    ],
+)
+def test_an_empty_cache_folder_is_not_the_current_one(cli: Cli, tmp_path: Path, arguments: list[str]) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert "--cache-dir '': not a folder" in cli(*arguments, "--cache-dir", "").only_error
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_name_that_is_not_utf_8_is_read_but_never_written_to_settings(cli: Cli, tmp_path: Path) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "runs/good")
+    odd = "runs/b\udcff"
+    try:
+        shutil.copytree("runs/good", odd)
+    except OSError:
+        pytest.skip("the file system has only names in UTF-8")
+    assert cli("inspect", odd, "--characters", 200).exit_code == 0
+    page = (tmp_path / "inspect-b\udcff.html").read_text(encoding="utf-8")
+    assert "b\\udcff" in page
+    assert cli("score", odd, "corpus.txt", "--json").exit_code == 0
+    error = cli("train", "corpus.txt", "--from", odd, *TINY).only_error
+    assert "b\\udcff': the name is not UTF-8; rename the folder" in error
+
+
+ALL = [
+    ["info"],
+    ["info", "runs/tiny"],
+    ["info", "--json"],
+    ["sample", "runs/tiny"],
+    ["sample", "runs/tiny", "--num-samples", "2"],
+    ["score", "runs/tiny", "corpus.txt"],
+    ["score", "runs/tiny", "corpus.txt", "--lines"],
+    ["score", "runs/tiny", "corpus.txt", "--tokens"],
+    ["eval", "runs/tiny", "corpus.txt"],
+    ["eval", "runs/tiny", "corpus.txt", "--json"],
+    ["inspect", "runs/tiny", "corpus.txt"],
+    ["--help"],
+    ["gradients", "--help"],
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+@pytest.mark.parametrize("arguments", ALL, ids=" ".join)
+def test_output_that_nobody_reads_ends_every_command_quietly(
+    make_run: MakeRun, tmp_path: Path, text: str, arguments: list[str]
+) -> None:
+    run = make_run("tiny", text=text, end_of_text=True)
+    (tmp_path / "corpus.txt").write_text(text[:900])
+    config = json.loads((run.path / "config.json").read_text())
+    config["measured"] = {"parameters": 5, "train_characters": 7}
+    (run.path / "config.json").write_text(json.dumps(config))
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "textgen", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode in (0, 1)

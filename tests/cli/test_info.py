@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,3 +75,57 @@ def test_metrics_that_are_not_utf_8_are_a_one_line_error(cli: Cli) -> None:
     with Run("one").metrics_path.open("ab") as file:
         file.write(b"\xff\xfe\n")
     assert "line " in cli("info", "one").only_error
+
+
+@pytest.mark.parametrize(
+    "line", ['{"kind": "val", "step": 1}', "not JSON", "[]", '{"kind": "val", "step": NaN}']
+)
+def test_a_bad_measurement_hides_no_other_run(cli: Cli, line: str) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "runs/good")
+    shutil.copytree("runs/good", "runs/bad")
+    with Run("runs/bad").metrics_path.open("a") as file:
+        file.write(line + "\n")
+    result = cli("info")
+    assert result.exit_code == 0
+    good, bad = sorted(result.stdout.splitlines(), reverse=True)
+    assert good.startswith("runs/good: 1 x 8 lstm")
+    assert bad.startswith("runs/bad: not readable (runs/bad/metrics.jsonl, line ")
+    listed = json.loads(cli("info", "--json").stdout)["runs"]
+    assert sorted("error" in run for run in listed) == [False, True]
+    assert "metrics.jsonl, line " in cli("info", "runs/bad").only_error
+
+
+def test_measurements_that_are_cut_short_are_said(cli: Cli) -> None:
+    cli("train", "corpus.txt", *TINY)
+    metrics = Run("runs/corpus").metrics_path
+    assert not json.loads(cli("info", "runs/corpus", "--json").stdout)["metrics_cut_short"]
+    metrics.write_bytes(metrics.read_bytes()[:-9])
+    said = "not complete; the last line of metrics.jsonl is cut short"
+    assert said in cli("info").stdout
+    assert f"{said}; resume with: textgen train --resume" in cli("info", "runs/corpus").stdout
+    assert json.loads(cli("info", "runs/corpus", "--json").stdout)["metrics_cut_short"]
+
+
+@pytest.mark.parametrize("damage", ["pipe", "folder", "no permission", "a number in words"])
+def test_an_unreadable_run_is_listed_with_what_is_wrong(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    cli("train", "corpus.txt", *TINY, "--run", "runs/good")
+    shutil.copytree("runs/good", "runs/bad")
+    bad = tmp_path / "runs" / "bad"
+    if damage == "no permission":  # which root always has
+        access = os.access
+        monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "bad" and access(path, mode))
+        (bad / "config.json").write_text("")
+    elif damage == "a number in words":
+        config = json.loads((bad / "config.json").read_text())
+        config["measured"]["parameters"] = "many"
+        (bad / "config.json").write_text(json.dumps(config))
+    else:
+        (bad / "config.json").unlink()
+        (os.mkfifo if damage == "pipe" else os.mkdir)(bad / "config.json")
+    listed = cli("info").stdout.splitlines()
+    assert any(line.startswith("runs/good: 1 x 8 lstm") for line in listed)
+    assert any(line.startswith("runs/bad: not readable (runs/bad/config.json: ") for line in listed)
+    if damage != "a number in words":
+        assert "run: runs/good" in cli("sample", "--max-new-tokens", 2).stderr

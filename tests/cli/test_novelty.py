@@ -75,7 +75,7 @@ def test_line_numbers_are_reported_for_a_text_that_was_moved_with_its_run(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     moved = trained.rename(tmp_path / "moved")
     try:
-        result = invoke("sample", moved / "run", *SHORT, "--novelty").stderr
+        result = "".join(invoke("sample", moved / "run", *SHORT, "--novelty").notes)
     finally:
         moved.rename(trained)
     assert "of corpus.txt)" in result.splitlines()[0]
@@ -90,7 +90,7 @@ def test_novelty_leaves_the_text_as_it_is_and_reports_on_standard_error(
     result = invoke("sample", "run", *SHORT, *more, "--novelty")
     assert result.stdout == plain.stdout
     assert plain.stderr == ""
-    lines = result.stderr.splitlines()
+    lines = result.notes
     assert len(lines) == 1 + 2 * (3 if "--num-samples" in more else 1)
     assert "longest copy: " in lines[0]
     assert "of corpus.txt)" in lines[0]

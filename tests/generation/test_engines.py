@@ -332,6 +332,7 @@ def test_the_torch_engine_writes_with_the_weights_that_the_model_has_now(model):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+@pytest.mark.usefixtures("full_float32")
 def test_on_a_gpu_the_torch_engine_gives_the_numpy_engines_logits(model):
     model_ids = some_ids(3, LONG)
     expected = make_engine("numpy", model)

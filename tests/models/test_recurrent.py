@@ -332,7 +332,7 @@ def test_packed_weights_are_the_same_numbers_in_one_block_of_memory() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 @every_cell
 @every_depth
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.bfloat16, 0.1)])
 @pytest.mark.parametrize("arrangement", [{}, *ARRANGEMENTS], ids="+".join)
 def test_a_gpu_gives_what_the_equations_give(
     cell: str, num_layers: int, dtype: torch.dtype, tolerance: float, arrangement: dict[str, bool]

@@ -14,6 +14,7 @@ from textgen.settings.config import (
     DynamicConfig,
     ModelConfig,
     NoveltyConfig,
+    RunConfig,
     SampleConfig,
     TrainingConfig,
 )
@@ -52,6 +53,13 @@ def test_a_missing_value_is_refused() -> None:
     ("config_class", "values"),
     [
         (ModelConfig, {"model_vocab_size": 0}),
+        (ModelConfig, {"model_vocab_size": 10**9}),
+        (ModelConfig, {"model_vocab_size": 3, "num_layers": 10**9}),
+        (ModelConfig, {"model_vocab_size": 3, "labels": ("\ud800",), "start_id": 0}),
+        (DataConfig, {"corpus": ("a\0b",)}),
+        (DataConfig, {"corpus": ("a",), "encoding": "a\0b"}),
+        (DataConfig, {"corpus": ("a",), "vocab_size": 10**9}),
+        (TrainingConfig, {"steps": 1, "threads": 10**9}),
         (ModelConfig, {"model_vocab_size": 3, "dropout": 1.0}),
         (ModelConfig, {"model_vocab_size": 3, "dropout": float("nan")}),
         (ModelConfig, {"model_vocab_size": 3, "cell": "lstn"}),
@@ -79,6 +87,40 @@ def test_a_missing_value_is_refused() -> None:
 def test_a_value_out_of_range_is_refused(config_class: type, values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         from_mapping(config_class, values, "here")
+
+
+MEASURED: list[dict[str, Any]] = [
+    {"train_tokens": 0},
+    {"train_tokens": "many"},
+    {"parameters": None},
+    {"parameters": -1},
+    {"characters_per_token": float("inf")},
+    {"val_tokens": -1},
+    {"torch_version": ["2"]},
+    {"something": {"more": 1}},
+]
+
+
+@pytest.mark.parametrize("measured", MEASURED, ids=str)
+def test_what_was_measured_is_text_or_a_number_that_can_be_computed_with(measured: dict[str, Any]) -> None:
+    sections = {
+        "data": DataConfig(corpus=("a",)),
+        "model": ModelConfig(model_vocab_size=3),
+        "training": TrainingConfig(steps=1),
+    }
+    known = {"train_tokens": 7, "torch_version": "2", "unicode_form": None, "val_tokens": 0}
+    values = {"format": 2, "textgen_version": "0", **sections}
+    assert from_mapping(RunConfig, values | {"measured": known}).measured == known
+    with pytest.raises(ConfigError, match=f"measured: '{min(measured)}'="):
+        from_mapping(RunConfig, values | {"measured": known | measured})
+
+
+def test_a_message_stays_short_whatever_the_value() -> None:
+    long = "x" * 10**6
+    for values in ({long: 1}, {"cell": long}, {"labels": [1] * 10**6}, {"hidden_size": long}):
+        with pytest.raises(ConfigError) as caught:
+            from_mapping(ModelConfig, {"model_vocab_size": 3, **values}, "here")
+        assert len(str(caught.value)) < 500
 
 
 def test_a_network_without_structure_options_is_a_plain_stack() -> None:

@@ -99,12 +99,25 @@ def test_the_texts_of_a_run_are_not_those_of_the_user(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(content))
     repeated = read_options(tmp_path)
-    assert repeated.texts_of_runs == {url: str(tmp_path), val: str(tmp_path)}
+    assert repeated.files_of_runs == {url: str(tmp_path), val: str(tmp_path)}
     given = UserOptions.from_names({"corpus": (url,), "hidden_size": 8})
-    assert repeated.overridden_by(given).texts_of_runs == {val: str(tmp_path)}
+    assert repeated.overridden_by(given).files_of_runs == {val: str(tmp_path)}
     allowed = repeated.overridden_by(UserOptions.from_names({"fetch": True}))
-    assert (allowed.fetch, allowed.texts_of_runs) == (True, repeated.texts_of_runs)
+    assert (allowed.fetch, allowed.files_of_runs) == (True, repeated.files_of_runs)
     content["data"]["fetch"] = True
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="unknown option 'fetch'"):
         read_options(tmp_path)
+
+
+def test_the_tokenizer_and_the_run_that_a_run_names_are_not_those_of_the_user_either(tmp_path: Path) -> None:
+    data = {"corpus": ["/a.txt"], "tokenizer": "/t.json"}
+    content = {"data": data, "model": {}, "training": {}, "from_run": "/old"}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    repeated, run = read_options(tmp_path), str(tmp_path)
+    assert repeated.files_of_runs == {"/a.txt": run, "/t.json": run, "/old": run}
+    given = UserOptions.from_names({"tokenizer": "byte", "from_run": "mine"})
+    assert repeated.overridden_by(given).files_of_runs == {"/a.txt": run}
+    data["tokenizer"] = "char"
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert "char" not in read_options(tmp_path).files_of_runs

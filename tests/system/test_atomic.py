@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from textgen.system.atomic import folder_lock, move_file, new_directory, write_file
+from textgen.system.atomic import move_file, new_directory, write_file
 
 
 def names(folder: Path) -> list[str]:
@@ -126,17 +125,3 @@ def test_a_moved_file_replaces_what_was_there(tmp_path: Path) -> None:
     move_file(tmp_path / "new", tmp_path / "old")
     assert names(tmp_path) == ["old"]
     assert (tmp_path / "old").read_text() == "new"
-
-
-def test_only_one_process_gets_the_lock_but_all_do_where_the_file_system_has_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with folder_lock(tmp_path) as first, folder_lock(tmp_path) as second:
-        assert (first, second) == (True, False)
-
-    def refuse(file: object, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", refuse)
-    with folder_lock(tmp_path) as acquired:
-        assert acquired

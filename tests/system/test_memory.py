@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from textgen.errors import TrainingError
-from textgen.system.memory import memory_errors
+from textgen.system.memory import memory_errors, require_memory, total_memory
 
 STATUS = Path("/proc/self/status")
 LINE = "The memory of a run is that of its network, whatever the length of the text that it reads.\n"
@@ -91,3 +91,24 @@ def test_kept_memory_causes_no_new_page_faults() -> None:
     }
     # 49,152 small pages, or 96 huge ones where the system has them.
     assert faults["return"] > 90 > 45 > faults["keep"]
+
+
+def test_training_that_does_not_fit_is_refused_before_it_takes_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("textgen.system.memory.total_memory", lambda: 4 * 10**9)
+    require_memory(10**6, 10**8, "cpu")
+    with pytest.raises(TrainingError, match=r"1,000,000,000 weights takes at least 16\.0 GB.*--hidden-size"):
+        require_memory(10**9, 1, "cpu")
+    # The characters of an alphabet of 193,000 in batches of 32 x 64.
+    with pytest.raises(TrainingError, match=r"395,264,000 logits takes at least 4\.9 GB.*--batch-size"):
+        require_memory(10**7, 32 * 64 * 193_000, "cpu")
+    require_memory(10**7, 32 * 64 * 193_000, "cuda")
+
+
+def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine = total_memory()
+    for text, expected in (("1000000\n", 1_000_000), ("max\n", machine)):
+        (tmp_path / "memory.max").write_text(text)
+        monkeypatch.setattr("textgen.system.memory._CONTAINER_LIMIT", tmp_path / "memory.max")
+        assert machine is None or total_memory() == expected

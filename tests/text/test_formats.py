@@ -4,7 +4,7 @@ import pytest
 
 from textgen.errors import CorpusError
 from textgen.text import formats
-from textgen.text.formats import TextFile, text_blocks
+from textgen.text.formats import TextFile, looks_like_text, text_blocks
 
 
 def read(path, encoding="utf-8"):
@@ -150,3 +150,13 @@ def test_text_that_decodes_to_a_lone_surrogate_is_refused(tmp_path, encoding):
     path = written(tmp_path, {"unicode_escape": rb"a\ud800b", "utf-7": b"a+2AA-b"}[encoding])
     with pytest.raises(CorpusError, match="decodes to a lone surrogate"):
         read(path, encoding)
+
+
+@pytest.mark.parametrize("family", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_text_of_two_or_four_bytes_a_character_is_named_for_what_it_is(tmp_path, family, order):
+    path = written(tmp_path, "\ufeffsome text\n".encode(f"{family}-{order}"))
+    with pytest.raises(CorpusError, match=f"{family.upper()}, not utf-8; use --encoding {family}$"):
+        read(path)
+    assert read(path, family) == "some text\n"
+    assert looks_like_text(TextFile(path, "text.txt"))

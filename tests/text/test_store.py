@@ -150,14 +150,12 @@ def test_a_text_that_changes_while_it_is_encoded_is_refused_and_nothing_is_left_
     assert list(cache.iterdir()) == []
 
 
-def test_remains_of_a_killed_build_are_removed_after_a_day_and_not_before(path, cache):
-    for name in ("new", "old"):
-        (cache / f".{64 * 'a'}.{name}").mkdir(parents=True)
-        (cache / f".{64 * 'a'}.{name}" / "train.bin").write_bytes(b"x")
-    os.utime(cache / f".{64 * 'a'}.old" / "train.bin", (1, 1))
-    os.utime(cache / f".{64 * 'a'}.old", (1, 1))
+def test_remains_of_a_killed_build_are_removed_by_the_next_one(path, cache):
+    remains = cache / f".{64 * 'a'}.killed"
+    remains.mkdir(parents=True)
+    (remains / "train.bin").write_bytes(b"x")
     store = built(path, cache)
-    assert {entry.name for entry in cache.iterdir()} == {f".{64 * 'a'}.new", store.key}
+    assert {entry.name for entry in cache.iterdir()} == {store.key}
 
 
 def test_two_builders_at_once_both_succeed(path, cache, monkeypatch):

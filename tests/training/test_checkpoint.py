@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +74,56 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path: P
     with pytest.raises(RunError, match="cannot be written"):
         save_checkpoint(tmp_path / "blocked", checkpoint(4))
     assert newest_checkpoint(tmp_path) == first
+
+
+def test_a_checkpoint_that_lacks_a_file_is_damaged(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, checkpoint(3))
+    (path / "best.safetensors").unlink()
+    with pytest.raises(RunError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_that_the_disk_does_not_give_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_checkpoint(tmp_path, checkpoint(3))
+
+    def fail(path: Path, encoding: str) -> str:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    with pytest.raises(RunError, match=r"cannot be read \(Input/output error\); check the disk"):
+        load_checkpoint(path)
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user of this machine may enter."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has other permissions")
+@pytest.mark.parametrize("name", ["", "step-3", "step-3/progress.json", "step-3/weights.safetensors"])
+def test_what_may_not_be_read_is_neither_damaged_nor_missing(open_folder: Path, name: str) -> None:
+    save_checkpoint(open_folder / "training", checkpoint(3))
+    path = open_folder / "training" / name
+    path.chmod(0)
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from textgen.training.checkpoint import load_checkpoint, newest_checkpoint\n"
+        f"if os.geteuid() == 0: os.setuid({NOBODY})\n"  # root may read everything
+        "try: load_checkpoint(newest_checkpoint(Path(sys.argv[1])))\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    command = [sys.executable, "-c", code, str(open_folder / "training")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    path.chmod(0o755)
+    assert (
+        printed == f"RunError {path}: may not be read by this user; check its permissions, and resume again\n"
+    )

@@ -38,9 +38,11 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize("clip_norm", [0.1, 1e9])
-def test_steps_equal_those_of_torchs_adamw_with_clipping(way: dict[str, bool], clip_norm: float) -> None:
+def test_steps_equal_those_of_torchs_adamw_with_clipping(
+    way: dict[str, bool], clip_norm: float, each_device: str
+) -> None:
     torch.manual_seed(0)
-    ours, theirs = nn.LSTM(3, 4), nn.LSTM(3, 4)
+    ours, theirs = nn.LSTM(3, 4).to(each_device), nn.LSTM(3, 4).to(each_device)
     theirs.load_state_dict(ours.state_dict())
     optimizers = (
         AdamW(groups_of(ours), betas=(0.9, 0.99), **way),
@@ -49,7 +51,7 @@ def test_steps_equal_those_of_torchs_adamw_with_clipping(way: dict[str, bool], c
     for _ in range(3):
         for module, optimizer in zip((ours, theirs), optimizers, strict=True):
             optimizer.zero_grad()
-            module(torch.ones(5, 2, 3))[0].square().sum().backward()
+            module(torch.ones(5, 2, 3, device=each_device))[0].square().sum().backward()
         expected = nn.utils.clip_grad_norm_(theirs.parameters(), clip_norm)
         norm = optimizers[0].step(clip_norm)
         optimizers[1].step()

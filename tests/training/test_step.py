@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from textgen.models.language_model import LanguageModel
@@ -41,10 +42,11 @@ def test_the_same_seed_drops_the_same_states() -> None:
     assert not torch.equal(draws[0], draws[2])
 
 
-def train_step_of(**options: float) -> TrainStep:
+def train_step_of(device: str = "cpu", dropout: float = 0.2, **options: float) -> TrainStep:
     torch.manual_seed(0)
-    config = ModelConfig(model_vocab_size=5, embedding_dim=4, hidden_size=6, dropout=0.2)
-    return TrainStep(LanguageModel(config), TrainingConfig(steps=1, **options))  # type: ignore[arg-type]
+    config = ModelConfig(model_vocab_size=5, embedding_dim=4, hidden_size=6, dropout=dropout)
+    model = LanguageModel(config).to(device)
+    return TrainStep(model, TrainingConfig(steps=1, **options))  # type: ignore[arg-type]
 
 
 def batch() -> Batch:
@@ -52,12 +54,13 @@ def batch() -> Batch:
     return Batch(tokens[:, :-1], tokens[:, 1:], starts_epoch=False)
 
 
-def test_another_one_continues_exactly_from_the_tensors_of_the_first() -> None:
-    one, other = (train_step_of(ema_decay=0.9) for _ in range(2))
+def test_another_one_continues_exactly_from_the_tensors_of_the_first(each_device: str) -> None:
+    one, other = (train_step_of(each_device, ema_decay=0.9) for _ in range(2))
     for step in range(1, 4):
         one(batch(), learning_rate=0.1, step=step)
     given = one.weights(), one.optimizer_tensors(), one.carried()
-    weights, optimizer, carried = ({k: v.detach().clone() for k, v in part.items()} for part in given)
+    # On the CPU, as a checkpoint has them.
+    weights, optimizer, carried = ({k: v.detach().cpu().clone() for k, v in part.items()} for part in given)
     expected = one(batch(), learning_rate=0.1, step=4)
     other.load(weights=weights, optimizer=optimizer, carried=carried, loss_count=36, loss_steps=3)
     assert other(batch(), learning_rate=0.1, step=4) == expected
@@ -78,8 +81,8 @@ def test_the_averaged_weights_are_evaluated_and_the_others_trained() -> None:
     assert torch.equal(train_step.model.head.weight, raw)
 
 
-def test_a_gradient_that_is_not_finite_changes_no_weight_and_is_counted() -> None:
-    train_step = train_step_of()
+def test_a_gradient_that_is_not_finite_changes_no_weight_and_is_counted(each_device: str) -> None:
+    train_step = train_step_of(each_device)
     train_step(batch(), learning_rate=0.1, step=1)
     before = {name: tensor.detach().clone() for name, tensor in train_step.weights().items()}
     handle = train_step.model.head.bias.register_hook(lambda gradient: gradient * torch.nan)
@@ -91,3 +94,30 @@ def test_a_gradient_that_is_not_finite_changes_no_weight_and_is_counted() -> Non
     assert not torch.equal(train_step.model.head.bias, before["head.bias"])
     train_step.reset_loss()
     assert (train_step.failed_steps, train_step.loss_count, train_step.loss_steps) == (0, 0, 0)
+
+
+def test_the_losses_of_some_steps_are_those_of_a_cpu(each_device: str) -> None:
+    def losses(device: str) -> list[float]:
+        step_of = train_step_of(device, dropout=0.0, activation_penalty=1.0, temporal_activation_penalty=1.0)
+        return [step_of(batch(), learning_rate=0.05, step=step)[0].item() for step in range(1, 11)]
+
+    found = losses(each_device)
+    assert found == pytest.approx(losses("cpu"), rel=1e-4)
+    assert found[-1] < 0.9 * found[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+def test_a_step_does_not_wait_for_the_gpu() -> None:
+    train_step = train_step_of("cuda", ema_decay=0.9, activation_penalty=1.0, temporal_activation_penalty=1.0)
+    starts = np.array([True, False])
+    documents = Batch(batch().inputs, batch().targets, starts_epoch=False, starts_document=starts)
+    for step in range(1, 4):  # the first ones allocate memory
+        train_step(documents, learning_rate=0.1, step=step)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in range(4, 8):
+            train_step(documents, learning_rate=0.1, step=step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -6,17 +6,18 @@ import errno
 import importlib
 import io
 import os
-import signal
 import sys
-from types import FrameType
+from contextlib import suppress
 
 import click
 
-from textgen.errors import ConfigError, Interrupted, TextgenError
+from textgen.errors import ConfigError, TextgenError
+from textgen.system.exits import raise_at_signals
+from textgen.system.terminal import guarded
 from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
-COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info")
+COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info", "cache")
 EXAMPLES = (
     "textgen train corpus.txt       train a model on a text, for two minutes",
     "textgen sample                 generate text with the newest run",
@@ -66,10 +67,11 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A character that the terminal cannot show must not end hours of training.
             stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _terminate)
+    sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
     try:
-        group.main(prog_name="textgen", standalone_mode=False)
-        sys.stdout.flush()
+        with raise_at_signals():
+            group.main(prog_name="textgen", standalone_mode=False)
+            sys.stdout.flush()
     except TextgenError as error:
         _fail(str(error), error.exit_code)
     except click.exceptions.Exit as error:
@@ -81,6 +83,9 @@ def main() -> None:
         _fail(error.format_message().replace("\n", " "), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
+    except BrokenPipeError:  # whoever read the output needs no more of it (`| head`)
+        _drop_output()
+        sys.exit(1)
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0)
         if advice is None or (error.filename is None and error.errno not in _FULL):
@@ -112,10 +117,17 @@ def _open_closed_streams() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Interrupted("terminated", number)
+def _drop_output() -> None:
+    """Send what is still to be written to the null device, so that Python does not fail to when it exits."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a stream of a test has no descriptor
+            os.dup2(null, stream.fileno())
 
 
 def _fail(message: str, exit_code: int) -> None:
-    print(f"textgen: {' '.join(message.split())}", file=sys.stderr)
+    try:
+        print(f"textgen: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _drop_output()
     sys.exit(exit_code)

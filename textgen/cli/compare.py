@@ -85,7 +85,7 @@ def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--output", metavar="DIR", group=OUTPUT,
     help="Directory of the runs and the report.  [default: compare/<corpus>]",
 )  # fmt: skip
-@cache_dir_option
+@cache_dir_option()
 @json_option("the results")
 def command(
     corpus: tuple[str, ...],

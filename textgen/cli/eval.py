@@ -31,7 +31,7 @@ from textgen.cli.support.options import (
     refuse_reading,
     take_reading,
 )
-from textgen.cli.support.remote import fetched_file, remote_texts
+from textgen.cli.support.remote import announce, fetched_file, remote_texts
 from textgen.errors import ConfigError
 from textgen.settings.config import TEXT
 from textgen.settings.option import COUNT
@@ -76,7 +76,7 @@ DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
     help="Also sample texts and measure how much of them is copied.",
 )  # fmt: skip
 @novelty_options(ALL_FIELDS, NOVELTY)
-@cache_dir_option
+@cache_dir_option()
 @json_option("the results")
 def command(
     run_directory: str,
@@ -119,7 +119,7 @@ def command(
     measured = take_novelty_config(ALL_FIELDS, novelty, settings)
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     remote = remote_texts(cache_dir, reporter, fetch=fetch)
-    run, cache = Run(run_directory, remote), remote.cache_dir
+    run, cache = Run(run_directory, remote, announce), remote.cache_dir
     trained_on = None if measured is None else training_corpus(run, "--novelty")
     if file is None:
         refuse_reading("FILE", reading)

@@ -26,7 +26,7 @@ from textgen.cli.support.options import (
     json_option,
 )
 from textgen.cli.support.output import writable
-from textgen.cli.support.remote import remote_texts
+from textgen.cli.support.remote import announce, remote_texts
 from textgen.errors import ConfigError, Interrupted, TextgenError
 from textgen.settings.config import CELLS, DROPOUTS, DataConfig, TrainingConfig
 from textgen.settings.given import UserOptions
@@ -109,7 +109,7 @@ class CellTraining:
 @config_option(DataConfig, "field", unset=True, group=TRAINING)
 @config_option(DataConfig, "encoding", unset=True, group=TRAINING)
 @fetch_option("the text of RUN", COMMON)
-@cache_dir_option
+@cache_dir_option()
 @json_option("all results")
 def command(
     sources: tuple[str, ...],
@@ -144,7 +144,7 @@ def command(
     reporter = Reporter(sys.stderr)
     where = resolve_device(device)
     if named_runs:
-        runs = [Run(sources[0], remote_texts(cache_dir, reporter, fetch=fetch))]
+        runs = [Run(sources[0], remote_texts(cache_dir, reporter, fetch=fetch), announce)]
     else:
         runs = _train(_options(sources, given, cells, device, cache_dir), steps, reporter)
     measured = []

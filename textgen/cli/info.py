@@ -10,6 +10,7 @@ import click
 
 from textgen.cli.support.options import OUTPUT, GroupedCommand, json_option
 from textgen.errors import TextgenError
+from textgen.system.terminal import NEWLINE_PICTURE
 
 if TYPE_CHECKING:
     from textgen.run import Run
@@ -42,7 +43,7 @@ def command(run_directory: str | None, as_json: bool) -> None:
         print("No runs in runs/ yet. Train one with: textgen train CORPUS")
     else:
         for facts in listed:
-            print(f"{facts['run']}: {facts.get('error') or _summary(facts)}")
+            print(_line(f"{facts['run']}: {facts.get('error') or _summary(facts)}"))
 
 
 def _facts_or_error(run: Run) -> dict[str, Any]:
@@ -54,12 +55,16 @@ def _facts_or_error(run: Run) -> dict[str, Any]:
 
 
 def _summary(facts: dict[str, Any]) -> str:
-    return f"{facts['network']}, {_best(facts)}, {facts['status']}"
+    return f"{facts['network']}, {_best(facts)}, {facts['status']}{_cut(facts)}"
 
 
 def _status(facts: dict[str, Any]) -> str:
     resume = f"; resume with: textgen train --resume {facts['run']}"
-    return f"{facts['status']}{resume if facts['status'] == 'not complete' else ''}"
+    return f"{facts['status']}{_cut(facts)}{resume if facts['status'] == 'not complete' else ''}"
+
+
+def _cut(facts: dict[str, Any]) -> str:
+    return "; the last line of metrics.jsonl is cut short" if facts["metrics_cut_short"] else ""
 
 
 def _best(facts: dict[str, Any]) -> str:
@@ -84,7 +89,12 @@ def _in_lines(facts: dict[str, Any]) -> str:
     if facts["from_run"] is not None:
         lines["started from"] = facts["from_run"]
     width = max(map(len, lines)) + 2
-    return "\n".join(f"{name + ':':<{width}}{value}" for name, value in lines.items())
+    return "\n".join(_line(f"{name + ':':<{width}}{value}") for name, value in lines.items())
+
+
+def _line(text: str) -> str:
+    """A text with symbols for its newlines, so that no name looks like a line of ours."""
+    return text.replace("\n", NEWLINE_PICTURE)
 
 
 def _validation(best: dict[str, Any] | None) -> str:

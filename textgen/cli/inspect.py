@@ -24,7 +24,7 @@ from textgen.cli.support.options import (
     refuse_reading,
 )
 from textgen.cli.support.output import writable
-from textgen.cli.support.remote import fetched_file, remote_texts
+from textgen.cli.support.remote import announce, fetched_file, remote_texts
 from textgen.errors import ConfigError, RunError, TextgenError
 from textgen.settings.config import TEXT
 from textgen.settings.option import COUNT
@@ -70,7 +70,7 @@ LISTED_UNITS = 10  # of the most selective units, on standard output
     "--npz", metavar="FILE", group=OUTPUT,
     help="Write all values to FILE as NumPy arrays; no page without --output.",
 )  # fmt: skip
-@cache_dir_option
+@cache_dir_option()
 @json_option("the results")
 def command(
     run_directory: str,
@@ -98,7 +98,7 @@ def command(
 
     reporter = Reporter(sys.stderr)
     remote = None if text is not None else remote_texts(cache_dir, reporter, fetch=fetch)
-    run = Run(run_directory, remote)
+    run = Run(run_directory, remote, announce)
     places = _places(run, output, png, npz)
     if text is None:
         refuse_reading("TEXT", reading)

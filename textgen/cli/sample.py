@@ -21,6 +21,7 @@ from textgen.cli.support.options import (
     OUTPUT,
     GroupedCommand,
     Number,
+    cache_dir_option,
     config_option,
     device_option,
     fetch_option,
@@ -31,7 +32,7 @@ from textgen.cli.support.options import (
 )
 from textgen.cli.support.output import as_text, put, show, writable
 from textgen.cli.support.prompts import form_note, given_prompt, prompts_of, read_escapes, typed_prompts
-from textgen.cli.support.remote import remote_texts
+from textgen.cli.support.remote import announce, remote_texts
 from textgen.errors import ConfigError, TextgenError, TrainingError
 from textgen.settings.config import NoveltyConfig, SampleConfig
 from textgen.settings.option import COUNT, Range
@@ -144,10 +145,7 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
 @fetch_option(group=COPYING)
 @grouped_option("--no-prompt", is_flag=True, group=OUTPUT, help="Do not repeat the prompt in the output.")
 @grouped_option("--output", metavar="FILE", group=OUTPUT, help="Write to a file instead of standard output.")
-@grouped_option(
-    "--cache-dir", metavar="DIR", group=OUTPUT,
-    help="Cache of encoded and fetched text.  [default: the user's cache]",
-)  # fmt: skip
+@cache_dir_option("Cache of encoded and fetched text.")
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
     help="Write one JSON object with texts, tokens and log-probabilities.",
@@ -370,6 +368,7 @@ def _copying(
     from textgen.analysis.real_text import RealText
     from textgen.generation.processors import CopyLimit
     from textgen.system.progress import Reporter
+    from textgen.text.cache import record_use
     from textgen.text.copies import Copies
     from textgen.text.store import default_cache_dir
 
@@ -380,6 +379,7 @@ def _copying(
     meter = None
     if avoid_copy is not None:
         copies = Copies.open_or_build(corpus, cache, reporter.work)
+        record_use(copies.path, run.config.data.corpus, run.path)
         processors.append(CopyLimit(copies, avoid_copy))
         if measured is None:  # else the meter's report includes the remarks
             for remark in copies.remarks():
@@ -420,7 +420,8 @@ def _find_run(directory: str | None, cache_dir: str | None, *, fetch: bool) -> R
         print(f"run: {directory}", file=sys.stderr)
     # Most samples need no training text, and so no cache.
     needed = fetch or cache_dir is not None
-    return Run(directory, remote_texts(cache_dir, Reporter(sys.stderr), fetch=fetch) if needed else None)
+    remote = remote_texts(cache_dir, Reporter(sys.stderr), fetch=fetch) if needed else None
+    return Run(directory, remote, announce)
 
 
 def _as_json(

@@ -17,6 +17,7 @@ from textgen.cli.support.options import (
     COMMON,
     OUTPUT,
     GroupedCommand,
+    cache_dir_option,
     device_option,
     grouped_option,
     reading_options,
@@ -69,10 +70,7 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 @grouped_option("--label", metavar="NAME", group=TEXT, help="Score documents as those with this label.")
 @reading_options("FILE")
 @device_option("cpu")
-@grouped_option(
-    "--cache-dir", metavar="DIR", group=OUTPUT,
-    help="Where a FILE that is a URL is kept.  [default: the user's cache]",
-)  # fmt: skip
+@cache_dir_option("Where a FILE that is a URL is kept.")
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
     help="Print one JSON object; with --lines or --tokens, one for each of them.",
@@ -227,17 +225,19 @@ def _print_tokens(pieces: Iterable[ScoredPiece], scorer: Scorer, as_json: bool) 
 def _print_view(pieces: Iterable[ScoredPiece]) -> None:
     from textgen.cli.support.terminal import coloured, legend
     from textgen.evaluation.score import Tally
+    from textgen.system.terminal import unguarded
 
     if os.environ.get("NO_COLOR"):
         raise ConfigError("--view shows colours, but NO_COLOR is set: unset it, or use --tokens instead")
-    print(legend(), end="\n\n")
+    out = unguarded(sys.stdout)  # for the colours; `coloured` makes control characters visible
+    print(legend(), end="\n\n", file=out)
     tally, ended = Tally(), True
     for piece in pieces:
         tally.add(piece)
         for text in coloured(piece.by_character()):
-            sys.stdout.write(text)
+            out.write(text)
             ended = text.endswith("\n")
-        sys.stdout.flush()
+        out.flush()
     if tally.report.loss.tokens:
         print("" if ended else "\n", *tally.report.lines(), sep="\n")
 

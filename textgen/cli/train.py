@@ -21,6 +21,7 @@ from textgen.cli.support.options import (
     grouped_option,
     json_option,
 )
+from textgen.cli.support.remote import announce
 from textgen.errors import ConfigError
 from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGULARISATION, TEXT
 from textgen.settings.files import read_options
@@ -82,7 +83,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @training_options
 @fetch_option("a run's text")
-@cache_dir_option
+@cache_dir_option()
 @json_option("the result")
 def command(
     corpus: tuple[str, ...], resume: str | None, settings: str | None, as_json: bool, **options: Any
@@ -94,8 +95,10 @@ def command(
     the text and the device, and saved in the run's config.json.
     """
     _load_torch()
+    from textgen.run import Run
     from textgen.system.interrupts import StopRequest
     from textgen.system.progress import Reporter
+    from textgen.training.finished import resume_complete
     from textgen.training.new_run import new_run
     from textgen.training.resume import resume_run
 
@@ -104,13 +107,16 @@ def command(
     with StopRequest() as stop:
         if resume is not None:
             _refuse_beside_resume(given, settings)
-            cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
-            session = resume_run(Path(resume), cache_dir, reporter, fetch=given.fetch)
+            if (run := Run(resume)).is_complete:
+                result = resume_complete(run, reporter)
+            else:
+                cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
+                session = resume_run(Path(resume), cache_dir, reporter, fetch=given.fetch, announce=announce)
+                result = session.complete(stop)
         else:
             if settings is not None:
                 given = read_options(Path(settings)).overridden_by(given)
-            session = new_run(given, reporter)
-        result = session.complete(stop)
+            result = new_run(given, reporter, announce).complete(stop)
     if as_json:
         print(json.dumps(result))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from textgen.errors import ConfigError, RunError
+from textgen.errors import ConfigError
 from textgen.generation.engine import Engine
 from textgen.generation.loop import GenerationLoop
 from textgen.generation.numpy_engine.engine import NumpyEngine, has_twin
@@ -254,10 +254,7 @@ def _engine_of_run(run: Run, device: str | None, set_threads: Callable[[int], No
         return _engine_for(
             LanguageModel.from_pretrained(run.path).to(resolve_device(device or "cpu")), set_threads
         )
-    try:
-        return _numpy_engine(run.config.model, run.load_weights(), set_threads)
-    except RunError as error:
-        raise RunError(f"{run.path}: {error}") from error
+    return _numpy_engine(run.config.model, run.load_weights(), set_threads)
 
 
 def _numpy_engine(

@@ -9,8 +9,8 @@ import bisect
 import dataclasses
 import math
 
-from textgen.models.weights import EMBEDDING, LABELS, parameter_shapes
 from textgen.settings.config import ModelConfig
+from textgen.weights.shapes import EMBEDDING, LABELS, parameter_shapes
 
 # Relative difference up to which two numbers of parameters count as equal.
 CLOSE = 0.02

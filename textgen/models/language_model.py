@@ -19,7 +19,11 @@ from textgen.models.cells import State
 from textgen.models.dropout import EmbeddingDropout, LockedDropout
 from textgen.models.products import linear
 from textgen.models.recurrent import Recurrent
-from textgen.models.weights import (
+from textgen.run import TOKENIZER, Run, load_model, save_model
+from textgen.settings.config import ModelConfig
+from textgen.text.model_vocab import ModelVocab
+from textgen.text.tokenizer import Tokenizer
+from textgen.weights.shapes import (
     EMBEDDING,
     HEAD,
     HEAD_BIAS,
@@ -28,10 +32,6 @@ from textgen.models.weights import (
     check_weights,
     weight_shapes,
 )
-from textgen.run import TOKENIZER, Run, load_model, save_model
-from textgen.settings.config import ModelConfig
-from textgen.text.model_vocab import ModelVocab
-from textgen.text.tokenizer import Tokenizer
 
 
 class LanguageModel(nn.Module):

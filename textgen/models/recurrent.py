@@ -18,9 +18,9 @@ from textgen.models.cells import NormWeights, StackWeights, State, find_cell, ru
 from textgen.models.dropout import LockedDropout, WeightDrop
 from textgen.models.gru import gru_pass
 from textgen.models.products import linear
-from textgen.models.weights import NORM_NAMES, RESIDUAL_MARK, layer_name, stack_shapes
 from textgen.settings.cells import CellWeights, find_spec
 from textgen.settings.config import LAYER_NORM_EPSILON
+from textgen.weights.shapes import NORM_NAMES, RESIDUAL_MARK, layer_name, stack_shapes
 
 
 class Recurrent(nn.Module):

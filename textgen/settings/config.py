@@ -31,6 +31,7 @@ from textgen.settings.option import (
     check_options,
     flag,
     option,
+    shown,
     unknown_name,
 )
 
@@ -44,11 +45,19 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 DYNAMIC_METHODS = ("sgd", "rms")
 
+# What was measured and is computed with: numbers above 0.
+_MEASURED_NUMBERS = "parameters", "train_tokens", "train_characters", "characters_per_token"
+
 # The headings of the help.
 TEXT, NETWORK, REGULARISATION, OPTIMISATION = "Text", "Network", "Regularisation", "Optimisation"
 BUDGET, DEVICE = "Budget and validation", "Device"
 
 MAX_LABELS = 1000
+# Of a tokenizer and of a model: enough for every character of Unicode.
+MAX_VOCAB_SIZE = 2**21
+_VOCAB_SIZE = Range(1, MAX_VOCAB_SIZE, f"at least 1 and at most {MAX_VOCAB_SIZE:,}")
+_THREADS = Range(1, 4096, "at least 1 and at most 4,096")
+_LAYERS = Range(1, 1000, "at least 1 and at most 1,000")
 _LABELS_SHOWN = 20
 
 # Added to the variance in layer norm, against a division by zero; the default of torch.
@@ -64,7 +73,7 @@ class DataConfig:
     vocab_size: int | None = option(
         None,
         "Maximum vocabulary size of char, word or bpe.",
-        range=COUNT,
+        range=_VOCAB_SIZE,
         auto=True,
         group=TEXT,
     )
@@ -193,7 +202,7 @@ class ModelConfig:
     """
 
     model_vocab_size: int = option(
-        ..., "Size of the model vocabulary: the tokens that occur in the training text.", range=COUNT
+        ..., "Size of the model vocabulary: the tokens that occur in the training text.", range=_VOCAB_SIZE
     )
     labels: tuple[str, ...] = option((), "Labels of documents, in the order of their ids.")
     start_id: int | None = option(None, "Model id of the start token, where there are labels.", range=SEED)
@@ -201,7 +210,7 @@ class ModelConfig:
         "lstm", "Recurrent cell: lstm, gru, or a plain tanh rnn.", choices=CELL_SPECS, group=NETWORK
     )
     hidden_size: int = option(256, "Units in each recurrent layer.", range=COUNT, auto=True, group=NETWORK)
-    num_layers: int = option(1, "Stacked recurrent layers.", range=COUNT, auto=True, group=NETWORK)
+    num_layers: int = option(1, "Stacked recurrent layers.", range=_LAYERS, auto=True, group=NETWORK)
     embedding_dim: int = option(64, "Size of the token embedding.", range=COUNT, auto=True, group=NETWORK)
     tie_weights: bool = option(
         False, "Share embedding and output weights; for subwords.", auto=True, group=NETWORK
@@ -239,6 +248,10 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if not all(
+            character < "\ud800" or character > "\udfff" for label in self.labels for character in label
+        ):
+            raise ConfigError("labels must be valid Unicode, without surrogates")
         if self.labels and (self.start_id is None or self.start_id >= self.model_vocab_size):
             raise ConfigError(f"labels need start_id, a model id; not {self.start_id}")
         if len(set(self.labels)) < len(self.labels) or len(self.labels) > MAX_LABELS:
@@ -346,7 +359,7 @@ class TrainingConfig:
     seed: int = option(1, "Seed of weights, batches and dropout.", range=SEED, group=OPTIMISATION)
     device: str = option("auto", "Device to train on; auto prefers a GPU.", choices=DEVICES, group=DEVICE)
     precision: str = option("auto", "Precision; auto takes the faster one.", choices=PRECISIONS, group=DEVICE)
-    threads: int | None = option(None, "CPU threads.", range=COUNT, auto=True, group=DEVICE)
+    threads: int | None = option(None, "CPU threads.", range=_THREADS, auto=True, group=DEVICE)
     deterministic: bool = option(False, "Repeat bit for bit on CUDA too; slower.", group=DEVICE)
 
     def __post_init__(self) -> None:
@@ -376,6 +389,17 @@ class RunConfig:
     directory: str | None = None
     remote: tuple[dict[str, Any], ...] = ()
     measured: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        for name, value in self.measured.items():
+            if name not in _MEASURED_NUMBERS and (value is None or isinstance(value, str)):
+                continue
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            allowed = POSITIVE if name in _MEASURED_NUMBERS else NOT_NEGATIVE
+            broken = allowed.violation(value) if is_number else "must be a number"
+            if broken:
+                raise ConfigError(f"measured: {shown(name)}={shown(value)}: {broken}")
 
 
 @dataclass(frozen=True, kw_only=True)

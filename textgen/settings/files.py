@@ -8,7 +8,6 @@ minutes = 5
 from __future__ import annotations
 
 import dataclasses
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,13 @@ from textgen.errors import ConfigError
 from textgen.settings.config import DataConfig, TrainingConfig
 from textgen.settings.given import FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import checked_values, unknown_name
+from textgen.system.bounded_files import (
+    RUN_FILE_LIMIT,
+    SETTINGS_LIMIT,
+    parse_json,
+    read_bounded,
+    refuse_deep,
+)
 from textgen.system.relocate import relocate_path, relocated_data
 
 
@@ -29,11 +35,10 @@ def read_options(path: Path) -> UserOptions:
     if path.is_dir():
         path = path / "config.json"
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        content = _content(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise ConfigError(f"{path}: not valid {kind} ({error})") from error
     try:
@@ -43,7 +48,20 @@ def read_options(path: Path) -> UserOptions:
         raise ConfigError(f"{path}: {error}") from error
     if path.suffix != ".json":
         return options
-    return dataclasses.replace(options, texts_of_runs=dict.fromkeys(options.texts(), str(path.parent)))
+    return dataclasses.replace(options, files_of_runs=dict.fromkeys(options.files(), str(path.parent)))
+
+
+def _content(path: Path) -> Any:
+    """The content of a JSON or TOML file. Raises OSError or ValueError."""
+    if path.suffix == ".json":
+        return parse_json(read_bounded(path, RUN_FILE_LIMIT, "the config.json of a run"))
+    text = read_bounded(path, SETTINGS_LIMIT, "a settings file").decode("utf-8")
+    try:
+        content = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    refuse_deep(content)
+    return content
 
 
 def _of_settings(content: dict[str, Any]) -> dict[str, Any]:

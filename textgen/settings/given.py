@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from textgen.errors import ConfigError
-from textgen.settings.config import DataConfig, ModelConfig, TrainingConfig
-from textgen.settings.option import checked_values, flag, from_mapping, options_of, unknown_name
+from textgen.settings.config import TOKENIZER_KINDS, DataConfig, ModelConfig, TrainingConfig
+from textgen.settings.option import checked_values, flag, from_mapping, options_of, shown, unknown_name
 
 Config = TypeVar("Config")
 
@@ -20,7 +20,12 @@ SECTIONS: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "training
 FOLLOW_FROM_TEXT = "model_vocab_size", "labels", "start_id"  # fields that the user cannot set
 PATHS, FETCH = ("from_run", "run", "cache_dir"), "fetch"
 TEXTS = frozenset({"corpus", "val", "test"})
+FILES = TEXTS | {"tokenizer", "from_run"}  # options that name what is read
 BUDGETS = ("minutes", "epochs", "steps")
+
+
+def _not_valid(name: str, value: str) -> str:
+    return f"{flag(name)} {shown(value)}: not a valid value; give another, or leave it out"
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,11 @@ class Section(Mapping[str, Any], Generic[Config]):
         checked = checked_values(self.config_class, self.given)
         for name, value in checked.items():
             if isinstance(value, str) and (value == "" or "\0" in value):
-                raise ConfigError(f"{flag(name)} {value!r}: not a valid value; give another, or leave it out")
+                raise ConfigError(
+                    f"{flag(name)} {shown(value)}: not a valid value; give another, or leave it out"
+                )
             if broken := options_of(self.config_class)[name].violation(value):
-                raise ConfigError(f"{name}={value!r}: {broken}")
+                raise ConfigError(f"{name}={shown(value)}: {broken}")
         object.__setattr__(self, "given", checked)
 
     def __getitem__(self, name: str) -> Any:
@@ -79,7 +86,7 @@ class UserOptions:
 
     from_run: the run whose weights and tokenizer to start from. run: the new run's directory. cache_dir:
     where encoded and fetched text is kept. None: not given. fetch: whether a URL may be fetched that a run
-    names. texts_of_runs: those of the texts that a run names, whose options are repeated, and not the user;
+    names. files_of_runs: those of the files that a run names, whose options are repeated, and not the user;
     each with that run's directory.
 
     Raises ConfigError for options that exclude each other.
@@ -92,13 +99,15 @@ class UserOptions:
     run: str | None = None
     cache_dir: str | None = None
     fetch: bool = False
-    texts_of_runs: Mapping[str, str] = field(default_factory=dict)
+    files_of_runs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in PATHS:
             value = getattr(self, name)
             if value is not None and (value == "" or "\0" in value):
-                raise ConfigError(f"{flag(name)} {value!r}: not a valid value; give another, or leave it out")
+                raise ConfigError(
+                    f"{flag(name)} {shown(value)}: not a valid value; give another, or leave it out"
+                )
         if {"val", "val_fraction"} <= self.data.keys():
             raise ConfigError("--val and --val-fraction do not go together: leave one out")
         if ("val" in self.data or self.data.value("val_fraction") == 0) and "val_order" in self.data:
@@ -123,11 +132,11 @@ class UserOptions:
                 continue
             if name in PATHS:
                 if not isinstance(value, str):
-                    raise ConfigError(f"{name} must be text in quotes, not {value!r}")
+                    raise ConfigError(f"{name} must be text in quotes, not {shown(value)}")
                 places[name] = value
             elif name == FETCH:
                 if not isinstance(value, bool):
-                    raise ConfigError(f"{name} must be true or false, not {value!r}")
+                    raise ConfigError(f"{name} must be true or false, not {shown(value)}")
                 fetch = value
             elif name in option_names():
                 sections[_section_of(name)][name] = value
@@ -166,14 +175,21 @@ class UserOptions:
         for replacing, replaced in groups:
             if new.keys() & replacing:
                 kept = {name: value for name, value in kept.items() if name not in replaced}
-        repeated = self.texts(TEXTS - new.keys())
-        named = {text: run for text, run in self.texts_of_runs.items() if text in repeated}
-        return dataclasses.replace(UserOptions.from_names(kept | new), texts_of_runs=named)
+        repeated = self.files(FILES - new.keys())
+        named = {text: run for text, run in self.files_of_runs.items() if text in repeated}
+        return dataclasses.replace(UserOptions.from_names(kept | new), files_of_runs=named)
 
     def texts(self, names: Collection[str] = TEXTS) -> tuple[str, ...]:
         """The texts that are given by these options of the data section."""
         given = [self.data[name] for name in sorted(names) if name in self.data]
         return tuple(text for value in given for text in ((value,) if isinstance(value, str) else value))
+
+    def files(self, names: Collection[str] = FILES) -> tuple[str, ...]:
+        """The texts, the tokenizer.json and the run that are given by these options, in that order."""
+        tokenizer = self.data.get("tokenizer") if "tokenizer" in names else None
+        others = [None if tokenizer in TOKENIZER_KINDS else tokenizer]
+        others += [self.from_run if "from_run" in names else None]
+        return (*self.texts(TEXTS & set(names)), *filter(None, others))
 
 
 def option_names() -> list[str]:

@@ -35,6 +35,8 @@ class Range:
         return None if self.low <= value <= self.high else f"must be {self.words}"
 
 
+_LONGEST_SHOWN = 100  # characters of a value in a message
+
 COUNT = Range(1, 2**63 - 1, "at least 1 and below 2**63")
 SEED = Range(0, 2**63 - 1, "0 or more and below 2**63")
 POSITIVE = Range(math.ulp(0.0), sys.float_info.max, "above 0 and finite")
@@ -81,6 +83,8 @@ class Option:
         """
         if value is None:
             return None
+        if any("\0" in text for text in (value if self.kind is tuple else (value,)) if isinstance(text, str)):
+            return "must not have the character \\0"
         if self.choices is not None and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}"
         return None if self.range is None else self.range.violation(value)
@@ -120,18 +124,30 @@ def _options_of(config_class: Any) -> dict[str, Option]:
     }
 
 
+def shown(value: object) -> str:
+    """A value for a message: as Python writes it, but not whole where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes only numbers of some thousand digits
+        return "a number of thousands of digits"
+    if len(text) <= _LONGEST_SHOWN:
+        return text
+    return f"{text[: _LONGEST_SHOWN // 2]}... ({len(text):,} characters)"
+
+
 def check_options(config: Any) -> None:
     """Check every option of a config against its range and choices. Raises ConfigError."""
     for name, about in options_of(type(config)).items():
         value = getattr(config, name)
         if broken := about.violation(value):
-            raise ConfigError(f"{name}={value!r}: {broken}")
+            raise ConfigError(f"{name}={shown(value)}: {broken}")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """A message about an unknown name, with the most similar known one."""
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"unknown {kind} {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+    # A long one is like none, and comparing it takes time.
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5) if len(name) < 100 else []
+    return f"unknown {kind} {shown(name)}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
 def checked_values(config_class: type, values: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
@@ -143,7 +159,7 @@ def checked_values(config_class: type, values: Mapping[str, Any], where: str | N
     """
     source = "" if where is None else f"{where}: "
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{source}must be names with their values, not {values!r}")
+        raise ConfigError(f"{source}must be names with their values, not {shown(values)}")
     options = options_of(config_class)
     checked: dict[str, Any] = {}
     for name, value in values.items():
@@ -151,7 +167,8 @@ def checked_values(config_class: type, values: Mapping[str, Any], where: str | N
             raise ConfigError(f"{source}{unknown_name('option', name, options)}")
         value = tuple(value) if isinstance(value, list) else value
         if not _matches(value, options[name].annotation):
-            raise ConfigError(f"{source}{name} must be {_readable(options[name].annotation)}, not {value!r}")
+            kind = _readable(options[name].annotation)
+            raise ConfigError(f"{source}{name} must be {kind}, not {shown(value)}")
         checked[name] = value
     return checked
 

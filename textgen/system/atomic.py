@@ -1,6 +1,8 @@
 """Atomic writes: to a temporary name first, flushed to disk, then renamed into place.
 
-A reader sees the old content or the new one, never a part, even if the writer is killed at any moment.
+A reader sees the old content or the new one, never a part, even if the writer is killed at any moment. The
+temporary name is the final one between two dots, and a random suffix. It is locked as long as its writer
+lives, which tells what a killed one left behind from what is being written.
 """
 
 from __future__ import annotations
@@ -12,10 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from textgen.system.locks import locked_temporary
 
 
 def _flush(path: Path) -> None:
@@ -37,25 +36,31 @@ def write_file(path: Path, content: bytes | str) -> None:
     An existing file keeps its permissions, and its owner as far as this process may set it.
     """
     data = content.encode() if isinstance(content, str) else content
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes the file readable by its owner only, but a run may be shared.
-        mode = 0o666 & ~_umask()
-        if path.exists():
-            status = path.stat()
-            mode = status.st_mode & 0o777
-            with suppress(OSError, AttributeError):  # somebody else's file; Windows
-                os.chown(name, status.st_uid, status.st_gid)
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with locked_temporary(lambda: _new_file(path)) as temporary:
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            # A temporary file is readable by its owner only, but a run may be shared.
+            mode = 0o666 & ~_umask()
+            if path.exists():
+                status = path.stat()
+                mode = status.st_mode & 0o777
+                with suppress(OSError, AttributeError):  # somebody else's file; Windows
+                    os.chown(temporary, status.st_uid, status.st_gid)
+            temporary.chmod(mode)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     _flush(path.parent)
+
+
+def _new_file(path: Path) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    return Path(name)
 
 
 def move_file(source: Path, target: Path) -> None:
@@ -72,47 +77,27 @@ def _umask() -> int:
 
 
 @contextmanager
-def folder_lock(folder: Path) -> Iterator[bool]:
-    """Lock a folder during the block; yields whether the lock was free, False if another process holds it.
-
-    The lock ends with the process, even if it is killed. Always True where the system or the file system has
-    no locks. Raises OSError when the folder cannot be written to.
-    """
-    if fcntl is None:
-        yield True
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        acquired = True
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            acquired = False
-        except OSError:  # some network file systems have no locks
-            pass
-        yield acquired
-
-
-@contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it is moved to path when the block ends, or removed if the block fails.
 
     Raises FileExistsError when path exists by then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        building.chmod(0o777 & ~_umask())
-        yield building
-        for entry in (*building.rglob("*"), building):
-            _flush(entry)
+    with locked_temporary(
+        lambda: Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    ) as building:
         try:
-            building.rename(path)
-        except OSError as error:
-            if path.exists():
-                raise FileExistsError(f"{path} exists") from error
+            building.chmod(0o777 & ~_umask())
+            yield building
+            for entry in (*building.rglob("*"), building):
+                _flush(entry)
+            try:
+                building.rename(path)
+            except OSError as error:
+                if path.exists():
+                    raise FileExistsError(f"{path} exists") from error
+                raise
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
             raise
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
     _flush(path.parent)

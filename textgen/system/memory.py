@@ -6,11 +6,13 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from textgen.errors import TrainingError
 
 # As glibc's malloc.h numbers them.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def keep_memory() -> None:
@@ -30,29 +32,45 @@ def keep_memory() -> None:
 
 
 def total_memory() -> int | None:
-    """Bytes of memory in this machine; None where the system does not say (Windows)."""
+    """Bytes of memory that this process may use at most: of the machine, or of its container if that is less.
+
+    None where the system does not say (Windows).
+    """
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+    try:
+        return min(machine, int(_CONTAINER_LIMIT.read_text()))
+    except (OSError, ValueError):  # no such limit, or "max"
+        return machine
 
 
-def require_memory(parameters: int, device: str) -> None:
+def require_memory(parameters: int, logits: int, device: str) -> None:
     """Refuse to train a network that does not fit into this machine's memory.
+
+    logits: how many a batch has: batch_size x seq_len x model_vocab_size.
 
     Linux grants more memory than there is, and kills the process without a message when it is used; so this
     is checked before the weights are made.
 
     Raises TrainingError.
     """
-    # Weights, gradients and AdamW's two moments in float32; for a GPU only the weights are made here.
-    needed = parameters * 4 * (4 if device == "cpu" else 1)
+    # Weights, gradients and AdamW's two moments in float32; for a GPU only the weights are made here. Beside
+    # the logits there are their logarithms and their gradients.
+    weights, activations = (16 * parameters, 12 * logits) if device == "cpu" else (4 * parameters, 0)
     memory = total_memory()
-    if memory is not None and needed > memory:
-        raise TrainingError(
-            f"out of memory: training {parameters:,} weights takes at least {needed / 1e9:,.1f} GB, and "
-            f"this machine has {memory / 1e9:,.1f} GB. Use a smaller --hidden-size or fewer --num-layers."
-        )
+    if memory is None or weights + activations <= memory:
+        return
+    if weights > activations:
+        what, advice = f"{parameters:,} weights", "a smaller --hidden-size or fewer --num-layers"
+    else:
+        what = f"a network with batches of {logits:,} logits"
+        advice = "a smaller --batch-size, --seq-len or --vocab-size, or --tokenizer byte"
+    raise TrainingError(
+        f"out of memory: training {what} takes at least {(weights + activations) / 1e9:,.1f} GB, and this "
+        f"machine has {memory / 1e9:,.1f} GB. Use {advice}."
+    )
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from textgen.system.terminal import one_line, unguarded
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -55,7 +57,7 @@ class Reporter:
         if done >= total:
             self.close()
             return
-        bar = self._show(what, total=total, desc=f"{what}: ", unit="", unit_scale=True)
+        bar = self._show(what, total=total, desc=f"{one_line(what)}: ", unit="", unit_scale=True)
         bar.update(done - bar.n)
 
     def training(self, progress: float, figures: str) -> None:
@@ -64,7 +66,7 @@ class Reporter:
             return
         layout = "{percentage:3.0f}%|{bar}| {elapsed} < {remaining}{postfix}"
         bar = self._show("training", total=1.0, initial=progress, bar_format=layout, dynamic_ncols=True)
-        bar.set_postfix_str(figures, refresh=False)
+        bar.set_postfix_str(one_line(figures), refresh=False)
         bar.n = min(progress, 1.0)
         bar.refresh()
 
@@ -88,7 +90,8 @@ def _new_bar(**options: Any) -> tqdm[Any]:
         # In a notebook without ipywidgets tqdm warns and shows a text bar, which is good enough.
         warnings.filterwarnings("ignore", message="IProgress not found")
         from tqdm.auto import tqdm
-    return tqdm(**options)
+    # A bar moves the cursor; what it says is made visible before.
+    return tqdm(file=unguarded(sys.stderr), **options)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -1,23 +1,24 @@
 """A cache on disk: one folder per entry, named by a hash of the content that it was built from.
 
 A folder is written atomically. Two processes may build the same one at the same time: the first to finish
-wins. An entry that has not been read for thirty days is removed when another is built, so that a corpus that
-changes every day does not fill the disk.
+wins. When an entry is built, what killed processes were building is removed. So are entries that no process
+is using and that have not been read for thirty days: a corpus that changes every day must not fill the disk.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from textgen.errors import CorpusError
-from textgen.system.atomic import new_directory
+from textgen.system.atomic import new_directory, write_file
+from textgen.system.locks import idle_seconds, lock_while_alive, remove_unless_locked
 
 Value = TypeVar("Value")
 
@@ -25,7 +26,6 @@ _log = logging.getLogger(__name__)
 
 _ENTRY = 64 * "[0-9a-f]"
 _BUILDING = f".{_ENTRY}.*"  # the name that new_directory gives a folder that is still being built
-_ABANDONED_SECONDS = 24 * 60 * 60
 _UNREAD_SECONDS = 30 * 24 * 60 * 60
 _DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
@@ -40,7 +40,7 @@ def read_or_build(path: Path, read: Callable[[Path], Value], build: Callable[[Pa
     """
     cache_dir = path.parent
     try:
-        value = read(path)
+        value = _read(path, read)
     except _DAMAGED as error:
         if path.exists():
             _log.warning("%s: damaged (%s); it is built again", path, error)
@@ -50,31 +50,56 @@ def read_or_build(path: Path, read: Callable[[Path], Value], build: Callable[[Pa
         return value
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        _remove_stale(cache_dir, _BUILDING, _ABANDONED_SECONDS)
-        _remove_stale(cache_dir, _ENTRY, _UNREAD_SECONDS)
+        _remove_stale(cache_dir)
         with suppress(*_DAMAGED):  # another process may have built it in the meantime
-            return read(path)
+            return _read(path, read)
         shutil.rmtree(path, ignore_errors=True)
         # If another process puts the same folder there first, that one is kept.
         with suppress(FileExistsError), new_directory(path) as building:
             build(building)
-        return read(path)
+        return _read(path, read)
     except OSError as error:
         raise CorpusError(
             f"{cache_dir}: {error.strerror or error}; choose a writable folder with --cache-dir"
         ) from error
 
 
-def _remove_stale(cache_dir: Path, pattern: str, seconds: float) -> None:
-    """Remove folders matching a pattern that have not been modified for this many seconds.
+_USE = "use.json"  # in an entry: the texts that it was built from, and the runs that have used it
 
-    These are builds abandoned by a killed process (one that still changes may belong to a running process)
-    and entries no longer in use: reading an entry updates its modification time.
+
+def record_use(entry: Path, texts: Sequence[str], run: Path) -> None:
+    """Note in an entry whose name is only a hash what it is of: its texts, and a run that uses it."""
+    known, runs = read_use(entry)
+    name = str(run.absolute())
+    if name not in runs or known != tuple(texts):
+        content = {"texts": list(texts), "runs": sorted({*runs, name})}
+        with suppress(OSError):  # a read-only cache can still be read
+            write_file(entry / _USE, json.dumps(content, indent=2))
+
+
+def read_use(entry: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The texts that an entry was built from, and the runs that have used it; empty where that is unknown."""
+    try:
+        content = json.loads((entry / _USE).read_text(encoding="utf-8"))
+        return tuple(map(str, content["texts"])), tuple(map(str, content["runs"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return (), ()
+
+
+def _read(path: Path, read: Callable[[Path], Value]) -> Value:
+    """The value of an entry, which is locked as long as the value lives. Raises what `read` raises."""
+    value = read(path)
+    lock_while_alive(value, path)
+    return value
+
+
+def _remove_stale(cache_dir: Path) -> None:
+    """Remove folders that were abandoned while they were built, and entries that are no longer read.
+
+    Reading an entry updates its modification time.
     """
-    for folder in cache_dir.glob(pattern):
-        try:
-            latest = max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
-        except OSError:  # not a folder, or another process has just moved or removed it
-            continue
-        if time.time() - latest > seconds:
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in filter(Path.is_dir, cache_dir.glob(_BUILDING)):
+        remove_unless_locked(folder)
+    for folder in filter(Path.is_dir, cache_dir.glob(_ENTRY)):
+        if idle_seconds(folder) > _UNREAD_SECONDS:
+            remove_unless_locked(folder)

@@ -74,6 +74,7 @@ class Copies:
 
     def __init__(self, path: Path) -> None:
         """Open an index. Raises an error that read_or_build understands when it is missing or damaged."""
+        self.path = path
         meta = unsealed(json.loads((path / "meta.json").read_text()))
         require_files(path, meta["files"])
         self.documents: int = meta["documents"]

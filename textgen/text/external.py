@@ -8,8 +8,8 @@ find it in a text (Unigram looks up every substring), a new token is added whose
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ import tokenizers
 
 from textgen.errors import TokenizerError
 from textgen.settings.option import unknown_name
+from textgen.system.bounded_files import read_bounded
 from textgen.text.chunks import Cut, cut_after_letter, cut_nowhere, holds_a_cut
+from textgen.text.panics import LibraryPanic, panics_as_errors
+from textgen.text.tokenizer_json import MAX_BYTES, parse, patterns
 from textgen.text.vocabulary import END_OF_TEXT, end_of_text_record, recorded_end_of_text
 
 # Names of end-of-text in published tokenizers, the most specific first.
@@ -34,24 +37,28 @@ _KNOWN_SPLITS = tuple(
     for numbers in (r"\p{N}{1,3}", r"\p{N}")
 )
 
+_SHOWN_CHARACTERS = 60  # of a regular expression, in a message
+
 
 def read_library(path: Path) -> tokenizers.Tokenizer:
-    """Read a tokenizer.json unchanged.
+    """Read a tokenizer.json, checked, and without what would change or cut texts: see tokenizer_json.py.
 
     Raises TokenizerError when it cannot be read.
     """
     try:
-        return parse_library(path.read_text(encoding="utf-8"))
+        return build_library(parse(read_bounded(path, MAX_BYTES, "a tokenizer").decode("utf-8")))
     except OSError as error:
         raise TokenizerError(f"{path}: {error.strerror}; name a tokenizer.json") from None
     except ValueError as error:
         raise TokenizerError(f"{path}: not a tokenizer.json ({error})") from None
 
 
-def parse_library(text: str) -> tokenizers.Tokenizer:
+def build_library(data: dict[str, Any]) -> tokenizers.Tokenizer:
     """Build a tokenizer from its JSON. Raises ValueError when it is not one."""
+    text = json.dumps(data)  # again: of a name that a file has twice, only the one that was checked is left
     try:
-        return tokenizers.Tokenizer.from_str(text)
+        with panics_as_errors():
+            return tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # the library raises plain Exception
         raise ValueError(str(error)) from None
 
@@ -68,11 +75,8 @@ def adopt(path: Path, end_of_text: str | None) -> tokenizers.Tokenizer:
     library = read_library(path)
     data = json.loads(library.to_str())
     recorded = recorded_end_of_text(data)
-    data.update(truncation=None, padding=None)
-    if data["model"].get("dropout"):
-        data["model"]["dropout"] = None
     if recorded is not None and end_of_text in (None, recorded):  # textgen wrote it
-        return parse_library(json.dumps(data))
+        return library
     data["post_processor"] = None
     vocabulary = library.get_vocab()
     if end_of_text is not None and end_of_text not in vocabulary:
@@ -108,27 +112,42 @@ def _with_end_of_text(
     known = {token["content"]: token["id"] for token in data["added_tokens"]} | {name: token_id}
     _insert(data["model"], known)
     try:
-        library = parse_library(json.dumps(data))
+        library = build_library(data)
     except ValueError:
         return None
     if library.get_vocab() != vocabulary | {name: token_id}:
         return None
     library.post_processor = end_of_text_record(name, token_id)
     contexts = ("{}", " {}", "{} ", " {} ", "a{}b", "a {} b", "\n{}\n", "{0}{0}", ".{}.")
-    with encoding_errors():
+    with encoding_errors(unknown_patterns(data)):
         encodings = library.encode_batch_fast([context.format(name) for context in contexts])
     return None if any(token_id in encoding.ids for encoding in encodings) else library
 
 
 @contextmanager
-def encoding_errors() -> Iterator[None]:
-    """Turn the library's error for a text that it cannot encode into a TokenizerError."""
+def encoding_errors(unknown_patterns: Sequence[str] = ()) -> Iterator[None]:
+    """Turn the library's error for a text that it cannot encode or decode into a TokenizerError.
+
+    unknown_patterns: those of the tokenizer; with any of them the library may give up on a text.
+    """
     try:
-        yield
+        with panics_as_errors() if unknown_patterns else nullcontext():
+            yield
+    except LibraryPanic as error:
+        shown = " or ".join(repr(pattern[:_SHOWN_CHARACTERS]) for pattern in unknown_patterns[:2])
+        raise TokenizerError(
+            f"this tokenizer gave up on a text ({error}); its regular expression {shown} is at fault: "
+            "use another tokenizer"
+        ) from None
     except Exception as error:  # the library raises plain Exception
         raise TokenizerError(
             f"this tokenizer cannot encode every text ({error}); use one that has an unknown token"
         ) from error
+
+
+def unknown_patterns(data: dict[str, Any]) -> tuple[str, ...]:
+    """Regular expressions in a tokenizer's JSON that are not known: they may backtrack without end."""
+    return tuple(pattern for pattern in patterns(data) if pattern not in _KNOWN_SPLITS)
 
 
 def _insert(model: dict[str, Any], tokens: dict[str, int]) -> None:
@@ -146,14 +165,13 @@ def _insert(model: dict[str, Any], tokens: dict[str, int]) -> None:
             vocabulary.append([token, lowest])
 
 
-def is_byte_level(library: tokenizers.Tokenizer) -> bool:
-    """Whether each token of a tokenizer stands for fixed bytes, of which a text is the concatenation."""
-    return (json.loads(library.to_str())["decoder"] or {}).get("type") == "ByteLevel"
+def is_byte_level(data: dict[str, Any]) -> bool:
+    """Whether each token of a tokenizer, by its JSON, stands for fixed bytes, which joined are the text."""
+    return (data["decoder"] or {}).get("type") == "ByteLevel"
 
 
-def cut_for(library: tokenizers.Tokenizer) -> Cut:
-    """Where texts may be cut for this tokenizer: nowhere unless its split is known to be safe."""
-    data = json.loads(library.to_str())
+def cut_for(data: dict[str, Any]) -> Cut:
+    """Where texts may be cut for the tokenizer of this JSON: nowhere unless its split is known to be safe."""
     normalizer, split = data["normalizer"], data["pre_tokenizer"]
     known = (
         data["model"]["type"] == "BPE"

@@ -44,6 +44,7 @@ _MAGIC_NUMBERS = {
 _ANY_MAGIC = tuple(_MAGIC_NUMBERS)
 _RARE_IN_TEXT = bytes((*range(9), *range(14, 27), *range(28, 32), 127))
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)  # the first begins as a mark of UTF-16
 _NOT_TEXT = (
     "looks binary, not text; if it is text in an encoding other than {encoding}, name it with --encoding"
 )
@@ -135,7 +136,7 @@ def looks_like_text(file: TextFile) -> bool:
         _refuse_magic(begun, file.name, "latin-1")
     except CorpusError:
         return False
-    if begun.startswith(_UTF16_MARKS):
+    if begun.startswith((*_UTF16_MARKS, *_UTF32_MARKS)):
         return True
     return bool(begun) and b"\0" not in begun and not _looks_binary(begun.decode("latin-1"), share=0.05)
 
@@ -144,7 +145,7 @@ def _begins_as_json_records(blocks: Iterable[bytes]) -> bool:
     """Whether bytes begin with [ and {, in any encoding that contains ASCII, and in UTF-16 and UTF-32."""
     begun = b""
     for block in blocks:
-        for mark in (codecs.BOM_UTF8, *_UTF16_MARKS):
+        for mark in (codecs.BOM_UTF8, *_UTF32_MARKS, *_UTF16_MARKS):
             block = block.removeprefix(mark) if not begun else block
         begun = (begun + block.replace(b"\0", b"")).translate(None, b" \t\r\n")
         if len(begun) >= 2:
@@ -236,8 +237,9 @@ def _refuse_magic(block: bytes, name: str, encoding: str) -> None:
             # A text may begin with the letters of an ASCII magic number, but then it has no control bytes.
             if block.startswith(magic) and (not magic.isascii() or _has_control_bytes(block)):
                 raise CorpusError(f"{name}: {meaning}")
-    if block.startswith(_UTF16_MARKS) and "utf-8" in codecs.lookup(encoding).name:
-        raise CorpusError(f"{name}: UTF-16, not {encoding}; use --encoding utf-16")
+    if block.startswith((*_UTF16_MARKS, *_UTF32_MARKS)) and "utf-8" in codecs.lookup(encoding).name:
+        found = "UTF-32" if block.startswith(_UTF32_MARKS) else "UTF-16"
+        raise CorpusError(f"{name}: {found}, not {encoding}; use --encoding {found.lower()}")
 
 
 def _has_control_bytes(block: bytes) -> bool:

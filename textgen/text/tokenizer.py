@@ -24,7 +24,14 @@ from textgen.system.atomic import write_file
 from textgen.text.chunks import Cut, Piece, batches, chunks, cut_anywhere, cut_by_split
 from textgen.text.decoder import ByteDecoder, Decoder, WindowDecoder
 from textgen.text.documents import Separator
-from textgen.text.external import adopt, cut_for, encoding_errors, is_byte_level, read_library
+from textgen.text.external import (
+    adopt,
+    cut_for,
+    encoding_errors,
+    is_byte_level,
+    read_library,
+    unknown_patterns,
+)
 from textgen.text.vocabulary import (
     BYTE_TOKENS,
     LONGEST_MATCH,
@@ -44,6 +51,10 @@ _MARK = "\ud800"  # replaces a separator while encoding: a lone surrogate, which
 _MARK_BYTES = _MARK.encode("utf-8", "surrogatepass")
 
 
+class UnknownEndOfTextError(TokenizerError):
+    """A tokenizer that textgen did not write, and so does not say which token is end-of-text."""
+
+
 class Tokenizer:
     """A tokenizer of some kind: `char`, `byte`, `bpe`, `word`, or `external` for one made by other tools.
 
@@ -52,9 +63,10 @@ class Tokenizer:
     """
 
     def __init__(self, library: tokenizers.Tokenizer) -> None:
-        end_of_text = recorded_end_of_text(json.loads(library.to_str()))
+        data = json.loads(library.to_str())  # once: for a large vocabulary it takes long
+        end_of_text = recorded_end_of_text(data)
         if end_of_text is None:
-            raise TokenizerError(
+            raise UnknownEndOfTextError(
                 "the tokenizer does not say which token is end-of-text; read it with from_file"
             )
         vocabulary = library.get_vocab()
@@ -63,17 +75,18 @@ class Tokenizer:
                 f"the tokenizer names {end_of_text!r} as end-of-text but has no such token; it is damaged"
             )
         self._library = library
-        self.kind = kind_of(library)
+        self.kind = kind_of(data)
         self.end_of_text = end_of_text
         self.end_of_text_id = vocabulary[end_of_text]
         self.vocab_size = max(vocabulary.values()) + 1
+        self._unknown_patterns = unknown_patterns(data) if self.kind == "external" else ()
         self._by_character = self.kind in ("char", "byte")
         if self._by_character:
             self._cut: Cut = cut_anywhere
             if self.kind == "char":
                 self._id_of_code = _code_table(vocabulary, self.end_of_text_id)
         elif self.kind == "external":
-            self._cut = cut_for(library)
+            self._cut = cut_for(data)
         else:
             self._cut = cut_by_split(split_of(self.kind), LONGEST_MATCH)
         # In textgen's own kinds, and in byte-level ones of other tools, every token stands for fixed bytes.
@@ -82,7 +95,7 @@ class Tokenizer:
         # By token id; end-of-text stands for its name. None of any other external tokenizer.
         self.token_bytes = (
             None
-            if self.kind == "external" and not is_byte_level(library)
+            if self.kind == "external" and not is_byte_level(data)
             else _bytes_of(self.kind, vocabulary, self.vocab_size)
         )
 
@@ -126,9 +139,12 @@ class Tokenizer:
         Raises TokenizerError.
         """
         library = read_library(Path(path))
-        if recorded_end_of_text(json.loads(library.to_str())) is None:
-            raise TokenizerError(f"{path}: not written by textgen; give it to `textgen train` as --tokenizer")
-        return cls(library)
+        try:
+            return cls(library)
+        except UnknownEndOfTextError:
+            raise TokenizerError(
+                f"{path}: not written by textgen; give it to `textgen train` as --tokenizer"
+            ) from None
 
     def save(self, path: str | Path) -> None:
         """Write a tokenizer.json atomically."""
@@ -181,7 +197,7 @@ class Tokenizer:
         """
         ids = self.encode(text)
         if not self._by_character:
-            with encoding_errors():
+            with encoding_errors(self._unknown_patterns):
                 offsets = self._library.encode(text, add_special_tokens=False).offsets
             # A normalizer may move characters, but no token may begin before the previous one.
             return ids, np.maximum.accumulate(np.array([start for start, _ in offsets], np.int64))
@@ -197,7 +213,7 @@ class Tokenizer:
         if self._by_character:
             marked = "".join(_MARK if isinstance(item, Separator) else item for item in batch)
             return self._encode_bytes(marked) if self.kind == "byte" else self._encode_characters(marked)
-        with encoding_errors():
+        with encoding_errors(self._unknown_patterns):
             encodings = iter(self._library.encode_batch_fast(texts, add_special_tokens=False))
         ids = array("I")  # converting a list to an array would take as long as the encoding itself
         for item in batch:
@@ -237,7 +253,9 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids; bytes that are not UTF-8 become U+FFFD, end-of-text becomes its name."""
         if self.token_bytes is None:
-            return self._library.decode([int(token_id) for token_id in ids], skip_special_tokens=False)
+            numbers = [int(token_id) for token_id in ids]
+            with encoding_errors(self._unknown_patterns):
+                return self._library.decode(numbers, skip_special_tokens=False)
         return b"".join(self.token_bytes[token_id] for token_id in ids).decode("utf-8", "replace")
 
     def decoder(self) -> Decoder:

@@ -92,9 +92,8 @@ def recorded_end_of_text(data: dict[str, Any]) -> str | None:
     return names[0] if is_ours and len(names) == 1 and names[0] not in added else None
 
 
-def kind_of(library: tokenizers.Tokenizer) -> str:
-    """`char`, `byte`, `bpe` or `word` if the tokenizer was built by `build`, else `external`."""
-    data = json.loads(library.to_str())
+def kind_of(data: dict[str, Any]) -> str:
+    """`char`, `byte`, `bpe` or `word` if the tokenizer of this JSON was built by `build`, else `external`."""
     vocabulary = data["model"]["vocab"]
     if END_OF_TEXT not in vocabulary:
         return "external"

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 from collections.abc import Collection
@@ -64,6 +65,7 @@ class Checkpoint:
 
 
 _NAME = re.compile(r"step-\d+")
+_FILES = ("progress.json", *(f"{name}.safetensors" for name in ("weights", "optimizer", "carried", "best")))
 # Checkpoints that a kill left half written or half removed have a dot in front and a suffix.
 _OURS = re.compile(rf"{_NAME.pattern}|\.{_NAME.pattern}\..*")
 
@@ -111,12 +113,17 @@ def _name(step: int) -> str:
 
 
 def newest_checkpoint(directory: Path) -> Path | None:
-    """The checkpoint with the highest step; None if there is none."""
+    """The checkpoint with the highest step; None if there is none. Raises RunError if it may not look."""
     return max(_checkpoints(directory), key=_step, default=None)
 
 
 def _checkpoints(directory: Path) -> list[Path]:
-    return [path for path in directory.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    """All checkpoints. Raises RunError where they may not be listed: that is not the same as none."""
+    try:
+        found = list(directory.iterdir()) if directory.exists() else []
+        return [path for path in found if _NAME.fullmatch(path.name) and path.is_dir()]
+    except PermissionError as error:
+        raise _may_not_be_read(directory) from error
 
 
 def _step(path: Path) -> int:
@@ -124,7 +131,10 @@ def _step(path: Path) -> int:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint, with all tensors on the CPU. Raises RunError if a file is missing or damaged."""
+    """Read a checkpoint, with all tensors on the CPU.
+
+    Raises RunError if a file is missing or damaged, or cannot be read.
+    """
     try:
         return Checkpoint(
             progress=dict(json.loads((path / "progress.json").read_text(encoding="utf-8"))),
@@ -133,8 +143,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
             carried=safetensors.torch.load_file(path / "carried.safetensors"),
             best=safetensors.numpy.load_file(path / "best.safetensors"),
         )
-    except (OSError, TypeError, ValueError, SafetensorError) as error:
+    except OSError as error:
+        raise _unreadable_checkpoint(path, error) from error
+    except (TypeError, ValueError, SafetensorError) as error:
         raise damaged_checkpoint(path, error) from error
+
+
+def _unreadable_checkpoint(path: Path, error: OSError) -> RunError:
+    """The error for a checkpoint that the system cannot read; only one that lacks a file is damaged."""
+    if not os.access(path, os.R_OK | os.X_OK):
+        return _may_not_be_read(path)
+    files = [path / name for name in _FILES]
+    # safetensors calls a file that may not be read missing.
+    for file in files:
+        if file.exists() and not os.access(file, os.R_OK):
+            return _may_not_be_read(file)
+    if not all(file.exists() for file in files):
+        return damaged_checkpoint(path, error)
+    return RunError(f"{path}: cannot be read ({error.strerror or error}); check the disk, and resume again")
+
+
+def _may_not_be_read(path: Path) -> RunError:
+    return RunError(f"{path}: may not be read by this user; check its permissions, and resume again")
 
 
 def damaged_checkpoint(path: Path, error: Exception) -> RunError:

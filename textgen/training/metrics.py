@@ -16,14 +16,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from textgen.errors import RunError
+from textgen.system.links import open_own
 
 
 class MetricsLog:
-    """Appends to a metrics.jsonl and keeps track of its length, which each checkpoint stores."""
+    """Appends to a metrics.jsonl and keeps track of its length, which each checkpoint stores.
+
+    A file that is removed or cut while the run is trained is not replaced by one without the first lines.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,21 +38,44 @@ class MetricsLog:
     def start(self) -> None:
         """Remove the lines after `size`, which training will write again.
 
-        Raises RunError when the file is shorter than `size`.
+        Raises RunError when the file is shorter than `size`, or when its directory was removed.
         """
-        with self.path.open("a", encoding="utf-8") as file:
-            if file.tell() < self.size:
-                raise RunError(f"{self.path}: shorter than its checkpoint says; it cannot be resumed")
+        with self._opened() as file:
             file.truncate(self.size)
 
     def append(self, kind: str, *, step: int, epoch: float, **figures: Any) -> None:
-        """Append a line. Raises ValueError for a figure that is not finite."""
+        """Append a line. Raises ValueError for a figure that is not finite, RunError as start does."""
         record = {"kind": kind, "step": step, "epoch": round(epoch, 6)} | figures
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+        line = json.dumps(record, allow_nan=False) + "\n"
+        with self._opened() as file:
+            file.write(line.encode())
             self.size = file.tell()
 
     def flush(self) -> None:
-        """Flush the lines to disk."""
-        with self.path.open("a", encoding="utf-8") as file:
+        """Flush the lines to disk. Raises RunError as start does."""
+        with self._opened() as file:
             os.fsync(file.fileno())
+
+    @contextmanager
+    def _opened(self) -> Iterator[IO[Any]]:
+        """The file, at its end; RunError where it does not hold the lines that were written to it."""
+        if self.path.exists() and not self.path.is_file():
+            raise RunError(f"{self.path}: not a regular file; remove it, and start the run again")
+        try:
+            # Opening to append would replace lines that somebody has removed.
+            file = open_own(self.path, "ab" if self.size == 0 else "r+b")
+        except FileNotFoundError:
+            raise self._lost("is missing") from None
+        with file:
+            if file.seek(0, os.SEEK_END) < self.size:
+                raise self._lost("is shorter than what was written to it")
+            yield file
+
+    def _lost(self, what: str) -> RunError:
+        run = self.path.parent
+        if not run.is_dir():
+            return RunError(f"{run}: the run was removed while it was being trained; start it again")
+        return RunError(
+            f"{self.path}: {what}: it was removed or changed. Put it back and resume, or start a new run "
+            f"from the best weights: textgen train --from {run}"
+        )

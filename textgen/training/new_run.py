@@ -15,7 +15,18 @@ import time
 from pathlib import Path
 
 from textgen.errors import RunError
-from textgen.run import CONFIG, STDIN, TOKENIZER, TRAINING, Run, config_json, free_directory, save_weights
+from textgen.run import (
+    CONFIG,
+    STDIN,
+    TOKENIZER,
+    TRAINING,
+    Announce,
+    Run,
+    announce_named,
+    config_json,
+    free_directory,
+    save_weights,
+)
 from textgen.settings.given import UserOptions
 from textgen.system.atomic import new_directory
 from textgen.system.memory import memory_errors
@@ -25,6 +36,7 @@ from textgen.text.remote.texts import NamedText, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.sources import corpus_name, standard_input
 from textgen.text.store import default_cache_dir
+from textgen.training.leftovers import remove_unfinished_runs
 from textgen.training.planning.data import PreparedText, prepare_text
 from textgen.training.planning.fine_tune import require_same_network, require_same_tokenizer, source_text
 from textgen.training.planning.resolve import Resolved, resolve
@@ -34,20 +46,28 @@ from textgen.training.setup import INITIAL
 RUNS = Path("runs")
 
 
-def new_run(given: UserOptions, reporter: Reporter) -> Session:
+def new_run(given: UserOptions, reporter: Reporter, announce: Announce | None = None) -> Session:
     """Create a run with these options, in `given.run` or a free directory in runs/.
+
+    announce: as in Run, for the files that a run names which --config or --from gives.
 
     Raises ConfigError, CorpusError, TokenizerError, RunError, TrainingError.
     """
     started = time.monotonic()
     cache_dir = default_cache_dir() if given.cache_dir is None else Path(given.cache_dir)
     data, source, named = given.data, None, _named_by_settings(given)
+    if announce is not None:
+        for by in dict.fromkeys(given.files_of_runs.values()):
+            announce_named([name for name, run in given.files_of_runs.items() if run == by], by, announce)
     if given.from_run is not None:
-        source = Run(given.from_run, RemoteTexts(cache_dir))
+        source = Run(given.from_run, RemoteTexts(cache_dir), announce)
+        if not is_utf8(path := str(source.path.absolute())):  # config.json names it
+            raise RunError(f"{path!r}: the name is not UTF-8; rename the folder")
         require_same_tokenizer(data, source.data, str(source.path))
         require_same_network(given.model, source.config.model, str(source.path))
         if not data.get("corpus"):
             named |= source.named_texts
+            source.announce_texts()
         data = source_text(data, source.data, str(source.path))
     corpus = data.get("corpus", ())
     require_usable(run_directory(given.run, corpus))
@@ -68,7 +88,12 @@ def new_run(given: UserOptions, reporter: Reporter) -> Session:
 
 def _named_by_settings(given: UserOptions) -> dict[str, NamedText]:
     """The URLs that a run given as --config names. Raises RunError or ConfigError where it is damaged."""
-    return {url: Run(run).named_texts[url] for url, run in given.texts_of_runs.items() if is_url(url)}
+    texts = given.texts()
+    return {
+        text: Run(run).named_texts[text]
+        for text, run in given.files_of_runs.items()
+        if text in texts and is_url(text)
+    }
 
 
 def create_run(
@@ -86,6 +111,7 @@ def create_run(
     """
     while True:
         path = run_directory(name, corpus)
+        remove_unfinished_runs(path.parent, None if name is None else path.name)
         try:
             with new_directory(path) as building:
                 config = dataclasses.replace(resolved.config, directory=str(path.absolute()))
@@ -110,8 +136,6 @@ def run_directory(name: str | None, corpus: tuple[str, ...]) -> Path:
     if name is None:
         return free_directory(RUNS, corpus_name(corpus or ("corpus",)))
     path = Path(name)
-    if not is_utf8(name):
-        raise RunError(f"{name!r}: the name is not UTF-8; choose another --run")
     if path.exists():
         raise RunError(f"{path}: already exists. Name a new directory, or resume it with: --resume {path}")
     return path
@@ -119,6 +143,8 @@ def run_directory(name: str | None, corpus: tuple[str, ...]) -> Path:
 
 def require_usable(path: Path) -> None:
     """Check, before any work is done, that a run's directory can be created. Raises RunError."""
+    if not is_utf8(full := str(path.absolute())):  # config.json names it
+        raise RunError(f"{full!r}: the name is not UTF-8; choose another --run")
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise RunError(f"{path}: cannot be created, {nearest} is not a writable folder; choose another --run")

@@ -10,27 +10,37 @@ from pathlib import Path
 
 from textgen.errors import ConfigError, RunError
 from textgen.models.language_model import LanguageModel
-from textgen.run import CONFIG, Run, vocab_of
+from textgen.run import CONFIG, Announce, Run, vocab_of
+from textgen.system.links import refuse_links
 from textgen.system.progress import Reporter
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import RemoteTexts
 from textgen.text.store import default_cache_dir
 from textgen.training.checkpoint import newest_checkpoint
 from textgen.training.session import Session, assemble
-from textgen.training.setup import initial_weights, set_up_training
+from textgen.training.setup import initial_weights, require_training_memory, set_up_training
 from textgen.training.trainer import training_model
 
 
-def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter, *, fetch: bool = False) -> Session:
+def resume_run(
+    path: Path,
+    cache_dir: Path | None,
+    reporter: Reporter,
+    *,
+    fetch: bool = False,
+    announce: Announce | None = None,
+) -> Session:
     """The session of an interrupted run; Session.complete loads the checkpoint and trains to the end.
 
     cache_dir: where encoded text is kept; None: the user's cache. fetch: whether its text may be fetched from
-    where config.json says. Raises RunError when the run is complete,
-    is not a run, or its corpus has changed.
+    where config.json says. announce: as in Run.
+
+    Raises RunError when the run is complete, is not a run, has links in it, or its corpus has changed.
     """
     started = time.monotonic()
     cache_dir = cache_dir or default_cache_dir()
-    run = Run(path, RemoteTexts(cache_dir, fetch, reporter.work))
+    run = Run(path, RemoteTexts(cache_dir, fetch, reporter.work), announce)
+    refuse_links(path)
     if run.is_complete:
         raise RunError(
             f"{path}: this run is complete. Start a new one from it with: textgen train --from {path}"
@@ -42,6 +52,7 @@ def resume_run(path: Path, cache_dir: Path | None, reporter: Reporter, *, fetch:
             raise RunError(
                 f"{path / CONFIG}: {name} is missing. It was chosen when the run began; put it back"
             )
+    require_training_memory(run.config.model, training)
     try:
         set_up_training(training)
     except ConfigError as error:

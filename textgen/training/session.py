@@ -17,20 +17,21 @@ from textgen.evaluation.evaluate import evaluate_run
 from textgen.evaluation.report import Report
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
-from textgen.plots.curves import draw_loss
-from textgen.plots.style import can_draw
-from textgen.run import Run, active_records
+from textgen.run import Run
 from textgen.settings.config import TrainingConfig
-from textgen.system.atomic import folder_lock
 from textgen.system.interrupts import StopRequest
+from textgen.system.locks import folder_lock
 from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
 from textgen.text.batches import SequenceBatches
+from textgen.text.cache import record_use
 from textgen.text.model_vocab import start_id
 from textgen.text.shuffle import DocumentOrder, TokenSource
 from textgen.text.store import TokenStore
 from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
+from textgen.training.finished import draw_picture
+from textgen.training.leftovers import remove_leftovers
 from textgen.training.samples import next_commands, samples
 from textgen.training.schedule import Budget, describe_passes
 from textgen.training.trainer import Trainer
@@ -66,15 +67,16 @@ class Session:
             if not acquired:
                 raise RunError(f"{self.run.path}: another process is training it")
             if self.is_resumed:
+                remove_leftovers(self.run.path)
                 self._restore()
             seconds_before = self.trainer.state.seconds()
             self.trainer.train(stop)
             stop.end_deferral()  # all is saved: a signal may end the process at once from here on
             report = self._evaluate(seconds_before)
-        figures = {} if report is None else report.as_dict()
-        self.trainer.state.record("final", **figures)
-        self._draw()
-        seconds = self.trainer.state.seconds()
+            figures = {} if report is None else report.as_dict()
+            self.trainer.state.record("final", **figures)
+            seconds = self.trainer.state.seconds()
+            draw_picture(self.run)
         if report is not None:
             self.reporter.line(self._evaluation(report))
         position = self.trainer.position
@@ -171,12 +173,6 @@ class Session:
         for command in next_commands(self.run.path, documents, shown, validated="val" in self.store.parts):
             self.reporter.line(f"    {command}")
 
-    def _draw(self) -> None:
-        if can_draw():
-            facts = self.run.facts()
-            title = f"{self.run.path.name}: {facts['network']}, {facts['parameters']:,} parameters"
-            draw_loss(active_records(self.run.metrics()), title, self.run.path / "loss.png")
-
 
 def assemble(
     run: Run,
@@ -189,6 +185,7 @@ def assemble(
     started: float,
 ) -> Session:
     """Build batches, budget and trainer of a run, new or resumed; started: as in Session."""
+    record_use(store.path, run.config.data.corpus, run.path)
     training = run.config.training
     validates = "val" in store.parts
     tokens: TokenArray | TokenSource = store.tokens("train")

@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from textgen.errors import RunError
+from textgen.models.cost import num_parameters
 from textgen.run import Run, load_weights
-from textgen.settings.config import TrainingConfig
+from textgen.settings.config import ModelConfig, TrainingConfig
 from textgen.system.device import resolve_device, set_up
+from textgen.system.memory import require_memory
 
 INITIAL = "initial.safetensors"  # in training/, of a run that started from another: its initial weights
+
+
+def require_training_memory(model: ModelConfig, training: TrainingConfig) -> None:
+    """Raises TrainingError when the network and its batches do not fit into this machine's memory."""
+    logits = training.batch_size * training.seq_len * model.model_vocab_size
+    require_memory(num_parameters(model), logits, training.device)
 
 
 def set_up_training(training: TrainingConfig) -> None:
@@ -26,7 +34,7 @@ def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
     """
     path = run.training_directory / INITIAL
     if path.is_file():
-        return load_weights(path)
+        return load_weights(path, run.config.model)
     if run.config.from_run is None:
         return None
     raise RunError(

@@ -27,6 +27,8 @@ from textgen.training.metrics import MetricsLog
 from textgen.training.position import Position
 from textgen.training.schedule import Budget
 from textgen.training.step import TrainStep
+from textgen.weights.file import check_values
+from textgen.weights.shapes import check_weights
 
 
 class TrainingState:
@@ -99,6 +101,10 @@ class TrainingState:
         if path is None:
             return False
         checkpoint = load_checkpoint(path)
+        if checkpoint.best:
+            where = str(path / "best.safetensors")
+            check_weights(self.run.config.model, checkpoint.best, where)
+            check_values(checkpoint.best, where)
         try:
             self.go_to(checkpoint)
         except (KeyError, TypeError, ValueError) as error:

@@ -72,8 +72,8 @@ class TrainStep:
             self._state = drop_state(self._state, DROP_STATE_PROBABILITY)
             if batch.starts_document is not None:
                 self._state = keep_state(self._state, ~torch.from_numpy(batch.starts_document))
-        inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)  # (B, T)
-        targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)  # (B, T)
+        inputs = _on_device(torch.from_numpy(batch.inputs), self.device)  # (B, T)
+        targets = _on_device(torch.from_numpy(batch.targets), self.device)  # (B, T)
         outputs, state = self.model.read(inputs, self._state)  # (B, T, H)
         loss = mean_loss(self.model.logits(self._regularized(outputs)), targets)
         self.optimizer.zero_grad()
@@ -197,5 +197,12 @@ def keep_state(state: tuple[Tensor, ...], kept: Tensor) -> tuple[Tensor, ...]:
     """The state of each sequence that is kept (B,) bool, and zero for the others; each part is (L, B, H)."""
     if kept.all():
         return state
-    mask = kept.to(state[0]).unsqueeze(1)  # (B, 1)
+    mask = _on_device(kept.to(state[0].dtype), state[0].device).unsqueeze(1)  # (B, 1)
     return tuple(part * mask for part in state)
+
+
+def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; a GPU's unfinished work is not waited for."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)  # other memory is copied when the GPU is idle

@@ -67,7 +67,8 @@ def test_the_initial_model_has_the_weights_that_training_began_with(
     with (tmp_path / "log.txt").open("w") as log:
         training = new_run(options, Reporter(log))
     began_with = training.trainer.model.weights()
-    save_weights(training.run.path / WEIGHTS, {name: array * 0 + 1 for name, array in began_with.items()})
+    trained = {n: a if n.startswith("token_") else a * 0 + 1 for n, a in began_with.items()}
+    save_weights(training.run.path / WEIGHTS, trained)
     weights = initial_model(training.run).weights()
     for name in began_with.keys() - {"token_ids", "token_counts"}:
         np.testing.assert_array_equal(weights[name], began_with[name])
@@ -127,11 +128,11 @@ def test_the_table_shows_rows_up_to_the_last_step(steps: int, rows: list[int]) -
 @pytest.mark.filterwarnings("ignore:invalid value encountered in multiply")
 def test_weights_that_are_not_finite_are_refused(run: Run, tmp_path: Path, name: str, factor: float) -> None:
     damage(run, **{name: factor})
-    with pytest.raises(RunError, match="its weights are damaged"):
+    with pytest.raises(RunError, match=r"weights are finite.* it is damaged"):
         measure(run, tmp_path)
 
 
-@pytest.mark.parametrize("factor", [0.0, 1e20], ids=str)
+@pytest.mark.parametrize("factor", [0.0, 1e9], ids=str)
 @pytest.mark.parametrize("name", ["head", "layers__weight_hh"])
 def test_gradients_that_are_zero_or_very_large_are_reported_and_drawn(
     run: Run, tmp_path: Path, name: str, factor: float

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from textgen.errors import CorpusError
-from textgen.system.atomic import folder_lock
+from textgen.system.locks import folder_lock
 from textgen.text.remote import copies
 from textgen.text.remote.copies import RemoteCache
 from textgen.text.remote.transfer import Unreachable

@@ -23,6 +23,7 @@ from textgen.errors import RunError
 from textgen.plots.curves import LossCurve, draw_comparison
 from textgen.plots.style import can_draw
 from textgen.system.atomic import write_file
+from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
 from textgen.system.progress import Reporter
 from textgen.text.sources import corpus_name
 
@@ -36,10 +37,10 @@ def finished_comparison(runs: ComparedRuns, reporter: Reporter) -> Comparison:
         reporter.line("Measuring the speed of each cell in sampling and training.")
         write_file(path, json.dumps(_measure(runs), indent=2) + "\n")
     try:
-        speeds = json.loads(path.read_text(encoding="utf-8"))
+        speeds = parse_json(read_bounded(path, RUN_FILE_LIMIT, "the speeds of a comparison"))
         sampling = {cell: float(speeds["characters_per_second"][cell]) for cell in runs.plan.cells}
         throughput = Throughput(**speeds["passes"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: cannot be read; remove it to have it measured again") from error
     return load_comparison(
         runs.plan, runs.run, runs.peak_memory, characters_per_second=sampling, throughput=throughput

@@ -32,7 +32,9 @@ from textgen.settings.option import (
     options_of,
     unknown_name,
 )
-from textgen.system.atomic import folder_lock, write_file
+from textgen.system.atomic import write_file
+from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
+from textgen.system.locks import folder_lock
 from textgen.text.remote.texts import RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.training.planning.recipe import CHARACTER_EMBEDDING_DIM, SUBWORD_EMBEDDING_DIM
@@ -238,7 +240,7 @@ def _other(plan: ComparisonPlan, directory: Path) -> str | None:
         others = [entry for entry in directory.iterdir() if entry.name != "lock"]
         return "already exists and holds no comparison" if others else None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(path, RUN_FILE_LIMIT, "the plan of a comparison"))
         if content.pop("format") != FORMAT:
             return "holds a comparison of another version of textgen"
         there = from_mapping(ComparisonPlan, content, str(path))

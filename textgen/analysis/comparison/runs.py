@@ -21,8 +21,10 @@ from textgen.analysis.comparison.train_process import POLL_SECONDS, failure_reas
 from textgen.errors import Interrupted, RunError
 from textgen.run import CONFIG, Run
 from textgen.settings.config import RunConfig
-from textgen.system.atomic import folder_lock, write_file
+from textgen.system.atomic import write_file
+from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
 from textgen.system.interrupts import StopRequest
+from textgen.system.locks import folder_lock
 from textgen.system.progress import Reporter
 
 MEMORY = "memory.json"  # the peak memory of each run's processes, in bytes
@@ -172,8 +174,9 @@ class ComparedRuns:
         if not path.is_file():
             return {}
         try:
-            return {name: int(peak) for name, peak in json.loads(path.read_text(encoding="utf-8")).items()}
-        except (ValueError, TypeError, AttributeError) as error:
+            memory = parse_json(read_bounded(path, RUN_FILE_LIMIT, "the memory of a comparison"))
+            return {name: int(peak) for name, peak in memory.items()}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise RunError(
                 f"{path}: cannot be read; remove it (the peak memory of complete runs is then unknown)"
             ) from error

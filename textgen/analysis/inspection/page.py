@@ -63,7 +63,8 @@ def encode_series(values: np.ndarray, *, signed: bool) -> tuple[np.ndarray, np.n
 
 def write_page(inspection: Inspection, units: Sequence[Unit], path: Path) -> None:
     """Write the page, with the states and gates of `units` at every token, atomically."""
-    write_file(path, render_page(inspection, units))
+    # A name of a file or folder that is not UTF-8 has surrogates, which are escapes in the page.
+    write_file(path, render_page(inspection, units).encode("utf-8", "backslashreplace"))
 
 
 def render_page(inspection: Inspection, units: Sequence[Unit]) -> str:

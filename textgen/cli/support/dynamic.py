@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from textgen.models.language_model import LanguageModel
     from textgen.run import Run
     from textgen.text.encoding import Progress
-from textgen.text.store import TokenStore
+    from textgen.text.store import TokenStore
 
 # `sample --adapt` predicts nothing while it reads, so it has no predictions to mix.
 FIELDS = {

@@ -83,8 +83,11 @@ def novelty_meter(
 ) -> NoveltyMeter:
     """The meter that compares texts with a run's training text, next to real text."""
     from textgen.analysis.novelty import NoveltyMeter
+    from textgen.text.cache import record_use
     from textgen.text.copies import Copies
 
     names = run.data.corpus  # where the files are now
     file = Path(names[0]).name if len(names) == 1 and Path(names[0]).is_file() else None
-    return NoveltyMeter(Copies.open_or_build(corpus, cache_dir, progress), real, length, file)
+    copies = Copies.open_or_build(corpus, cache_dir, progress)
+    record_use(copies.path, run.config.data.corpus, run.path)
+    return NoveltyMeter(copies, real, length, file)

@@ -9,7 +9,7 @@ import click
 
 from textgen.errors import ConfigError
 from textgen.settings.config import DEVICE, DEVICES, DOCUMENT_KINDS, TEXT
-from textgen.settings.option import Option, Range, flag, options_of
+from textgen.settings.option import Option, Range, flag, options_of, shown
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -77,10 +77,17 @@ def grouped_option(*declarations: str, group: str = "", **settings: Any) -> Deco
     return click.option(*declarations, cls=GroupedOption, group=group, **settings)
 
 
-def cache_dir_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--cache-dir of every command that encodes text."""
-    help = "Where encoded and fetched text is kept.  [default: the user's cache]"
-    return grouped_option("--cache-dir", group=OUTPUT, metavar="DIR", help=help)(command)
+def cache_dir_option(what: str = "Where encoded and fetched text is kept.") -> Decorator:
+    """--cache-dir of every command that encodes or fetches text; `what` is its help."""
+    help = f"{what}  [default: the user's cache]"
+    return grouped_option("--cache-dir", group=OUTPUT, metavar="DIR", help=help, callback=_a_path)
+
+
+def _a_path(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The value, if it can be a path: empty, it would be the current folder. Raises ConfigError."""
+    if value is not None and (not value or "\0" in value):
+        raise ConfigError(f"{param.opts[0]} {shown(value)}: not a folder; name one, or leave it out")
+    return value
 
 
 def fetch_option(text: str = "the run's text", group: str = TEXT) -> Decorator:
@@ -149,9 +156,12 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic only in new 
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse the number. Raises click.BadParameter, which names the option; also when out of range."""
-        number = self._number.convert(value, param, ctx)
+        try:
+            number = self._number.convert(value, param, ctx)
+        except click.BadParameter:  # whose message has the value in full
+            self.fail(f"{shown(value)} is not a valid {self.name}.", param, ctx)
         if self._range is not None and (broken := self._range.violation(number)):
-            self.fail(f"{number!r} {broken}", param, ctx)
+            self.fail(f"{shown(number)} {broken}", param, ctx)
         return number
 
 

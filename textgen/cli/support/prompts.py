@@ -9,6 +9,7 @@ from pathlib import Path
 
 from textgen.errors import ConfigError
 from textgen.settings.config import RunConfig
+from textgen.system.bounded_files import PROMPT_LIMIT, read_at_most
 
 ESCAPES = {"\\n": "\n", "\\r": "\r", "\\t": "\t", "\\\\": "\\"}
 
@@ -27,13 +28,21 @@ def given_prompt(prompt: str | None, prompt_file: str | None, option: str = "--p
     if prompt_file is None:
         return read_escapes(prompt or "")
     try:
-        content = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
+        content = _read(prompt_file)
     except OSError as error:
         raise ConfigError(f"{option} {prompt_file}: {error.strerror}") from error
     try:
         return content.decode("utf-8").removeprefix("\ufeff")  # a byte-order mark is not part of the text
     except UnicodeDecodeError as error:
         raise ConfigError(f"{option} {prompt_file}: not UTF-8 at byte {error.start}") from error
+
+
+def _read(prompt_file: str) -> bytes:
+    """The bytes of a file, a pipe or a device; - is standard input. Raises OSError."""
+    if prompt_file == "-":
+        return read_at_most(sys.stdin.buffer.read, PROMPT_LIMIT, "prompts")
+    with Path(prompt_file).open("rb", buffering=0) as file:
+        return read_at_most(lambda size: file.read(size) or b"", PROMPT_LIMIT, "prompts")
 
 
 def prompts_of(prompts_file: str) -> list[str]:
@@ -70,10 +79,12 @@ def typed_prompts() -> Iterator[str]:
         if asks:
             print("> ", end="", file=sys.stderr, flush=True)
         try:
-            line = sys.stdin.readline()
+            line = sys.stdin.readline(PROMPT_LIMIT)
         except UnicodeDecodeError as error:
             raise ConfigError(f"standard input is not {sys.stdin.encoding} text ({error.reason})") from error
         if not line:
             return
+        if len(line) == PROMPT_LIMIT:
+            raise ConfigError(f"standard input: a line of {PROMPT_LIMIT:,} characters; type shorter prompts")
         yield read_escapes(line.removeprefix(mark).removesuffix("\n").removesuffix("\r"))
         mark = ""

@@ -1,4 +1,4 @@
-"""Texts at URLs, for the commands that read a run or a FILE."""
+"""Texts that the user did not name as a file: those at URLs, and those that a run names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from textgen.system.progress import Reporter
     from textgen.text.remote.texts import RemoteTexts
+
+
+def announce(line: str) -> None:
+    """Print on standard error which files are read that a run names, and not the user."""
+    print(line, file=sys.stderr)
 
 
 def remote_texts(cache_dir: str | None, reporter: Reporter, *, fetch: bool = False) -> RemoteTexts:

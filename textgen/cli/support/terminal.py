@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
+from textgen.system.terminal import CONTROL_PICTURES
+
 # The least bits of each colour, doubling: a character needs a few bits, a subword many. Text below the first
 # is not coloured. A colour is a pair of foreground and background of the 256, so that it is readable on dark
 # and light terminals, and gets darker with the bits, so that the order shows without telling hues apart.
@@ -17,7 +19,6 @@ PAINTS = tuple(
 )
 RESET = "\x1b[0m"
 TAB, NEWLINE = "→   ", "↵"
-CONTROL_PICTURES = 0x2400  # the Unicode symbol for control character 0, followed by those for 1..31
 
 
 def escaped(text: str) -> str:

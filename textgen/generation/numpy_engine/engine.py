@@ -13,10 +13,10 @@ import numpy as np
 from textgen.generation.engine import Engine, State
 from textgen.generation.numpy_engine.layers import LAYER_STATES
 from textgen.generation.numpy_engine.stack import build_stack
-from textgen.models.weights import EMBEDDING, HEAD, HEAD_BIAS, LABELS, PROJECTION, check_weights
 from textgen.run import vocab_of
 from textgen.settings.cells import find_spec
 from textgen.settings.config import ModelConfig
+from textgen.weights.shapes import EMBEDDING, HEAD, HEAD_BIAS, LABELS, PROJECTION, check_weights
 
 # Up to this many numbers (64 MB), the first layer's input product is computed once per token and looked up.
 LARGEST_TABLE = 2**24
@@ -32,7 +32,7 @@ def has_twin(cell: str) -> bool:
 class NumpyEngine:
     """The network in NumPy, in float32: faster than torch at single steps on a CPU, and does not load it.
 
-    `weights` are named as in models/weights.py, LanguageModel.weights() and a run's model.safetensors. The
+    `weights` are named as in weights/shapes.py, LanguageModel.weights() and a run's model.safetensors. The
     cell must have a NumPy twin: see `has_twin`.
 
     Raises RunError when the weights are not those of the config.

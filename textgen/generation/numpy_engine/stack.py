@@ -20,9 +20,9 @@ import numpy as np
 
 from textgen.generation.engine import State
 from textgen.generation.numpy_engine.layers import Layer, LayerState
-from textgen.models.weights import NORM_NAMES, layer_arrays
 from textgen.settings.cells import CellWeights
 from textgen.settings.config import LAYER_NORM_EPSILON, ModelConfig
+from textgen.weights.shapes import NORM_NAMES, layer_arrays
 
 _EPSILON = np.array(LAYER_NORM_EPSILON, np.float32)
 

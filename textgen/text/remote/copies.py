@@ -3,7 +3,7 @@
     <cache folder>/remote/
         <SHA-256 of the content>.txt.gz     the copy, with the endings of the original's name
         <SHA-256 of the URL>/
-            copy.json                       version and SHA-256 of the newest copy of this URL
+            copy.json                       URL, version and SHA-256 of the newest copy
             partial  partial.json           a copy that was cut short, and its version
             lock                            held by the process that writes here
 
@@ -25,12 +25,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from textgen.errors import CorpusError
-from textgen.system.atomic import folder_lock, move_file, write_file
+from textgen.system.atomic import move_file, write_file
+from textgen.system.locks import folder_lock, locked_temporary
 from textgen.text.remote.transfer import Held, Transfer, Unreachable
 from textgen.text.remote.urls import WEB, checked_url, endings, is_shortened, public_url
 
 Progress = Callable[[str, int, int], None]  # called with what is being done, the bytes done so far, the total
 
+REMOTE = "remote"  # the folder of the copies in a cache folder
 _ATTEMPTS = 20  # of one fetch; each must have brought something new
 _UNUSED_SECONDS = 30 * 24 * 60 * 60
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -53,11 +55,12 @@ class RemoteCopy:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What copy.json or partial.json says: of which version, and how long the whole content is, in bytes."""
+    """What copy.json or partial.json says: of which version and URL, and how many bytes the whole has."""
 
     version: str | None
     size: int | None
     sha256: str = ""
+    url: str = ""  # without secrets; "" in what earlier versions wrote
 
     @classmethod
     def read(cls, path: Path) -> _Entry | None:
@@ -88,11 +91,11 @@ class _Partial:
         entry = _Entry.read(self._about)
         return None if entry is None or not self.received else entry.version
 
-    def receive(self, transfer: Transfer, report: Callable[[int], None]) -> None:
-        """Write what a transfer brings, from its start on. Raises Unreachable."""
+    def receive(self, url: str, transfer: Transfer, report: Callable[[int], None]) -> None:
+        """Write what a transfer brings, from its start on; the URL is without secrets. Raises Unreachable."""
         if not transfer.start:
             self.remove()
-            _Entry(transfer.version, transfer.size).write(self._about)
+            _Entry(transfer.version, transfer.size, url=url).write(self._about)
         with self.path.open("r+b" if transfer.start else "wb") as file:
             file.truncate(transfer.start)
             file.seek(transfer.start)
@@ -113,7 +116,7 @@ class RemoteCache:
     """
 
     def __init__(self, cache_dir: Path, progress: Progress | None = None) -> None:
-        self._folder = cache_dir / "remote"
+        self._folder = cache_dir / REMOTE
         self._progress = progress
 
     def find(self, url: str, sha256: str) -> Path | None:
@@ -171,7 +174,7 @@ class RemoteCache:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         path = self._folder / f"{sha256}{endings(url)}"
         move_file(partial.path, path)
-        _Entry(fetched.version, fetched.size, sha256).write(folder / "copy.json")
+        _Entry(fetched.version, fetched.size, sha256, name).write(folder / "copy.json")
         partial.remove()
         return RemoteCopy(name, path, sha256, shortened)
 
@@ -195,7 +198,7 @@ class RemoteCache:
             if transfer.version is not None and transfer.version == held.copy:
                 return None
             try:
-                partial.receive(transfer, lambda done: self._report(name, done, transfer.size))
+                partial.receive(name, transfer, lambda done: self._report(name, done, transfer.size))
             finally:
                 self._report(name, 1, 1)
         received = partial.received
@@ -224,6 +227,29 @@ class RemoteCache:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+@dataclass(frozen=True)
+class FetchedUrl:
+    """What the cache knows of a URL.
+
+    folder: where it knows that. url: without secrets; "": unknown. sha256: of its copy; "": there is none.
+    """
+
+    folder: Path
+    url: str
+    sha256: str
+
+
+def fetched_urls(remote: Path) -> list[FetchedUrl]:
+    """All URLs that the folder of the copies knows of. Raises OSError."""
+    found = []
+    for folder in sorted(remote.iterdir()) if remote.is_dir() else ():
+        if folder.is_dir() and _SHA256.fullmatch(folder.name):
+            entries = [_Entry.read(folder / name) for name in ("copy.json", "partial.json")]
+            url = next((entry.url for entry in entries if entry is not None), "")
+            found.append(FetchedUrl(folder, url, "" if entries[0] is None else entries[0].sha256))
+    return found
+
+
 @contextmanager
 def _own_folder(folder: Path) -> Iterator[Path]:
     """A folder that only this process writes to: `folder`, or a temporary one while another has that."""
@@ -231,8 +257,11 @@ def _own_folder(folder: Path) -> Iterator[Path]:
         if is_free:
             yield folder
             return
-        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as temporary:
-            yield Path(temporary)
+        with locked_temporary(lambda: Path(tempfile.mkdtemp(prefix=".fetching-", dir=folder.parent))) as own:
+            try:
+                yield own
+            finally:
+                shutil.rmtree(own, ignore_errors=True)
 
 
 def _open(url: str, held: Held) -> AbstractContextManager[Transfer]:

@@ -19,6 +19,7 @@ from textgen.run import Progress, Run, vocab_of
 from textgen.settings.config import MAX_LABELS, TOKENIZER_KINDS, DataConfig
 from textgen.settings.given import Section
 from textgen.settings.option import unknown_name
+from textgen.system.locks import lock_while_alive
 from textgen.text.corpus import Corpus
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.normalize import form_of_stream
@@ -169,6 +170,8 @@ def open_corpus(
     if "val_order" not in data and corpus.has_exchangeable_documents and config.holds_out:
         config = dataclasses.replace(config, val_order="hash")
         corpus = Corpus(config, stdin, fetched=texts.files)
+    for path in texts.files.values():
+        lock_while_alive(corpus, path)
     return OpenedCorpus(config, corpus, texts.records, tuple(notes))
 
 
@@ -230,6 +233,7 @@ def _build_tokenizer(config: DataConfig, corpus: Corpus, notes: list[str]) -> To
 
 def _was_trained_on(corpus: Corpus, source: Run) -> bool:
     """Whether validation text is part of another run's training text, as far as that still exists."""
+    source.announce_texts()
     with suppress(CorpusError, RunError):
         return corpus.validates_on_training_text_of(Corpus(source.data, fetched=source.fetched_files()))
     return False

@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 import torch
 
 from textgen.errors import ConfigError
-from textgen.models.cost import num_parameters
 from textgen.models.language_model import LanguageModel
 from textgen.run import FORMAT, Run
 from textgen.settings.config import ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.given import Section
 from textgen.settings.option import from_mapping
 from textgen.system.device import resolve_device, resolve_precision, set_up
-from textgen.system.memory import require_memory
 from textgen.system.threads import resolve_threads
 from textgen.text.model_vocab import ModelVocab
 from textgen.training.planning.configs import (
@@ -39,7 +37,7 @@ from textgen.training.planning.notes import start_notes
 from textgen.training.planning.probe import reading_speed
 from textgen.training.planning.recipe import REFERENCE, Recipe, choose_recipe, embedding_dim, ties_weights
 from textgen.training.planning.speeds import Speeds, affordable_tokens, with_batch
-from textgen.training.setup import set_up_training
+from textgen.training.setup import require_training_memory, set_up_training
 from textgen.training.trainer import training_model
 from textgen.version import VERSION
 
@@ -84,7 +82,7 @@ def resolve(
         model_config = fine_tuning_model(model, source.config.model, text.vocab.size)
         model_config = dataclasses.replace(model_config, labels=text.labels, start_id=text.start_id)
     config = complete_training(training, recipe, model=model_config, batches=batches)
-    require_memory(num_parameters(model_config), config.device)
+    require_training_memory(model_config, config)
     set_up_training(config)
     network = training_model(_initial_model(model_config, text.vocab, source), config)
     if config.minutes is not None:
@@ -204,6 +202,7 @@ def _work(
     )
     threads = resolve_threads(training.get("threads"), hidden_size=config.hidden_size)
     probed = TrainingConfig(device=device, precision=precision, threads=threads, steps=1)
+    require_training_memory(config, probed)
     # With the determinism of the run: cuBLAS reads that setting only once, at its first product.
     set_up(device, threads=threads, seed=probed.seed, deterministic=training.value("deterministic"))
     speed = speeds.of(training_model(LanguageModel(config), probed), probed).tokens_per_second

@@ -9,9 +9,9 @@ import pytest
 
 from textgen.errors import ConfigError, RunError
 from textgen.models.language_model import LanguageModel
-from textgen.models.weights import check_weights, parameter_shapes, stack_shapes, weight_shapes
 from textgen.settings.cells import CELL_SPECS
 from textgen.settings.config import ModelConfig
+from textgen.weights.shapes import check_weights, parameter_shapes, stack_shapes, weight_shapes
 
 ARRANGEMENTS: list[dict[str, Any]] = [
     {},

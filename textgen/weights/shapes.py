@@ -1,7 +1,7 @@
 """The arrays of a network by name and shape, written once and without torch.
 
 LanguageModel is built from these shapes, the engines and a run's model.safetensors are checked against them,
-cost.py counts them.
+models/cost.py counts them.
 
 Shapes: V model_vocab_size, E embedding_dim, H hidden_size, L num_layers.
 """
@@ -93,6 +93,7 @@ def layer_arrays(weights: Mapping[str, np.ndarray], names: Sequence[str], layer:
 def check_weights(config: ModelConfig, weights: Mapping[str, Any], where: str | None = None) -> None:
     """Refuse arrays whose names and shapes are not exactly those of the config's network.
 
+    weights: by name, with a `shape` each: arrays, or what a file says about them before they are read.
     `where` names their source in the message. Raises RunError.
     """
     expected = weight_shapes(config)

@@ -1,0 +1,1 @@
+"""Weights as NumPy arrays: their names and shapes, and the files that hold them. No torch."""

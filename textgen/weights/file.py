@@ -1,0 +1,155 @@
+"""Reading model.safetensors: everything is checked before a network is built from it.
+
+    header ─names, types, shapes, sizes→ arrays ─values→ the weights of a network
+
+A run may come from a stranger. What is read here is finite, belongs to the network of config.json, and is
+small enough that no sum of its products overflows.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from textgen.errors import RunError
+from textgen.settings.config import MAX_VOCAB_SIZE, ModelConfig
+from textgen.system.memory import total_memory
+from textgen.weights.shapes import (
+    LAYERS,
+    RESIDUAL_MARK,
+    TOKEN_COUNTS,
+    TOKEN_IDS,
+    check_weights,
+    parameter_shapes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Trained weights are far smaller. The products of three of these (embedding, projection, norm) are still
+# finite in float32 in a network of tens of thousands of units, so that no logit can overflow.
+LARGEST_WEIGHT = 1e9
+# How often training saw all tokens together; a sum of counts below it is exact in int64 and in float64.
+MOST_TOKENS_SEEN = 2**53
+
+_FLOATS = ("F32", "F16", "BF16")
+_MAX_HEADER_BYTES = 2**23
+_LENGTH = struct.Struct("<Q")  # of the header, in bytes; the header follows it
+
+
+@dataclass(frozen=True)
+class _Header:
+    """One array of a safetensors file before it is read."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
+    """The arrays of a network by name: weights in float32, the model vocabulary in int64.
+
+    Raises FileNotFoundError, PermissionError; RunError for a file that is not safetensors, for arrays that
+    are not those of the config, and for values that no training gives.
+    """
+    try:
+        _check_header_size(path)
+        with safe_open(path, framework="np") as file:
+            headers = {}
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                part = file.get_slice(name)
+                headers[name] = _Header(part.get_dtype(), tuple(part.get_shape()))
+            _check_headers(headers, config, path)
+            arrays = {
+                name: _float32_of_bfloat16(path, name, header)
+                if header.dtype == "BF16"
+                else file.get_tensor(name)
+                for name, header in headers.items()
+            }
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: not a readable safetensors file ({error})") from error
+    weights = {name: _converted(array) for name, array in arrays.items()}
+    check_values(weights, str(path))
+    return weights
+
+
+def check_values(weights: Mapping[str, np.ndarray], where: str) -> None:
+    """Refuse values that no training gives. `where` names their source. Raises RunError."""
+    for name, array in weights.items():
+        # The extremes are NaN where a value is, and then the comparison is false.
+        if array.dtype.kind == "f" and array.size and not -LARGEST_WEIGHT <= array.min() <= LARGEST_WEIGHT:
+            raise _damaged(where, name, array)
+        if array.dtype.kind == "f" and array.size and not array.max() <= LARGEST_WEIGHT:
+            raise _damaged(where, name, array)
+    token_ids, counts = weights[TOKEN_IDS], weights[TOKEN_COUNTS]
+    if token_ids.min() < 0 or token_ids.max() >= MAX_VOCAB_SIZE:
+        raise RunError(f"{where}: {TOKEN_IDS} must be 0 or more and below {MAX_VOCAB_SIZE:,}; it is damaged")
+    if len(np.unique(token_ids)) < len(token_ids):
+        raise RunError(f"{where}: {TOKEN_IDS} has the same token twice; it is damaged")
+    if counts.min() < 1 or counts.astype(np.float64).sum() >= MOST_TOKENS_SEEN:
+        raise RunError(f"{where}: {TOKEN_COUNTS} must be 1 or more, and below 2**53 together; it is damaged")
+
+
+def _damaged(where: str, name: str, array: np.ndarray) -> RunError:
+    outside = array[~(np.abs(array) <= LARGEST_WEIGHT)]
+    return RunError(
+        f"{where}: {name} has the value {outside.flat[0]:g}, and weights are finite and at most "
+        f"{LARGEST_WEIGHT:g} in size: it is damaged; train it again"
+    )
+
+
+def _check_header_size(path: Path) -> None:
+    """Refuse what is no regular file, or begins with a header longer than that of any network here."""
+    if path.exists() and not path.is_file():
+        raise RunError(f"{path}: not a regular file")
+    with path.open("rb") as file:
+        start = file.read(_LENGTH.size)
+    if len(start) == _LENGTH.size and _LENGTH.unpack(start)[0] > _MAX_HEADER_BYTES:
+        raise RunError(
+            f"{path}: not a readable safetensors file (its header is longer than {_MAX_HEADER_BYTES:,} bytes)"
+        )
+
+
+def _check_headers(headers: Mapping[str, _Header], config: ModelConfig, path: Path) -> None:
+    check_weights(config, headers, str(path))
+    learned = parameter_shapes(config)
+    expected = {TOKEN_IDS: ("I64",), TOKEN_COUNTS: ("I64",), LAYERS + RESIDUAL_MARK: ("U8",)}
+    for name, header in headers.items():
+        allowed = _FLOATS if name in learned else expected[name]
+        if header.dtype not in allowed:
+            raise RunError(
+                f"{path}: {name} is of type {header.dtype}, and textgen reads {', '.join(allowed)}; "
+                "convert the weights"
+            )
+    needed = 4 * sum(int(np.prod(header.shape, dtype=np.float64)) for header in headers.values())
+    memory = total_memory()
+    if memory is not None and needed > memory:
+        raise RunError(
+            f"{path}: its weights take {needed / 1e9:,.1f} GB, and this machine has {memory / 1e9:,.1f} GB; "
+            "read it on a larger one"
+        )
+
+
+def _float32_of_bfloat16(path: Path, name: str, header: _Header) -> np.ndarray:
+    """An array that is saved in bfloat16, which NumPy lacks: it is the first half of a float32.
+
+    The file must have been checked by safe_open.
+    """
+    with path.open("rb") as file:
+        (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+        begin, end = json.loads(file.read(length))[name]["data_offsets"]
+        file.seek(_LENGTH.size + length + begin)
+        halves = np.frombuffer(file.read(end - begin), "<u2")
+    wide: np.ndarray = (halves.astype(np.uint32) << 16).view(np.float32).reshape(header.shape)
+    return wide
+
+
+def _converted(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype == np.float16 else array
