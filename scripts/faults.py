@@ -10,9 +10,9 @@ GROUPS of attacks:
 
 For each group the table says how many cases were tried, and in how many of them:
     silent        the result was another one, with exit code 0
-    lost          what should be there was not: a run could not be resumed to the same result, or a file was gone
-    tracebacks    there was a traceback, a panic, a crash, a warning with source lines, or an error that is not
-                  one line
+    lost          a run could not be resumed to the same result, or a file was gone
+    tracebacks    there was a traceback, a panic, a crash, a warning with source lines, or an error of more
+                  than one line
     leftovers     files were left that an undisturbed command does not leave
     over limits   it did not end, or took more time or memory than it may
 The last column is the peak memory of any process. Each fault is printed with what was done, and can be made
@@ -38,8 +38,9 @@ from benchmarks.command import OutputFile, Script
 from benchmarks.measure import markdown
 from benchmarks.runs import end_together
 
-# Before NumPy is imported: a process with threads of its own should not be forked.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
+# Before NumPy is imported: a process with threads of its own should not be forked. One thread in each child
+# makes CPU times comparable.
+os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 GROUPS = ("flips", "kills", "disk", "hostile runs", "texts", "command lines")
 
 

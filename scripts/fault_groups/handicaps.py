@@ -48,9 +48,9 @@ class Handicap:
     """What goes wrong; None: it does not.
 
     kill_at: killed before its change of this number, from 1. full_at: from this change on, every one that
-    needs space fails. largest_file: bytes beyond which no file grows; killed_at_largest: by SIGKILL as soon as one
-    would, else the write fails. counter: counts the changes. cpu_seconds, memory: killed beyond this CPU time,
-    and out of memory beyond these bytes.
+    needs space fails. largest_file: bytes beyond which no file grows; killed_at_largest: the process is
+    killed in the middle of such a write, else the write fails. counter: counts the changes. cpu_seconds,
+    memory: killed beyond this CPU time, and out of memory beyond these bytes.
     """
 
     kill_at: int | None = None

@@ -18,8 +18,8 @@ Change = Callable[[Path], object]
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
 DEEP = '{"a":' * 3000 + "1" + "}" * 3000
 RECORD = {
-    "kind": "train", "step": 1, "epoch": 0.1, "nats_per_token": 2.5, "gradient_norm": 0.5, "learning_rate": 0.01,
-    "tokens_per_second": 1000, "seconds": 0.1,
+    "kind": "train", "step": 1, "epoch": 0.1, "nats_per_token": 2.5, "gradient_norm": 0.5,
+    "learning_rate": 0.01, "tokens_per_second": 1000, "seconds": 0.1,
 }  # fmt: skip
 _FLAGS = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
 
@@ -83,6 +83,10 @@ def _set(name: str, value: float) -> Change:
     return in_weights(lambda arrays: arrays[name].reshape(-1).__setitem__(-1, value))
 
 
+def _cast(name: str, dtype: str) -> Change:
+    return in_weights(lambda arrays: arrays.update({name: arrays[name].astype(dtype)}))
+
+
 def _scaled(factor: float) -> Change:
     def edit(arrays: dict[str, np.ndarray]) -> None:
         for array in arrays.values():
@@ -106,6 +110,10 @@ def _split(pattern: str) -> dict[str, Any]:
 
 def _added(number: int) -> list[dict[str, Any]]:
     return [_FLAGS | {"id": 1000 + index, "content": f"<x{index}>"} for index in range(number)]
+
+
+def _vocab(size: int) -> dict[str, int]:
+    return {str(number): number for number in range(size)}
 
 
 def _nested(depth: int) -> dict[str, Any]:
@@ -167,12 +175,8 @@ HOSTILE: dict[str, Change] = {
     "weights that overflow": _scaled(1e30),
     "weights that almost overflow": _scaled(1e8),
     "weights of zeros": _scaled(0),
-    "weights in float64": in_weights(
-        lambda arrays: arrays.update({"head.bias": arrays["head.bias"].astype(float)})
-    ),
-    "weights in int8": in_weights(
-        lambda arrays: arrays.update({"head.weight": arrays["head.weight"].astype("i1")})
-    ),
+    "weights in float64": _cast("head.bias", "f8"),
+    "weights in int8": _cast("head.weight", "i1"),
     "weights without a layer": in_weights(lambda arrays: arrays.pop("layers.weight_hh_l0")),
     "weights with another array": in_weights(lambda arrays: arrays.update(extra=np.zeros(10, "f4"))),
     "weights of no size": in_weights(lambda arrays: arrays.update({"head.bias": np.zeros(0, "f4")})),
@@ -190,9 +194,7 @@ HOSTILE: dict[str, Change] = {
     "tokenizer with an id of 2**64": in_json(TOKENIZER, "model", "vocab", "x", value=2**64),
     "tokenizer with an id below 0": in_json(TOKENIZER, "model", "vocab", "x", value=-1),
     "tokenizer with a long token": in_json(TOKENIZER, "model", "vocab", "x" * 10**6, value=400),
-    "tokenizer of a million tokens": in_json(
-        TOKENIZER, "model", "vocab", value={str(n): n for n in range(10**6)}
-    ),
+    "tokenizer of a million tokens": in_json(TOKENIZER, "model", "vocab", value=_vocab(10**6)),
     "tokenizer with many added tokens": in_json(TOKENIZER, "added_tokens", value=_added(300_000)),
     "tokenizer that doubles 40 times": in_json(
         TOKENIZER, "normalizer", value=_sequence([_replace("a", "aa")] * 40, "normalizers")

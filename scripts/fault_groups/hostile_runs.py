@@ -1,6 +1,6 @@
 """Hostile runs: a run with a file that was made to do harm, and every command that only reads a run.
 
-Each command must end with one line, or harmlessly, within a little more time and memory than on a healthy run.
+Each command must end with one line, or harmlessly, with little more time and memory than on a healthy run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def reading_commands(subject: Subject) -> dict[str, tuple[str, ...]]:
     cheap = ("--steps", "5", "--positions", "5", "--tokens", "300")
     return {name: subject.commands[name] for name in names} | {
         "info of all": ("info",),
-        "sample a prompt": ("sample", "run", "--prompt", "a" * 40 + "!", "--max-new-tokens", "5", "--seed", "1"),
+        "sample a prompt": ("sample", "run", "--prompt", "a" * 40 + "!", "--max-new-tokens", "5"),
         "inspect": ("inspect", "run", subject.kind.file, "--characters", "300", "--output", "page.html"),
         "gradients": ("gradients", "run", "--cache-dir", "cache", *cheap),
     }  # fmt: skip
@@ -66,7 +66,9 @@ def _judge(case: str, outcome: Outcome, healthy: Outcome, tally: Tally) -> None:
         tally.add("over limits", case, f"{outcome.cpu_seconds:.1f} s of CPU time")
     if outcome.peak_bytes > healthy.peak_bytes + MORE_BYTES:
         tally.add("over limits", case, f"{outcome.peak_bytes / MEGABYTE:.0f} MB")
-    if outcome.code == 0 and (found := _NO_NUMBER.search(outcome.out)):
+    results = [line for line in outcome.out.splitlines() if "not readable" not in line]
+    if outcome.code == 0 and (found := _NO_NUMBER.search("\n".join(results))):
         tally.add("silent", case, f"{found[0]} as a result")
-    if outcome.code > 0 and len(lines := outcome.err.strip().splitlines()) > 1:
-        tally.add("tracebacks", case, f"{len(lines)} lines instead of one: {lines[0]}")
+    lines, notes = outcome.err.strip().splitlines(), healthy.err.strip().splitlines()
+    if outcome.code > 0 and len(lines) > len(notes) + 1:
+        tally.add("tracebacks", case, f"{len(lines)} lines: {lines[0]}")

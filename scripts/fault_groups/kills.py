@@ -1,7 +1,8 @@
 """Kills: SIGKILL at any moment of training, resuming and storing, then resumed until it is complete.
 
-A third of the kills come at any time, a third between two changes of files, and a third in the middle of writing
-one. The result must be that of the same command undisturbed: weights, metrics, config and list of files.
+A third of the kills come at any time, a third between two changes of files, and a third in the middle of
+writing one. The result must be that of the same command undisturbed: weights, metrics, config and list of
+files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is attacked: a complete run, one that was stopped half way, their cache, and what commands make of them."""
+"""What is attacked: a complete run, an interrupted one, their cache, and what commands make of them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _SIZES = (
     "--evaluations 6 --threads 1 --precision float32"
 ).split()
 TRAIN = ("--steps", str(STEPS), *_SIZES, "--cache-dir", "cache", "--json")
+_SHORT = ("--max-new-tokens", "60", "--seed", "1")
 _WORDS = "the of and to in is that it was for on are as with his they at be this from have or by".split()
 _TIMES = frozenset(("seconds", "tokens_per_second", "characters_per_second"))
 
@@ -56,8 +57,8 @@ KINDS = {
 class Subject:
     """Two runs on the same text, in a folder that is put back before every case.
 
-    work/run is complete, work/half was interrupted and has a checkpoint, and work/cache has their tokens and an
-    index of the training text.
+    work/run is complete, work/half was interrupted and has a checkpoint, and work/cache has their tokens and
+    an index of the training text.
     """
 
     folder: Path
@@ -78,7 +79,7 @@ class Subject:
         return {
             "eval": ("eval", "run", *cache),
             "score": ("score", "run", self.kind.file, "--json"),
-            "sample": ("sample", "run", "--novelty", "--max-new-tokens", "60", "--seed", "1", *self.kind.sample, *cache),
+            "sample": ("sample", "run", "--novelty", *_SHORT, *self.kind.sample, *cache),
             "info": ("info", "run"),
             "resume": ("train", "--resume", "half", *cache),
         }  # fmt: skip

@@ -71,8 +71,8 @@ class Tally:
 def complaint_about(outcome: Outcome) -> str:
     """What is wrong with how a child ended; "" if nothing.
 
-    Whatever happens, there is no traceback, panic or warning with source lines, and an error is one line that begins
-    with `textgen:`, the last on standard error.
+    Whatever happens, there is no traceback, panic or warning with source lines, and an error is one line that
+    begins with `textgen:`, the last on standard error.
     """
     if found := _TRACES.search(outcome.err):
         return outcome.err[found.start() :].strip().splitlines()[-1] if "Traceback" in found[0] else found[0]
