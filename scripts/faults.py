@@ -15,8 +15,8 @@ For each group the table says how many cases were tried, and in how many of them
                   than one line
     leftovers     files were left that an undisturbed command does not leave
     over limits   it did not end, or took more time or memory than it may
-The last column is the peak memory of any process. Each fault is printed with what was done, and can be made
-again with the same --seed. Exits with 1 if there is any.
+The last column is the peak memory of any process. Each fault is printed with what was done. Exits with 1 if
+there is any. Takes about 20 minutes on two cores; on a system that cannot fork, kills and disk are left out.
 
 Examples:
     python scripts/faults.py

@@ -81,7 +81,8 @@ def run_textgen(
     """
     names = [str(argument) for argument in arguments]
     files = [folder.parent / name for name in ("stdin", "stdout", "stderr")]
-    files[0].write_bytes(stdin)
+    for file, content in zip(files, (stdin, b"", b""), strict=True):
+        file.write_bytes(content)
     if not CAN_FORK:
         assert handicap is None
         return _spawned(names, folder, stdin, timeout)
@@ -121,30 +122,38 @@ def _wait(child: int, watch: Watch, timeout: float) -> tuple[int, os.struct_rusa
 def _be_textgen(arguments: list[str], folder: Path, files: list[Path], handicap: Handicap | None) -> None:
     """Turn a fork into `textgen`. Does not return."""
     code = 1
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        for descriptor, file in enumerate(files):
-            flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            opened = os.open(file, flags, 0o644)
-            os.dup2(opened, descriptor)
-            os.close(opened)
-        os.chdir(folder)
-        sys.argv = ["textgen", *arguments]
-        if handicap is not None:
-            handicap.take_effect(folder)
-        code = _exit_code()
+    try:  # twice, so that a signal at the end does not let the fork return and clean up after its parent
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for descriptor, file in enumerate(files):
+                opened = os.open(file, os.O_RDONLY if descriptor == 0 else os.O_WRONLY)
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            _open_streams()
+            os.chdir(folder)
+            sys.argv = ["textgen", *arguments]
+            if handicap is not None:
+                handicap.take_effect(folder)
+            code = _exit_code()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # it is full, or closed
+                    stream.flush()
     finally:
-        with suppress(BaseException):
-            sys.stdout.flush()
-        with suppress(BaseException):
-            sys.stderr.flush()
         os._exit(code)
+
+
+def _open_streams() -> None:
+    """Standard streams as in a new process, whatever this one has put in their place."""
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 (open until the process ends)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
 
 
 def _exit_code() -> int:
     """Call `textgen` as Python would; returns its exit code."""
-    from textgen.cli import main
+    from textgen.__main__ import main
 
     try:
         main()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fault_groups.children import Outcome, run_textgen
+from fault_groups.children import Outcome, Watch, run_textgen
 
 STEPS = 60
 _SIZES = (
@@ -129,16 +129,25 @@ def train_command(kind: Kind, run: str) -> tuple[str, ...]:
 def _stop_half_way(folder: Path, kind: Kind) -> None:
     """Train a run and interrupt it as soon as it has a checkpoint."""
     run = folder / "half"
-
-    def watch(seconds: float) -> int | None:
-        return signal.SIGINT if has_checkpoint(run) else None
-
     for _ in range(20):  # it may be faster than we are
-        outcome = run_textgen(train_command(kind, "half"), folder, watch=watch)
+        outcome = run_textgen(train_command(kind, "half"), folder, watch=once(lambda: has_checkpoint(run)))
         if outcome.code == 128 + signal.SIGINT and has_checkpoint(run):
             return
-        shutil.rmtree(run)
+        shutil.rmtree(run, ignore_errors=True)
     raise RuntimeError(f"no run could be stopped half way: {outcome}")
+
+
+def once(is_time: Callable[[], bool], number: int = signal.SIGINT) -> Watch:
+    """Send a signal as soon as it is time, and never again."""
+    sent: list[int] = []
+
+    def watch(seconds: float) -> int | None:
+        if sent or not is_time():
+            return None
+        sent.append(number)
+        return number
+
+    return watch
 
 
 def has_checkpoint(run: Path) -> bool:
