@@ -543,7 +543,7 @@ def test_a_directory_whose_weights_do_not_fit_its_config_is_refused(tmp_path: Pa
     make(num_layers=2).save_pretrained(tmp_path / "two")
     make(num_layers=1).save_pretrained(tmp_path / "one")
     (tmp_path / "one" / "model.safetensors").replace(tmp_path / "two" / "model.safetensors")
-    with pytest.raises(RunError, match=r"two: .*layers\.weight_ih_l1 is missing"):
+    with pytest.raises(RunError, match=r"two/model.safetensors: .*layers\.weight_ih_l1 is missing"):
         LanguageModel.from_pretrained(tmp_path / "two")
 
 

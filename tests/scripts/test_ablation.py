@@ -80,7 +80,7 @@ def test_a_stopped_ablation_continues(run_script: RunScript, tmp_path: Path) -> 
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
     results = tmp_path / "results.jsonl"
     arguments = [str(results), "--corpus", f"tiny={tmp_path / 'text.txt'}", "--corpora", "tiny"]
-    arguments += ["--minutes", "0.01", "--seeds", "1", "--variant", "small=--hidden-size 8"]
+    arguments += ["--steps", "40", "--seeds", "1", "--variant", "small=--hidden-size 8"]
     arguments += ["--settings", "--threads 1 --hidden-size 16"]
     first = run_script("ablation.py", *arguments, "--only", "recipe")
     assert first.returncode == 0, first.stderr

@@ -125,3 +125,36 @@ def test_a_moved_file_replaces_what_was_there(tmp_path: Path) -> None:
     move_file(tmp_path / "new", tmp_path / "old")
     assert names(tmp_path) == ["old"]
     assert (tmp_path / "old").read_text() == "new"
+
+
+def refuse_to_replace(monkeypatch: pytest.MonkeyPatch, times: int) -> list[Path]:
+    """As Windows does while another process reads the file; returns what was tried."""
+    monkeypatch.setattr("textgen.system.atomic._ON_WINDOWS", True)
+    monkeypatch.setattr("textgen.system.atomic._WAIT_SECONDS", 0.3)
+    replace, tried = Path.replace, list[Path]()
+
+    def refuse(source: Path, target: Path) -> Path:
+        tried.append(target)
+        if len(tried) <= times:
+            raise PermissionError(13, "Permission denied", str(source), None, str(target))
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    return tried
+
+
+def test_on_windows_a_file_that_is_being_read_is_replaced_when_it_no_longer_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = refuse_to_replace(monkeypatch, times=2)
+    write_file(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "new"
+    assert len(tried) == 3
+
+
+def test_on_windows_a_file_that_stays_open_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_replace(monkeypatch, times=1000)
+    with pytest.raises(PermissionError) as error:
+        write_file(tmp_path / "file", "new")
+    assert error.value.filename == str(tmp_path / "file")
+    assert names(tmp_path) == []

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from textgen.errors import RunError
-from textgen.system.atomic import folder_lock
 from textgen.system.links import open_own, refuse_links
+from textgen.system.locks import folder_lock
 from textgen.training.metrics import MetricsLog
 
 

@@ -125,6 +125,47 @@ def on_a_file_system_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fcntl.flock", refuse)
 
 
+def test_on_windows_a_folder_is_locked_by_a_byte_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_locks(monkeypatch)
+    locked: set[tuple[int, int]] = set()
+
+    class Msvcrt:
+        LK_NBLCK = 2
+
+        @staticmethod
+        def locking(descriptor: int, mode: int, num_bytes: int) -> None:
+            status = os.fstat(descriptor)
+            assert (mode, num_bytes) == (2, 1)
+            if (key := (status.st_dev, status.st_ino)) in locked:
+                raise PermissionError(13, "Permission denied")
+            locked.add(key)
+
+    monkeypatch.setattr("textgen.system.locks.msvcrt", Msvcrt, raising=False)
+    with folder_lock(tmp_path) as first, folder_lock(tmp_path) as second:
+        assert (first, second) == (True, False)
+
+
+def test_a_folder_that_the_system_does_not_let_go_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, while a process has one of its files open."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+
+    def refuse(source: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(source))
+
+    with monkeypatch.context() as windows:
+        windows.setattr(Path, "rename", refuse)
+        assert not remove_unless_locked(tmp_path / "folder")
+    assert (tmp_path / "folder" / "file").exists()
+    (tmp_path / ".folder.removed").mkdir()  # of a process that was killed
+    assert remove_unless_locked(tmp_path / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("system", [without_locks, on_a_file_system_without_locks])
 def test_without_locks_what_has_not_changed_for_a_day_is_removed(
     system: Callable[[pytest.MonkeyPatch], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -96,9 +96,10 @@ def main() -> None:
 
 # Errors of the operating system that are not bugs, and what to do about them.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PERMISSIONS = "check its permissions" + (", and close what has it open" if os.name == "nt" else "")
 _ADVICE = dict.fromkeys(_FULL, "free some space and try again") | {
-    errno.EACCES: "check its permissions",
-    errno.EPERM: "check its permissions",
+    errno.EACCES: _PERMISSIONS,
+    errno.EPERM: _PERMISSIONS,
     errno.EROFS: "copy it to a file system that can be written to",
     errno.ENOENT: "the file or its folder was removed while textgen was running",
     errno.ENAMETOOLONG: "name a file or folder, not a text",

@@ -10,11 +10,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from textgen.system.locks import locked_temporary
+
+_ON_WINDOWS = os.name == "nt"
+_WAIT_SECONDS = 5.0  # for a process that reads a file which is to be replaced, on Windows
 
 
 def _flush(path: Path) -> None:
@@ -50,7 +54,7 @@ def write_file(path: Path, content: bytes | str) -> None:
                 with suppress(OSError, AttributeError):  # somebody else's file; Windows
                     os.chown(temporary, status.st_uid, status.st_gid)
             temporary.chmod(mode)
-            temporary.replace(path)
+            _replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -66,8 +70,21 @@ def _new_file(path: Path) -> Path:
 def move_file(source: Path, target: Path) -> None:
     """Move a complete file to target on the same file system, replacing what was there. Raises OSError."""
     _flush(source)
-    source.replace(target)
+    _replace(source, target)
     _flush(target.parent)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Move a file over another. Windows refuses that while a process reads the other: wait for it to end."""
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError as error:
+            if not _ON_WINDOWS or time.monotonic() > deadline:
+                raise PermissionError(error.errno, error.strerror, str(target)) from error
+        time.sleep(0.05)
 
 
 def _umask() -> int:

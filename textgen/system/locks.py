@@ -19,7 +19,9 @@ from textgen.system.links import open_own
 
 try:
     import fcntl
-except ImportError:  # Windows
+except ImportError:  # Windows, which locks bytes of a file, but no folders
+    import msvcrt
+
     fcntl = None  # type: ignore[assignment]
 
 
@@ -30,16 +32,15 @@ _ABANDONED_SECONDS = 24 * 60 * 60
 def folder_lock(folder: Path) -> Iterator[bool]:
     """Lock a folder during the block; yields whether the lock was free, False if another process holds it.
 
-    Always True where the system or the file system has no locks. Raises OSError when the folder cannot be
-    written to.
+    Always True where the file system has no locks. Raises OSError when the folder cannot be written to.
     """
-    if fcntl is None:
-        yield True
-        return
     folder.mkdir(parents=True, exist_ok=True)
     # Neither through a link nor waiting for a named pipe: a stranger's run may hold either under this name.
     with open_own(folder / "lock", "w") as file:
-        yield _acquire(file.fileno()) is not False
+        if fcntl is None:
+            yield _acquire_first_byte(file.fileno())
+        else:
+            yield _acquire(file.fileno()) is not False
 
 
 @contextmanager
@@ -106,15 +107,27 @@ def remove_unless_locked(path: Path, *, without_locks: bool | None = None) -> bo
             acquired = idle_seconds(path) > _ABANDONED_SECONDS if without_locks is None else without_locks
         if not acquired or not (descriptor is None or _is_at(descriptor, path)):
             return not path.exists()
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                path.unlink()
-        return not path.exists()
+        try:
+            return _remove(path)
+        except OSError:
+            return not path.exists()
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file or folder; returns whether all of it is gone. Raises OSError where nothing is."""
+    if not path.is_dir():
+        path.unlink()
+        return True
+    if not path.name.startswith("."):
+        # Out of sight first, so that never half of it is left; Windows refuses while a file of it is open.
+        hidden = path.with_name(f".{path.name}.removed")
+        shutil.rmtree(hidden, ignore_errors=True)
+        path = path.rename(hidden)
+    shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()
 
 
 def idle_seconds(path: Path) -> float:
@@ -148,6 +161,15 @@ def _acquire(descriptor: int, *, shared: bool = False) -> bool | None:
         return False
     except OSError:
         return None
+    return True
+
+
+def _acquire_first_byte(descriptor: int) -> bool:
+    """The lock of a file on Windows; False if another process holds it."""
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
     return True
 
 

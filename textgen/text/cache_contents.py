@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from textgen.system.locks import folder_lock, idle_seconds, is_locked, remove_unless_locked
 from textgen.text.cache import read_use
-from textgen.text.remote.copies import REMOTE, fetched_urls
+from textgen.text.remote.copies import REMOTE, fetched_urls, forget_url
 
 _ENTRY = re.compile(r"[0-9a-f]{64}")
 _BUILDING = re.compile(r"\.[0-9a-f]{64}\..+")
@@ -44,15 +44,18 @@ class CacheEntry:
 
     def remove(self) -> bool:
         """Remove it unless it is in use by now; returns whether it is gone."""
-        with ExitStack() as held:
+        with ExitStack() as held, suppress(OSError):
             for folder in self.urls:
                 if folder.exists() and not held.enter_context(folder_lock(folder)):
                     return False
-            gone = self.path in self.urls or remove_unless_locked(self.path, without_locks=not self.in_use)
-            if gone:
-                for folder in self.urls:
-                    remove_unless_locked(folder, without_locks=True)
-            return gone and not self.path.exists()
+            if self.path not in self.urls and not remove_unless_locked(
+                self.path, without_locks=not self.in_use
+            ):
+                return False
+            for folder in self.urls:
+                forget_url(folder)
+            return True
+        return False
 
 
 def cache_entries(cache_dir: Path) -> list[CacheEntry]:

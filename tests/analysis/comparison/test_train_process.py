@@ -39,6 +39,17 @@ def test_a_noted_signal_is_passed_on(tmp_path: Path) -> None:
     assert code == -signal.SIGKILL
 
 
+def test_on_windows_where_ctrl_c_reaches_all_processes_it_is_not_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textgen.analysis.comparison.train_process._ON_WINDOWS", True)
+    stop = StopRequest()
+    stop.signal_number = signal.SIGKILL
+    with (tmp_path / "log").open("wb") as output:
+        code, _ = run_training(["--help"], output.fileno(), stop, lambda: None)
+    assert code == 0
+
+
 def test_an_error_meanwhile_ends_the_process(tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("Some words.\n" * 2000)
     run = tmp_path / "run"

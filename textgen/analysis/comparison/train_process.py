@@ -12,6 +12,7 @@ from pathlib import Path
 from textgen.system.interrupts import StopRequest
 
 POLL_SECONDS = 0.1
+_ON_WINDOWS = os.name == "nt"
 SAVE_SECONDS = 60.0  # how long a process that is asked to end may take to save a checkpoint
 
 
@@ -35,7 +36,7 @@ def run_training(
     try:
         while (ended := _poll(process)) is None:
             if stop.signal_number is not None and not is_signalled:
-                os.kill(process.pid, stop.signal_number)
+                _pass_on(process, stop.signal_number)
                 is_signalled = True
             while_running()
             time.sleep(POLL_SECONDS)
@@ -64,6 +65,16 @@ def _poll(process: subprocess.Popen[bytes]) -> tuple[int, int | None] | None:
     process.returncode = os.waitstatus_to_exitcode(status)
     # ru_maxrss is in units of 1024 bytes on Linux and in bytes on macOS.
     return process.returncode, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _pass_on(process: subprocess.Popen[bytes], number: int) -> None:
+    """Pass a signal on to a process, so that it saves and ends.
+
+    On Windows, Ctrl-C has reached it already, as there are no process groups of that kind, and os.kill would
+    end it before it has saved.
+    """
+    if not _ON_WINDOWS:
+        os.kill(process.pid, number)
 
 
 def _terminate(process: subprocess.Popen[bytes]) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from textgen.errors import CorpusError
 from textgen.system.atomic import move_file, write_file
-from textgen.system.locks import folder_lock, locked_temporary
+from textgen.system.locks import folder_lock, locked_temporary, remove_unless_locked
 from textgen.text.remote.transfer import Held, Transfer, Unreachable
 from textgen.text.remote.urls import WEB, checked_url, endings, is_shortened, public_url
 
@@ -243,11 +243,23 @@ def fetched_urls(remote: Path) -> list[FetchedUrl]:
     """All URLs that the folder of the copies knows of. Raises OSError."""
     found = []
     for folder in sorted(remote.iterdir()) if remote.is_dir() else ():
-        if folder.is_dir() and _SHA256.fullmatch(folder.name):
+        if (
+            folder.is_dir()
+            and _SHA256.fullmatch(folder.name)
+            and {path.name for path in folder.iterdir()} - {"lock"}
+        ):
             entries = [_Entry.read(folder / name) for name in ("copy.json", "partial.json")]
             url = next((entry.url for entry in entries if entry is not None), "")
             found.append(FetchedUrl(folder, url, "" if entries[0] is None else entries[0].sha256))
     return found
+
+
+def forget_url(folder: Path) -> None:
+    """Remove what is known of a URL; the caller holds the lock of its folder. Raises OSError."""
+    for path in folder.iterdir():
+        if path.name != "lock":
+            path.unlink()
+    remove_unless_locked(folder, without_locks=True)  # Windows keeps it as long as its lock is held
 
 
 @contextmanager
