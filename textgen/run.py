@@ -359,6 +359,15 @@ class Run:
         """
         return list(read_measurements(self.metrics_path))
 
+    def _lacks_measurements(self) -> bool:
+        """Whether metrics.jsonl is shorter than the newest checkpoint says; False where there is none."""
+        newest = max(self.training_directory.glob("step-*/progress.json"), key=_step_of, default=None)
+        try:
+            size = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
+            return newest is not None and size < _metrics_size(newest)
+        except OSError:  # another process has just removed it
+            return False
+
     def facts(self) -> dict[str, Any]:
         """A summary of the run, by name; `best` is the best validation record, None before the first.
 
@@ -381,10 +390,24 @@ class Run:
             "settings": describe(config),
             "steps": last["step"],
             "seconds": last["seconds"],
-            "metrics_cut_short": measured.is_cut_short,
+            "metrics_cut_short": measured.is_cut_short or self._lacks_measurements(),
             "validates": config.data.val is not None or config.data.holds_out,
             "best": best if best and "nats_per_token" in best else None,
         }
+
+
+def _step_of(progress: Path) -> int:
+    step = progress.parent.name.removeprefix("step-")
+    return int(step) if step.isdecimal() else -1
+
+
+def _metrics_size(progress: Path) -> int:
+    """The length of metrics.jsonl that a checkpoint stores, in bytes; 0 where that cannot be read."""
+    try:
+        size = parse_json(read_bounded(progress, RUN_FILE_LIMIT, "a checkpoint's progress"))["metrics_size"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return size if isinstance(size, int) else 0
 
 
 def announce_named(names: Sequence[str], run: str, announce: Announce) -> None:

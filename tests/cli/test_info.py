@@ -101,7 +101,7 @@ def test_measurements_that_are_cut_short_are_said(cli: Cli) -> None:
     metrics = Run("runs/corpus").metrics_path
     assert not json.loads(cli("info", "runs/corpus", "--json").stdout)["metrics_cut_short"]
     metrics.write_bytes(metrics.read_bytes()[:-9])
-    said = "not complete; the last line of metrics.jsonl is cut short"
+    said = "not complete; the end of metrics.jsonl is missing"
     assert said in cli("info").stdout
     assert f"{said}; resume with: textgen train --resume" in cli("info", "runs/corpus").stdout
     assert json.loads(cli("info", "runs/corpus", "--json").stdout)["metrics_cut_short"]

@@ -98,3 +98,20 @@ def test_a_record_that_was_read_has_no_digest(run: Path) -> None:
     record = {"kind": "train", "step": 1, "epoch": 0.1, "seconds": 1.0}
     assert json.loads(with_digest(record)).keys() - record.keys() == {"digest"}
     assert all("digest" not in record for record in Run(run).metrics())
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_info_says_when_the_end_of_the_measurements_is_missing(cli: Cli, run: Path, kept: int) -> None:
+    """Also where it is cut between two lines, or nothing is left."""
+    path = run / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+    assert "not complete; the end of metrics.jsonl is missing" in cli("info", "one").stdout
+
+
+def test_resuming_a_finished_run_removes_checkpoints_that_a_kill_left(cli: Cli, run: Path) -> None:
+    path = run / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    (newest,) = (run / "training").glob("step-*")
+    shutil.copytree(newest, newest.with_name("step-3"))
+    assert cli("train", "--resume", "one").exit_code == 0
+    assert [*(run / "training").glob("step-*")] == [newest]

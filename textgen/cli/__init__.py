@@ -90,7 +90,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0)
-        if advice is None or (error.filename is None and error.errno not in _FULL):
+        if advice is None or (error.filename is None and error.errno not in _OF_OUTPUT):
             raise
         reason = os.strerror(error.errno or 0).lower()
         _fail(f"{error.filename or 'output'}: {reason}; {advice}", 1)
@@ -99,7 +99,9 @@ def main() -> None:
 # Errors of the operating system that are not bugs, and what to do about them.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PERMISSIONS = "check its permissions" + (", and close what has it open" if os.name == "nt" else "")
+_OF_OUTPUT = (*_FULL, errno.EFBIG)  # these may come without the name of a file
 _ADVICE = dict.fromkeys(_FULL, "free some space and try again") | {
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
     errno.EACCES: _PERMISSIONS,
     errno.EPERM: _PERMISSIONS,
     errno.EROFS: "copy it to a file system that can be written to",

@@ -117,6 +117,8 @@ class TrainingState:
             # the next one was written; this checkpoint still names the good step before it.
             self.position.good_step = self.position.step
         self._replace_best()
+        if self.position.finished:  # a kill may have prevented this
+            remove_others(self.run.training_directory, keep={self.position.step})
         return True
 
     def _restored(self, path: Path) -> Checkpoint:
