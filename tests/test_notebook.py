@@ -59,6 +59,7 @@ def kernel(clone: Path) -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.slow
 def test_a_cell_that_is_stopped_leaves_a_run_that_resume_continues(
     clone: Path, kernel: tuple[Any, Any]
 ) -> None:

@@ -76,6 +76,7 @@ def test_parts_are_added_and_removed_by_options_of_train(ablation: ModuleType) -
         assert part.remove.split()[0] in flags
 
 
+@pytest.mark.slow
 def test_a_stopped_ablation_continues(run_script: RunScript, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
     results = tmp_path / "results.jsonl"
@@ -117,6 +118,7 @@ def test_a_variant_keeps_every_other_setting_of_the_recipe(run_script: RunScript
     assert {name for name in recipe if recipe[name] != untied[name]} == {"tie_weights"}
 
 
+@pytest.mark.slow
 def test_the_other_variants_run_if_one_fails(run_script: RunScript, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
     arguments = [str(tmp_path / "results.jsonl"), "--corpus", f"tiny={tmp_path / 'text.txt'}"]

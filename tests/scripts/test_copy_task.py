@@ -37,6 +37,7 @@ def test_a_short_delay_is_learned_by_a_little_training(copy_task: ModuleType, ce
     assert copy_task.accuracy(cell, 2, steps=150, **settings) > 0.95
 
 
+@pytest.mark.slow
 def test_the_script_measures_every_cell_delay_and_seed(run_script: RunScript, tmp_path: Path) -> None:
     small = "--delays 2,1 --seeds 2 --hidden-size 8 --steps 3".split()
     process = run_script("copy_task.py", *small, "--json", "--plot", str(tmp_path / "copy.png"))

@@ -182,12 +182,14 @@ for file in ("text.txt", "half/config.json"):
 """
 
 
+@pytest.mark.slow
 def test_another_result_with_exit_code_0_is_found(tmp_path: Path) -> None:
     """A change of the text that is scored gives other figures; of a file that is not read, it does not."""
     done = run_code(FLIP, tmp_path)
     assert done.stdout.splitlines() == ["5 silent", "5"], done.stderr
 
 
+@pytest.mark.slow
 def test_a_quick_run_of_all_groups_prints_a_row_for_each(run_script: RunScript, tmp_path: Path) -> None:
     report = tmp_path / "report.md"
     process = run_script("faults.py", "--quick", "--output", str(report))

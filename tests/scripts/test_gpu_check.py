@@ -35,6 +35,7 @@ def report(run_script: RunScript, tmp_path_factory: pytest.TempPathFactory) -> d
     return printed
 
 
+@pytest.mark.slow
 def test_every_stage_has_results_and_the_machine_is_named(report: dict[str, Any]) -> None:
     assert report["passed"] is True
     assert not [name for name, stage in report.items() if isinstance(stage, dict) and "error" in stage]
@@ -44,11 +45,13 @@ def test_every_stage_has_results_and_the_machine_is_named(report: dict[str, Any]
 
 
 @without_gpu
+@pytest.mark.slow
 def test_the_closing_line_of_pytest_is_kept(report: dict[str, Any]) -> None:
     assert report["tests"]["failures"] == []
     assert "skipped" in report["tests"]["summary"]
 
 
+@pytest.mark.slow
 def test_shares_and_ratios_are_those_of_the_times(report: dict[str, Any]) -> None:
     of_cells = [line for line in report["steps"]["results"] if "cell" in line]
     of_units = [line for line in report["steps"]["results"] if "cell" not in line]
@@ -67,6 +70,7 @@ def test_shares_and_ratios_are_those_of_the_times(report: dict[str, Any]) -> Non
         assert both["step_time_of_gru_to_lstm"] == pytest.approx(ratio, rel=0.01, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_one_text_and_several_are_sampled(report: dict[str, Any]) -> None:
     lines = report["sampling"]["results"]
     assert [(line["cell"], line["texts"]) for line in lines] == [
@@ -77,6 +81,7 @@ def test_one_text_and_several_are_sampled(report: dict[str, Any]) -> None:
         assert line["ratio"] == pytest.approx(ratio, abs=0.01)
 
 
+@pytest.mark.slow
 def test_training_gives_the_loss_in_nats_and_bits(report: dict[str, Any]) -> None:
     (result,) = report["training"]["results"]
     # By characters, of which data/tales.txt has fewer than e**4.

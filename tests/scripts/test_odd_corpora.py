@@ -58,6 +58,7 @@ def test_the_same_seed_makes_the_same_corpus(odd: ModuleType) -> None:
         assert make(random.Random(3)) == make(random.Random(3))
 
 
+@pytest.mark.slow
 def test_two_corpora_are_trained_on_and_neither_diverges(run_script: RunScript) -> None:
     names = ["--only", "one character", "--only", "30 characters"]
     process = run_script("odd_corpora.py", *names, "--runs", "2", "--steps", "5")

@@ -58,6 +58,7 @@ def test_nats_per_character_do_not_depend_on_the_tokenizer(reproduce: ModuleType
     assert reproduce.nats({"bits_per_character": 2.0, "nats_per_token": 9.9}) == 2 * math.log(2)
 
 
+@pytest.mark.slow
 def test_a_row_is_one_run_evaluated_in_three_ways_with_windows_of_256_characters(
     reproduce: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ def words(length: int) -> str:
     return " ".join(rng.choice(["dog", "cat", "sees", "the", "a"]) for _ in range(length))
 
 
+@pytest.mark.slow
 def test_it_measures_both_methods_and_writes_the_results(run_script: RunScript, tmp_path: Path) -> None:
     corpus, result = tmp_path / "corpus.txt", tmp_path / "result.json"
     corpus.write_text(words(400))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,11 @@ def test_a_moved_fine_tuned_run_with_an_external_tokenizer_is_repeated(
     assert Run(after / "third").config.data.tokenizer == str(after / "plain.json")
 
 
-def test_a_run_without_its_original_directory_keeps_its_paths(moved: Path, tmp_path: Path) -> None:
+def test_a_run_without_its_original_directory_keeps_its_paths(
+    moved: Path, tmp_path: Path, rewrite: Callable[[Path, Any], None]
+) -> None:
     config = moved / "runs/first/config.json"
     content = json.loads(config.read_text())
     del content["directory"]
-    config.write_text(json.dumps(content))
+    rewrite(config, content)
     assert Run(config.parent).data.val == str(tmp_path / "poems" / "held.txt")

@@ -177,6 +177,7 @@ def test_the_split_is_part_of_the_fingerprint(tmp_path):
     assert len({corpus_of(path, **settings).fingerprint for settings in variants}) == len(variants)
 
 
+@pytest.mark.slow
 def test_a_very_long_document_and_many_short_ones_need_little_memory(tmp_path):
     path = tmp_path / "a.txt"
     with path.open("w") as file:

@@ -64,6 +64,7 @@ def train_with_kills(folder: Path, kills: int) -> None:
     assert not [name for name in files_of(folder / "cache") if name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_often_holds_the_files_of_an_undisturbed_one(tmp_path: Path) -> None:
     train_with_kills(tmp_path, kills=3)
 
