@@ -1,6 +1,7 @@
 """What tests of several packages start from: commands in this process, and a tiny run without training."""
 
 import contextlib
+import json
 import signal
 import threading
 import time
@@ -16,9 +17,20 @@ import pytest
 from click.testing import CliRunner
 
 from textgen.cli import group, main
-from textgen.run import CONFIG, FORMAT, TOKENIZER, WEIGHTS, Run, config_json, save_weights
+from textgen.run import (
+    CONFIG,
+    FILES,
+    FORMAT,
+    TOKENIZER,
+    WEIGHTS,
+    Run,
+    config_json,
+    files_json,
+    save_weights,
+)
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.system.atomic import write_file
+from textgen.system.digests import sealed
 from textgen.system.threads import limit_spinning
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
@@ -315,3 +327,20 @@ def server() -> Iterator[TextServer]:
     server = TextServer()
     yield server
     server.close()
+
+
+Rewrite = Callable[[Path, Any], None]
+
+
+@pytest.fixture
+def rewrite() -> Rewrite:
+    """Changes a JSON file of a run and the digests too, as a stranger who made the run could."""
+
+    def change(path: Path, content: Any) -> None:
+        if path.name == "progress.json":
+            content = sealed({name: value for name, value in content.items() if name != "sha256"})
+        path.write_text(json.dumps(content), encoding="utf-8")
+        if (path.parent / FILES).exists():
+            (path.parent / FILES).write_text(files_json(path.parent), encoding="utf-8")
+
+    return change

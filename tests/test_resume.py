@@ -20,7 +20,7 @@ SETTINGS = (
     "--embedding-dim 16 --seed 3 --no-early-stopping --ema-decay 0.98 --vary-seq-len "
     "--input-dropout 0.1 --embedding-dropout 0.1 --weight-drop 0.1 --residual --layer-norm --tie-weights"
 ).split()
-TIMES = {"seconds", "tokens_per_second"}
+TIMES = {"seconds", "tokens_per_second", "digest"}  # the digest is of the times too
 
 
 def textgen(*arguments: object, cwd: Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
@@ -66,7 +66,9 @@ def contents(run: Path) -> dict[str, Any]:
     place = json.loads(progress.read_text())
     metrics = [without_times(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return files | {
-        "progress": {name: value for name, value in place.items() if name not in {"seconds", "metrics_size"}},
+        "progress": {
+            name: value for name, value in place.items() if name not in {"seconds", "metrics_size", "sha256"}
+        },
         "metrics": metrics,
         "checkpoints": [path.name for path in run.glob("training/step-*")],
     }
@@ -161,6 +163,27 @@ def test_sigterm_saves_and_the_store_is_rebuilt_from_the_same_corpus_only(
     assert "corpus.txt" in err
     corpus.write_text(TEXT)
     finish(textgen("train", "--resume", run.name, cwd=folder))
+    assert contents(run) == never_killed
+
+
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "progress.json"])
+def test_a_rotten_checkpoint_is_left_out_and_the_one_before_it_continued(
+    folder: Path, never_killed: dict[str, Any], name: str
+) -> None:
+    run = folder / f"rotten-{name}"
+    process = textgen("train", "corpus.txt", "--run", run.name, *SETTINGS, cwd=folder)
+    wait_for(process, lambda: len([*run.glob("training/step-*")]) >= 2)
+    kill(process)
+    checkpoints = sorted(run.glob("training/step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    assert len(checkpoints) >= 2
+    content = bytearray((checkpoints[-1] / name).read_bytes())
+    content[len(content) // 2] ^= 4
+    (checkpoints[-1] / name).write_bytes(content)
+    process = textgen("train", "--resume", run.name, cwd=folder)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert f"{checkpoints[-1].name}: damaged checkpoint" in err
+    assert f"resuming from {checkpoints[-2].name} instead" in err
     assert contents(run) == never_killed
 
 

@@ -6,8 +6,10 @@ training/metrics.py writes it and says what the kinds of records are.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,9 +26,12 @@ _LONGEST_LINE = 2**16  # bytes
 # A summary needs no train record but the last. So many lines are all checked; in a longer file, the train
 # records that follow are passed over, since parsing a million takes several seconds.
 _ALL_CHECKED = 20_000
-_TRAIN = b'{"kind": "train", '
+_TRAIN, _FINAL = b'{"kind": "train", ', b'{"kind": "final", '
 
 Record = dict[str, Any]
+
+_DIGEST = "digest"  # the field with the first bits of the SHA-256 of the others
+_DIGEST_LENGTH = 16  # in hexadecimal digits
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,30 @@ class MeasurementSummary:
     is_cut_short: bool = False
 
 
+def with_digest(record: Record) -> str:
+    """The line of a record, without its end. Raises ValueError for a figure that is not finite."""
+    text = json.dumps(record, allow_nan=False)
+    return f'{text[:-1]}, "{_DIGEST}": "{_digest_of(text)}"}}'
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+def damaged_lines(path: Path) -> list[int]:
+    """The numbers of the lines of a metrics.jsonl that are not records as they were written."""
+    damaged = []
+    for number, line in _lines(path):
+        try:
+            _record(path, number, line)
+            is_whole = line.endswith(b"\n")
+        except RunError:
+            is_whole = False
+        if not is_whole:
+            damaged.append(number)
+    return damaged
+
+
 def read_measurements(path: Path) -> Iterator[Record]:
     """Yield the records of a metrics.jsonl, without a last line that a crash left incomplete.
 
@@ -51,6 +80,15 @@ def read_measurements(path: Path) -> Iterator[Record]:
     for number, line in _lines(path):
         if line.endswith(b"\n"):
             yield _record(path, number, line)
+
+
+def has_final_record(path: Path) -> bool:
+    """Whether there is a record of the final evaluation, whatever the other lines are. Raises RunError."""
+    for number, line in _lines(path):
+        if line.startswith(_FINAL):
+            with suppress(RunError):
+                return bool(_record(path, number, line)["kind"] == "final")
+    return False
 
 
 def summarize_measurements(path: Path) -> MeasurementSummary:
@@ -94,7 +132,12 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _record(path: Path, number: int, line: bytes) -> Record:
     try:
         record = _DECODER.decode(line.decode("utf-8"))
-        if (broken := _violation(record)) is None:
+        broken = _violation(record)
+        if broken is None and _DIGEST in record:
+            digest = record.pop(_DIGEST)
+            if digest != _digest_of(json.dumps(record)):
+                broken = "has changed since it was written"
+        if broken is None:
             return dict(record)
     except ValueError:
         broken = "is not JSON"

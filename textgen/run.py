@@ -3,6 +3,7 @@
     runs/<name>/
         config.json          all settings and measurements that the run was made with
         tokenizer.json       text <-> token ids; the `tokenizers` library reads it
+        files.json           SHA-256 digests of these two
         model.safetensors    the best weights by validation loss, and the model vocabulary
         metrics.jsonl        one line per measurement
         loss.png             a plot of the metrics
@@ -15,6 +16,7 @@ Sampling needs only the first three. Weights are NumPy arrays here, so that read
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,14 +25,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from textgen.errors import ConfigError, CorpusError, RunError
-from textgen.measurements import read_measurements, summarize_measurements
+from textgen.measurements import has_final_record, read_measurements, summarize_measurements
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.option import from_mapping, shown
 from textgen.system.atomic import write_file
-from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
+from textgen.system.bounded_files import (
+    RUN_FILE_LIMIT,
+    SETTINGS_LIMIT,
+    TOKENIZER_LIMIT,
+    parse_json,
+    read_bounded,
+)
+from textgen.system.digests import DamagedError, file_digest, sealed, unsealed
 from textgen.system.locks import lock_while_alive
 from textgen.system.relocate import relocated_data
 from textgen.text.cache import record_use
@@ -40,7 +48,7 @@ from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
-from textgen.weights.file import read_weights
+from textgen.weights.file import read_weights, weights_file
 
 Announce = Callable[[str], None]  # called with a line for the user
 Progress = Callable[[str, int, int], None]  # called with what is being done, done so far, total
@@ -48,13 +56,16 @@ Progress = Callable[[str, int, int], None]  # called with what is being done, do
 FORMAT = 2  # format 1 used the name vocab_size for the size of the model vocabulary
 _READABLE_FORMATS = (1, 2)
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
+FILES = "files.json"
 TRAINING, STDIN, PICTURE = "training", "stdin.txt", "loss.png"
 _NAMES_SHOWN = 5
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = parse_json(read_bounded(path, RUN_FILE_LIMIT, "a config.json"))
+        text = read_bounded(path, RUN_FILE_LIMIT, "a config.json")
+        require_as_written(path, text)
+        content = parse_json(text)
     except OSError as error:
         raise RunError(
             f"{path}: {error.strerror or error}. Name a run directory, such as runs/<name>."
@@ -69,6 +80,36 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{FORMAT} and earlier; install a newer textgen"
         )
     return _upgraded(content)
+
+
+def files_json(directory: Path) -> str:
+    """The content of a files.json for a run that is being made: the digests of files that never change."""
+    digests = {name: file_digest(directory / name) for name in (CONFIG, TOKENIZER)}
+    return json.dumps(sealed({"files": digests}), indent=2) + "\n"
+
+
+def require_as_written(path: Path, content: bytes) -> None:
+    """Raise RunError when a file of a run has another content than when the run was made, by files.json.
+
+    Runs of earlier versions have no files.json, and saved models neither.
+    """
+    files = path.parent / FILES
+    try:
+        digests = unsealed(parse_json(read_bounded(files, SETTINGS_LIMIT, "a files.json")))["files"]
+        expected = digests.get(path.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(f"{files}: {error.strerror or error}; it must be readable") from error
+    except (ValueError, KeyError, AttributeError) as error:
+        raise RunError(
+            f"{files}: damaged ({error}). Put a copy of it there, or remove it to use the run unchecked"
+        ) from error
+    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+        raise RunError(
+            f"{path}: has changed since the run was made. Put a copy of the old one there; if you changed it "
+            f"yourself, remove {files}"
+        )
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
@@ -104,9 +145,7 @@ def config_json(config: RunConfig) -> str:
 
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write arrays by name to a safetensors file, atomically."""
-    write_file(
-        path, safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
-    )
+    write_file(path, weights_file(weights))
 
 
 def load_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
@@ -118,19 +157,23 @@ def load_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
         return read_weights(path, config)
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; {_missing_weights_hint(path.parent)}") from None
+    except DamagedError as error:
+        raise RunError(f"{path}: {error}; {_missing_weights_hint(path.parent)}") from error
     except PermissionError:
         raise RunError(f"{path}: cannot be read; check its permissions") from None
 
 
 def _missing_weights_hint(directory: Path) -> str:
-    """Why a run has no weights, and what to do."""
+    """What to do about a run without whole weights."""
     run = Run(directory)
+    if not (run.path / CONFIG).is_file():
+        return "put a copy of it there"
     if not run.is_complete:
-        return f"no weights yet. Resume with: textgen train --resume {directory}"
+        return f"resume the run, which writes it: textgen train --resume {directory}"
     copies = sorted(run.training_directory.glob("step-*/best.safetensors"))
     if copies:
-        return f"the weights of this complete run are missing. Copy them from {copies[-1]}"
-    return f"the weights of this complete run are missing. Train it again: textgen train --config {directory}"
+        return f"copy it from {copies[-1]}"
+    return f"there is no copy in the run, so train it again: textgen train --config {directory}"
 
 
 def save_model(directory: Path, config: ModelConfig, weights: Mapping[str, np.ndarray]) -> None:
@@ -183,9 +226,12 @@ class Run:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the run. Raises RunError or TokenizerError."""
-        if not (self.path / TOKENIZER).is_file():
-            raise RunError(f"{self.path / TOKENIZER}: no such file; a run directory must have its tokenizer")
-        return Tokenizer.load(self.path / TOKENIZER)
+        path = self.path / TOKENIZER
+        if not path.is_file():
+            raise RunError(f"{path}: no such file; a run directory must have its tokenizer")
+        if path.stat().st_size <= TOKENIZER_LIMIT:  # a longer one is refused
+            require_as_written(path, path.read_bytes())
+        return Tokenizer.load(path)
 
     def measured(self, name: str) -> Any:
         """A value that was measured before the first step. Raises RunError when config.json lacks it."""
@@ -207,7 +253,7 @@ class Run:
     @property
     def is_complete(self) -> bool:
         """Whether the run was trained to its end, including the final validation."""
-        return summarize_measurements(self.metrics_path).final is not None
+        return has_final_record(self.metrics_path)
 
     @property
     def has_weights(self) -> bool:
@@ -313,6 +359,15 @@ class Run:
         """
         return list(read_measurements(self.metrics_path))
 
+    def _lacks_measurements(self) -> bool:
+        """Whether metrics.jsonl is shorter than the newest checkpoint says; False where there is none."""
+        newest = max(self.training_directory.glob("step-*/progress.json"), key=_step_of, default=None)
+        try:
+            size = self.metrics_path.stat().st_size if self.metrics_path.exists() else 0
+            return newest is not None and size < _metrics_size(newest)
+        except OSError:  # another process has just removed it
+            return False
+
     def facts(self) -> dict[str, Any]:
         """A summary of the run, by name; `best` is the best validation record, None before the first.
 
@@ -335,10 +390,24 @@ class Run:
             "settings": describe(config),
             "steps": last["step"],
             "seconds": last["seconds"],
-            "metrics_cut_short": measured.is_cut_short,
+            "metrics_cut_short": measured.is_cut_short or self._lacks_measurements(),
             "validates": config.data.val is not None or config.data.holds_out,
             "best": best if best and "nats_per_token" in best else None,
         }
+
+
+def _step_of(progress: Path) -> int:
+    step = progress.parent.name.removeprefix("step-")
+    return int(step) if step.isdecimal() else -1
+
+
+def _metrics_size(progress: Path) -> int:
+    """The length of metrics.jsonl that a checkpoint stores, in bytes; 0 where that cannot be read."""
+    try:
+        size = parse_json(read_bounded(progress, RUN_FILE_LIMIT, "a checkpoint's progress"))["metrics_size"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return size if isinstance(size, int) else 0
 
 
 def announce_named(names: Sequence[str], run: str, announce: Announce) -> None:

@@ -127,7 +127,7 @@ def test_a_complete_run_without_its_weights_says_where_a_copy_is(cli: Cli) -> No
     before = weights.read_bytes()
     weights.unlink()
     error = cli("sample", "runs/corpus").only_error
-    assert "the weights of this complete run are missing" in error
+    assert "model.safetensors: no such file; copy it from runs/corpus/training/step-" in error
     copy = Path(error.strip().split()[-1])
     shutil.copyfile(copy, weights)
     assert cli("sample", "runs/corpus", "--max-new-tokens", 3).exit_code == 0
@@ -141,6 +141,8 @@ def test_a_tokenizer_of_another_run_is_refused_by_every_command(cli: Cli) -> Non
     cli("train", "corpus.txt", "--tokenizer", "bpe", "--vocab-size", 400, *TINY, "--run", "bpe")
     cli("train", "corpus.txt", "--tokenizer", "byte", *TINY, "--run", "bytes")
     shutil.copyfile("bytes/tokenizer.json", "bpe/tokenizer.json")
+    assert "bpe/tokenizer.json: has changed since the run was made" in cli("sample", "bpe").only_error
+    Path("bpe/files.json").unlink()
     for command in (["sample", "bpe"], ["eval", "bpe", "corpus.txt"], ["score", "bpe", "corpus.txt"]):
         assert "do not belong together" in cli(*command).only_error
 

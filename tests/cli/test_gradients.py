@@ -136,7 +136,7 @@ def test_a_missing_or_changed_text_is_reported(refusal: Callable[..., str], text
     assert "run is a run" in refusal("corpus.txt", "run")
     (run / "model.safetensors").unlink()
     Path("corpus.txt").write_text(text)
-    assert "the weights of this complete run are missing" in refusal("run")
+    assert "model.safetensors: no such file; " in refusal("run")
 
 
 @pytest.mark.usefixtures("run")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -58,12 +59,12 @@ def test_one_damaged_run_does_not_hide_the_others(cli: Cli, tmp_path: Path) -> N
     ],
 )
 def test_an_incomplete_config_is_a_one_line_error_and_hides_no_other_run(
-    cli: Cli, damage: dict[str, object]
+    cli: Cli, rewrite: Callable[[Path, Any], None], damage: dict[str, object]
 ) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "runs/good")
     cli("train", "corpus.txt", *TINY, "--run", "runs/bad")
     path = Run("runs/bad").path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    rewrite(path, json.loads(path.read_text()) | damage)
     listed = cli("info").stdout
     assert "runs/good: 1 x 8 lstm" in listed
     assert "runs/bad: not readable" in listed
@@ -100,7 +101,7 @@ def test_measurements_that_are_cut_short_are_said(cli: Cli) -> None:
     metrics = Run("runs/corpus").metrics_path
     assert not json.loads(cli("info", "runs/corpus", "--json").stdout)["metrics_cut_short"]
     metrics.write_bytes(metrics.read_bytes()[:-9])
-    said = "not complete; the last line of metrics.jsonl is cut short"
+    said = "not complete; the end of metrics.jsonl is missing"
     assert said in cli("info").stdout
     assert f"{said}; resume with: textgen train --resume" in cli("info", "runs/corpus").stdout
     assert json.loads(cli("info", "runs/corpus", "--json").stdout)["metrics_cut_short"]

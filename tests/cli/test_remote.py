@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,14 +139,14 @@ def test_a_url_that_the_user_gives_beside_a_run_is_fetched(cli: Cli, server: Ser
 
 @pytest.mark.parametrize("command", COMMANDS[:4], ids=lambda command: " ".join(map(str, command[:2])))
 def test_a_config_that_names_a_url_without_its_digest_is_refused(
-    cli: Cli, server: Server, url: str, command: tuple[object, ...]
+    cli: Cli, rewrite: Callable[[Path, Any], None], server: Server, url: str, command: tuple[object, ...]
 ) -> None:
     """Else a run from a stranger could have it fetched as if the user had named it."""
     cli("train", url, *TINY)
     drop_the_end("runs/tale")
     config = json.loads((Path("runs/tale") / CONFIG).read_text())
     other = {"url": "https://elsewhere/a.txt", "sha256": "0" * 64}
-    (Path("runs/tale") / CONFIG).write_text(json.dumps(config | {"remote": [other]}))
+    rewrite(Path("runs/tale") / CONFIG, config | {"remote": [other]})
     server.log.clear()
     assert f"has no entry for {url}; it is damaged" in cli(*command, "--fetch").only_error
     assert server.log == []

@@ -166,19 +166,25 @@ def test_a_fine_tuned_run_without_its_initial_weights_is_not_resumed(cli: Cli) -
     ],
 )
 def test_a_run_whose_files_do_not_belong_together_is_not_resumed(
-    cli: Cli, file: str, damage: Callable[[dict[str, Any]], object], message: str
+    cli: Cli,
+    rewrite: Callable[[Path, Any], None],
+    file: str,
+    damage: Callable[[dict[str, Any]], object],
+    message: str,
 ) -> None:
     cli("train", "corpus.txt", *TINY, "--run", "one")
     drop_the_end(Run("one").metrics_path)
     content = json.loads(Path("one", file).read_text())
     damage(content)
-    Path("one", file).write_text(json.dumps(content))
+    rewrite(Path("one", file), content)
     result = cli("train", "--resume", "one")
     assert (result.exit_code, len(result.notes)) == (1, 1)
     assert message in result.stderr
 
 
-def test_resuming_a_run_of_another_device_says_how_to_continue_on_this_one(cli: Cli) -> None:
+def test_resuming_a_run_of_another_device_says_how_to_continue_on_this_one(
+    cli: Cli, rewrite: Callable[[Path, Any], None]
+) -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")
     cli("train", "corpus.txt", *TINY, "--run", "one")
@@ -186,7 +192,7 @@ def test_resuming_a_run_of_another_device_says_how_to_continue_on_this_one(cli: 
     path = Run("one").path / "config.json"
     config = json.loads(path.read_text())
     config["training"]["device"] = "cuda"
-    path.write_text(json.dumps(config))
+    rewrite(path, config)
     assert "--from one --device cpu" in cli("train", "--resume", "one").only_error
     assert cli("train", "--from", "one", "--device", "cpu", "--steps", 1).exit_code == 0
 

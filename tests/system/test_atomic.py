@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from textgen.system.atomic import move_file, new_directory, write_file
+from textgen.system.locks import locked_temporary
 
 
 def names(folder: Path) -> list[str]:
@@ -158,3 +160,11 @@ def test_on_windows_a_file_that_stays_open_is_named(tmp_path: Path, monkeypatch:
         write_file(tmp_path / "file", "new")
     assert error.value.filename == str(tmp_path / "file")
     assert names(tmp_path) == []
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / ".a.json.12345678").write_text("half")
+    (tmp_path / ".a.json.old.12345678").write_text("of another file")
+    with locked_temporary(lambda: Path(tempfile.mkstemp(prefix=".a.json.", dir=tmp_path)[1])) as alive:
+        write_file(tmp_path / "a.json", "whole")
+        assert set(names(tmp_path)) == {"a.json", alive.name, ".a.json.old.12345678"}

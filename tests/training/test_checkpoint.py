@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -18,10 +20,13 @@ import torch
 from textgen.errors import RunError
 from textgen.training.checkpoint import (
     Checkpoint,
+    DamagedCheckpoint,
+    checkpoint_path,
     load_checkpoint,
     newest_checkpoint,
     remove_others,
     save_checkpoint,
+    set_aside,
 )
 
 
@@ -56,16 +61,46 @@ def test_the_newest_checkpoint_is_that_of_the_highest_step_and_others_are_remove
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "progress.json", "best.safetensors"])
-def test_a_damaged_checkpoint_is_a_one_line_error(tmp_path: Path, name: str) -> None:
+def test_a_damaged_checkpoint_is_set_aside_if_there_is_another(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = save_checkpoint(tmp_path, checkpoint(3))
     (path / name).write_bytes((path / name).read_bytes()[:-9])
-    with pytest.raises(RunError, match=r"damaged.*Remove it, then start the run again") as error:
+    with pytest.raises(DamagedCheckpoint, match=r"step-3: damaged .* Put a copy of it there, or") as error:
         load_checkpoint(path)
     assert "\n" not in str(error.value)
+    assert not set_aside(path, error.value)  # it is the only one
     for step in (1, 2):
         save_checkpoint(tmp_path, checkpoint(step))
-    with pytest.raises(RunError, match="Remove it, then --resume continues from step-2"):
-        load_checkpoint(path)
+    assert set_aside(path, error.value)
+    assert "step-3: damaged checkpoint" in caplog.text
+    assert caplog.text.endswith("; resuming from step-2 instead\n")
+    assert newest_checkpoint(tmp_path) == checkpoint_path(tmp_path, 2)
+    remove_others(tmp_path, keep={2})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["step-2"]
+
+
+@pytest.mark.parametrize("part", ["weights", "optimizer", "carried", "best"])
+def test_any_flipped_bit_of_a_checkpoint_is_found(tmp_path: Path, part: str) -> None:
+    path = save_checkpoint(tmp_path, checkpoint(3)) / f"{part}.safetensors"
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    for place in rng.sample(range(len(whole)), 40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedCheckpoint, match=f"{path.name} has changed"):
+            load_checkpoint(path.parent)
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_digests(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = save_checkpoint(tmp_path, checkpoint(3))
+    progress = load_checkpoint(path).progress
+    (path / "progress.json").write_text(json.dumps(progress))
+    assert load_checkpoint(path).progress == progress
+    assert "made by an earlier version, without a SHA-256" in caplog.text
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(tmp_path: Path) -> None:
@@ -88,10 +123,10 @@ def test_a_checkpoint_that_the_disk_does_not_give_is_not_damaged(
 ) -> None:
     path = save_checkpoint(tmp_path, checkpoint(3))
 
-    def fail(path: Path, encoding: str) -> str:
+    def fail(path: Path, limit: int, what: str) -> bytes:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(Path, "read_text", fail)
+    monkeypatch.setattr("textgen.training.checkpoint.read_bounded", fail)
     with pytest.raises(RunError, match=r"cannot be read \(Input/output error\); check the disk"):
         load_checkpoint(path)
 

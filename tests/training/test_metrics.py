@@ -15,7 +15,7 @@ from textgen.training.metrics import MetricsLog
 USES: list[Callable[[MetricsLog], None]] = [
     MetricsLog.start,
     MetricsLog.flush,
-    lambda log: log.append("train", step=2, epoch=0.2, nats_per_token=1.0),
+    lambda log: log.append("train", step=2, epoch=0.2, nats_per_token=1.0, seconds=2.0, tokens_per_second=9),
 ]
 
 
@@ -25,7 +25,7 @@ def test_a_file_that_was_removed_or_cut_is_an_error_and_not_begun_again(
 ) -> None:
     log = MetricsLog(tmp_path / "run" / "metrics.jsonl")
     log.path.parent.mkdir()
-    log.append("train", step=1, epoch=0.1, nats_per_token=2.0)
+    log.append("train", step=1, epoch=0.1, nats_per_token=2.0, seconds=1.0, tokens_per_second=9)
     log.path.write_bytes(log.path.read_bytes()[:-1])
     with pytest.raises(RunError, match=r"is shorter than .* removed or changed. Put it back"):
         use(log)
@@ -40,9 +40,9 @@ def test_a_file_that_was_removed_or_cut_is_an_error_and_not_begun_again(
 
 def test_lines_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl")
-    log.append("train", step=1, epoch=0.1, nats_per_token=2.0)
+    log.append("train", step=1, epoch=0.1, nats_per_token=2.0, seconds=1.0, tokens_per_second=9)
     kept, size = log.path.read_text(), log.size
-    log.append("train", step=2, epoch=0.2, nats_per_token=1.0)
+    log.append("train", step=2, epoch=0.2, nats_per_token=1.0, seconds=2.0, tokens_per_second=9)
     log.size = size
     log.start()
     assert log.path.read_text() == kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -68,6 +69,7 @@ def main() -> None:
             # A character that the terminal cannot show must not end hours of training.
             stream.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
+    _print_warnings()
     try:
         with raise_at_signals():
             group.main(prog_name="textgen", standalone_mode=False)
@@ -88,7 +90,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0)
-        if advice is None or (error.filename is None and error.errno not in _FULL):
+        if advice is None or (error.filename is None and error.errno not in _OF_OUTPUT):
             raise
         reason = os.strerror(error.errno or 0).lower()
         _fail(f"{error.filename or 'output'}: {reason}; {advice}", 1)
@@ -97,7 +99,9 @@ def main() -> None:
 # Errors of the operating system that are not bugs, and what to do about them.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PERMISSIONS = "check its permissions" + (", and close what has it open" if os.name == "nt" else "")
+_OF_OUTPUT = (*_FULL, errno.EFBIG)  # these may come without the name of a file
 _ADVICE = dict.fromkeys(_FULL, "free some space and try again") | {
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
     errno.EACCES: _PERMISSIONS,
     errno.EPERM: _PERMISSIONS,
     errno.EROFS: "copy it to a file system that can be written to",
@@ -106,6 +110,20 @@ _ADVICE = dict.fromkeys(_FULL, "free some space and try again") | {
     errno.EIO: "check the disk, or the network if it is remote",
     errno.ESTALE: "check the disk, or the network if it is remote",
 }
+
+
+class _Lines(logging.Handler):
+    """Prints what is logged on standard error, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"textgen: {' '.join(record.getMessage().split())}", file=sys.stderr, flush=True)
+
+
+def _print_warnings() -> None:
+    """Print what textgen logs, once; a library that is used from Python leaves that to the program."""
+    logger = logging.getLogger("textgen")
+    if not any(isinstance(handler, _Lines) for handler in logger.handlers):
+        logger.addHandler(_Lines())
 
 
 def _open_closed_streams() -> None:

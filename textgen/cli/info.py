@@ -64,7 +64,7 @@ def _status(facts: dict[str, Any]) -> str:
 
 
 def _cut(facts: dict[str, Any]) -> str:
-    return "; the last line of metrics.jsonl is cut short" if facts["metrics_cut_short"] else ""
+    return "; the end of metrics.jsonl is missing" if facts["metrics_cut_short"] else ""
 
 
 def _best(facts: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ lives, which tells what a killed one left behind from what is being written.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from textgen.system.locks import locked_temporary
+from textgen.system.locks import locked_temporary, remove_unless_locked
 
 _ON_WINDOWS = os.name == "nt"
 _WAIT_SECONDS = 5.0  # for a process that reads a file which is to be replaced, on Windows
@@ -37,8 +38,11 @@ def _flush(path: Path) -> None:
 def write_file(path: Path, content: bytes | str) -> None:
     """Write content to path, replacing what was there, or change nothing and raise OSError.
 
-    An existing file keeps its permissions, and its owner as far as this process may set it.
+    An existing file keeps its permissions, and its owner as far as this process may set it. What processes
+    left that were killed while they wrote it is removed.
     """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{8 * '?'}"):
+        remove_unless_locked(left)
     data = content.encode() if isinstance(content, str) else content
     with locked_temporary(lambda: _new_file(path)) as temporary:
         try:

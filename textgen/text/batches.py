@@ -108,7 +108,13 @@ class SequenceBatches(Iterator[Batch]):
         return {"epoch": self._epoch, "position": self._position}
 
     def restore(self, place: Mapping[str, int]) -> None:
-        """Continue from a `place` of an iterator over the same tokens with the same sizes and seed."""
+        """Continue from a `place` of an iterator over the same tokens with the same sizes and seed.
+
+        Raises ValueError for a place that is not in the text.
+        """
+        pairs_per_sequence = (len(self._source) - 1) // self._batch_size
+        if place["epoch"] < 0 or not 0 <= place["position"] < pairs_per_sequence:
+            raise ValueError(f"{dict(place)} is not a place in the text")
         self._epoch, self._position = place["epoch"], place["position"]
         self._layout = self._draw_layout(self._epoch)
         self._source.start_epoch(self._epoch, self._batch_size)

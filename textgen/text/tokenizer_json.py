@@ -14,6 +14,7 @@ from typing import Any
 from textgen.settings.config import MAX_VOCAB_SIZE
 
 MAX_BYTES = 40 * 2**20
+MAX_TOKENS = 300_000  # more than the largest published tokenizers have; reading a million takes seconds
 MAX_ADDED_TOKENS = 2**15
 MAX_TOKEN_CHARACTERS = 10_000
 MAX_STEPS = 64  # of the normalizer, of the pre-tokenizer, and of the decoder
@@ -98,8 +99,8 @@ def _check_model(model: dict[str, Any]) -> None:
         raise ValueError(f"its model is {_shown(kind)}, not one of {', '.join(_MODELS)}")
     if not isinstance(vocabulary, list if kind == "Unigram" else dict):
         raise ValueError("its model has no vocab")
-    if len(vocabulary) > MAX_VOCAB_SIZE:
-        raise ValueError(f"it has {len(vocabulary):,} tokens, more than {MAX_VOCAB_SIZE:,}")
+    if len(vocabulary) > MAX_TOKENS:
+        raise ValueError(f"it has {len(vocabulary):,} tokens, more than {MAX_TOKENS:,}")
     if isinstance(vocabulary, dict):
         _check_tokens(vocabulary.items())
         return

@@ -5,7 +5,8 @@
         optimizer.safetensors   AdamW's moments, by parameter
         carried.safetensors     state carried between windows, running sums, random generators
         best.safetensors        the best weights so far, to be copied to model.safetensors
-        progress.json           step, seconds used, place in the data, best loss, length of metrics.jsonl
+        progress.json           step, seconds used, place in the data, best loss, length of metrics.jsonl;
+                                SHA-256 digests of the other files, and of itself
 
 The order of writing makes a kill at any moment harmless: metrics.jsonl is flushed, the checkpoint appears
 under its name, model.safetensors is replaced by the best weights, and older checkpoints are removed, except
@@ -16,7 +17,9 @@ cuts metrics.jsonl back to the length that it stores, and replaces model.safeten
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -33,6 +36,9 @@ from torch import Tensor
 
 from textgen.errors import RunError
 from textgen.system.atomic import new_directory
+from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
+from textgen.system.digests import file_digest, is_sealed, require_files, sealed, unsealed
+from textgen.weights.file import weights_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +70,10 @@ class Checkpoint:
         )
 
 
+_log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"step-\d+")
+_DIGESTS = "files"  # in progress.json
 _FILES = ("progress.json", *(f"{name}.safetensors" for name in ("weights", "optimizer", "carried", "best")))
 # Checkpoints that a kill left half written or half removed have a dot in front and a suffix.
 _OURS = re.compile(rf"{_NAME.pattern}|\.{_NAME.pattern}\..*")
@@ -87,8 +96,10 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     for name in ("weights", "optimizer", "carried"):
         tensors = {key: value.detach().cpu().contiguous() for key, value in getattr(checkpoint, name).items()}
         safetensors.torch.save_file(tensors, folder / f"{name}.safetensors")
-    safetensors.numpy.save_file(checkpoint.best, folder / "best.safetensors")
-    (folder / "progress.json").write_text(json.dumps(checkpoint.progress, indent=2) + "\n", encoding="utf-8")
+    (folder / "best.safetensors").write_bytes(weights_file(checkpoint.best))
+    digests = {path.name: file_digest(path) for path in folder.iterdir()}
+    progress = sealed(checkpoint.progress | {_DIGESTS: digests})
+    (folder / "progress.json").write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
 
 
 def remove_others(directory: Path, keep: Collection[int | None]) -> None:
@@ -112,9 +123,28 @@ def _name(step: int) -> str:
     return f"step-{step}"
 
 
+class DamagedCheckpoint(RunError):
+    """A checkpoint that is not as it was written, or does not fit its run."""
+
+
 def newest_checkpoint(directory: Path) -> Path | None:
     """The checkpoint with the highest step; None if there is none. Raises RunError if it may not look."""
     return max(_checkpoints(directory), key=_step, default=None)
+
+
+def set_aside(path: Path, error: DamagedCheckpoint) -> bool:
+    """Rename a damaged checkpoint if there is an older one to resume from; returns whether there is.
+
+    It is removed with the checkpoints that are no longer needed.
+    """
+    others = [each for each in _checkpoints(path.parent) if each != path]
+    if not others:
+        return False
+    older = max(others, key=_step)
+    _log.warning("%s; resuming from %s instead", str(error).partition(". ")[0], older.name)
+    shutil.rmtree(moved := path.with_name(f".{path.name}.damaged"), ignore_errors=True)
+    path.rename(moved)
+    return True
 
 
 def _checkpoints(directory: Path) -> list[Path]:
@@ -137,7 +167,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         return Checkpoint(
-            progress=dict(json.loads((path / "progress.json").read_text(encoding="utf-8"))),
+            progress=_checked_progress(path),
             weights=safetensors.torch.load_file(path / "weights.safetensors"),
             optimizer=safetensors.torch.load_file(path / "optimizer.safetensors"),
             carried=safetensors.torch.load_file(path / "carried.safetensors"),
@@ -147,6 +177,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise _unreadable_checkpoint(path, error) from error
     except (TypeError, ValueError, SafetensorError) as error:
         raise damaged_checkpoint(path, error) from error
+
+
+def _checked_progress(folder: Path) -> dict[str, Any]:
+    """What progress.json holds, after all files were compared with their digests, if it has these."""
+    content = parse_json(read_bounded(folder / "progress.json", RUN_FILE_LIMIT, "a checkpoint's progress"))
+    for name in _FILES:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / name))
+    if not is_sealed(dict(content)):
+        _log.warning("%s: made by an earlier version, without a SHA-256 to check it against", folder)
+        return dict(content)
+    progress = unsealed(content)
+    require_files(folder, progress.pop(_DIGESTS))
+    return progress
 
 
 def _unreadable_checkpoint(path: Path, error: OSError) -> RunError:
@@ -167,9 +211,11 @@ def _may_not_be_read(path: Path) -> RunError:
     return RunError(f"{path}: may not be read by this user; check its permissions, and resume again")
 
 
-def damaged_checkpoint(path: Path, error: Exception) -> RunError:
+def damaged_checkpoint(path: Path, error: Exception) -> DamagedCheckpoint:
     """The error to raise for a checkpoint that cannot be resumed from; it says what to do."""
-    others = [each for each in _checkpoints(path.parent) if each != path]
-    then = f"--resume continues from {max(others, key=_step).name}" if others else "start the run again"
     what = f"no {error}" if isinstance(error, KeyError) else error
-    return RunError(f"{path}: damaged checkpoint ({what}). Remove it, then {then}.")
+    run = path.parent.parent
+    return DamagedCheckpoint(
+        f"{path}: damaged checkpoint ({what}). There is no other one to resume from. "
+        f"Put a copy of it there, or start a new run from the best weights: textgen train --from {run}"
+    )

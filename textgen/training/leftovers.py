@@ -6,15 +6,15 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from textgen.run import CONFIG, METRICS, PICTURE, STDIN, TOKENIZER, TRAINING, WEIGHTS
+from textgen.run import CONFIG, FILES, METRICS, PICTURE, STDIN, TOKENIZER, TRAINING, WEIGHTS
 from textgen.system.locks import remove_unless_locked
 
-_FILES = (CONFIG, TOKENIZER, WEIGHTS, METRICS, PICTURE, STDIN)
+_FILES = (CONFIG, TOKENIZER, FILES, WEIGHTS, METRICS, PICTURE, STDIN)
 # As atomic.py and checkpoint.py name them.
 _IN_RUN = re.compile(rf"\.({'|'.join(map(re.escape, _FILES))})\..+")
 _IN_TRAINING = re.compile(r"\.step-\d+\..+")
 # A run that is being created holds the first few of these.
-_CREATED = (CONFIG, TOKENIZER, TRAINING, STDIN)
+_CREATED = (CONFIG, TOKENIZER, FILES, TRAINING, STDIN)
 _UNFINISHED = [set(_CREATED[:number]) for number in range(len(_CREATED) + 1)]
 _CREATING = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")
 

@@ -9,12 +9,13 @@
               learning rate is halved from here on
     final     the best weights on all validation text, once, at the end
 
-Times (tokens_per_second, seconds) differ between runs; everything else repeats exactly with the same seed.
+Each line ends with a digest of its other fields. Times (tokens_per_second, seconds) differ between runs;
+everything else repeats exactly with the same seed.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from textgen.errors import RunError
+from textgen.measurements import damaged_lines, with_digest
+from textgen.system.atomic import write_file
 from textgen.system.links import open_own
+
+_NUMBERS_SHOWN = 5
+
+_log = logging.getLogger(__name__)
 
 
 class MetricsLog:
@@ -36,17 +43,28 @@ class MetricsLog:
         self.size = 0  # bytes that belong to this run so far
 
     def start(self) -> None:
-        """Remove the lines after `size`, which training will write again.
+        """Remove the lines after `size`, which training will write again, and say which ones are damaged.
+
+        Damaged lines are removed, since nothing but the figures in them is lost.
 
         Raises RunError when the file is shorter than `size`, or when its directory was removed.
         """
         with self._opened() as file:
             file.truncate(self.size)
+        if damaged := damaged_lines(self.path):
+            lines = self.path.read_bytes().splitlines(keepends=True)
+            kept = b"".join(line for number, line in enumerate(lines, 1) if number not in damaged)
+            write_file(self.path, kept)
+            self.size = len(kept)
+            numbers = ", ".join(map(str, damaged[:_NUMBERS_SHOWN])) + (
+                "..." * (len(damaged) > _NUMBERS_SHOWN)
+            )
+            _log.warning("%s: removed damaged lines: %s", self.path, numbers)
 
     def append(self, kind: str, *, step: int, epoch: float, **figures: Any) -> None:
         """Append a line. Raises ValueError for a figure that is not finite, RunError as start does."""
         record = {"kind": kind, "step": step, "epoch": round(epoch, 6)} | figures
-        line = json.dumps(record, allow_nan=False) + "\n"
+        line = with_digest(record) + "\n"
         with self._opened() as file:
             file.write(line.encode())
             self.size = file.tell()

@@ -17,6 +17,7 @@ from pathlib import Path
 from textgen.errors import RunError
 from textgen.run import (
     CONFIG,
+    FILES,
     STDIN,
     TOKENIZER,
     TRAINING,
@@ -24,6 +25,7 @@ from textgen.run import (
     Run,
     announce_named,
     config_json,
+    files_json,
     free_directory,
     save_weights,
 )
@@ -117,6 +119,7 @@ def create_run(
                 config = dataclasses.replace(resolved.config, directory=str(path.absolute()))
                 (building / CONFIG).write_text(config_json(config), encoding="utf-8")
                 (building / TOKENIZER).write_text(text.tokenizer.to_json(), encoding="utf-8")
+                (building / FILES).write_text(files_json(building), encoding="utf-8")
                 (building / TRAINING).mkdir()
                 if config.from_run is not None:
                     save_weights(building / TRAINING / INITIAL, resolved.model.weights())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass
@@ -29,3 +31,23 @@ class Position:
     rollbacks_in_a_row: int = 0  # those that lowered the rate since there was a new good_step
     retried: bool = False  # whether a rollback kept the rate since there was a new good_step
     rollbacks: int = 0  # all of this run; with the seed it gives the random state after a rollback
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Position:
+        """The counters that progress.json holds, checked. Raises TypeError or ValueError."""
+        position = cls(**values)
+        for name, value in vars(position).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}")
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if name in _COUNTERS and not (is_number and value >= 0):
+                raise ValueError(f"{name} is {value!r}, not a number of 0 or more")
+        if position.best_step > position.step:
+            raise ValueError(f"best_step is {position.best_step}, after step {position.step}")
+        return position
+
+
+_COUNTERS = (
+    *("step", "seconds", "tokens", "records", "evaluations", "best_step", "stale_evaluations"),
+    *("extra_tolerance", "halvings", "rollbacks_in_a_row", "rollbacks"),
+)

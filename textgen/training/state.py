@@ -8,6 +8,7 @@ trainer.py decides when to save, and rollback.py when to go back.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from textgen.run import WEIGHTS, Run, save_weights
 from textgen.text.batches import SequenceBatches
 from textgen.training.checkpoint import (
     Checkpoint,
+    DamagedCheckpoint,
     checkpoint_path,
     damaged_checkpoint,
     load_checkpoint,
     newest_checkpoint,
     remove_others,
     save_checkpoint,
+    set_aside,
 )
 from textgen.training.metrics import MetricsLog
 from textgen.training.position import Position
@@ -95,11 +98,31 @@ class TrainingState:
     def restore(self) -> bool:
         """Restore the newest checkpoint; returns False, and changes nothing, if there is none.
 
-        Raises RunError for a checkpoint that is damaged or does not fit config.json.
+        A checkpoint that is damaged or does not fit config.json is set aside, and the one before it restored.
+        Raises RunError where there is none before it.
         """
-        path = newest_checkpoint(self.run.training_directory)
-        if path is None:
+        while (path := newest_checkpoint(self.run.training_directory)) is not None:
+            try:
+                checkpoint = self._restored(path)
+                break
+            except DamagedCheckpoint as error:
+                if not set_aside(path, error):
+                    raise
+        else:
             return False
+        self.best_weights = checkpoint.best
+        good = self.position.good_step
+        if good is not None and not checkpoint_path(self.run.training_directory, good).exists():
+            # A rollback went to this checkpoint and removed the others, and the process was killed before
+            # the next one was written; this checkpoint still names the good step before it.
+            self.position.good_step = self.position.step
+        self._replace_best()
+        if self.position.finished:  # a kill may have prevented this
+            remove_others(self.run.training_directory, keep={self.position.step})
+        return True
+
+    def _restored(self, path: Path) -> Checkpoint:
+        """Set everything to the checkpoint of a folder, except the best weights. Raises RunError."""
         checkpoint = load_checkpoint(path)
         if checkpoint.best:
             where = str(path / "best.safetensors")
@@ -109,14 +132,7 @@ class TrainingState:
             self.go_to(checkpoint)
         except (KeyError, TypeError, ValueError) as error:
             raise damaged_checkpoint(path, error) from error
-        self.best_weights = checkpoint.best
-        good = self.position.good_step
-        if good is not None and not checkpoint_path(self.run.training_directory, good).exists():
-            # A rollback went to this checkpoint and removed the others, and the process was killed before
-            # the next one was written; this checkpoint still names the good step before it.
-            self.position.good_step = self.position.step
-        self._replace_best()
-        return True
+        return checkpoint
 
     def go_to(self, checkpoint: Checkpoint) -> None:
         """Set everything to a checkpoint, except the best weights."""
@@ -125,7 +141,7 @@ class TrainingState:
         loss_count = progress.pop("loss_count")
         loss_steps = progress.pop("loss_steps", 0)  # checkpoints of earlier versions do not have it
         self.metrics.size = progress.pop("metrics_size")
-        self.position = Position(**progress)
+        self.position = Position.from_json(progress)
         self.train_step.load(
             weights=checkpoint.weights,
             optimizer=checkpoint.optimizer,

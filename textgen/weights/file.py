@@ -1,6 +1,6 @@
 """Reading model.safetensors: everything is checked before a network is built from it.
 
-    header ─names, types, shapes, sizes→ arrays ─values→ the weights of a network
+    digest → header ─names, types, shapes, sizes→ arrays ─values→ the weights of a network
 
 A run may come from a stranger. What is read here is finite, belongs to the network of config.json, and is
 small enough that no sum of its products overflows.
@@ -8,17 +8,21 @@ small enough that no sum of its products overflows.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
 from textgen.errors import RunError
 from textgen.settings.config import MAX_VOCAB_SIZE, ModelConfig
+from textgen.system.digests import DamagedError
 from textgen.system.memory import total_memory
 from textgen.weights.shapes import (
     LAYERS,
@@ -41,6 +45,11 @@ MOST_TOKENS_SEEN = 2**53
 _FLOATS = ("F32", "F16", "BF16")
 _MAX_HEADER_BYTES = 2**23
 _LENGTH = struct.Struct("<Q")  # of the header, in bytes; the header follows it
+# The digest is in the file itself, in the metadata of the header, because the file is replaced alone.
+_METADATA, _DIGEST = "__metadata__", "sha256"
+_BLOCK_BYTES = 2**20
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,11 +60,45 @@ class _Header:
     shape: tuple[int, ...]
 
 
+def weights_file(weights: Mapping[str, np.ndarray]) -> bytes:
+    """The content of a safetensors file with these arrays by name, and with a digest of itself."""
+    content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    (length,) = _LENGTH.unpack_from(content)
+    header, data = json.loads(content[_LENGTH.size : _LENGTH.size + length]), content[_LENGTH.size + length :]
+    digest = _digest_begun_with(header)
+    digest.update(data)
+    text = json.dumps({_METADATA: {_DIGEST: digest.hexdigest()}} | header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH.size)  # the format aligns the data
+    return b"".join((_LENGTH.pack(len(text)), text, data))
+
+
+def _digest_begun_with(header: Mapping[str, Any]) -> Any:
+    """A SHA-256 of a header without its metadata, to be updated with the data."""
+    arrays = {name: value for name, value in header.items() if name != _METADATA}
+    return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode())
+
+
+def _check_digest(path: Path) -> None:
+    """Raise DamagedError where a file of safetensors has another digest than the one in its metadata."""
+    with path.open("rb") as file:
+        (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+        header = json.loads(file.read(length))
+        expected = header.get(_METADATA, {}).get(_DIGEST)
+        if expected is None:
+            _log.warning("%s: made by an earlier version, without a SHA-256 to check it against", path)
+            return
+        digest = _digest_begun_with(header)
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    if digest.hexdigest() != expected:
+        raise DamagedError("damaged: its SHA-256 is not that of what was written")
+
+
 def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     """The arrays of a network by name: weights in float32, the model vocabulary in int64.
 
-    Raises FileNotFoundError, PermissionError; RunError for a file that is not safetensors, for arrays that
-    are not those of the config, and for values that no training gives.
+    Raises FileNotFoundError, PermissionError; DamagedError for a file that is not as it was written, or not
+    safetensors; RunError for arrays that are not those of the config, and for values that no training gives.
     """
     try:
         _check_header_size(path)
@@ -64,6 +107,7 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
             for name in file.keys():  # noqa: SIM118 (not a mapping)
                 part = file.get_slice(name)
                 headers[name] = _Header(part.get_dtype(), tuple(part.get_shape()))
+            _check_digest(path)
             _check_headers(headers, config, path)
             arrays = {
                 name: _float32_of_bfloat16(path, name, header)
@@ -74,7 +118,7 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     except (FileNotFoundError, PermissionError):
         raise
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path}: not a readable safetensors file ({error})") from error
+        raise DamagedError(f"not a readable safetensors file ({error})") from error
     weights = {name: _converted(array) for name, array in arrays.items()}
     check_values(weights, str(path))
     return weights
@@ -112,8 +156,8 @@ def _check_header_size(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(_LENGTH.size)
     if len(start) == _LENGTH.size and _LENGTH.unpack(start)[0] > _MAX_HEADER_BYTES:
-        raise RunError(
-            f"{path}: not a readable safetensors file (its header is longer than {_MAX_HEADER_BYTES:,} bytes)"
+        raise DamagedError(
+            f"not a readable safetensors file (its header is longer than {_MAX_HEADER_BYTES:,} bytes)"
         )
 
 
