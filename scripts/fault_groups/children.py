@@ -12,9 +12,10 @@ import pkgutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,27 +78,57 @@ def run_textgen(
 ) -> Outcome:
     """Run `textgen` with these arguments in a folder, and wait for it.
 
-    handicap: what goes wrong in the child, only where CAN_FORK. The output goes to files next to the folder.
+    handicap: what goes wrong in the child, only where CAN_FORK.
     """
     names = [str(argument) for argument in arguments]
-    files = [folder.parent / name for name in ("stdin", "stdout", "stderr")]
-    for file, content in zip(files, (stdin, b"", b""), strict=True):
-        file.write_bytes(content)
     if not CAN_FORK:
         assert handicap is None
         return _spawned(names, folder, stdin, timeout)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        _be_textgen(names, folder, files, handicap)
-    code, usage, timed_out = _wait(child, watch, timeout)
-    out, err = (file.read_text(encoding="utf-8", errors="replace") for file in files[1:])
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Outcome(code, out, err, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit, timed_out)
+    # Its output goes through pipes, because a file might not be allowed to grow.
+    with tempfile.TemporaryFile() as given, _Pipe() as out, _Pipe() as err:
+        given.write(stdin)
+        given.seek(0)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            _be_textgen(names, folder, (given.fileno(), out.writer, err.writer), handicap)
+        code, usage, timed_out = _wait(child, (out, err), watch, timeout)
+        unit = 1 if sys.platform == "darwin" else 1024
+        seconds, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit
+        return Outcome(code, out.text(), err.text(), seconds, peak, timed_out)
 
 
-def _wait(child: int, watch: Watch, timeout: float) -> tuple[int, os.struct_rusage, bool]:
+class _Pipe:
+    """A pipe that is read without waiting."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        self._content = bytearray()
+
+    def __enter__(self) -> _Pipe:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._reader)
+        os.close(self.writer)
+
+    def drain(self) -> None:
+        """Take what was written."""
+        with suppress(BlockingIOError):
+            while more := os.read(self._reader, 2**16):
+                self._content += more
+
+    def text(self) -> str:
+        """All that was written."""
+        self.drain()
+        return self._content.decode(errors="replace")
+
+
+def _wait(
+    child: int, pipes: Iterable[_Pipe], watch: Watch, timeout: float
+) -> tuple[int, os.struct_rusage, bool]:
     """Wait for a child and send it signals; returns its exit code, what it used, and whether it timed out."""
     started, timed_out = time.monotonic(), False
     try:
@@ -106,6 +137,8 @@ def _wait(child: int, watch: Watch, timeout: float) -> tuple[int, os.struct_rusa
             if pid:
                 child = 0
                 return os.waitstatus_to_exitcode(status), usage, timed_out
+            for pipe in pipes:
+                pipe.drain()
             seconds = time.monotonic() - started
             if seconds > timeout:
                 timed_out = True
@@ -119,17 +152,17 @@ def _wait(child: int, watch: Watch, timeout: float) -> tuple[int, os.struct_rusa
             os.waitpid(child, 0)
 
 
-def _be_textgen(arguments: list[str], folder: Path, files: list[Path], handicap: Handicap | None) -> None:
-    """Turn a fork into `textgen`. Does not return."""
+def _be_textgen(
+    arguments: list[str], folder: Path, descriptors: Sequence[int], handicap: Handicap | None
+) -> None:
+    """Turn a fork into `textgen`; descriptors: of its standard streams. Does not return."""
     code = 1
     try:  # twice, so that a signal at the end does not let the fork return and clean up after its parent
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            for descriptor, file in enumerate(files):
-                opened = os.open(file, os.O_RDONLY if descriptor == 0 else os.O_WRONLY)
-                os.dup2(opened, descriptor)
-                os.close(opened)
+            for number, descriptor in enumerate(descriptors):
+                os.dup2(descriptor, number)
             _open_streams()
             os.chdir(folder)
             sys.argv = ["textgen", *arguments]
