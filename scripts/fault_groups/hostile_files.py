@@ -1,4 +1,8 @@
-"""Hostile files, by what they are: each is a function that changes a run, given its directory."""
+"""Hostile files, by what they are: each is a function that changes a run, given its directory.
+
+Digests show damage, not who wrote a file: so weights get one that fits, and hostile_runs.py removes
+files.json.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,12 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from textgen.weights.file import weights_file
+
 Change = Callable[[Path], object]
 
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
+FILES = "files.json"
 DEEP = '{"a":' * 3000 + "1" + "}" * 3000
 RECORD = {
     "kind": "train", "step": 1, "epoch": 0.1, "nats_per_token": 2.5, "gradient_norm": 0.5,
@@ -74,7 +81,7 @@ def in_weights(edit: Callable[[dict[str, np.ndarray]], object]) -> Change:
     def change(run: Path) -> None:
         arrays = {name: array.copy() for name, array in safetensors.numpy.load_file(run / WEIGHTS).items()}
         edit(arrays)
-        safetensors.numpy.save_file(arrays, run / WEIGHTS)
+        (run / WEIGHTS).write_bytes(weights_file(arrays))
 
     return change
 
@@ -227,6 +234,11 @@ HOSTILE: dict[str, Change] = {
     "metrics with fields missing": written(METRICS, '{"kind": "final", "step": 1}\n'),
     "metrics cut short": written(METRICS, json.dumps(RECORD)[:-9]),
     "metrics of control characters": written(METRICS, json.dumps(RECORD | {"kind": "\x1b[2J\r\n"}) + "\n"),
+    # digests
+    "files.json of an array": written(FILES, "[]"),
+    "files.json nested deeply": written(FILES, DEEP),
+    "files.json of a terabyte": sparse(FILES, 10**12),
+    "files.json without files": written(FILES, '{"files": []}'),
 }
 
 # What may stand in the place of each file that a run needs.
@@ -242,7 +254,7 @@ if os.name == "posix":
         "a link to /dev/null": linked("/dev/null"),
         "a link to /dev/urandom": linked("/dev/urandom"),
     }
-for _file in (CONFIG, TOKENIZER, WEIGHTS, METRICS):
+for _file in (CONFIG, TOKENIZER, WEIGHTS, METRICS, FILES):
     HOSTILE |= {f"{_file} is {name}": replaced(_file, make) for name, make in _THINGS.items()}
 HOSTILE["the training folder is a file"] = lambda run: (
     shutil.rmtree(run / "training"),

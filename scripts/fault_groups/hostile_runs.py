@@ -9,7 +9,7 @@ import re
 
 from fault_groups.children import CAN_FORK, MEGABYTE, Outcome, run_textgen
 from fault_groups.handicaps import Handicap
-from fault_groups.hostile_files import HOSTILE
+from fault_groups.hostile_files import FILES, HOSTILE
 from fault_groups.plan import Plan
 from fault_groups.subjects import Subject, names_of_files, require, unfinished
 from fault_groups.tally import Tally
@@ -56,6 +56,8 @@ def _run(subject: Subject, what: str, command: tuple[str, ...]) -> Outcome:
     subject.restore()
     if what:
         HOSTILE[what](subject.work / "run")
+        if FILES not in what:
+            (subject.work / "run" / FILES).unlink()
     # Limits that the machine survives; textgen has lower ones.
     limits = Handicap(cpu_seconds=20, memory=3000 * MEGABYTE) if CAN_FORK else None
     return run_textgen(command, subject.work, handicap=limits, timeout=_TIMEOUT_SECONDS)
