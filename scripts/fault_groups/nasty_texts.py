@@ -127,7 +127,7 @@ TEXTS: dict[str, NastyText] = {
     "flags": _chars("".join(map(chr, range(0x1F1E6, 0x1F200)))),
     "private use and noncharacters": _chars("\ue000\uf8ff\uffff\ufffe\U0010ffff\U000fffff\ufdd0"),
     "replacement characters": _of("\ufffd" * 3000),
-    "all of Unicode": _of("".join(chr(code) for code in range(1, 0x30000) if not 0xD800 <= code < 0xE000)),
+    "all of the basic plane": _of("".join(chr(n) for n in range(1, 0x10000) if not 0xD800 <= n < 0xE000)),
     "every character once": _of("".join(map(chr, range(0x4E00, 0x9FFF)))),
     "tags and variation selectors": _chars("\U000e0041\U000e007f\U000e0100"),
     "what looks like end-of-text": _of("<|endoftext|>\n<eos></s>\n" * 200),
