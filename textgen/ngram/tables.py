@@ -106,7 +106,8 @@ def fitted(
     Of equally rare n-grams the longest go first. Those shorter than prune_from may be rarer than the others:
     by one occurrence for each token that they are shorter.
     """
-    if len(levels) == 1 or sum(level.nbytes for level in levels) <= max_bytes:
+    prunable = any(len(level.tokens) for level in levels[1:])
+    if not prunable or sum(level.nbytes for level in levels) <= max_bytes:
         return list(levels)
     ascending = [np.sort(array) for array in frequencies]
 
@@ -121,7 +122,7 @@ def fitted(
         smaller, _ = pruned(levels, frequencies, least)
         if sum(level.nbytes for level in smaller) <= max_bytes:  # counts of what is dropped can be wider
             return smaller
-    return pruned(levels, frequencies, [1] + [steps[-1][-1]] * (len(levels) - 1))[0]
+    return pruned(levels, frequencies, steps[-1])[0]
 
 
 def _stricter(order: int, prune_from: int, most: int) -> list[list[int]]:

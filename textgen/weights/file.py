@@ -78,7 +78,7 @@ def _digest_begun_with(header: Mapping[str, Any]) -> Any:
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode())
 
 
-def _check_digest(path: Path) -> None:
+def check_digest(path: Path) -> None:
     """Raise DamagedError where a file of safetensors has another digest than the one in its metadata."""
     with path.open("rb") as file:
         (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
@@ -101,13 +101,13 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     safetensors; RunError for arrays that are not those of the config, and for values that no training gives.
     """
     try:
-        _check_header_size(path)
+        check_header_size(path)
         with safe_open(path, framework="np") as file:
             headers = {}
             for name in file.keys():  # noqa: SIM118 (not a mapping)
                 part = file.get_slice(name)
                 headers[name] = _Header(part.get_dtype(), tuple(part.get_shape()))
-            _check_digest(path)
+            check_digest(path)
             _check_headers(headers, config, path)
             arrays = {
                 name: _float32_of_bfloat16(path, name, header)
@@ -149,7 +149,7 @@ def _damaged(where: str, name: str, array: np.ndarray) -> RunError:
     )
 
 
-def _check_header_size(path: Path) -> None:
+def check_header_size(path: Path) -> None:
     """Refuse what is no regular file, or begins with a header longer than that of any network here."""
     if path.exists() and not path.is_file():
         raise RunError(f"{path}: not a regular file")
