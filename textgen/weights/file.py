@@ -78,12 +78,17 @@ def _digest_begun_with(header: Mapping[str, Any]) -> Any:
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode())
 
 
-def check_digest(path: Path) -> None:
-    """Raise DamagedError where a file of safetensors has another digest than the one in its metadata."""
+def check_digest(path: Path, *, required: bool = False) -> None:
+    """Raise DamagedError where a file of safetensors has another digest than the one in its metadata.
+
+    required: also where it has none there; else that is a warning.
+    """
     with path.open("rb") as file:
         (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
         header = json.loads(file.read(length))
         expected = header.get(_METADATA, {}).get(_DIGEST)
+        if expected is None and required:
+            raise DamagedError("damaged: it has no SHA-256 to check it against")
         if expected is None:
             _log.warning("%s: made by an earlier version, without a SHA-256 to check it against", path)
             return
