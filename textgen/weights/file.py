@@ -78,12 +78,17 @@ def _digest_begun_with(header: Mapping[str, Any]) -> Any:
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode())
 
 
-def _check_digest(path: Path) -> None:
-    """Raise DamagedError where a file of safetensors has another digest than the one in its metadata."""
+def check_digest(path: Path, *, required: bool = False) -> None:
+    """Raise DamagedError where a file of safetensors has another digest than the one in its metadata.
+
+    required: also where it has none there; else that is a warning.
+    """
     with path.open("rb") as file:
         (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
         header = json.loads(file.read(length))
         expected = header.get(_METADATA, {}).get(_DIGEST)
+        if expected is None and required:
+            raise DamagedError("damaged: it has no SHA-256 to check it against")
         if expected is None:
             _log.warning("%s: made by an earlier version, without a SHA-256 to check it against", path)
             return
@@ -101,13 +106,13 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     safetensors; RunError for arrays that are not those of the config, and for values that no training gives.
     """
     try:
-        _check_header_size(path)
+        check_header_size(path)
         with safe_open(path, framework="np") as file:
             headers = {}
             for name in file.keys():  # noqa: SIM118 (not a mapping)
                 part = file.get_slice(name)
                 headers[name] = _Header(part.get_dtype(), tuple(part.get_shape()))
-            _check_digest(path)
+            check_digest(path)
             _check_headers(headers, config, path)
             arrays = {
                 name: _float32_of_bfloat16(path, name, header)
@@ -149,7 +154,7 @@ def _damaged(where: str, name: str, array: np.ndarray) -> RunError:
     )
 
 
-def _check_header_size(path: Path) -> None:
+def check_header_size(path: Path) -> None:
     """Refuse what is no regular file, or begins with a header longer than that of any network here."""
     if path.exists() and not path.is_file():
         raise RunError(f"{path}: not a regular file")
