@@ -18,7 +18,18 @@ from textgen.cli import COMMANDS
 PACKAGE = Path(textgen.__file__).parent
 TESTS = Path(__file__).parent
 # In the order in which data walks through them; see textgen/README.md.
-WITHOUT_TORCH = ("errors", "version", "system", "settings", "plots", "text", "measurements", "weights", "run")
+WITHOUT_TORCH = (
+    "errors",
+    "version",
+    "system",
+    "settings",
+    "plots",
+    "text",
+    "measurements",
+    "weights",
+    "ngram",
+    "run",
+)
 # What a CPU samples and scores with reads them.
 MODELS_WITHOUT_TORCH = ("textgen.models", "textgen.models.cost")
 PACKAGES = (
