@@ -35,6 +35,11 @@ class Tables:
     levels: list[Level]
     discounts: np.ndarray
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(array.nbytes for array in tables_to_arrays(self).values())
+
 
 def tables_to_arrays(tables: Tables) -> dict[str, np.ndarray]:
     """Tables as named arrays."""
@@ -107,7 +112,7 @@ def _array(arrays: Mapping[str, np.ndarray], name: str, dtype: type, shape: tupl
 
 def _level(arrays: Mapping[str, np.ndarray], k: int, most: int, vocab_size: int, *, last: bool) -> Level:
     names = ("tokens", "counts") if last else ("tokens", "counts", "children", "dropped")
-    found = []
+    found: list[np.ndarray] = []
     for name in (f"{name}.{k}" for name in names):
         _require(name in arrays, f"has no {name}")
         array = arrays[name]

@@ -76,12 +76,10 @@ def _thinned(pieces: Iterable[np.ndarray], vocab_size: int, dtype: Any, limit: i
     """Text of unknown length: blocks of it, of which every other is dropped whenever there are too many."""
     size = max(1, limit // (2 * _PIECES))
     kept: list[np.ndarray] = []
-    stride = total = number = 0
-    stride = 1
-    for block in _blocks(pieces, size, dtype):
+    total, stride = 0, 1
+    for number, block in enumerate(_blocks(pieces, size, dtype)):
         if number % stride == 0:
             kept.append(block)
-        number += 1
         total += len(block)
         if len(kept) > 2 * _PIECES:
             kept, stride = kept[::2], 2 * stride
@@ -109,7 +107,8 @@ def _compact(piece: Any, vocab_size: int, dtype: Any) -> np.ndarray:
         raise TypeError(f"tokens are an array of {piece.dtype} {piece.shape}; they must be integers (N,)")
     if piece.dtype.kind == "i" and piece.min(initial=0) < 0:
         raise IndexError(f"token id {piece.min()}: ids are 0 or more")
-    return np.minimum(piece, vocab_size).astype(dtype)
+    ids: np.ndarray = np.minimum(piece, vocab_size).astype(dtype)
+    return ids
 
 
 def _joined(pieces: Sequence[np.ndarray], vocab_size: int, dtype: Any) -> np.ndarray:
@@ -136,7 +135,7 @@ def count(text: Text, order: int, *, start_id: int | None, prune_from: int | Non
 
 
 def _shards(ids: np.ndarray, vocab_size: int) -> Iterator[np.ndarray]:
-    """The places of all tokens but breaks, by token, ascending; several tokens together where they are rare."""
+    """The places of all tokens but breaks, grouped by token, ascending; rare tokens share a group."""
     sizes = np.bincount(ids, minlength=vocab_size)[:vocab_size]
     first = total = 0
     for token in range(vocab_size):

@@ -6,13 +6,16 @@
         state = model.advance(state, np.array([token]))
         model.log_probs(state)                              # (1, V) of the token after it
 
-The probability of a token is its discounted count in the longest context that was counted, plus what the discount
-took off times its probability in the context that is a token shorter, and so on down to the uniform distribution.
-Below the longest n-grams, the count of an n-gram is the number of different tokens that precede it. The beginning
-of a text and a break count as one more; n-grams that begin with the start token, which nothing precedes, keep
-their frequency.
+The probability of a token is its discounted count in the longest context that was counted, as a share of all
+counts there, plus the share that was taken off times its probability in the context without its first token,
+and so on down to the uniform distribution.
 
-Chen and Goodman, "An empirical study of smoothing techniques for language modeling", TR-10-98, 1998, section 3.
+The count of the longest n-grams is their frequency. That of a shorter one is the number of different tokens
+that precede it in the text; the beginning of the text and a break count as one more. Chen and Goodman pad the
+beginning of a sentence with as many start tokens as a context has. Here, as in most implementations, there is
+one: nothing precedes n-grams that begin with it, and they keep their frequency.
+
+Chen and Goodman, "An empirical study of smoothing techniques for language modeling", TR-10-98, 1998.
 Kneser and Ney, "Improved backing-off for m-gram language modeling", 1995.
 
 Shapes: B batch (number of texts), T time, V vocab_size.
@@ -30,6 +33,7 @@ from textgen.errors import ConfigError
 from textgen.ngram.arrays import MAX_ORDER, Tables, checked_tables, damaged, tables_to_arrays
 from textgen.ngram.automaton import Automaton
 from textgen.ngram.counting import MOST_TOKENS, count, gather
+from textgen.ngram.distributions import Distributions
 from textgen.ngram.tables import fitted
 from textgen.settings.config import MAX_VOCAB_SIZE
 
@@ -38,7 +42,7 @@ PRUNE_FROM = 6  # see scripts/RESULTS.md, "n-grams"
 
 @dataclass(frozen=True)
 class State:
-    """Where B texts are: the longest counted context that each ends with, (B,) int32. Never changed in place."""
+    """The longest counted context that each of B texts ends with, (B,) int32; never changed in place."""
 
     contexts: np.ndarray
 
@@ -58,9 +62,7 @@ class State:
 class NGramModel:
     """Gives the distribution of the next token after the last order - 1 tokens of a text.
 
-    vocab_size: V; ids 0..V-1 are tokens, and any larger one is unseen: no context reaches across it. order: the
-    length of the longest n-grams, the predicted token included. share: how much of the training text was counted,
-    1 unless it is longer than MOST_TOKENS.
+    Ids 0..V-1 are tokens. Any larger id is an unseen token, which no context reaches across.
 
     The model is never changed, and may be used from several threads.
     """
@@ -69,6 +71,7 @@ class NGramModel:
         """A model of counted n-grams; see train and from_arrays. Raises ValueError for inconsistent ones."""
         self._tables = tables
         self._automaton = Automaton(tables.levels, tables.discounts, tables.vocab_size)
+        self._distributions = Distributions(self._automaton)
 
     @classmethod
     def train(
@@ -84,33 +87,28 @@ class NGramModel:
     ) -> NGramModel:
         """Count the n-grams of a text.
 
-        tokens: model ids, an array (N,) or an iterable of such arrays, one after another, which may be memory-mapped.
-        start_id: the token that documents begin after; contexts do not reach back across it. A text that does not
-        begin with it is counted as if it did. None: the text is one document. max_bytes: of the arrays of the model;
-        the rarest n-grams are pruned until they fit. None: no limit. prune_from: n-grams of this many tokens or more
-        that occur only once are pruned; None keeps them. most_tokens: of a longer text, evenly spread pieces are
-        counted that have about as many tokens together.
+        tokens: model ids, an array (N,), which may be memory-mapped, or an iterable of arrays, one after
+        another. start_id: the token that documents begin after; contexts do not reach back across it. A text
+        that does not begin with it is counted as if it did. None: the text is one document. max_bytes: the
+        largest nbytes; the rarest n-grams of two tokens or more are pruned until they fit. None: no limit.
+        prune_from: n-grams of this many tokens or more that occur only once are pruned; None keeps them.
+        most_tokens: of a longer text, evenly spread pieces are counted, of about as many tokens together.
 
-        Raises ConfigError for an argument out of range, IndexError for an id below 0, TypeError for ids that are not
-        integers.
+        Raises ConfigError for an argument out of range, IndexError for an id below 0, TypeError for ids that
+        are not integers.
         """
-        if not 1 <= order <= MAX_ORDER:
-            raise ConfigError(f"order is {order}; it must be at least 1 and at most {MAX_ORDER}")
-        if not 1 <= vocab_size <= MAX_VOCAB_SIZE:
-            raise ConfigError(
-                f"vocab_size is {vocab_size}; it must be at least 1 and at most {MAX_VOCAB_SIZE:,}"
-            )
-        if start_id is not None and not 0 <= start_id < vocab_size:
-            raise ConfigError(
-                f"start_id is {start_id}; it must be at least 0 and below {vocab_size}, or None"
-            )
-        if prune_from is not None and prune_from < 2:
-            raise ConfigError(f"prune_from is {prune_from}; it must be at least 2, or None")
+        _require("order", order, 1, MAX_ORDER)
+        _require("vocab_size", vocab_size, 1, MAX_VOCAB_SIZE)
+        if start_id is not None:
+            _require("start_id", start_id, 0, vocab_size - 1)
+        if prune_from is not None:
+            _require("prune_from", prune_from, 2, MAX_ORDER + 1)
         text = gather(tokens, vocab_size, most_tokens)
         counts = count(text, order, start_id=start_id, prune_from=prune_from)
         levels = counts.levels
         if max_bytes is not None:
-            levels = fitted(levels, counts.frequencies, max_bytes, prune_from or PRUNE_FROM)
+            others = Tables(vocab_size, start_id, text.share, [], counts.discounts).nbytes
+            levels = fitted(levels, counts.frequencies, max_bytes - others, prune_from or PRUNE_FROM)
         return cls(Tables(vocab_size, start_id, text.share, levels, counts.discounts))
 
     @classmethod
@@ -157,7 +155,7 @@ class NGramModel:
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays of to_arrays; in memory it takes several times as many."""
-        return sum(array.nbytes for array in self.to_arrays().values())
+        return self._tables.nbytes
 
     def remarks(self) -> list[str]:
         """Sentences about what limits the model; none when the whole text was counted."""
@@ -175,18 +173,18 @@ class NGramModel:
 
     def log_probs(self, state: State) -> np.ndarray:
         """The natural logarithm of the probability of each token to come next, (B, V) float32."""
-        return _log(self._automaton.rows(state.contexts))
+        return _log(self._distributions.rows(state.contexts))
 
     def read(self, ids: np.ndarray, state: State | None = None) -> tuple[np.ndarray, State]:
-        """Read more of each text (B, T), as log_probs after each token: (B, T, V) float32, and the state after all.
+        """Read more of each text (B, T): log_probs after each token (B, T, V), and the state after the last.
 
-        state: None begins new texts. All values are in memory at once: read a long text in several calls.
+        state: None begins new texts. All results are in memory at once: read a long text in several calls.
         """
         ids = np.asarray(ids)
         state = self.start(len(ids)) if state is None else state
         ids = self._checked(ids, (len(state), *ids.shape[1:2]))
         contexts = self._automaton.walk(state.contexts, ids)  # (B, T)
-        rows = _log(self._automaton.rows(contexts.reshape(-1)))
+        rows = _log(self._distributions.rows(contexts.reshape(-1)))
         after = contexts[:, -1] if ids.shape[1] else state.contexts
         return rows.reshape(*ids.shape, self.vocab_size), State(after.copy())
 
@@ -200,4 +198,10 @@ class NGramModel:
 
 
 def _log(rows: np.ndarray) -> np.ndarray:
-    return np.log(rows, out=rows)
+    logs: np.ndarray = np.log(rows, out=rows)
+    return logs
+
+
+def _require(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ConfigError(f"{name} is {value}; it must be at least {least} and at most {most:,}")

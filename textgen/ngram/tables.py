@@ -11,6 +11,7 @@ Chen and Goodman, "An empirical study of smoothing techniques for language model
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,8 @@ _USUAL_DISCOUNTS = (0.5, 1.0, 1.5)
 class Level:
     """All n-grams of one length: their last tokens, and their counts as Kneser-Ney counts.
 
-    children: how many n-grams continue each, one token longer; None in the last level. dropped: the sum of the
-    counts of those that would continue it and were pruned, 0 where nothing continues it; None in the last level.
+    children: how many n-grams of the next level continue each. dropped: the sum of the counts of those that
+    would continue it and were pruned, 0 where none is left. Both are None in the last level.
     """
 
     tokens: np.ndarray
@@ -48,14 +49,15 @@ def smallest(largest: int) -> np.dtype[np.unsignedinteger]:
 
 def compact(array: np.ndarray) -> np.ndarray:
     """Numbers of 0 or more in the smallest unsigned type that holds them."""
-    return array.astype(smallest(int(array.max(initial=0))))
+    small: np.ndarray = array.astype(smallest(int(array.max(initial=0))))
+    return small
 
 
 def discounts_of(counts_of_counts: np.ndarray) -> np.ndarray:
-    """What is subtracted from counts of 1, of 2 and of 3 or more (3,): equation 26 of Chen and Goodman.
+    """What is subtracted from counts of 1, of 2 and of 3 or more, (3,), as Chen and Goodman estimate it.
 
-    counts_of_counts: how many n-grams have a count of 1, 2, 3 and 4. Each discount is above 0 and at most as large
-    as a count that it is subtracted from; where the equation gives others, all three are fixed.
+    counts_of_counts: how many n-grams have a count of 1, 2, 3 and 4. Each discount is above 0 and at most the
+    count that it is subtracted from. Where the estimates are not, or cannot be made, all three are constants.
     """
     n1, n2, n3, n4 = (int(number) for number in counts_of_counts)
     if n1 and n2 and n3:
@@ -69,7 +71,8 @@ def discounts_of(counts_of_counts: np.ndarray) -> np.ndarray:
 def discounted(counts: np.ndarray, discounts: np.ndarray) -> np.ndarray:
     """Counts less their discounts, float64."""
     table = np.concatenate([[0.0], discounts])
-    return counts - table[np.minimum(counts, NUM_DISCOUNTS)]
+    rest: np.ndarray = counts - table[np.minimum(counts, NUM_DISCOUNTS)]
+    return rest
 
 
 def pruned(
@@ -98,14 +101,36 @@ def pruned(
 def fitted(
     levels: Sequence[Level], frequencies: Sequence[np.ndarray], max_bytes: int, prune_from: int
 ) -> list[Level]:
-    """The levels with the rarest n-grams pruned, longest first, so that the arrays have at most max_bytes."""
-    current, occurring = list(levels), list(frequencies)
-    size = sum(level.nbytes for level in current)
-    limit = 1
-    while size > max_bytes and any(len(level.tokens) for level in current[1:]):
-        limit += 1 + limit // 8
-        # A token shorter, an occurrence fewer is enough.
-        least = [1, *(max(1, limit - max(0, prune_from - length)) for length in range(2, len(levels) + 1))]
-        current, occurring = pruned(current, occurring, least)
-        size = sum(level.nbytes for level in current)
-    return current
+    """The levels without their rarest n-grams, so that they have at most max_bytes; single tokens stay.
+
+    Of equally rare n-grams the longest go first. Those shorter than prune_from may be rarer than the others:
+    by one occurrence for each token that they are shorter.
+    """
+    prunable = any(len(level.tokens) for level in levels[1:])
+    if not prunable or sum(level.nbytes for level in levels) <= max_bytes:
+        return list(levels)
+    ascending = [np.sort(array) for array in frequencies]
+
+    def is_small(least: Sequence[int]) -> bool:
+        kept = [len(a) - np.searchsorted(a, limit) for a, limit in zip(ascending, least, strict=True)]
+        widths = [level.nbytes / max(1, len(level.tokens)) for level in levels]
+        return bool(sum(n * width for n, width in zip(kept, widths, strict=True)) <= max_bytes)
+
+    steps = _stricter(len(levels), prune_from, 1 + max(int(a.max(initial=0)) for a in frequencies[1:]))
+    first = bisect_left(steps, True, key=is_small)
+    for least in steps[first:]:
+        smaller, _ = pruned(levels, frequencies, least)
+        if sum(level.nbytes for level in smaller) <= max_bytes:  # counts of what is dropped can be wider
+            return smaller
+    return pruned(levels, frequencies, steps[-1])[0]
+
+
+def _stricter(order: int, prune_from: int, most: int) -> list[list[int]]:
+    """How often n-grams of each length must occur: ever more often, until only single tokens are left."""
+    least, steps, limit = [1] * order, [], 1
+    while least[1] < most:
+        limit += 1 + limit // 16
+        for k in range(order - 1, 0, -1):
+            least[k] = max(1, limit - max(0, prune_from - (k + 1)))
+            steps.append(least.copy())
+    return steps

@@ -78,7 +78,7 @@ def _digest_begun_with(header: Mapping[str, Any]) -> Any:
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode())
 
 
-def _check_digest(path: Path, *, is_required: bool = False) -> None:
+def check_digest(path: Path, *, is_required: bool = False) -> None:
     """Raise DamagedError where a file of safetensors has another digest than the one in its metadata.
 
     is_required: whether one without a digest is damaged too; earlier versions wrote weights without.
@@ -106,13 +106,13 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     safetensors; RunError for arrays that are not those of the config, and for values that no training gives.
     """
     try:
-        _check_header_size(path)
+        check_header_size(path)
         with safe_open(path, framework="np") as file:
             headers = {}
             for name in file.keys():  # noqa: SIM118 (not a mapping)
                 part = file.get_slice(name)
                 headers[name] = _Header(part.get_dtype(), tuple(part.get_shape()))
-            _check_digest(path)
+            check_digest(path)
             _check_headers(headers, config, path)
             arrays = {
                 name: _float32_of_bfloat16(path, name, header)
@@ -136,11 +136,11 @@ def read_arrays(path: Path, largest_bytes: int) -> dict[str, np.ndarray]:
     safetensors, or longer than largest_bytes.
     """
     try:
-        _check_header_size(path)
+        check_header_size(path)
         if (size := path.stat().st_size) > largest_bytes:
             raise DamagedError(f"it has {size:,} bytes, and at most {largest_bytes:,} are written")
         with safe_open(path, framework="np") as file:
-            _check_digest(path, is_required=True)
+            check_digest(path, is_required=True)
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (FileNotFoundError, PermissionError):
         raise
@@ -173,7 +173,7 @@ def _damaged(where: str, name: str, array: np.ndarray) -> RunError:
     )
 
 
-def _check_header_size(path: Path) -> None:
+def check_header_size(path: Path) -> None:
     """Refuse what is no regular file, or begins with a header longer than that of any network here."""
     if path.exists() and not path.is_file():
         raise RunError(f"{path}: not a regular file")
