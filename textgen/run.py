@@ -281,6 +281,8 @@ class Run:
         try:
             return read_companion(path, self.config.model, vocab)
         except FileNotFoundError:
+            if path.is_symlink():
+                raise RunError(f"{path}: a link to nothing; remove it, or use --no-ngram") from None
             return None
         except DamagedError as error:
             raise RunError(
@@ -405,6 +407,7 @@ class Run:
             "parameters": self._count("parameters"),
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.model_vocab_size,
+            "ngram_bytes": (self.path / NGRAM).stat().st_size if self.has_companion else None,
             "corpus": list(config.data.corpus),
             "train_characters": self._count("train_characters"),
             "from_run": config.from_run,

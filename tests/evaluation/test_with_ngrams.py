@@ -1,4 +1,4 @@
-"""The losses of network, n-grams and both, against their definition; and the weight at which they are mixed."""
+"""The losses of network, n-grams and both, against their definition; and the weight of the mixture."""
 
 from __future__ import annotations
 

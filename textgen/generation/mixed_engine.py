@@ -31,8 +31,9 @@ class MixedEngine:
 
     def __init__(self, network: Engine, companion: Companion) -> None:
         self._network = network
-        self._ngrams, self._weight = companion.model, np.float32(companion.weight)
-        self._rest = np.float32(1 - companion.weight)
+        self.weight = companion.weight  # of the network, from 0 to 1
+        self._ngrams = companion.model
+        self._factors = np.float32(companion.weight), np.float32(1 - companion.weight)
         config = self.config
         # n-grams know no labels: a label is the start token to them.
         self._start_id = config.start_id if config is not None and config.labels else None
@@ -53,11 +54,6 @@ class MixedEngine:
     def config(self) -> ModelConfig | None:
         """The sizes of the network, and its labels; None of an engine without."""
         return getattr(self._network, "config", None)
-
-    @property
-    def weight(self) -> float:
-        """The weight of the network, from 0 to 1."""
-        return float(self._weight)
 
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
         """Begin new texts with prompts (B, T), T >= 1, read in one pass. Returns the next logits (B, V)."""
@@ -120,7 +116,9 @@ class MixedEngine:
         return self.vocab.without_labels(ids, self._start_id)
 
     def _mixed(self, logits: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
-        """(..., V) each; the logits are overwritten."""
-        logits *= self._weight
-        logits += self._rest * log_probs
+        """(..., V) each; both are overwritten."""
+        of_network, of_ngrams = self._factors
+        logits *= of_network
+        log_probs *= of_ngrams
+        logits += log_probs
         return logits
