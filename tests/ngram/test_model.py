@@ -240,33 +240,10 @@ def test_a_large_vocabulary_equals_the_paper() -> None:
         assert found[token] == pytest.approx(paper.probability(token, context), rel=1e-5)
 
 
-def test_what_is_pruned_is_rare_and_makes_the_model_fit() -> None:
-    tokens = random_text(size=20000)
-    whole = NGramModel.train(tokens, 7, 8, prune_from=None)
-    for share in (0.9, 0.5, 0.1):
-        limit = int(whole.nbytes * share)
-        model = NGramModel.train(tokens, 7, 8, prune_from=None, max_bytes=limit)
-        assert limit * 0.7 < model.nbytes <= limit
-    smallest = NGramModel.train(tokens, 7, 8, max_bytes=0)
-    assert smallest.num_entries == 7
-
-
 def test_a_text_of_nothing_gives_the_uniform_distribution() -> None:
     model = NGramModel.train(np.zeros(0, np.int64), 5, 3)
     assert model.num_entries == 0
     assert np.allclose(np.exp(model.read(np.array([[1, 7, 2]]))[0]), 0.2)
-
-
-@pytest.mark.parametrize("as_array", [True, False])
-def test_of_a_text_beyond_the_limit_evenly_spread_pieces_are_counted(as_array: bool) -> None:
-    tokens = np.arange(100_000) // 1000  # 100 different tokens, one after the other
-    text = tokens if as_array else iter(np.array_split(tokens, 13))
-    model = NGramModel.train(text, 100, 3, most_tokens=20_000)
-    assert 0.1 <= model.share <= 0.2
-    assert model.remarks()[0].startswith(f"Only {model.share:.1%} of the training text")
-    state = model.start(1)
-    frequent = np.exp(model.log_probs(state)[0])
-    assert (frequent > 0.5 * frequent.max()).sum() >= 50  # of everywhere in the text
 
 
 def test_it_can_be_had_from_textgen() -> None:

@@ -22,6 +22,7 @@ MAX_ORDER = 32
 _FORMAT = 1
 _MOST_COUNTED = 2**53  # sums of counts below it are exact in float64
 _MOST_ENTRIES = 2**31
+_COUNTED_TYPES = (np.uint8, np.uint16, np.uint32)
 _MOST_DISCOUNTED = (1, 2, 3)  # the smallest counts that each is subtracted from
 
 
@@ -117,7 +118,8 @@ def _level(arrays: Mapping[str, np.ndarray], k: int, most: int, vocab_size: int,
         _require(name in arrays, f"has no {name}")
         array = arrays[name]
         _require(
-            array.ndim == 1 and array.dtype.kind == "u", f"{name} is an array of {array.dtype} {array.shape}"
+            array.ndim == 1 and array.dtype in _COUNTED_TYPES,
+            f"{name} is an array of {array.dtype} {array.shape}",
         )
         _require(len(array) <= most, f"{name} is too long")
         _require(not found or len(array) == len(found[0]), f"{name} is not as long as tokens.{k}")

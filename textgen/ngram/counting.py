@@ -1,44 +1,35 @@
-"""The n-grams of a text and their counts, in memory that does not grow with the text beyond a limit.
+"""The n-grams of a text and their counts.
 
-The text is counted in shards: all n-grams that begin with the same few tokens. Within a shard, the places of
-the text are sorted by the n-grams that begin there, so that equal n-grams of every length are adjacent.
+They are counted in shards, each with all n-grams that begin with some tokens, so that memory is bounded. The
+places where they begin are sorted by them; then equal n-grams of every length are adjacent:
 
-Shapes: N tokens of the text, P places of a shard.
+    text  a b a c a b      places of a:  0  a b a     the first of each n-gram of
+                                         4  a b       1 token: 4     2 tokens: 4 2     3 tokens: 0
+                                         2  a c a
+
+Shapes: N tokens of the text, P places of a shard, G different n-grams of one length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from textgen.ngram.tables import NUM_DISCOUNTS, Level, compact, discounts_of, smallest
+from textgen.ngram.reading import CountedText
+from textgen.ngram.tables import NUM_DISCOUNTS, Level, compact, discounts_of
 
-MOST_TOKENS = 50_000_000  # that are counted of a longer text
-_PIECES = 50  # how many pieces of a longer text are counted, evenly spread
-_READ = 2**20  # tokens that are read at a time
-_SHARD = 2**21  # places of a shard, except where more n-grams begin with one token
-
-
-@dataclass(frozen=True)
-class Text:
-    """The tokens to count, and what share of the whole text they are.
-
-    ids: (N,) in the smallest unsigned type; vocab_size stands for a break, which no n-gram reaches across.
-    """
-
-    ids: np.ndarray
-    vocab_size: int
-    share: float
+_SHARD = 2**21  # places, unless more n-grams begin with one token
+# So large is a table of which token precedes which n-gram at most, in bytes; without it they are sorted.
+_TABLE_BYTES = 2**26
 
 
 @dataclass(frozen=True)
 class Counts:
     """The n-grams of a text by length, those of one token first, and their discounts (order, 3).
 
-    frequencies: for each length, how often each n-gram occurs; a level's own counts are those of Kneser-Ney.
+    frequencies: for each length, how often each n-gram occurs. The counts of a level are those of Kneser-Ney.
     """
 
     levels: list[Level]
@@ -46,78 +37,7 @@ class Counts:
     discounts: np.ndarray
 
 
-def gather(tokens: Any, vocab_size: int, limit: int = MOST_TOKENS) -> Text:
-    """Read a text to count: an array (N,), anything of a length that is sliced to arrays, or an iterable of
-    arrays. Of more than `limit` tokens, evenly spread pieces are taken.
-
-    Raises IndexError for an id below 0, TypeError for ids that are not integers.
-    """
-    dtype = smallest(vocab_size)
-    if hasattr(tokens, "__len__") and hasattr(tokens, "dtype"):
-        pieces, total = _spread(tokens, limit), len(tokens)
-        kept = [_compact(piece, vocab_size, dtype) for piece in pieces]
-        return Text(_joined(kept, vocab_size, dtype), vocab_size, min(1.0, limit / total) if total else 1.0)
-    return _thinned((_compact(piece, vocab_size, dtype) for piece in tokens), vocab_size, dtype, limit)
-
-
-def _spread(tokens: Any, limit: int) -> Iterator[np.ndarray]:
-    """The whole array a piece at a time, or evenly spread pieces with a break (an empty array) between."""
-    size = len(tokens)
-    count, length = (1, size) if size <= limit else (_PIECES, limit // _PIECES)
-    for k in range(count):
-        start = size * k // count
-        if k:
-            yield np.zeros(0, np.int64)
-        for begin in range(start, start + length, _READ):
-            yield np.asarray(tokens[begin : min(begin + _READ, start + length)])
-
-
-def _thinned(pieces: Iterable[np.ndarray], vocab_size: int, dtype: Any, limit: int) -> Text:
-    """Text of unknown length: blocks of it, of which every other is dropped whenever there are too many."""
-    size = max(1, limit // (2 * _PIECES))
-    kept: list[np.ndarray] = []
-    total, stride = 0, 1
-    for number, block in enumerate(_blocks(pieces, size, dtype)):
-        if number % stride == 0:
-            kept.append(block)
-        total += len(block)
-        if len(kept) > 2 * _PIECES:
-            kept, stride = kept[::2], 2 * stride
-    counted = sum(len(block) for block in kept)
-    if stride > 1:
-        kept = [part for block in kept for part in (np.zeros(0, dtype), block)][1:]
-    return Text(_joined(kept, vocab_size, dtype), vocab_size, counted / total if total else 1.0)
-
-
-def _blocks(pieces: Iterable[np.ndarray], size: int, dtype: Any) -> Iterator[np.ndarray]:
-    """The same tokens in blocks of this size, the last one shorter."""
-    waiting = np.zeros(0, dtype)
-    for piece in pieces:
-        waiting = np.concatenate([waiting, piece])
-        while len(waiting) >= size:
-            yield waiting[:size].copy()
-            waiting = waiting[size:]
-    if len(waiting):
-        yield waiting
-
-
-def _compact(piece: Any, vocab_size: int, dtype: Any) -> np.ndarray:
-    piece = np.asarray(piece)
-    if piece.ndim != 1 or piece.dtype.kind not in "iu":
-        raise TypeError(f"tokens are an array of {piece.dtype} {piece.shape}; they must be integers (N,)")
-    if piece.dtype.kind == "i" and piece.min(initial=0) < 0:
-        raise IndexError(f"token id {piece.min()}: ids are 0 or more")
-    ids: np.ndarray = np.minimum(piece, vocab_size).astype(dtype)
-    return ids
-
-
-def _joined(pieces: Sequence[np.ndarray], vocab_size: int, dtype: Any) -> np.ndarray:
-    """Pieces one after another; an empty one is a break."""
-    gap = np.array([vocab_size], dtype)
-    return np.concatenate([piece if len(piece) else gap for piece in pieces] or [np.zeros(0, dtype)])
-
-
-def count(text: Text, order: int, *, start_id: int | None, prune_from: int | None) -> Counts:
+def count(text: CountedText, order: int, *, start_id: int | None, prune_from: int | None) -> Counts:
     """Count all n-grams of up to `order` tokens.
 
     start_id: the id after which a document begins; it is the first or the last token of an n-gram, never
@@ -127,63 +47,96 @@ def count(text: Text, order: int, *, start_id: int | None, prune_from: int | Non
     if start_id is not None and len(ids) and ids[0] != start_id:
         ids = np.concatenate([np.array([start_id], ids.dtype), ids])
     padded = np.concatenate([ids, np.full(order, text.vocab_size, ids.dtype)])  # (N + order,)
-    shards = [
-        _Shard(padded, places, order, text.vocab_size, start_id).count(prune_from)
-        for places in _shards(ids, text.vocab_size)
-    ]
-    return _merged(shards, order)
+    counter = _Counter(padded, order, text.vocab_size, start_id, prune_from)
+    return _merged([counter.count(places) for places in _shards(ids, text.vocab_size)], order)
 
 
 def _shards(ids: np.ndarray, vocab_size: int) -> Iterator[np.ndarray]:
     """The places of all tokens but breaks, grouped by token, ascending; rare tokens share a group."""
-    sizes = np.bincount(ids, minlength=vocab_size)[:vocab_size]
+    sizes = np.bincount(ids, minlength=vocab_size)[:vocab_size].tolist()
     first = total = 0
-    for token in range(vocab_size):
-        total += int(sizes[token])
-        if token + 1 == vocab_size or total + int(sizes[token + 1]) > _SHARD:
-            if total:
-                yield np.flatnonzero((ids >= first) & (ids <= token)).astype(np.int32)
-            first, total = token + 1, 0
+    for token, size in enumerate(sizes):
+        if total and total + size > _SHARD:
+            yield np.flatnonzero((ids >= first) & (ids < token)).astype(np.int32)
+            first, total = token, 0
+        total += size
+    if total:
+        yield np.flatnonzero((ids >= first) & (ids < vocab_size)).astype(np.int32)
 
 
 @dataclass
 class _Counted:
-    """What a shard found of one length: its kept n-grams in order, and counts of counts of all."""
+    """The n-grams of one length that a shard keeps, as in Level, and counts of counts of all (4,)."""
 
     tokens: np.ndarray
     counts: np.ndarray
     frequencies: np.ndarray
-    children: np.ndarray
-    dropped: np.ndarray
     counts_of_counts: np.ndarray
+    children: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
+    dropped: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
 
 
-class _Shard:
-    """Counts the n-grams that begin at some places of a text (P,)."""
+class _Counter:
+    """Counts the n-grams of a text, which is followed by `order` breaks (N + order,)."""
 
     def __init__(
-        self, padded: np.ndarray, places: np.ndarray, order: int, vocab_size: int, start_id: int | None
+        self,
+        padded: np.ndarray,
+        order: int,
+        vocab_size: int,
+        start_id: int | None,
+        prune_from: int | None,
     ) -> None:
-        self._padded, self._order, self._end, self._start_id = padded, order, vocab_size, start_id
-        self._bits = int(vocab_size).bit_length()
-        self._places = self._sorted(places)
+        self._padded, self._order, self._break, self._start_id = padded, order, vocab_size, start_id
+        self._prune_from = prune_from
+        self._bits = int(vocab_size).bit_length()  # of a token, with one more for its end or a break
+
+    def count(self, places: np.ndarray) -> list[_Counted]:
+        """The n-grams that begin at these places (P,), by length."""
+        places = self._sorted(places)
+        left = np.where(places > 0, self._padded[places - 1], self._break)
+        is_head = np.zeros(len(places), bool)  # whether the n-gram differs from that of the place before
+        is_head[:1] = True
+        parent = np.zeros(
+            len(places), np.int32
+        )  # the kept n-gram without the last token; -1 if it was dropped
+        found: list[_Counted] = []
+        for length, digits in enumerate(self._digits(places), 1):
+            is_head[1:] |= digits[1:] != digits[:-1]
+            valid = np.flatnonzero(digits)
+            heads = valid[is_head[valid]]  # (G,)
+            gram = np.cumsum(is_head[valid], dtype=np.int32) - 1  # the number of the n-gram there
+            frequencies = np.bincount(gram, minlength=len(heads))
+            counts = frequencies
+            if length < self._order:
+                counts = self._continuations(gram, left[valid], frequencies)
+                if self._start_id is not None and length > 1:
+                    counts = np.where(self._padded[places[heads]] == self._start_id, frequencies, counts)
+            keep = self._kept(frequencies, length)
+            if found:
+                _count_children(found[-1], parent[heads], counts, keep)
+            found.append(_kept_grams(digits[heads] - 1, counts, frequencies, keep))
+            numbers = np.where(keep, np.cumsum(keep, dtype=np.int32) - 1, -1)
+            parent = np.full(len(places), -1, np.int32)
+            parent[valid] = numbers[gram]
+        return found
 
     def _digits(self, places: np.ndarray) -> Iterator[np.ndarray]:
-        """The tokens of the n-gram at each place, plus 1, token by token; 0 after its end."""
-        alive = np.ones(len(places), bool)
+        """The tokens of the n-gram at each place, plus 1, token by token (P,); 0 after its end."""
+        goes_on = np.ones(len(places), bool)
         for offset in range(self._order):
             tokens = self._padded[places + offset]
-            alive &= tokens != self._end
-            yield np.where(alive, tokens + 1, 0).astype(tokens.dtype)
+            goes_on &= tokens != self._break
+            yield np.where(goes_on, tokens + 1, 0).astype(tokens.dtype)
             if offset and self._start_id is not None:
-                alive &= tokens != self._start_id
+                goes_on &= tokens != self._start_id
 
     def _sorted(self, places: np.ndarray) -> np.ndarray:
         """The places in the order of their n-grams."""
         digits = self._digits(places)
         codes, used, remaining = np.zeros(len(places), np.int64), 0, self._order
         while True:
-            fitting = min(remaining, max(1, (63 - used) // self._bits))
+            fitting = min(remaining, (63 - used) // self._bits)
             for _ in range(fitting):
                 codes <<= self._bits
                 codes |= next(digits)
@@ -191,80 +144,66 @@ class _Shard:
             order = np.argsort(codes)
             if not remaining:
                 return places[order]
+            # Numbers of the different codes need fewer bits, which makes room for more tokens.
             ordered = codes[order]
-            # The codes so far, numbered, leave room for more tokens.
             codes[order] = np.cumsum(np.diff(ordered, prepend=ordered[:1]) != 0)
             used = len(places).bit_length()
 
-    def count(self, prune_from: int | None) -> list[_Counted]:
-        """Each length in turn."""
-        places = self._places
-        left = np.where(places > 0, self._padded[places - 1], self._end)
-        changed = np.zeros(len(places), bool)
-        changed[:1] = True
-        found: list[_Counted] = []
-        parent = np.zeros(len(places), np.int32)  # of each place: the kept n-gram one token shorter
-        for length, digit in enumerate(self._digits(places), 1):
-            changed[1:] |= digit[1:] != digit[:-1]
-            valid = np.flatnonzero(digit)
-            heads = valid[changed[valid]]  # the first place of each n-gram
-            number = np.cumsum(changed[valid], dtype=np.int32) - 1  # of each valid place: its n-gram
-            frequencies = np.bincount(number, minlength=len(heads))
-            counts = frequencies if length == self._order else self._lefts(number, left[valid], frequencies)
-            if length > 1 and self._start_id is not None:
-                counts = np.where(self._padded[places[heads]] == self._start_id, frequencies, counts)
-            keep = frequencies > 1 if prune_from is not None and length >= prune_from else frequencies > 0
-            if found:
-                above, size = found[-1], len(found[-1].tokens)
-                above.children = compact(np.bincount(parent[heads[keep]], minlength=size))
-                lost = heads[~keep]
-                inside = parent[lost] >= 0
-                dropped = np.bincount(parent[lost][inside], counts[~keep][inside], size).astype(np.int64)
-                above.dropped = compact(np.where(above.children > 0, dropped, 0))
-            found.append(
-                _Counted(
-                    digit[heads[keep]] - 1,
-                    compact(counts[keep]),
-                    compact(frequencies[keep]),
-                    np.zeros(0, np.int64),
-                    np.zeros(0, np.int64),
-                    np.bincount(np.minimum(counts, 5), minlength=6)[1:5],
-                )
-            )
-            kept_number = np.where(keep, np.cumsum(keep, dtype=np.int32) - 1, -1)
-            parent = np.full(len(places), -1, np.int32)
-            parent[valid] = kept_number[number]
-        return found
+    def _continuations(self, gram: np.ndarray, left: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+        """How many different tokens, or beginnings of a text, precede each n-gram (G,).
 
-    def _lefts(self, number: np.ndarray, left: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-        """How many different tokens, or beginnings of a text, precede each n-gram: its continuation count."""
-        repeated = frequencies[number] > 1
-        keys = (number[repeated].astype(np.int64) << self._bits) | left[repeated]
-        keys.sort()
-        keys = keys[np.diff(keys, prepend=-1) != 0] >> self._bits
-        counts = np.bincount(keys, minlength=len(frequencies))
+        gram, left: the number of the n-gram at each place, and the token before it.
+        """
+        repeated = frequencies[gram] > 1
+        pairs = (gram[repeated].astype(np.int64) << self._bits) | left[repeated]
+        size = len(frequencies)
+        if size << self._bits <= _TABLE_BYTES:
+            precedes = np.zeros((size, 1 << self._bits), bool)
+            precedes.reshape(-1)[pairs] = True
+            counts = np.count_nonzero(precedes, 1)
+        else:
+            pairs.sort()
+            counts = np.bincount(pairs[np.diff(pairs, prepend=-1) != 0] >> self._bits, minlength=size)
         return np.where(frequencies > 1, counts, frequencies)
+
+    def _kept(self, frequencies: np.ndarray, length: int) -> np.ndarray:
+        is_pruned = self._prune_from is not None and length >= self._prune_from
+        kept: np.ndarray = frequencies > (1 if is_pruned else 0)
+        return kept
+
+
+def _count_children(above: _Counted, parent: np.ndarray, counts: np.ndarray, keep: np.ndarray) -> None:
+    """Set children and dropped of n-grams from those that are a token longer: all arrays but `above` (G,)."""
+    size = len(above.tokens)
+    children = np.bincount(parent[keep], minlength=size)
+    lost = ~keep & (parent >= 0)
+    dropped = np.bincount(parent[lost], counts[lost], size).astype(np.int64)
+    above.children, above.dropped = compact(children), compact(np.where(children > 0, dropped, 0))
+
+
+def _kept_grams(
+    tokens: np.ndarray, counts: np.ndarray, frequencies: np.ndarray, keep: np.ndarray
+) -> _Counted:
+    counts_of_counts = np.bincount(np.minimum(counts, 5), minlength=6)[1:5]
+    return _Counted(tokens[keep], compact(counts[keep]), compact(frequencies[keep]), counts_of_counts)
 
 
 def _merged(shards: Sequence[list[_Counted]], order: int) -> Counts:
-    """The shards as one; they are in order, and no n-gram is in two of them."""
+    """The shards as one. They are in order, and no n-gram is in two of them."""
     levels, frequencies, discounts = [], [], np.zeros((order, NUM_DISCOUNTS))
     for k in range(order):
-        parts = [shard[k] for shard in shards]
-        levels.append(
-            Level(
-                _concatenated([part.tokens for part in parts]),
-                _concatenated([part.counts for part in parts]),
-                _concatenated([part.children for part in parts]) if k + 1 < order else None,
-                _concatenated([part.dropped for part in parts]) if k + 1 < order else None,
-            )
-        )
-        frequencies.append(_concatenated([part.frequencies for part in parts]))
+        # Taken out, so that their memory is free when the next length is merged.
+        parts = [shard.pop(0) for shard in shards]
+        tokens, counts = _joined([part.tokens for part in parts]), _joined([part.counts for part in parts])
+        children = dropped = None
+        if k + 1 < order:
+            children = _joined([part.children for part in parts])
+            dropped = _joined([part.dropped for part in parts])
+        levels.append(Level(tokens, counts, children, dropped))
+        frequencies.append(_joined([part.frequencies for part in parts]))
         discounts[k] = discounts_of(sum((part.counts_of_counts for part in parts), np.zeros(4, np.int64)))
-        for shard in shards:
-            shard[k] = None  # type: ignore[call-overload]  # its memory is needed for the next
     return Counts(levels, frequencies, discounts)
 
 
-def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
     return compact(np.concatenate([*parts, np.zeros(0, np.uint8)]))

@@ -36,7 +36,7 @@ def read_ngrams(path: Path) -> NGramModel:
                 found = file.get_slice(name).get_dtype()
                 if found not in _TYPES:
                     raise damaged(str(path), f"{name} is of type {found}")
-            check_digest(path)
+            check_digest(path, required=True)
             arrays = {name: file.get_tensor(name) for name in names}
     except (FileNotFoundError, PermissionError):
         raise

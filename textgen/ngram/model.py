@@ -32,8 +32,9 @@ import numpy as np
 from textgen.errors import ConfigError
 from textgen.ngram.arrays import MAX_ORDER, Tables, checked_tables, damaged, tables_to_arrays
 from textgen.ngram.automaton import Automaton
-from textgen.ngram.counting import MOST_TOKENS, count, gather
+from textgen.ngram.counting import count
 from textgen.ngram.distributions import Distributions
+from textgen.ngram.reading import MOST_TOKENS, read_text
 from textgen.ngram.tables import fitted
 from textgen.settings.config import MAX_VOCAB_SIZE
 
@@ -103,7 +104,8 @@ class NGramModel:
             _require("start_id", start_id, 0, vocab_size - 1)
         if prune_from is not None:
             _require("prune_from", prune_from, 2, MAX_ORDER + 1)
-        text = gather(tokens, vocab_size, most_tokens)
+        _require("most_tokens", most_tokens, 1000, 2**31 - 1)
+        text = read_text(tokens, vocab_size, most_tokens)
         counts = count(text, order, start_id=start_id, prune_from=prune_from)
         levels = counts.levels
         if max_bytes is not None:
@@ -194,7 +196,7 @@ class NGramModel:
             raise TypeError(f"ids are an array of {ids.dtype} {ids.shape}; they must be integers {shape}")
         if ids.size and ids.min() < 0:
             raise IndexError(f"id {ids.min()}: ids are 0 or more")
-        return ids
+        return ids.astype(np.int64, copy=False)
 
 
 def _log(rows: np.ndarray) -> np.ndarray:

@@ -78,17 +78,17 @@ def _digest_begun_with(header: Mapping[str, Any]) -> Any:
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode())
 
 
-def check_digest(path: Path, *, is_required: bool = False) -> None:
+def check_digest(path: Path, *, required: bool = False) -> None:
     """Raise DamagedError where a file of safetensors has another digest than the one in its metadata.
 
-    is_required: whether one without a digest is damaged too; earlier versions wrote weights without.
+    required: also where it has none there; else that is a warning.
     """
     with path.open("rb") as file:
         (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
         header = json.loads(file.read(length))
         expected = header.get(_METADATA, {}).get(_DIGEST)
-        if expected is None and is_required:
-            raise DamagedError("it has no SHA-256 to check it against")
+        if expected is None and required:
+            raise DamagedError("damaged: it has no SHA-256 to check it against")
         if expected is None:
             _log.warning("%s: made by an earlier version, without a SHA-256 to check it against", path)
             return
@@ -140,7 +140,7 @@ def read_arrays(path: Path, largest_bytes: int) -> dict[str, np.ndarray]:
         if (size := path.stat().st_size) > largest_bytes:
             raise DamagedError(f"it has {size:,} bytes, and at most {largest_bytes:,} are written")
         with safe_open(path, framework="np") as file:
-            check_digest(path, is_required=True)
+            check_digest(path, required=True)
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (FileNotFoundError, PermissionError):
         raise
