@@ -79,6 +79,7 @@ HOSTILE = {
     "discount that is not a number": set_value("discounts", (1, 0), np.nan),
     "discount below 0": set_value("discounts", (1, 1), -0.1),
     "discount above its count": set_value("discounts", (2, 0), 1.5),
+    "discount of 0": set_value("discounts", (3, 1), 0),
     "float tokens": set_array("tokens.1", np.arange(5.0)),
     "signed tokens": set_array("tokens.1", np.arange(5)),
     "tokens of 64 bits": set_array("tokens.1", np.arange(5, dtype=np.uint64)),
@@ -119,3 +120,10 @@ def test_whatever_is_changed_is_refused_or_gives_distributions(data: st.DataObje
     logs = model.log_probs(State(contexts)).astype(np.float64)
     assert np.isfinite(logs).all()
     assert np.abs(np.exp(logs).sum(1) - 1).max() < 1e-5
+
+
+def test_tiny_discounts_give_no_infinity() -> None:
+    changed = arrays()
+    changed["discounts"][:] = 1e-300
+    model = NGramModel.from_arrays(changed)
+    assert np.isfinite(model.read(TOKENS[None])[0]).all()

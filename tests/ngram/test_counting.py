@@ -55,7 +55,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no getrusage")
 def test_counting_takes_bounded_memory() -> None:
-    code = MEASURE.format(size=4_000_000)
+    code = MEASURE.format(size=2_000_000)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     kilobytes = int(run.stdout) // (1024 if sys.platform == "darwin" else 1)
-    assert kilobytes < 300_000
+    assert kilobytes < 250_000

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from textgen.ngram.counting import count
 from textgen.ngram.model import NGramModel
-from textgen.ngram.tables import compact, discounted, discounts_of, smallest
+from textgen.ngram.reading import read_text
+from textgen.ngram.tables import compact, discounted, discounts_of, pruned, smallest
 
 
 def test_discounts_are_those_of_the_paper() -> None:
@@ -56,3 +58,19 @@ def test_what_is_pruned_counts_for_the_shorter_contexts() -> None:
     assert np.exp(model.log_probs(zero_one)[0]) == pytest.approx(
         np.array([0, 0, 0, 0, 0.25]) + 0.75 * after_one, abs=1e-6
     )
+
+
+def test_pruning_later_equals_pruning_while_counting() -> None:
+    rng = np.random.default_rng(0)
+    text = read_text(rng.integers(0, 7, 5000) * rng.integers(0, 2, 5000), 7)
+    whole = count(text, 7, start_id=5, prune_from=None)
+    found, frequencies = pruned(whole.levels, whole.frequencies, [1, 1, 1, 2, 2, 2, 2])
+    expected = count(text, 7, start_id=5, prune_from=4)
+    for k, level in enumerate(expected.levels):
+        assert np.array_equal(found[k].tokens, level.tokens)
+        assert np.array_equal(found[k].counts, level.counts)
+        assert np.array_equal(frequencies[k], expected.frequencies[k])
+        if k < 6:
+            assert np.array_equal(found[k].children, level.children)
+            assert np.array_equal(found[k].dropped, level.dropped)
+    assert sum(level.dropped.sum() for level in expected.levels[:-1]) > 100

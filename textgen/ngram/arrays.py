@@ -1,10 +1,10 @@
 """The arrays that an n-gram model is saved as, and the checks of those that a stranger gives.
 
-info                          format, vocab_size, order, start_id or -1, int64
-share                         how much of the text was counted, float64
-discounts                     (order, 3) float64
-tokens.K, counts.K            of each n-gram of K tokens, in order
-children.K, dropped.K         the same, except of the longest; see tables.Level
+info                     int64: format, vocab_size, order, and start_id or -1
+share                    float64: how much of the text was counted
+discounts                float64 (order, 3)
+tokens.K, counts.K       unsigned integers, of each n-gram of K tokens
+children.K, dropped.K    the same for K below order; see tables.Level
 """
 
 from __future__ import annotations

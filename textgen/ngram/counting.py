@@ -97,9 +97,8 @@ class _Counter:
         left = np.where(places > 0, self._padded[places - 1], self._break)
         is_head = np.zeros(len(places), bool)  # whether the n-gram differs from that of the place before
         is_head[:1] = True
-        parent = np.zeros(
-            len(places), np.int32
-        )  # the kept n-gram without the last token; -1 if it was dropped
+        # The kept n-gram without the last token, -1 where it was dropped.
+        parent = np.zeros(len(places), np.int32)
         found: list[_Counted] = []
         for length, digits in enumerate(self._digits(places), 1):
             is_head[1:] |= digits[1:] != digits[:-1]

@@ -38,7 +38,7 @@ from textgen.ngram.reading import MOST_TOKENS, read_text
 from textgen.ngram.tables import fitted
 from textgen.settings.config import MAX_VOCAB_SIZE
 
-PRUNE_FROM = 6  # see scripts/RESULTS.md, "n-grams"
+PRUNE_FROM = 6  # most long n-grams occur once: they take most of the space, and predict little
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,8 @@ class NGramModel:
 
 
 def _log(rows: np.ndarray) -> np.ndarray:
-    logs: np.ndarray = np.log(rows, out=rows)
+    # A probability that is too small for float32 is not 0.
+    logs: np.ndarray = np.log(np.maximum(rows, np.finfo(np.float32).tiny, out=rows), out=rows)
     return logs
 
 
