@@ -129,6 +129,25 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     return weights
 
 
+def read_arrays(path: Path, largest_bytes: int) -> dict[str, np.ndarray]:
+    """The arrays of any file that weights_file wrote, by name; what is in them is not checked.
+
+    Raises FileNotFoundError, PermissionError; DamagedError for a file that is not as it was written, not
+    safetensors, or longer than largest_bytes.
+    """
+    try:
+        check_header_size(path)
+        if (size := path.stat().st_size) > largest_bytes:
+            raise DamagedError(f"it has {size:,} bytes, and at most {largest_bytes:,} are written")
+        with safe_open(path, framework="np") as file:
+            check_digest(path, required=True)
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: a type that NumPy lacks
+        raise DamagedError(f"not a readable safetensors file ({error})") from error
+
+
 def check_values(weights: Mapping[str, np.ndarray], where: str) -> None:
     """Refuse values that no training gives. `where` names their source. Raises RunError."""
     for name, array in weights.items():
