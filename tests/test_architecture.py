@@ -18,7 +18,18 @@ from textgen.cli import COMMANDS
 PACKAGE = Path(textgen.__file__).parent
 TESTS = Path(__file__).parent
 # In the order in which data walks through them; see textgen/README.md.
-WITHOUT_TORCH = ("errors", "version", "system", "settings", "plots", "text", "measurements", "weights", "run")
+WITHOUT_TORCH = (
+    "errors",
+    "version",
+    "system",
+    "settings",
+    "plots",
+    "text",
+    "measurements",
+    "weights",
+    "ngram",
+    "run",
+)
 # What a CPU samples and scores with reads them.
 MODELS_WITHOUT_TORCH = ("textgen.models", "textgen.models.cost")
 PACKAGES = (
@@ -141,6 +152,8 @@ TESTED_ELSEWHERE = {
     "textgen.generation.request": "generation/test_loop.py",
     "textgen.generation.sample": "generation/test_generator.py",
     "textgen.generation.torch_engine": "generation/test_engines.py",
+    "textgen.ngram.automaton": "ngram/test_model.py",
+    "textgen.ngram.distributions": "ngram/test_model.py",
     "textgen.plots.curves": "analysis/memory/test_report.py",
     "textgen.plots.style": "analysis/inspection/test_pictures.py",
     "textgen.plots.text_maps": "analysis/inspection/test_pictures.py",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from textgen.models.language_model import LanguageModel
     from textgen.models.recurrent import Recurrent
     from textgen.models.regressor import SequenceRegressor
+    from textgen.ngram.model import NGramModel
     from textgen.run import Run
     from textgen.settings.config import ModelConfig, SampleConfig
     from textgen.text.tokenizer import Tokenizer
@@ -40,6 +41,7 @@ _HOMES = {
     "LanguageModel": "textgen.models.language_model",
     "Recurrent": "textgen.models.recurrent",
     "SequenceRegressor": "textgen.models.regressor",
+    "NGramModel": "textgen.ngram.model",
     "Run": "textgen.run",
     "Tokenizer": "textgen.text.tokenizer",
 }
@@ -48,6 +50,7 @@ __all__ = [
     "Generator",
     "LanguageModel",
     "ModelConfig",
+    "NGramModel",
     "Recurrent",
     "Run",
     "SampleConfig",

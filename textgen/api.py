@@ -28,7 +28,7 @@ from textgen.evaluation.score import Scorer, Tally
 from textgen.generation.generator import Generator
 from textgen.generation.numpy_engine.thread_tuner import ThreadTuner
 from textgen.generation.sample import Sample
-from textgen.run import WEIGHTS, Run
+from textgen.run import WEIGHTS, Run, vocab_of
 from textgen.settings.config import SampleConfig
 from textgen.settings.files import read_options
 from textgen.settings.given import UserOptions
@@ -55,9 +55,10 @@ class TextModel:
     they are missing or damaged.
     """
 
-    def __init__(self, run: Run, device: str = "cpu") -> None:
+    def __init__(self, run: Run, device: str = "cpu", *, ngram: bool = True) -> None:
         self.run = run
         self._device = device
+        self._ngram = ngram
 
     def __repr__(self) -> str:
         facts = self.run.facts()
@@ -70,7 +71,7 @@ class TextModel:
 
     @cached_property
     def _generator(self) -> Generator:
-        return Generator.from_run(self.run, self._device, numpy_threads())
+        return Generator.from_run(self.run, self._device, numpy_threads(), ngram=self._ngram)
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -189,12 +190,15 @@ class TextModel:
     ) -> Report:
         """How well the model predicts a part of the run's own corpus: "val", "test" or "train".
 
+        The n-grams of the run are part of the model, unless it was loaded without; see load.
+
         window: reset the state every `window` tokens; None carries it over the whole text. fetch: fetch a
         corpus that is a URL again, if it is no longer in the cache.
 
         Raises ConfigError, CorpusError, RunError; the corpus must still exist, unchanged.
         """
         from textgen.evaluation.evaluate import evaluate_run
+        from textgen.evaluation.with_ngrams import evaluate_run_with_ngrams
         from textgen.system.memory import memory_errors
 
         if window is not None and window < 1:
@@ -203,15 +207,15 @@ class TextModel:
         cache = _cache(cache_dir)
         run = Run(self.run.path, RemoteTexts(cache, fetch, reporter.work), reporter.line)
         store = run.open_store(cache, reporter.work)
+        part = self.run.require_part(store, part)
+        companion = self.run.load_companion(vocab_of(self.run.load_weights())) if self._ngram else None
+        settings: dict[str, Any] = {
+            "device": resolve_device(device), "reset_every": window, "progress": reporter.work,
+        }  # fmt: skip
         with memory_errors():
-            return evaluate_run(
-                self.run,
-                store,
-                self.run.require_part(store, part),
-                device=resolve_device(device),
-                reset_every=window,
-                progress=reporter.work,
-            )
+            if companion is None:
+                return evaluate_run(self.run, store, part, **settings)
+            return evaluate_run_with_ngrams(self.run, store, part, companion, **settings).together
 
 
 def train(
@@ -275,9 +279,11 @@ def resume(
             return _completed(session, stop, progress)
 
 
-def load(run: str | os.PathLike[str], *, device: str = "cpu") -> TextModel:
+def load(run: str | os.PathLike[str], *, device: str = "cpu", ngram: bool = True) -> TextModel:
     """Load a trained run.
 
+    ngram: whether its n-grams, if it has any, are mixed with the network when it generates, scores and
+    evaluates.
     device: where to generate and score; torch is not loaded for "cpu". "auto" is a GPU if there is one.
 
     Raises RunError when the run has no weights, ConfigError when there is no such device.
@@ -286,7 +292,7 @@ def load(run: str | os.PathLike[str], *, device: str = "cpu") -> TextModel:
     found.config  # noqa: B018  read now, so that a directory that is not a run is refused here
     if not found.has_weights:
         raise RunError(f"{found.path / WEIGHTS}: no weights yet. Resume with: textgen.resume({str(run)!r})")
-    return TextModel(found, device)
+    return TextModel(found, device, ngram=ngram)
 
 
 def _completed(session: Session, stop: StopRequest, progress: bool) -> TextModel:

@@ -5,12 +5,14 @@
         tokenizer.json       text <-> token ids; the `tokenizers` library reads it
         files.json           SHA-256 digests of these two
         model.safetensors    the best weights by validation loss, and the model vocabulary
+        ngram.safetensors    the n-gram companion, where it improves predictions
         metrics.jsonl        one line per measurement
         loss.png             a plot of the metrics
         stdin.txt            the corpus, if it came from standard input
         training/            what is needed to resume exactly; may be deleted
 
-Sampling needs only the first three. Weights are NumPy arrays here, so that reading a run does not load torch.
+Sampling needs only the first two and the weights. Weights are NumPy arrays here, so that reading a run does
+not load torch.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import numpy as np
 
 from textgen.errors import ConfigError, CorpusError, RunError
 from textgen.measurements import has_final_record, read_measurements, summarize_measurements
+from textgen.ngram.companion import Companion, companion_file, read_companion
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.option import from_mapping, shown
 from textgen.system.atomic import write_file
@@ -56,7 +59,7 @@ Progress = Callable[[str, int, int], None]  # called with what is being done, do
 FORMAT = 2  # format 1 used the name vocab_size for the size of the model vocabulary
 _READABLE_FORMATS = (1, 2)
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
-FILES = "files.json"
+NGRAM, FILES = "ngram.safetensors", "files.json"
 TRAINING, STDIN, PICTURE = "training", "stdin.txt", "loss.png"
 _NAMES_SHOWN = 5
 
@@ -265,6 +268,36 @@ class Run:
         return load_weights(self.path / WEIGHTS, self.config.model)
 
     @property
+    def has_companion(self) -> bool:
+        """Whether there is an n-gram companion."""
+        return (self.path / NGRAM).is_file()
+
+    def load_companion(self, vocab: ModelVocab) -> Companion | None:
+        """The n-gram companion of the network, whose vocabulary is given; None where there is none.
+
+        Raises RunError when it is damaged or belongs to another network.
+        """
+        path = self.path / NGRAM
+        try:
+            return read_companion(path, self.config.model, vocab)
+        except FileNotFoundError:
+            if path.is_symlink():
+                raise RunError(f"{path}: a link to nothing; remove it, or use --no-ngram") from None
+            return None
+        except DamagedError as error:
+            raise RunError(
+                f"{path}: {error}. Remove it, make it anew with textgen ngram {self.path}, or use --no-ngram"
+            ) from error
+        except PermissionError:
+            raise RunError(f"{path}: cannot be read; check its permissions") from None
+
+    def save_companion(self, companion: Companion, vocab: ModelVocab) -> int:
+        """Write the n-gram companion; returns how many bytes it has."""
+        content = companion_file(companion, vocab)
+        write_file(self.path / NGRAM, content)
+        return len(content)
+
+    @property
     def training_directory(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / TRAINING
@@ -383,6 +416,7 @@ class Run:
             "parameters": self._count("parameters"),
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.model_vocab_size,
+            "ngram_bytes": (self.path / NGRAM).stat().st_size if self.has_companion else None,
             "corpus": list(config.data.corpus),
             "train_characters": self._count("train_characters"),
             "from_run": config.from_run,

@@ -59,3 +59,11 @@ def test_extending_keeps_old_ids_in_place_and_adds_counts(first, second):
     assert new.to_model_ids(new.token_ids).tolist() == list(range(new.size))
     assert set(new.to_model_ids(np.flatnonzero(both == 0)).tolist()) <= {new.size}
     assert old.counts.tolist() == first[old.token_ids].tolist()
+
+
+def test_labels_are_replaced_by_the_start_token_and_unseen_tokens_stay():
+    vocab = ModelVocab.from_counts(np.array([2, 1, 4]))
+    read = vocab.with_labels(np.array([1, 0, 3, 1]), np.array([2, 0, 0, 1]))
+    assert read.tolist() == [5, 0, 3, 4]
+    assert vocab.without_labels(read, 1).tolist() == [1, 0, 3, 1]
+    assert vocab.without_labels(read, None) is read

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import safetensors.torch
 import torch
 
@@ -21,7 +22,8 @@ from textgen.errors import RunError, TextgenError
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
 from textgen.run import CONFIG, WEIGHTS, Run, save_weights
-from textgen.weights.file import LARGEST_WEIGHT, read_weights
+from textgen.system.digests import DamagedError
+from textgen.weights.file import LARGEST_WEIGHT, read_arrays, read_weights, weights_file
 
 Tensors = dict[str, torch.Tensor]
 
@@ -177,3 +179,36 @@ def test_a_pipe_is_refused_and_not_waited_for(run: Run) -> None:
     os.mkfifo(run.path / WEIGHTS)
     with pytest.raises(TextgenError, match="not a regular file"):
         run.load_weights()
+
+
+@pytest.fixture
+def arrays_file(tmp_path: Path) -> Path:
+    path = tmp_path / "arrays.safetensors"
+    path.write_bytes(weights_file({"a": np.arange(5), "b": np.array([0.5])}))
+    return path
+
+
+def test_any_arrays_are_read_as_they_were_written(arrays_file: Path) -> None:
+    arrays = read_arrays(arrays_file, 1000)
+    assert arrays["a"].tolist() == [0, 1, 2, 3, 4]
+    assert arrays["b"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-1] + b"\1", "its SHA-256 is not that of what was written"),
+        (lambda content: content[:-1], "not a readable safetensors file"),
+        (lambda content: b"", "not a readable safetensors file"),
+        (lambda content: content + b"\0" * 1000, "at most 1,000 are written"),
+        (lambda content: struct.pack("<Q", 2**40) + content[8:], "its header is longer"),
+        (lambda content: safetensors.numpy.save({"a": np.arange(5)}), "has no SHA-256"),
+        (lambda content: safetensors.torch.save({"a": torch.zeros(2, dtype=torch.bfloat16)}), "SHA-256"),
+    ],
+)
+def test_a_file_of_arrays_that_is_not_as_it_was_written_is_refused(
+    arrays_file: Path, damage: Callable[[bytes], bytes], message: str
+) -> None:
+    arrays_file.write_bytes(damage(arrays_file.read_bytes()))
+    with pytest.raises(DamagedError, match=message):
+        read_arrays(arrays_file, 1000)

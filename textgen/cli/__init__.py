@@ -18,7 +18,7 @@ from textgen.system.terminal import guarded
 from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
-COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "info", "cache")
+COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "ngram", "info", "cache")
 EXAMPLES = (
     "textgen train corpus.txt       train a model on a text, for two minutes",
     "textgen sample                 generate text with the newest run",

@@ -27,6 +27,7 @@ from textgen.cli.support.options import (
     fetch_option,
     grouped_option,
     json_option,
+    no_ngram_option,
     reading_options,
     refuse_reading,
     take_reading,
@@ -37,7 +38,7 @@ from textgen.settings.config import TEXT
 from textgen.settings.option import COUNT
 
 if TYPE_CHECKING:
-    from textgen.evaluation.report import DynamicReport, Report
+    from textgen.evaluation.report import DynamicReport, MixtureReport, Report
 
 
 EXAMPLES = (
@@ -64,11 +65,12 @@ DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
     help="Reset the state every N tokens.  [default: never]",
 )  # fmt: skip
 @device_option("auto", COMMON)
+@no_ngram_option()
 @reading_options("FILE")
 @fetch_option()
 @grouped_option(
     "--dynamic", "is_dynamic", is_flag=True, group=DYNAMIC,
-    help="Let the weights adapt to the text while it is read.",
+    help="Let the network adapt to the text as it reads; without n-grams.",
 )  # fmt: skip
 @dynamic_options("dynamic", DYNAMIC)
 @grouped_option(
@@ -87,6 +89,7 @@ def command(
     novelty: bool,
     fetch: bool,
     device: str,
+    ngram: bool,
     cache_dir: str | None,
     as_json: bool,
     **settings: Any,
@@ -100,8 +103,9 @@ def command(
     from textgen.analysis.real_text import RealText
     from textgen.evaluation.adaptation import evaluate_run_dynamically
     from textgen.evaluation.evaluate import evaluate_run
+    from textgen.evaluation.with_ngrams import evaluate_run_with_ngrams
     from textgen.generation.generator import Generator
-    from textgen.run import Run
+    from textgen.run import Run, vocab_of
     from textgen.system.device import resolve_device
     from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
@@ -137,8 +141,13 @@ def command(
             real = None if trained_on is None else RealText(file, corpus.stream(part))
     with memory_errors():
         where = resolve_device(device)
-        report: Report | DynamicReport
-        if dynamic is None:
+        report: Report | DynamicReport | MixtureReport
+        companion = run.load_companion(vocab_of(run.load_weights())) if ngram and dynamic is None else None
+        if companion is not None:
+            report = evaluate_run_with_ngrams(
+                run, store, part, companion, device=where, reset_every=reset_every, progress=reporter.work
+            )
+        elif dynamic is None:
             report = evaluate_run(
                 run, store, part, device=where, reset_every=reset_every, progress=reporter.work
             )
@@ -156,7 +165,7 @@ def command(
         lines = report.lines()
         if measured is not None and trained_on is not None and real is not None:
             meter = novelty_meter(run, trained_on, real, measured.length, cache, reporter.work)
-            found = meter.report_on(Generator.from_run(run, where), measured)
+            found = meter.report_on(Generator.from_run(run, where, ngram=ngram), measured)
             figures["novelty"] = found.as_dict() | {"settings": dataclasses.asdict(measured)}
             lines += ["", *meter.lines(found)]
     if as_json:

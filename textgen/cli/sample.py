@@ -26,6 +26,7 @@ from textgen.cli.support.options import (
     device_option,
     fetch_option,
     grouped_option,
+    no_ngram_option,
     reading_options,
     refuse_reading,
     take_reading,
@@ -115,6 +116,7 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
     help="The same seed writes the same text.  [default: random]",
 )  # fmt: skip
 @device_option("cpu", COMMON)
+@no_ngram_option()
 @sampling_options(SAMPLING)
 @grouped_option(
     "--mid-text", is_flag=True, group=SAMPLING,
@@ -138,7 +140,7 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
 @novelty_options(["length"], COPYING)
 @grouped_option(
     "--adapt", metavar="FILE", group=ADAPTATION,
-    help="Adapt the weights to a text first; - is standard input.",
+    help="Adapt the network to a text and use it alone; - is standard input.",
 )  # fmt: skip
 @dynamic_options("adapt", ADAPTATION)
 @reading_options("--adapt FILE", ADAPTATION)
@@ -171,6 +173,7 @@ def command(
     interactive: bool,
     output: str | None,
     device: str,
+    ngram: bool,
     cache_dir: str | None,
     as_json: bool,
     **settings: Any,
@@ -214,15 +217,18 @@ def command(
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
     run = _find_run(run_directory, cache_dir, fetch=fetch)
     from textgen.generation.generator import Generator
+    from textgen.generation.mixed_engine import MixedEngine
     from textgen.generation.request import Request
 
     if adapt is None or dynamic is None:
         with _memory_errors(num_samples, device):
-            generator = Generator.from_run(run, device, set_threads)
+            generator = Generator.from_run(run, device, set_threads, ngram=ngram)
     else:
         adapted = adapted_model(run, adapt, dynamic, reading=reading, device=device, cache_dir=cache_dir)
         generator = Generator(adapted, run.tokenizer, set_threads, normalize=run.config.data.normalize)
         settings |= {"adapt": adapt} | {f"adapt_{name}": value for name, value in vars(dynamic).items()}
+    if isinstance(generator.engine, MixedEngine):
+        settings["network_weight"] = generator.engine.weight
     processors, meter = _copying(run, avoid_copy, measured, cache_dir)
     if avoid_copy is not None:
         settings["avoid_copy"] = avoid_copy

@@ -20,6 +20,7 @@ from textgen.cli.support.options import (
     cache_dir_option,
     device_option,
     grouped_option,
+    no_ngram_option,
     reading_options,
 )
 from textgen.cli.support.remote import fetched_file
@@ -70,6 +71,7 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 @grouped_option("--label", metavar="NAME", group=TEXT, help="Score documents as those with this label.")
 @reading_options("FILE")
 @device_option("cpu")
+@no_ngram_option()
 @cache_dir_option("Where a FILE that is a URL is kept.")
 @grouped_option(
     "--json", "as_json", is_flag=True, group=OUTPUT,
@@ -84,6 +86,7 @@ def command(
     view: bool,
     label: str | None,
     device: str,
+    ngram: bool,
     cache_dir: str | None,
     as_json: bool,
     **reading: str | None,
@@ -105,7 +108,7 @@ def command(
     run = Run(run_directory)
     source = _text(file, cache_dir)
     text = _open(source, run.config.data, reading)
-    scorer = Scorer.from_run(run, device, set_threads, label)
+    scorer = Scorer.from_run(run, device, set_threads, label, ngram=ngram)
 
     def pieces(*, unbuffered: bool) -> Iterator[ScoredPiece]:
         return scorer.read(text.stream(), unbuffered=unbuffered)
@@ -123,11 +126,15 @@ def command(
         name = "standard input" if source is None else source.name
         if not summary.report.loss.tokens:
             raise CorpusError(f"{name}: there is no text in it; name another file")
-        about = {"run": str(run.path), "text": "-" if source is None else name}
+        about: dict[str, object] = {"run": str(run.path), "text": "-" if source is None else name}
+        if scorer.network_weight is not None:
+            about["network_weight"] = scorer.network_weight
         if as_json:
             print(json.dumps(about | summary.as_dict(), allow_nan=False))
         else:
             print("\n".join(_in_lines(summary)))
+            if scorer.network_weight is not None:
+                print(f"with the run's n-grams; weight of the network: {scorer.network_weight:.2f}")
     if text.skipped is not None:
         print(text.skipped, file=sys.stderr)
 

@@ -15,7 +15,7 @@ Shapes: B segments in a batch, T window, V model vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -65,6 +65,20 @@ class Segments(NamedTuple):
     length: int
 
 
+class Observer(Protocol):
+    """Sees what is read while a text is evaluated."""
+
+    def begin(self, batch_size: int) -> None:
+        """A batch of segments begins, each from the zero state."""
+
+    def observe(self, positions: np.ndarray, inputs: np.ndarray, targets: Tensor, logits: Tensor) -> None:
+        """The next window of each segment, in order.
+
+        positions: of the targets in the text, (B, T). inputs: model ids and labels that were read, (B, T).
+        targets: model ids, (B, T). logits: of the targets, (B, T, V).
+        """
+
+
 @torch.no_grad()
 def evaluate(
     model: LanguageModel,
@@ -76,6 +90,7 @@ def evaluate(
     segments: Segments | None = None,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    observer: Observer | None = None,
 ) -> Loss:
     """The cross-entropy of token ids (N,) under a model, in the model's compute_dtype.
 
@@ -84,7 +99,8 @@ def evaluate(
     none. segments: read only these, in one batch, each from a zero state after the token
     before it, which is fast and comparable during training; None reads the whole text with one state.
     progress is called with (tokens read, tokens in total). should_stop: asked now and then whether to leave
-    the rest unread, the end of each segment; the loss says how many tokens were read.
+    the rest unread, the end of each segment; the loss says how many tokens were read. observer: sees each
+    window; not the first token, where no start token precedes it.
     """
     vocab = model.vocab
     scorer = TokenScorer(vocab, vocab_size - vocab.size)
@@ -96,6 +112,8 @@ def evaluate(
     was_training = model.training
     model.eval()
     state = None
+    if observer is not None:
+        observer.begin(batch_size)
     extra_nats, first = 0.0, 0
     if start_id is None:
         extra_nats, first = scorer.first_nats(int(vocab.to_model_ids(token_ids[:1])[0])), 1
@@ -111,7 +129,10 @@ def evaluate(
         if labels is not None:
             inputs = vocab.with_labels(inputs, labels.at(positions[:, 1:]))
         logits, state = model(torch.from_numpy(inputs).to(device), state)
-        nats, unseen = scorer.total_nats(logits, torch.from_numpy(model_ids[:, 1:]).to(device))
+        targets = torch.from_numpy(model_ids[:, 1:]).to(device)
+        nats, unseen = scorer.total_nats(logits, targets)
+        if observer is not None:
+            observer.observe(positions[:, 1:], inputs, targets, logits)
         total += nats.to(total.device)
         num_unseen += unseen.to(total.device)
         if progress is not None:
@@ -134,6 +155,7 @@ def evaluate_with_resets(
     reset_every: int,
     labels: DocumentLabels | None = None,
     progress: Callable[[int, int], None] | None = None,
+    observer: Observer | None = None,
 ) -> Loss:
     """Like `evaluate` on the whole text, with the state reset to zero after every reset_every tokens."""
     size = len(token_ids)
@@ -166,6 +188,7 @@ def evaluate_with_resets(
             labels=labels,
             segments=segments,
             progress=report,
+            observer=observer,
         )
         num_read = loss.tokens
     return loss
@@ -180,6 +203,7 @@ def evaluate_whole(
     labels: DocumentLabels | None = None,
     progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    observer: Observer | None = None,
 ) -> Loss:
     """Like `evaluate` on the whole text, except that a long text is read as a batch of a few segments.
 
@@ -189,6 +213,7 @@ def evaluate_whole(
     count = 1 if start_id is None else min(len(token_ids) // MIN_SEGMENT_TOKENS, MAX_SEGMENTS)
     settings: dict[str, Any] = {
         "vocab_size": vocab_size, "start_id": start_id, "labels": labels, "should_stop": should_stop,
+        "observer": observer,
     }  # fmt: skip
     if count < 2:
         return evaluate(model, token_ids, **settings, progress=progress)
@@ -210,12 +235,13 @@ def evaluate_run(
     reset_every: int | None = None,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    observer: Observer | None = None,
 ) -> Report:
     """Evaluate the best weights of a run on a whole part of a store, in float32.
 
     reset_every: in tokens, as in evaluate_with_resets; None carries the state, as evaluate_whole does.
     progress is called with (what is being done, tokens read, tokens in total). should_stop: as in evaluate,
-    only without reset_every.
+    only without reset_every. observer: as in evaluate.
 
     Raises RunError when the weights are damaged.
     """
@@ -225,6 +251,7 @@ def evaluate_run(
         "start_id": start_id(model.vocab, run.tokenizer),
         "labels": store.document_labels(part, run.tokenizer.end_of_text_id),
         "progress": named(f"evaluating on {part}", progress),
+        "observer": observer,
     }
     if reset_every is None:
         loss = evaluate_whole(model, store.tokens(part), **settings, should_stop=should_stop)

@@ -107,6 +107,32 @@ class DynamicReport:
         return [*lines, self.static.lines()[-1], f"dynamic: {describe_dynamic(self.config)}"]
 
 
+@dataclass(frozen=True)
+class MixtureReport:
+    """The reports of one text under the network alone, under n-grams alone, and under both together.
+
+    weight: of the network in the mixture, from 0 to 1.
+    """
+
+    network: Report
+    ngrams: Report
+    together: Report
+    weight: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures of the network as in Report, and under `ngrams` and `together` those of the others."""
+        together = self.together.as_dict() | {"network_weight": self.weight}
+        return self.network.as_dict() | {"ngrams": self.ngrams.as_dict(), "together": together}
+
+    def lines(self) -> list[str]:
+        """The figures as lines to print, side by side."""
+        lines = [f"{'network':>10} {'n-grams':>10} {'together':>10}"]
+        for unit, network in self.network.by_unit.items():
+            others = f"{self.ngrams.by_unit[unit]:10.5g} {self.together.by_unit[unit]:10.5g}"
+            lines.append(f"{network:10.5g} {others} {unit}")
+        return [*lines, self.network.lines()[-1], f"weight of the network in the mixture: {self.weight:.2f}"]
+
+
 def describe_dynamic(config: DynamicConfig) -> str:
     """The settings of dynamic evaluation in one line."""
     return (

@@ -24,6 +24,7 @@ from textgen.evaluation.cross_entropy import Loss, TokenCosts
 from textgen.evaluation.report import BITS, Report
 from textgen.generation.engine import Engine, label_id
 from textgen.generation.generator import Generator
+from textgen.generation.mixed_engine import MixedEngine
 from textgen.run import Run
 from textgen.text.documents import Meter, Separator
 from textgen.text.model_vocab import start_id
@@ -151,13 +152,20 @@ class Scorer:
         device: str | None = None,
         set_threads: Callable[[int], None] | None = None,
         label: str | None = None,
+        *,
+        ngram: bool = True,
     ) -> Scorer:
         """A scorer for the best weights of a run; the other arguments are those of Generator.from_run.
 
         On the CPU, torch is not loaded. Raises RunError, ConfigError or TokenizerError.
         """
-        generator = Generator.from_run(run, device, set_threads)
+        generator = Generator.from_run(run, device, set_threads, ngram=ngram)
         return cls(generator.engine, generator.tokenizer, label)
+
+    @property
+    def network_weight(self) -> float | None:
+        """The weight of the network in its mixture with n-grams; None where there are none."""
+        return self._engine.weight if isinstance(self._engine, MixedEngine) else None
 
     def read(self, stream: Iterable[str | Separator], *, unbuffered: bool = False) -> Iterator[ScoredPiece]:
         """Score one text stream piece by piece, carrying the state over all of it.

@@ -15,6 +15,7 @@ import numpy as np
 from textgen.errors import ConfigError
 from textgen.generation.engine import Engine
 from textgen.generation.loop import GenerationLoop
+from textgen.generation.mixed_engine import MixedEngine
 from textgen.generation.numpy_engine.engine import NumpyEngine, has_twin
 from textgen.generation.numpy_engine.thread_tuner import fast_engine
 from textgen.generation.processors import ProcessorFactory
@@ -79,13 +80,23 @@ class Generator:
 
     @classmethod
     def from_run(
-        cls, run: Run, device: str | None = None, set_threads: Callable[[int], None] | None = None
+        cls,
+        run: Run,
+        device: str | None = None,
+        set_threads: Callable[[int], None] | None = None,
+        *,
+        ngram: bool = True,
     ) -> Generator:
         """The generator of a run, on a device; None is the CPU, and "auto" a GPU if there is one.
+
+        ngram: whether the network is mixed with the run's n-gram companion, if it has one.
 
         On the CPU torch is not loaded. Raises RunError, ConfigError or TokenizerError.
         """
         engine = _engine_of_run(run, device, set_threads)
+        companion = run.load_companion(engine.vocab) if ngram else None
+        if companion is not None:
+            engine = MixedEngine(engine, companion)
         return cls(engine, run.tokenizer, normalize=run.config.data.normalize)
 
     def stream(

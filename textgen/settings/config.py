@@ -356,6 +356,7 @@ class TrainingConfig:
     )
     early_stopping: bool = option(True, "Stop when validation no longer improves.", group=BUDGET)
     patience: int = option(4, "Validations without improvement before stopping.", range=COUNT, group=BUDGET)
+    ngram: bool = option(True, "Add n-grams at the end, if they help; they hold text.", group=BUDGET)
     seed: int = option(1, "Seed of weights, batches and dropout.", range=SEED, group=OPTIMISATION)
     device: str = option("auto", "Device to train on; auto prefers a GPU.", choices=DEVICES, group=DEVICE)
     precision: str = option("auto", "Precision; auto takes the faster one.", choices=PRECISIONS, group=DEVICE)

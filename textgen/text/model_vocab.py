@@ -80,6 +80,15 @@ class ModelVocab:
         """
         return np.where(labels > 0, self.size + labels, model_ids)
 
+    def without_labels(self, model_ids: np.ndarray, start_id: int | None) -> np.ndarray:
+        """Model ids with the start token in place of every label: what with_labels was made from.
+
+        start_id: the model id of the start token; None: there are no labels, and the ids are returned.
+        """
+        if start_id is None:
+            return model_ids
+        return np.where(model_ids > self.size, start_id, model_ids)
+
     def require(self, vocab_size: int) -> None:
         """Raises RunError when a tokenizer of this vocab_size cannot be the one that training used."""
         if self.token_ids.max() >= vocab_size:

@@ -6,10 +6,10 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from textgen.run import CONFIG, FILES, METRICS, PICTURE, STDIN, TOKENIZER, TRAINING, WEIGHTS
+from textgen.run import CONFIG, FILES, METRICS, NGRAM, PICTURE, STDIN, TOKENIZER, TRAINING, WEIGHTS
 from textgen.system.locks import remove_unless_locked
 
-_FILES = (CONFIG, TOKENIZER, FILES, WEIGHTS, METRICS, PICTURE, STDIN)
+_FILES = (CONFIG, TOKENIZER, FILES, WEIGHTS, NGRAM, METRICS, PICTURE, STDIN)
 # As atomic.py and checkpoint.py name them.
 _IN_RUN = re.compile(rf"\.({'|'.join(map(re.escape, _FILES))})\..+")
 _IN_TRAINING = re.compile(r"\.step-\d+\..+")

@@ -7,7 +7,8 @@
     rollback  training diverged at `step` and went back to the step `back_to`; reason, nats_per_token (null:
               not finite), lowest: the lowest mean loss before, halvings: how many times the peak
               learning rate is halved from here on
-    final     the best weights on all validation text, once, at the end
+    final     the best weights on all validation text, once, at the end; ngram: of the n-gram companion, if
+              one was built
 
 Each line ends with a digest of its other fields. Times (tokens_per_second, seconds) differ between runs;
 everything else repeats exactly with the same seed.

@@ -32,6 +32,7 @@ from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
 from textgen.training.finished import draw_picture
 from textgen.training.leftovers import remove_leftovers
+from textgen.training.ngrams import Built, build_companion
 from textgen.training.samples import next_commands, samples
 from textgen.training.schedule import Budget, describe_passes
 from textgen.training.trainer import Trainer
@@ -73,12 +74,18 @@ class Session:
             self.trainer.train(stop)
             stop.end_deferral()  # all is saved: a signal may end the process at once from here on
             report = self._evaluate(seconds_before)
-            figures = {} if report is None else report.as_dict()
-            self.trainer.state.record("final", **figures)
             seconds = self.trainer.state.seconds()
+            figures: dict[str, Any] = {} if report is None else report.as_dict()
+            # Before the run counts as complete, so that one that is killed here is resumed here.
+            built = None if report is None else self._build_companion()
+            if built is not None:
+                figures["ngram"] = built.as_dict()
+            self.trainer.state.record("final", seconds, **figures)
             draw_picture(self.run)
         if report is not None:
             self.reporter.line(self._evaluation(report))
+        if built is not None:
+            self.reporter.line(built.line())
         position = self.trainer.position
         kept = f"best weights, of step {position.best_step:,}," if report is not None else "last weights"
         self.reporter.line(
@@ -114,6 +121,13 @@ class Session:
             progress=self.reporter.work,
             should_stop=should_stop,
         )
+
+    def _build_companion(self) -> Built | None:
+        """Build the n-gram companion, outside the budget of time; None where the run is to have none."""
+        training = self.run.config.training
+        if not training.ngram:
+            return None
+        return build_companion(self.run, self.store, device=training.device, progress=self.reporter.work)
 
     def _evaluation(self, report: Report) -> str:
         """The result on the validation text in a line, and what was left unread."""

@@ -60,11 +60,18 @@ class TrainingState:
         """The fraction of the budget that is used: 0 at the start, 1 or more when it is spent."""
         return self.budget.progress(self.position.step, self.position.tokens, self.seconds())
 
-    def record(self, kind: str, **figures: Any) -> None:
-        """Append a line to metrics.jsonl: kind, step and epoch, the figures, and the seconds used so far."""
+    def record(self, kind: str, seconds: float | None = None, **figures: Any) -> None:
+        """Append a line to metrics.jsonl: kind, step and epoch, the figures, and the seconds used so far.
+
+        seconds: None: up to now.
+        """
         epoch = self.position.tokens / self.run.measured("train_tokens")
         self.metrics.append(
-            kind, step=self.position.step, epoch=epoch, **figures, seconds=round(self.seconds(), 3)
+            kind,
+            step=self.position.step,
+            epoch=epoch,
+            **figures,
+            seconds=round(self.seconds() if seconds is None else seconds, 3),
         )
 
     def save(self) -> None:

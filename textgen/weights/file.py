@@ -78,12 +78,17 @@ def _digest_begun_with(header: Mapping[str, Any]) -> Any:
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode())
 
 
-def _check_digest(path: Path) -> None:
-    """Raise DamagedError where a file of safetensors has another digest than the one in its metadata."""
+def check_digest(path: Path, *, required: bool = False) -> None:
+    """Raise DamagedError where a file of safetensors has another digest than the one in its metadata.
+
+    required: also where it has none there; else that is a warning.
+    """
     with path.open("rb") as file:
         (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
         header = json.loads(file.read(length))
         expected = header.get(_METADATA, {}).get(_DIGEST)
+        if expected is None and required:
+            raise DamagedError("damaged: it has no SHA-256 to check it against")
         if expected is None:
             _log.warning("%s: made by an earlier version, without a SHA-256 to check it against", path)
             return
@@ -101,13 +106,13 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     safetensors; RunError for arrays that are not those of the config, and for values that no training gives.
     """
     try:
-        _check_header_size(path)
+        check_header_size(path)
         with safe_open(path, framework="np") as file:
             headers = {}
             for name in file.keys():  # noqa: SIM118 (not a mapping)
                 part = file.get_slice(name)
                 headers[name] = _Header(part.get_dtype(), tuple(part.get_shape()))
-            _check_digest(path)
+            check_digest(path)
             _check_headers(headers, config, path)
             arrays = {
                 name: _float32_of_bfloat16(path, name, header)
@@ -122,6 +127,25 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     weights = {name: _converted(array) for name, array in arrays.items()}
     check_values(weights, str(path))
     return weights
+
+
+def read_arrays(path: Path, largest_bytes: int) -> dict[str, np.ndarray]:
+    """The arrays of any file that weights_file wrote, by name; what is in them is not checked.
+
+    Raises FileNotFoundError, PermissionError; DamagedError for a file that is not as it was written, not
+    safetensors, or longer than largest_bytes.
+    """
+    try:
+        check_header_size(path)
+        if (size := path.stat().st_size) > largest_bytes:
+            raise DamagedError(f"it has {size:,} bytes, and at most {largest_bytes:,} are written")
+        with safe_open(path, framework="np") as file:
+            check_digest(path, required=True)
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, SafetensorError, TypeError) as error:  # TypeError: a type that NumPy lacks
+        raise DamagedError(f"not a readable safetensors file ({error})") from error
 
 
 def check_values(weights: Mapping[str, np.ndarray], where: str) -> None:
@@ -149,7 +173,7 @@ def _damaged(where: str, name: str, array: np.ndarray) -> RunError:
     )
 
 
-def _check_header_size(path: Path) -> None:
+def check_header_size(path: Path) -> None:
     """Refuse what is no regular file, or begins with a header longer than that of any network here."""
     if path.exists() and not path.is_file():
         raise RunError(f"{path}: not a regular file")

@@ -122,7 +122,9 @@ class ComparisonPlan:
 
     def options(self, run: PlannedRun, config_of: Callable[[PlannedRun], RunConfig]) -> dict[str, Any]:
         """The options of `train` for a run; `config_of` gives the configs of those before it."""
-        options = self.settings | {"cell": run.cell, "seed": run.seed, "minutes": self.minutes_each}
+        # Networks are compared, so n-grams would only take time.
+        options = self.settings | {"cell": run.cell, "seed": run.seed, "ngram": False}
+        options["minutes"] = self.minutes_each
         first = self.runs[0]
         if run == first:
             return self._shared_by_all | options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from textgen.errors import ConfigError, RunError, TrainingError
@@ -36,12 +37,17 @@ def complete_run(options: UserOptions, reporter: Reporter, stop: StopRequest) ->
             cache_dir = Path(options.cache_dir) if options.cache_dir is not None else None
             resume_run(path, cache_dir, reporter).complete(stop)
         else:
-            new_run(options, reporter).complete(stop)
+            new_run(_without_ngrams(options), reporter).complete(stop)
     except TrainingError as error:
         if not (path.is_dir() and Run(path).has_weights):
             raise
         reporter.line(f"{error} Measuring the weights that it kept.")
     return Run(path)
+
+
+def _without_ngrams(options: UserOptions) -> UserOptions:
+    """The options of a run whose network is measured; n-grams would only take time."""
+    return dataclasses.replace(options, training=options.training.replaced(ngram=False))
 
 
 def validation_tokens(options: UserOptions) -> int:

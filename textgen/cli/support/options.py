@@ -96,6 +96,14 @@ def fetch_option(text: str = "the run's text", group: str = TEXT) -> Decorator:
     return grouped_option("--fetch", group=group, is_flag=True, help=help)
 
 
+def no_ngram_option(group: str = COMMON) -> Decorator:
+    """--no-ngram of a command that predicts with a run; the parameter is `ngram`."""
+    help = "Use the network alone, without the run's n-grams."
+    return grouped_option(
+        "--no-ngram", "ngram", group=group, is_flag=True, flag_value=False, default=True, help=help
+    )
+
+
 def json_option(what: str) -> Decorator:
     """--json of a command that otherwise prints `what` in plain text."""
     help = f"Print {what} as one JSON object on standard output."
