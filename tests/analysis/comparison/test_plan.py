@@ -66,6 +66,7 @@ def test_the_minutes_are_split_evenly() -> None:
 def test_the_first_run_gets_the_user_options_and_chooses_the_rest() -> None:
     plan = make_plan(settings={"tokenizer": "bpe", "dropout": 0.1}, minutes=6.0, match="minutes")
     expected = {"tokenizer": "bpe", "dropout": 0.1, "cell": "lstm", "seed": 1, "minutes": 1.0}
+    expected |= {"ngram": False}
     assert plan.options(plan.runs[0], make_config) == expected
 
 
@@ -112,7 +113,7 @@ def test_the_other_cells_take_the_first_ones_settings(match: str) -> None:
 
 def test_matched_by_minutes_each_cell_chooses_but_all_are_evaluated_on_the_same_tokens() -> None:
     plan = make_plan(match="minutes", minutes=6.0)
-    expected = {"cell": "gru", "seed": 1, "minutes": 1.0, "eval_tokens": 5000}
+    expected = {"cell": "gru", "seed": 1, "minutes": 1.0, "eval_tokens": 5000, "ngram": False}
     assert plan.options(PlannedRun("gru", 1), make_config) == expected
 
 
