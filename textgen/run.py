@@ -416,7 +416,7 @@ class Run:
             "parameters": self._count("parameters"),
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.model_vocab_size,
-            "ngram_bytes": (self.path / NGRAM).stat().st_size if self.has_companion else None,
+            "ngrams": self.has_companion,
             "corpus": list(config.data.corpus),
             "train_characters": self._count("train_characters"),
             "from_run": config.from_run,

@@ -168,8 +168,7 @@ def test_the_file_of_another_run_is_refused(textgen_in: Cli) -> None:
 
 
 def test_info_says_whether_a_run_holds_text(textgen_in: Cli) -> None:
-    size = (Path("run") / NGRAM).stat().st_size
-    assert json.loads(textgen_in("info", "run", "--json").stdout)["ngram_bytes"] == size
+    assert json.loads(textgen_in("info", "run", "--json").stdout)["ngrams"] is True
     assert "n-grams" in textgen_in("info", "run").stdout
-    assert json.loads(textgen_in("info", "plain", "--json").stdout)["ngram_bytes"] is None
+    assert json.loads(textgen_in("info", "plain", "--json").stdout)["ngrams"] is False
     assert "n-grams" not in textgen_in("info", "plain").stdout

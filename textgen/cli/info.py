@@ -86,8 +86,8 @@ def _in_lines(facts: dict[str, Any]) -> str:
     for entry in facts["remote"]:
         lines.setdefault("fetched", "")
         lines["fetched"] += f"{', ' if lines['fetched'] else ''}{entry['url']}, SHA-256 {entry['sha256']}"
-    if facts["ngram_bytes"] is not None:
-        lines["n-grams"] = f"{facts['ngram_bytes'] / 1e6:.1f} MB, which hold pieces of the training text"
+    if facts["ngrams"]:
+        lines["n-grams"] = "yes; they hold pieces of the training text"
     if facts["from_run"] is not None:
         lines["started from"] = facts["from_run"]
     width = max(map(len, lines)) + 2
