@@ -28,7 +28,7 @@ from textgen.evaluation.score import Scorer, Tally
 from textgen.generation.generator import Generator
 from textgen.generation.numpy_engine.thread_tuner import ThreadTuner
 from textgen.generation.sample import Sample
-from textgen.run import WEIGHTS, Run, vocab_of
+from textgen.run import WEIGHTS, Run
 from textgen.settings.config import SampleConfig
 from textgen.settings.files import read_options
 from textgen.settings.given import UserOptions
@@ -198,6 +198,7 @@ class TextModel:
         Raises ConfigError, CorpusError, RunError; the corpus must still exist, unchanged.
         """
         from textgen.evaluation.evaluate import evaluate_run
+        from textgen.evaluation.report import Report
         from textgen.evaluation.with_ngrams import evaluate_run_with_ngrams
         from textgen.system.memory import memory_errors
 
@@ -208,14 +209,14 @@ class TextModel:
         run = Run(self.run.path, RemoteTexts(cache, fetch, reporter.work), reporter.line)
         store = run.open_store(cache, reporter.work)
         part = self.run.require_part(store, part)
-        companion = self.run.load_companion(vocab_of(self.run.load_weights())) if self._ngram else None
         settings: dict[str, Any] = {
             "device": resolve_device(device), "reset_every": window, "progress": reporter.work,
         }  # fmt: skip
         with memory_errors():
-            if companion is None:
+            if not self._ngram:
                 return evaluate_run(self.run, store, part, **settings)
-            return evaluate_run_with_ngrams(self.run, store, part, companion, **settings).together
+            report = evaluate_run_with_ngrams(self.run, store, part, **settings)
+        return report if isinstance(report, Report) else report.together
 
 
 def train(

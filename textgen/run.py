@@ -46,6 +46,7 @@ from textgen.system.locks import lock_while_alive
 from textgen.system.relocate import relocated_data
 from textgen.text.cache import record_use
 from textgen.text.corpus import Corpus
+from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
@@ -54,7 +55,6 @@ from textgen.text.tokenizer import Tokenizer
 from textgen.weights.file import read_weights, weights_file
 
 Announce = Callable[[str], None]  # called with a line for the user
-Progress = Callable[[str, int, int], None]  # called with what is being done, done so far, total
 
 FORMAT = 2  # format 1 used the name vocab_size for the size of the model vocabulary
 _READABLE_FORMATS = (1, 2)

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fault_groups.children import CAN_FORK, Outcome, run_textgen
-from fault_groups.handicaps import Handicap
+from fault_groups.handicaps import LARGEST_WRITTEN, Handicap
 from fault_groups.plan import Plan
 from fault_groups.recovery import Task, check, finish, make_tasks, result_of
 from fault_groups.tally import Tally
 
-_LARGEST = 120_000  # bytes; larger than any file that a task writes
 _ROOM = "64m"
 
 
@@ -44,7 +43,7 @@ def attack(plan: Plan) -> Tally:
 
 def _limit(task: Task, rng: random.Random) -> tuple[str, Handicap]:
     if rng.random() < 0.5:
-        size = int(_LARGEST ** rng.random()) - 1
+        size = int(LARGEST_WRITTEN ** rng.random()) - 1
         return f"no file above {size} bytes", Handicap(largest_file=size)
     number = rng.randint(1, task.changes)
     return f"no space from change {number} on", Handicap(full_at=number)

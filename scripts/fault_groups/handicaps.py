@@ -20,6 +20,7 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
+LARGEST_WRITTEN = 120_000  # bytes; larger than any file that a task writes
 _MAKING = ("os.mkdir", "os.rename", "os.link", "os.symlink")  # need space
 _REMOVING = ("os.remove", "os.rmdir", "os.truncate")  # need none
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT

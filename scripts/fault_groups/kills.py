@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from fault_groups.children import CAN_FORK, Outcome, run_textgen
-from fault_groups.handicaps import Handicap
+from fault_groups.handicaps import LARGEST_WRITTEN, Handicap
 from fault_groups.plan import Plan
 from fault_groups.recovery import Task, check, finish, make_tasks
 from fault_groups.tally import Tally
 
 _AGAIN = 0.25  # how often a process that resumes is killed too
-_LARGEST = 120_000  # bytes; larger than any file that a task writes
 
 
 def attack(plan: Plan) -> Tally:
@@ -67,7 +66,7 @@ def _kill(task: Task, rng: random.Random) -> tuple[str, dict[str, Any]]:
     if kind == "change":
         number = rng.randint(1, task.changes)
         return f"killed at change {number}", {"handicap": Handicap(kill_at=number)}
-    size = int(_LARGEST ** rng.uniform(0.3, 1))
+    size = int(LARGEST_WRITTEN ** rng.uniform(0.3, 1))
     settings = Handicap(largest_file=size, killed_at_largest=True)
     return f"killed where a file reaches {size} bytes", {"handicap": settings}
 

@@ -105,7 +105,7 @@ def command(
     from textgen.evaluation.evaluate import evaluate_run
     from textgen.evaluation.with_ngrams import evaluate_run_with_ngrams
     from textgen.generation.generator import Generator
-    from textgen.run import Run, vocab_of
+    from textgen.run import Run
     from textgen.system.device import resolve_device
     from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
@@ -142,13 +142,9 @@ def command(
     with memory_errors():
         where = resolve_device(device)
         report: Report | DynamicReport | MixtureReport
-        companion = run.load_companion(vocab_of(run.load_weights())) if ngram and dynamic is None else None
-        if companion is not None:
-            report = evaluate_run_with_ngrams(
-                run, store, part, companion, device=where, reset_every=reset_every, progress=reporter.work
-            )
-        elif dynamic is None:
-            report = evaluate_run(
+        if dynamic is None:
+            evaluated = evaluate_run_with_ngrams if ngram else evaluate_run
+            report = evaluated(
                 run, store, part, device=where, reset_every=reset_every, progress=reporter.work
             )
         else:

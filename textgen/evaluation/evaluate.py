@@ -232,6 +232,7 @@ def evaluate_run(
     part: str,
     *,
     device: str,
+    model: LanguageModel | None = None,
     reset_every: int | None = None,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -239,13 +240,14 @@ def evaluate_run(
 ) -> Report:
     """Evaluate the best weights of a run on a whole part of a store, in float32.
 
+    model: the network with these weights, if it was read before; None reads it. It is moved to the device.
     reset_every: in tokens, as in evaluate_with_resets; None carries the state, as evaluate_whole does.
     progress is called with (what is being done, tokens read, tokens in total). should_stop: as in evaluate,
     only without reset_every. observer: as in evaluate.
 
     Raises RunError when the weights are damaged.
     """
-    model = LanguageModel.from_pretrained(run.path).to(device)
+    model = (LanguageModel.from_pretrained(run.path) if model is None else model).to(device)
     settings: dict[str, Any] = {
         "vocab_size": run.tokenizer.vocab_size,
         "start_id": start_id(model.vocab, run.tokenizer),

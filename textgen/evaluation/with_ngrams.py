@@ -10,7 +10,7 @@ Shapes: B segments in a batch, T window, V model vocabulary, G weights of the gr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.evaluate import Segments, TokenScorer, evaluate, evaluate_run
 from textgen.evaluation.report import MixtureReport, Report
 from textgen.models.language_model import LanguageModel
-from textgen.ngram.companion import Companion
 from textgen.ngram.model import NGramModel
 from textgen.run import Run
 from textgen.text.document_labels import DocumentLabels
@@ -178,23 +177,27 @@ def evaluate_run_with_ngrams(
     run: Run,
     store: TokenStore,
     part: str,
-    companion: Companion,
     *,
     device: str,
     reset_every: int | None = None,
     progress: Progress | None = None,
-) -> MixtureReport:
-    """Evaluate a run as evaluate_run does, and its n-gram companion, and both together.
+) -> Report | MixtureReport:
+    """Evaluate a run as evaluate_run does, and its n-gram companion, if it has one, and both together.
 
-    n-grams have no context where the state is reset either. Raises RunError when the weights are damaged.
+    n-grams have no context where the state is reset either. Raises RunError when weights or n-grams are
+    damaged.
     """
     model = LanguageModel.from_pretrained(run.path)
+    settings: dict[str, Any] = {
+        "device": device, "model": model, "reset_every": reset_every, "progress": progress,
+    }  # fmt: skip
+    companion = run.load_companion(model.vocab)
+    if companion is None:
+        return evaluate_run(run, store, part, **settings)
     costs = TokenScorer(model.vocab, run.tokenizer.vocab_size - model.vocab.size)
     token_ids = store.tokens(part)
     observer = MixtureObserver(model, companion.model, costs, len(token_ids), companion.weight)
-    network = evaluate_run(
-        run, store, part, device=device, reset_every=reset_every, progress=progress, observer=observer
-    )
+    network = evaluate_run(run, store, part, **settings, observer=observer)
     first = _unobserved(observer, network.loss, costs, token_ids)
     ngrams, together, _ = (observer.loss(float(total), first) for total in observer.nats.sum(axis=0))
     return MixtureReport(

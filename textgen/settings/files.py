@@ -8,7 +8,6 @@ minutes = 5
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from textgen.system.bounded_files import (
     RUN_FILE_LIMIT,
     SETTINGS_LIMIT,
     parse_json,
+    parse_toml,
     read_bounded,
-    refuse_deep,
 )
 from textgen.system.relocate import relocate_path, relocated_data
 
@@ -38,7 +37,7 @@ def read_options(path: Path) -> UserOptions:
         content = _content(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise ConfigError(f"{path}: not valid {kind} ({error})") from error
     try:
@@ -55,13 +54,7 @@ def _content(path: Path) -> Any:
     """The content of a JSON or TOML file. Raises OSError or ValueError."""
     if path.suffix == ".json":
         return parse_json(read_bounded(path, RUN_FILE_LIMIT, "the config.json of a run"))
-    text = read_bounded(path, SETTINGS_LIMIT, "a settings file").decode("utf-8")
-    try:
-        content = tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    refuse_deep(content)
-    return content
+    return parse_toml(read_bounded(path, SETTINGS_LIMIT, "a settings file").decode("utf-8"))
 
 
 def _of_settings(content: dict[str, Any]) -> dict[str, Any]:

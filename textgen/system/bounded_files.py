@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import stat
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -64,15 +65,25 @@ def read_at_most(read: Callable[[int], bytes], limit: int, what: str) -> bytes:
 
 def parse_json(content: str | bytes) -> Any:
     """The value of a JSON text. Raises ValueError, also for one that is nested too deeply."""
+    return _parsed(json.loads, content)
+
+
+def parse_toml(content: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises ValueError, also for one that is nested too deeply."""
+    tables: dict[str, Any] = _parsed(tomllib.loads, content)
+    return tables
+
+
+def _parsed(parse: Callable[[Any], Any], content: str | bytes) -> Any:
     try:
-        value = json.loads(content)
+        value = parse(content)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    refuse_deep(value)
+    _refuse_deep(value)
     return value
 
 
-def refuse_deep(value: Any) -> None:
+def _refuse_deep(value: Any) -> None:
     """Raise ValueError for lists and dicts that are nested too deeply to be compared or printed."""
     inside = [value]
     for _ in range(DEEPEST_NESTING):

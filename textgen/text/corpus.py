@@ -10,6 +10,8 @@ Everything is streamed: memory does not grow with the corpus.
 from __future__ import annotations
 
 import codecs
+import copy
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,6 +102,15 @@ class Corpus:
         self._characters: dict[str, int] = {}
         self._stamps = b""
         self._interleaved: Interleaved | None = None
+
+    def with_val_order(self, val_order: str) -> Corpus:
+        """The same files, divided in another order; of this corpus nothing may have been read yet."""
+        assert "_portions" not in vars(self)
+        assert "fingerprint" not in vars(self)
+        divided = copy.copy(self)
+        divided._config = dataclasses.replace(self._config, val_order=val_order)
+        divided._sizes, divided._record_count = {}, RecordCount()
+        return divided
 
     @classmethod
     def whole(

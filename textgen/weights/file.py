@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ from textgen.weights.shapes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 # Trained weights are far smaller. The products of three of these (embedding, projection, norm) are still
 # finite in float32 in a network of tens of thousands of units, so that no logit can overflow.
@@ -78,7 +79,7 @@ def _digest_begun_with(header: Mapping[str, Any]) -> Any:
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode())
 
 
-def check_digest(path: Path, *, required: bool = False) -> None:
+def _check_digest(path: Path, *, required: bool) -> None:
     """Raise DamagedError where a file of safetensors has another digest than the one in its metadata.
 
     required: also where it has none there; else that is a warning.
@@ -105,43 +106,47 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     Raises FileNotFoundError, PermissionError; DamagedError for a file that is not as it was written, or not
     safetensors; RunError for arrays that are not those of the config, and for values that no training gives.
     """
-    try:
-        check_header_size(path)
-        with safe_open(path, framework="np") as file:
-            headers = {}
-            for name in file.keys():  # noqa: SIM118 (not a mapping)
-                part = file.get_slice(name)
-                headers[name] = _Header(part.get_dtype(), tuple(part.get_shape()))
-            check_digest(path)
-            _check_headers(headers, config, path)
-            arrays = {
-                name: _float32_of_bfloat16(path, name, header)
-                if header.dtype == "BF16"
-                else file.get_tensor(name)
-                for name, header in headers.items()
-            }
-    except (FileNotFoundError, PermissionError):
-        raise
-    except (OSError, SafetensorError) as error:
-        raise DamagedError(f"not a readable safetensors file ({error})") from error
+    with _opened(path, needs_digest=False) as file:
+        headers = {}
+        for name in file.keys():  # noqa: SIM118 (not a mapping)
+            part = file.get_slice(name)
+            headers[name] = _Header(part.get_dtype(), tuple(part.get_shape()))
+        _check_headers(headers, config, path)
+        arrays = {
+            name: _float32_of_bfloat16(path, name, header)
+            if header.dtype == "BF16"
+            else file.get_tensor(name)
+            for name, header in headers.items()
+        }
     weights = {name: _converted(array) for name, array in arrays.items()}
     check_values(weights, str(path))
     return weights
 
 
-def read_arrays(path: Path, largest_bytes: int) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, largest_bytes: int | None = None) -> dict[str, np.ndarray]:
     """The arrays of any file that weights_file wrote, by name; what is in them is not checked.
 
     Raises FileNotFoundError, PermissionError; DamagedError for a file that is not as it was written, not
-    safetensors, or longer than largest_bytes.
+    safetensors, or longer than largest_bytes (None: any length).
+    """
+    _check_header_size(path)
+    if largest_bytes is not None and (size := path.stat().st_size) > largest_bytes:
+        raise DamagedError(f"it has {size:,} bytes, and at most {largest_bytes:,} are written")
+    with _opened(path, needs_digest=True) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+
+
+@contextmanager
+def _opened(path: Path, *, needs_digest: bool) -> Iterator[Any]:
+    """A safetensors file, whose header is of a usual size, and which has the digest in its metadata.
+
+    Raises what read_arrays does. needs_digest: as `required` of _check_digest.
     """
     try:
-        check_header_size(path)
-        if (size := path.stat().st_size) > largest_bytes:
-            raise DamagedError(f"it has {size:,} bytes, and at most {largest_bytes:,} are written")
+        _check_header_size(path)
         with safe_open(path, framework="np") as file:
-            check_digest(path, required=True)
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            _check_digest(path, required=needs_digest)
+            yield file
     except (FileNotFoundError, PermissionError):
         raise
     except (OSError, SafetensorError, TypeError) as error:  # TypeError: a type that NumPy lacks
@@ -173,7 +178,7 @@ def _damaged(where: str, name: str, array: np.ndarray) -> RunError:
     )
 
 
-def check_header_size(path: Path) -> None:
+def _check_header_size(path: Path) -> None:
     """Refuse what is no regular file, or begins with a header longer than that of any network here."""
     if path.exists() and not path.is_file():
         raise RunError(f"{path}: not a regular file")

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from textgen.errors import ConfigError, CorpusError, RunError
-from textgen.run import Progress, Run, vocab_of
+from textgen.run import Run, vocab_of
 from textgen.settings.config import MAX_LABELS, TOKENIZER_KINDS, DataConfig
 from textgen.settings.given import Section
 from textgen.settings.option import unknown_name
 from textgen.system.locks import lock_while_alive
 from textgen.text.corpus import Corpus
+from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.normalize import form_of_stream
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
@@ -169,7 +170,7 @@ def open_corpus(
     corpus = Corpus(config, stdin, fetched=texts.files)
     if "val_order" not in data and corpus.has_exchangeable_documents and config.holds_out:
         config = dataclasses.replace(config, val_order="hash")
-        corpus = Corpus(config, stdin, fetched=texts.files)
+        corpus = corpus.with_val_order("hash")
     for path in texts.files.values():
         lock_while_alive(corpus, path)
     return OpenedCorpus(config, corpus, texts.records, tuple(notes))
