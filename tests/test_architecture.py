@@ -166,7 +166,6 @@ TESTED_ELSEWHERE = {
     "textgen.training.new_run": "cli/test_train.py",
     "textgen.training.planning.notes": "cli/test_train.py",
     "textgen.training.planning.resolve": "cli/test_train_plan.py",
-    "textgen.training.position": "test_resume.py",
     "textgen.training.resume": "cli/test_train_resume.py",
     "textgen.training.session": "test_resume.py",
     "textgen.training.setup": "analysis/memory/test_report.py",

@@ -178,3 +178,11 @@ def test_fitted_batches_are_never_larger_and_give_some_steps(num_tokens, batch_s
 def test_a_corpus_that_is_large_enough_is_not_shrunk():
     assert fit_batches(32 * 64 * 8 + 1, 32, 64) == (32, 64)
     assert fit_batches(1800, 32, 64) == (8, 16)
+
+
+@pytest.mark.parametrize("place", [(-1, 0), (0, -5), (0, 33), (2, 10**9)])
+def test_a_place_outside_the_text_is_an_error(place: tuple[int, int]) -> None:
+    batches = SequenceBatches(np.arange(100), None, batch_size=3, seq_len=8, seed=0)
+    batches.restore({"epoch": 2, "position": 32})
+    with pytest.raises(ValueError, match="not a place in the text"):
+        batches.restore(dict(zip(("epoch", "position"), place, strict=True)))
