@@ -47,11 +47,12 @@ def command(
     cache_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Build n-grams that predict together with the network of RUN.
+    """Build an n-gram model to mix with the network of RUN.
 
-    `textgen train` does it at its end, unless given --no-ngram. They are counted in the training text, and
-    mixed with the network at the weight that is best on the validation text. `sample`, `score` and `eval`
-    use them. The file, ngram.safetensors, holds pieces of the training text; remove it to be without.
+    `textgen train` does this at the end, unless --no-ngram is given. The n-grams are counted in the training
+    text, and the weight of the mixture is the one that is best on the validation text. `sample`, `score` and
+    `eval` use the mixture. The file, ngram.safetensors, holds pieces of the training text; delete it to use
+    the network alone.
     """
     from textgen.errors import RunError
     from textgen.run import WEIGHTS, Run
