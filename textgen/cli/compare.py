@@ -45,7 +45,7 @@ EXAMPLES = (
     "textgen compare corpus.txt --cells lstm,gru,rnn --minutes 30  a plain RNN too, for longer",
     "textgen compare corpus.txt --match size --hidden-size 128     equal layer sizes",
     "textgen compare corpus.txt --match minutes                    each cell with its own settings",
-    "textgen compare corpus.txt --cells lstm,gru,ngram             n-grams too: what does a network add?",
+    "textgen compare corpus.txt --cells lstm,gru,ngram             n-grams too: what do networks add?",
 )
 HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, DEVICE, OUTPUT)
 # Options of `train` that are the same for all runs. The others are compared, or follow from the comparison.

@@ -118,7 +118,9 @@ def options_of(config_class: Any) -> dict[str, Option]:
 @functools.cache  # reading annotations is slow, and every --help would wait for it
 def _options_of(config_class: Any) -> dict[str, Option]:
     annotations = typing.get_type_hints(config_class)
-    plain = {"help": "", "range": None, "choices": None, "hints": {}, "auto": False, "group": ""}
+    plain: dict[str, Any] = {
+        "help": "", "range": None, "choices": None, "hints": {}, "auto": False, "group": "",
+    }  # fmt: skip
     return {
         entry.name: Option(
             name=entry.name,
