@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from textgen.analysis.comparison.figures import Comparison, Evaluation, RunFigures, summarize
-from textgen.analysis.comparison.plan import ComparisonPlan
+from textgen.analysis.comparison.ngrams import NGramFigures
+from textgen.analysis.comparison.plan import NGRAM, ComparisonPlan
 from textgen.analysis.comparison.throughput import Throughput
 from textgen.models.cost import num_parameters
 from textgen.settings.config import ModelConfig
@@ -51,11 +52,18 @@ def make_run(cell: str, seed: int, loss: float, speed: float, **figures: Any) ->
     )
 
 
+def make_ngrams(loss: float, **figures: Any) -> NGramFigures:
+    """An n-gram model that was counted in three seconds."""
+    given = {"nats_per_token": loss, "bits_per_character": loss * 1.4427} | figures
+    return NGramFigures(order=9, parameters=123_456, seconds=3.0, tokens=5000, unseen_tokens=0, **given)
+
+
 @pytest.fixture
 def make_comparison() -> MakeComparison:
     """make_comparison(gru=losses, ...): figures with an LSTM of 1.5 nats and 1000 tokens/s at every seed.
 
     own and torch are the GRU's speeds relative to the LSTM's in textgen's and in PyTorch's layers, by round.
+    ngrams: the loss of an n-gram model; None: none is compared.
     """
 
     def make(
@@ -66,6 +74,7 @@ def make_comparison() -> MakeComparison:
         torch: Sequence[float] = (1.0, 1.0, 1.0),
         cells: tuple[str, ...] = ("lstm", "gru"),
         match: str = "size",
+        ngrams: float | None = None,
         **figures: Any,
     ) -> Comparison:
         losses = {"lstm": [1.5] * len(gru), "gru": gru, "rnn": [1.9] * len(gru)}
@@ -73,7 +82,7 @@ def make_comparison() -> MakeComparison:
         plan = ComparisonPlan(
             corpus=("a.txt",),
             fingerprint="",
-            cells=cells,
+            cells=cells if ngrams is None else (*cells, NGRAM),
             seeds=len(gru),
             match=match,
             minutes=4.0 * len(gru),
@@ -90,7 +99,8 @@ def make_comparison() -> MakeComparison:
             {cell: [1.0] * len(torch) for cell in cells} | {"gru": [1 / ratio for ratio in torch]},
         )
         sampling = dict.fromkeys(cells, 20_000.0) | {"gru": 25_000.0}
-        return summarize(plan, runs, characters_per_second=sampling, throughput=throughput)
+        counted = None if ngrams is None else make_ngrams(ngrams)
+        return summarize(plan, runs, characters_per_second=sampling, throughput=throughput, ngrams=counted)
 
     return make
 

@@ -10,13 +10,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import textgen
 from textgen.cli.compare import SHARED
 from textgen.settings.given import PATHS, option_names
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli
 
 ROOT = Path(textgen.__file__).parents[1]
 TEXT = "".join(f"The {n} birds of line {n * n % 97} sing of {n % 7} things, and rest.\n" for n in range(300))
@@ -149,6 +152,52 @@ def test_a_finished_comparison_is_shown_again_without_training_or_measuring(stor
     assert err.startswith("Written: ")
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "c").glob("*-seed1/*")}
     assert speeds == (folder / "c" / "speeds.json").stat().st_mtime_ns
+
+
+def test_n_grams_are_added_to_a_finished_comparison_and_counted_once(story: dict[str, Any]) -> None:
+    folder = story["folder"]
+    before = {path: path.stat().st_mtime_ns for path in (folder / "c").glob("*-seed1/*")}
+    process = compare(folder, "--cells", "lstm,gru,ngram")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert err.startswith("ngram: of up to 9 tokens, ")
+    found = json.loads((folder / "c" / "comparison.json").read_text())["ngrams"]
+    assert out.splitlines()[0].split() == ["LSTM", "GRU", "n-grams"]
+    (entries,) = [line for line in out.splitlines() if line.startswith("parameters")]
+    assert entries.endswith(f" {found['parameters']:,}")
+    (losses,) = [line for line in out.splitlines() if line.startswith("validation, nats/token")]
+    assert losses.endswith(f" {found['nats_per_token']:.4f}")
+    final = json.loads((folder / "c" / "gru-seed1" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert found["tokens"] == final["tokens"] + final["unread_tokens"]
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "c").glob("*-seed1/*")}
+    counted = (folder / "c" / "ngram.json").stat().st_mtime_ns
+    process = compare(folder, "--cells", "ngram,lstm,gru", "--json")
+    out, err = process.communicate(timeout=60)
+    assert json.loads(out)["ngrams"] == found
+    assert err.startswith("Written: ")
+    assert counted == (folder / "c" / "ngram.json").stat().st_mtime_ns
+
+
+def test_one_network_and_n_grams_are_compared(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textgen.analysis.comparison.throughput.LAYER_SECONDS", 0.01)
+    Path("corpus.txt").write_text(TEXT)
+    done = cli("compare", "corpus.txt", *SETTINGS, "--cells", "ngram,rnn", "--minutes", "0.02")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["RNN", "n-grams"]
+    assert "A plain RNN predicts better than n-grams: too few seeds." in " ".join(done.stdout.split())
+    assert {path.name for path in Path("c").iterdir() if path.is_dir()} == {"rnn-seed1"}
+
+
+def test_n_grams_are_refused_where_a_network_is_trained(cli: Cli) -> None:
+    Path("corpus.txt").write_text(TEXT)
+    Path("settings.toml").write_text('cell = "ngram"')
+    for given in (["--cell", "ngram"], ["--config", "settings.toml"]):
+        refused = cli("train", "corpus.txt", *given).only_error
+        assert "textgen ngram RUN" in refused
+        assert "textgen compare --cells lstm,ngram" in refused
+    assert "'gruu' is not one of" in cli("train", "corpus.txt", "--cell", "gruu").only_error
+    refused = cli("gradients", "corpus.txt", "--cells", "lstm,ngram").only_error
+    assert "n-grams are not a network; there are lstm, gru, rnn" in refused
 
 
 def test_other_options_for_the_same_directory_are_refused_in_one_line(story: dict[str, Any]) -> None:

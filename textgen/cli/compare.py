@@ -45,6 +45,7 @@ EXAMPLES = (
     "textgen compare corpus.txt --cells lstm,gru,rnn --minutes 30  a plain RNN too, for longer",
     "textgen compare corpus.txt --match size --hidden-size 128     equal layer sizes",
     "textgen compare corpus.txt --match minutes                    each cell with its own settings",
+    "textgen compare corpus.txt --cells lstm,gru,ngram             n-grams too: what do networks add?",
 )
 HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, DEVICE, OUTPUT)
 # Options of `train` that are the same for all runs. The others are compared, or follow from the comparison.
@@ -102,7 +103,9 @@ def command(
 
     CORPUS is what `textgen train` takes. The runs are trained one after the other. Settings that you leave
     out are chosen as in `train`, except that the embedding is small and the same for all, unless --match is
-    minutes. If interrupted, repeat the command to continue; after the last run, it shows the results again.
+    minutes. With `ngram` among the --cells, an n-gram model is counted too, in seconds and with no settings;
+    it may be added to a comparison that is complete. If interrupted, repeat the command to continue; after
+    the last run, it shows the results again.
     """
     from textgen.analysis.comparison.plan import claimed, new_plan, plan_directory
     from textgen.analysis.comparison.runs import ComparedRuns

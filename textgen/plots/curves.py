@@ -131,8 +131,16 @@ _CELL_LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 _MEAN_POINTS = 60
 
 
-def draw_comparison(cells: Mapping[str, Sequence[LossCurve]], title: str, path: Path) -> None:
-    """Plot validation loss against tokens and minutes, a thin line per seed and a bold one per cell; PNG."""
+def draw_comparison(
+    cells: Mapping[str, Sequence[LossCurve]],
+    title: str,
+    path: Path,
+    level: tuple[str, float] | None = None,
+) -> None:
+    """Plot validation loss against tokens and minutes, a thin line per seed and a bold one per cell; PNG.
+
+    level: the name and the loss of what is not trained, a horizontal line; None: there is none.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
@@ -145,6 +153,10 @@ def draw_comparison(cells: Mapping[str, Sequence[LossCurve]], title: str, path: 
         style = look | {"linestyle": line}
         _draw_curves(left, label, [(np.divide(each.tokens, unit), each.losses) for each in curves], style)
         _draw_curves(right, label, [(np.asarray(each.minutes), each.losses) for each in curves], style)
+    if level is not None:
+        label, loss = level
+        for axes in (left, right):
+            axes.axhline(loss, color="0.3", linestyle="-.", linewidth=1.2, label=f"{label}: {loss:.3f}")
     left.set_title(drawable(title), loc="left", fontsize=10, parse_math=False)
     right.legend(frameon=False)
     save(figure, path)

@@ -207,7 +207,11 @@ class ModelConfig:
     labels: tuple[str, ...] = option((), "Labels of documents, in the order of their ids.")
     start_id: int | None = option(None, "Model id of the start token, where there are labels.", range=SEED)
     cell: str = option(
-        "lstm", "Recurrent cell: lstm, gru, or a plain tanh rnn.", choices=CELL_SPECS, group=NETWORK
+        "lstm",
+        "Recurrent cell: lstm, gru, or a plain tanh rnn.",
+        choices=CELL_SPECS,
+        hints={"ngram": "n-grams are counted, by textgen ngram RUN and textgen compare --cells lstm,ngram"},
+        group=NETWORK,
     )
     hidden_size: int = option(256, "Units in each recurrent layer.", range=COUNT, auto=True, group=NETWORK)
     num_layers: int = option(1, "Stacked recurrent layers.", range=_LAYERS, auto=True, group=NETWORK)

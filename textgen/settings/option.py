@@ -50,8 +50,9 @@ class Option:
     """One option of a config class.
 
     annotation: the type of the field. help: one line, ending in a full stop. range: of a number; None: any.
-    choices: of a string; None: any. auto: chosen from corpus, budget and device when the user does not give
-    it; `default` is then only that of the dataclass. group: its heading in the help of the command line.
+    choices: of a string; None: any. hints: by some other value, what to do instead of giving it. auto: chosen
+    from corpus, budget and device when the user does not give it; `default` is then only that of the
+    dataclass. group: its heading in the help of the command line.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Option:
     help: str
     range: Range | None
     choices: Collection[str] | None
+    hints: Mapping[str, str]
     auto: bool
     group: str
 
@@ -86,7 +88,8 @@ class Option:
         if any("\0" in text for text in (value if self.kind is tuple else (value,)) if isinstance(text, str)):
             return "must not have the character \\0"
         if self.choices is not None and value not in self.choices:
-            return f"must be one of {', '.join(self.choices)}"
+            hint = f"; {self.hints[value]}" if value in self.hints else ""
+            return f"must be one of {', '.join(self.choices)}{hint}"
         return None if self.range is None else self.range.violation(value)
 
 
@@ -96,11 +99,14 @@ def option(
     *,
     range: Range | None = None,
     choices: Collection[str] | None = None,
+    hints: Mapping[str, str] = types.MappingProxyType({}),
     auto: bool = False,
     group: str = "",
 ) -> Any:
     """A dataclass field that is an option, with the arguments of Option; a default of `...` means none."""
-    about = {"help": help, "range": range, "choices": choices, "auto": auto, "group": group}
+    about = {
+        "help": help, "range": range, "choices": choices, "hints": hints, "auto": auto, "group": group,
+    }  # fmt: skip
     return field(metadata=about) if default is ... else field(default=default, metadata=about)
 
 
@@ -112,7 +118,9 @@ def options_of(config_class: Any) -> dict[str, Option]:
 @functools.cache  # reading annotations is slow, and every --help would wait for it
 def _options_of(config_class: Any) -> dict[str, Option]:
     annotations = typing.get_type_hints(config_class)
-    plain = {"help": "", "range": None, "choices": None, "auto": False, "group": ""}
+    plain: dict[str, Any] = {
+        "help": "", "range": None, "choices": None, "hints": {}, "auto": False, "group": "",
+    }  # fmt: skip
     return {
         entry.name: Option(
             name=entry.name,

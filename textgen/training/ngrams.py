@@ -24,6 +24,7 @@ from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab, start_id
 from textgen.text.store import TokenStore
 from textgen.text.stored_tokens import TokenArray
+from textgen.text.tokenizer import Tokenizer
 
 # A smaller gain, in nats per token, is not worth a file with pieces of the text and the time of sampling.
 WORTH_KEEPING = 0.01
@@ -87,16 +88,8 @@ def build_companion(
     started = time.monotonic()
     model = LanguageModel.from_pretrained(run.path).to(device)
     vocab, tokenizer = model.vocab, run.tokenizer
-    if order is None:
-        order = ORDER_OF_CHARACTERS if tokenizer.kind in ("char", "byte") else ORDER
-    ends = int(vocab.to_model_ids(np.array([tokenizer.end_of_text_id]))[0])
-    ngrams = NGramModel.train(
-        _pieces(store.tokens("train"), vocab, progress),
-        vocab.size,
-        order,
-        start_id=ends if ends < vocab.size else None,
-        max_bytes=room_for_model(run.config.model),
-    )
+    room = room_for_model(run.config.model)
+    ngrams = count_training_text(store, tokenizer, vocab, order=order, max_bytes=room, progress=progress)
     weight, losses = fit(
         model,
         ngrams,
@@ -109,7 +102,33 @@ def build_companion(
     num_bytes = None
     if losses.gain >= least_gain and weight < 1:
         num_bytes = run.save_companion(Companion(ngrams, weight), vocab)
-    return Built(order, weight, losses, time.monotonic() - started, num_bytes)
+    return Built(ngrams.order, weight, losses, time.monotonic() - started, num_bytes)
+
+
+def count_training_text(
+    store: TokenStore,
+    tokenizer: Tokenizer,
+    vocab: ModelVocab,
+    *,
+    order: int | None = None,
+    max_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> NGramModel:
+    """The n-grams of a store's training text, as model ids of vocab.
+
+    order: of the longest n-grams; None: chosen by the tokenizer. max_bytes: of the model's arrays; None: no
+    limit.
+    """
+    if order is None:
+        order = ORDER_OF_CHARACTERS if tokenizer.kind in ("char", "byte") else ORDER
+    ends = int(vocab.to_model_ids(np.array([tokenizer.end_of_text_id]))[0])
+    return NGramModel.train(
+        _pieces(store.tokens("train"), vocab, progress),
+        vocab.size,
+        order,
+        start_id=ends if ends < vocab.size else None,
+        max_bytes=max_bytes,
+    )
 
 
 def _pieces(token_ids: TokenArray, vocab: ModelVocab, progress: Progress | None) -> Iterator[np.ndarray]:

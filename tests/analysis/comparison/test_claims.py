@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -125,6 +126,56 @@ def test_the_verdict_on_sooner_is_by_the_minutes_to_the_common_loss(
 
 def test_there_are_no_claims_unless_both_cells_were_compared(make_comparison: Any) -> None:
     assert textbook_claims(make_comparison(cells=("lstm", "rnn"))) == []
+
+
+@pytest.mark.parametrize(
+    ("losses", "verdict", "words"),
+    [
+        ((1.39, 1.40, 1.41), "supported", "GRU minus n-grams: -0.1000 ± 0.0248 nats/token over 3 seeds."),
+        ((1.59, 1.60, 1.61), "not supported", "+0.1000 ± 0.0248"),
+        ((1.4, 1.5, 1.6), "within noise", "+0.0000 ± 0.2484"),
+        (
+            (1.4, 1.4),
+            "too few seeds",
+            "nats/token (two seeds, no interval); an interval needs 3 seeds.",
+        ),
+        ((1.4,), "too few seeds", "nats/token (one seed, no interval); an interval needs 3 seeds."),
+    ],
+)
+def test_whether_a_network_is_better_than_n_grams_is_decided_by_the_interval_of_its_seeds(
+    make_comparison: Any, losses: tuple[float, ...], verdict: str, words: str
+) -> None:
+    comparison = make_comparison(gru=losses, gru_speed=[1000] * len(losses), ngrams=1.5)
+    found, because = verdict_on(comparison, "A GRU predicts better than n-grams")
+    assert found == verdict
+    assert words in because
+
+
+def test_the_claims_on_networks_are_the_same_with_and_without_n_grams(make_comparison: Any) -> None:
+    plain, counted = textbook_claims(make_comparison()), textbook_claims(make_comparison(ngrams=1.2))
+    assert counted[: len(plain)] == plain
+    added = [claim.text for claim in counted[len(plain) :]]
+    assert added == ["An LSTM predicts better than n-grams", "A GRU predicts better than n-grams"]
+    assert findings(make_comparison(ngrams=1.2))[:-1] == findings(make_comparison())
+    assert remarks(make_comparison(ngrams=1.2)) == []
+
+
+def test_one_network_is_compared_with_n_grams(make_comparison: Any) -> None:
+    comparison = make_comparison(cells=("rnn",), ngrams=1.5)
+    (claim,) = textbook_claims(comparison)
+    assert (claim.text, claim.verdict) == ("A plain RNN predicts better than n-grams", "not supported")
+    (text,) = findings(comparison)
+    assert text.startswith("An n-gram model compared with RNN: its loss is lower (-0.4000 ± 0.0000")
+    assert text.endswith("counted in 3.0 s, while a run was trained for 120 s.")
+
+
+def test_what_limits_n_grams_and_what_a_run_left_unread_are_caveats(make_comparison: Any) -> None:
+    comparison = make_comparison(ngrams=1.5)
+    limited = dataclasses.replace(comparison.ngrams, remarks=("Only a tenth was counted.",))
+    object.__setattr__(comparison.runs[1], "unread_tokens", 7)
+    unread, counted = remarks(dataclasses.replace(comparison, ngrams=limited))
+    assert unread == "Read only part of the validation text, for lack of time: gru-seed1."
+    assert counted == "Only a tenth was counted."
 
 
 def test_each_cell_is_compared_with_the_first(make_comparison: Any) -> None:

@@ -51,6 +51,15 @@ def test_cells_are_compared_seed_by_seed(make_comparison: Any) -> None:
     assert comparison.speed_ratios("gru", "lstm") == [0.5, 1.0, 2.0]
 
 
+def test_networks_are_compared_with_n_grams_by_seed_and_nothing_else_changes(make_comparison: Any) -> None:
+    plain: Comparison = make_comparison(gru=(1.6, 1.5, 1.2))
+    comparison: Comparison = make_comparison(gru=(1.6, 1.5, 1.2), ngrams=1.3)
+    assert comparison.above_ngrams("gru") == pytest.approx([0.3, 0.2, -0.1])
+    assert comparison.cells == plain.cells
+    assert comparison.common_nats_per_token == plain.common_nats_per_token
+    assert comparison.uneven_speeds() == {}
+
+
 def test_speeds_are_uneven_when_the_seeds_of_a_cell_differ_by_more_than_a_fifth(make_comparison: Any) -> None:
     assert make_comparison(gru_speed=(1000, 1100, 1200)).uneven_speeds() == {}
     assert make_comparison(gru_speed=(1000, 1100, 1201)).uneven_speeds() == {"gru": (1000, 1201)}

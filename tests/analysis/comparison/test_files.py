@@ -80,6 +80,30 @@ def test_json_has_every_figure_and_claim(make_comparison: Any) -> None:
     assert {claim["verdict"] for claim in found["claims"]} == {"supported", "within noise"}
 
 
+def test_json_has_the_n_grams_apart_from_the_cells(make_comparison: Any) -> None:
+    found = json.loads(json.dumps(comparison_json(make_comparison(ngrams=1.25)), allow_nan=False))
+    assert [cell["cell"] for cell in found["cells"]] == ["lstm", "gru"]
+    assert found["plan"]["cells"] == ["lstm", "gru", "ngram"]
+    assert (found["ngrams"]["nats_per_token"], found["ngrams"]["parameters"]) == (1.25, 123_456)
+    assert comparison_json(make_comparison())["ngrams"] is None
+
+
+def test_n_grams_are_a_horizontal_line_in_both_halves_of_the_picture(
+    make_comparison: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr("textgen.plots.curves.save", lambda figure, path: figures.append(figure))
+    write_files(make_comparison(ngrams=1.25), tmp_path)
+    write_files(make_comparison(), tmp_path)
+    with_ngrams, without = figures
+    for axes, plain in zip(with_ngrams.axes, without.axes, strict=True):
+        (line,) = [line for line in axes.lines if line.get_label() == "n-grams: 1.250"]
+        assert list(line.get_ydata()) == [1.25, 1.25]
+        assert len(axes.lines) == len(plain.lines) + 1
+    assert with_ngrams.axes[0].get_title("left").startswith("LSTM, GRU, n-grams on a")
+    assert (tmp_path / "comparison.md").read_text().startswith("# LSTM, GRU on a\n")
+
+
 def test_the_picture_is_drawn_for_any_number_of_seeds_and_left_out_without_matplotlib(
     make_comparison: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from textgen.analysis.comparison.plan import (
     OWN_TRAINING,
     ComparisonPlan,
     PlannedRun,
+    check_cells,
     claimed,
     new_plan,
     plan_directory,
@@ -61,6 +62,14 @@ def test_the_minutes_are_split_evenly() -> None:
     plan = make_plan(minutes=12.0, seeds=2, cells=("lstm", "gru", "rnn"))
     assert plan.minutes_each == 2.0
     assert plan.options(plan.runs[0], make_config)["minutes"] == 2.0
+
+
+def test_n_grams_have_no_runs_and_take_no_minutes() -> None:
+    plan, without = make_plan(cells=("ngram", "gru", "lstm")), make_plan(cells=("gru", "lstm"))
+    assert plan.networks == ("gru", "lstm")
+    assert plan.runs == without.runs
+    assert plan.minutes_each == without.minutes_each == 2.0
+    assert plan.options(plan.runs[1], make_config) == without.options(plan.runs[1], make_config)
 
 
 def test_the_first_run_gets_the_user_options_and_chooses_the_rest() -> None:
@@ -137,7 +146,10 @@ def test_options_become_arguments_of_train() -> None:
     ("choices", "words"),
     [
         ({"cells": ("lstm",)}, "nothing to compare"),
-        ({"cells": ("lstm", "gu")}, "did you mean 'gru'?"),
+        ({"cells": ("ngram",)}, "nothing to compare"),
+        ({"cells": ("ngram", "ngram")}, "named twice"),
+        ({"cells": ("lstm", "gu")}, "did you mean 'gru'?; there are lstm, gru, rnn, ngram"),
+        ({"cells": ("lstm", "ngrams")}, "did you mean 'ngram'?"),
         ({"cells": ("gru", "gru")}, "named twice"),
         ({"match": "speed"}, "parameters, size, minutes"),
         ({"seeds": 0}, "at least 1"),
@@ -151,6 +163,12 @@ def test_what_cannot_be_compared_is_refused(choices: dict[str, Any], words: str)
     with pytest.raises(ConfigError, match=r"^[^\n]*$") as caught:
         make_plan(**choices)
     assert words in str(caught.value)
+
+
+def test_where_only_networks_will_do_n_grams_are_refused_as_such() -> None:
+    check_cells(("lstm", "rnn"))
+    with pytest.raises(ConfigError, match="n-grams are not a network; there are lstm, gru, rnn"):
+        check_cells(("lstm", "ngram"))
 
 
 def test_text_that_is_not_there_or_too_little_is_refused_before_any_run(tmp_path: Path) -> None:
@@ -242,6 +260,17 @@ def test_a_named_directory_of_another_comparison_is_refused_and_says_why(tmp_pat
     }.values():
         with pytest.raises(RunError, match=words):
             plan_directory(make_plan(**choices), tmp_path / "c", "")
+
+
+def test_n_grams_may_be_added_to_a_comparison_and_left_out_again(tmp_path: Path) -> None:
+    without, added = make_plan(), make_plan(cells=("lstm", "ngram", "gru"))
+    begin(without, tmp_path / "c")
+    assert plan_directory(added, tmp_path / "c", "") == tmp_path / "c"
+    with claimed(added, tmp_path / "c"):
+        pass
+    assert plan_directory(without, tmp_path / "c", "") == tmp_path / "c"
+    with pytest.raises(RunError, match="cells was lstm,ngram,gru"):
+        plan_directory(make_plan(cells=("gru", "lstm")), tmp_path / "c", "")
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:

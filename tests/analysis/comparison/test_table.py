@@ -38,6 +38,40 @@ def test_every_row_has_its_unit_and_one_column_per_cell(make_comparison: Any) ->
     assert figures["sampling, characters/s"] == ["20,000", "25,000"]
 
 
+def test_n_grams_are_the_last_column_without_intervals_and_a_dash_where_nothing_applies(
+    make_comparison: Any,
+) -> None:
+    plain = rows(make_comparison(gru=(1.4, 1.5, 1.6)))
+    table = rows(make_comparison(gru=(1.4, 1.5, 1.6), ngrams=1.45))
+    assert [row[:-1] for row in table] == plain
+    column = {label: values[-1] for label, *values in table}
+    assert {label: value for label, value in column.items() if value != "–"} == {
+        "": "n-grams",
+        "parameters": "123,456",
+        "training, minutes": "0.05",
+        "validation, nats/token": "1.4500",
+        "validation, bits/character": "2.0919",
+    }
+
+
+def test_a_table_of_four_columns_fits_80_columns(make_comparison: Any) -> None:
+    comparison = make_comparison(gru=(1.1, 1.5, 1.9), cells=("lstm", "gru", "rnn"), ngrams=1.45)
+    lines = terminal_lines(comparison, 80)
+    table = lines[: lines.index("")]
+    assert max(map(len, table)) <= 80
+    assert table[0].split() == ["LSTM", "GRU", "RNN", "n-grams"]
+    assert markdown(comparison, "A title").splitlines()[3] == "| --- | ---: | ---: | ---: | ---: |"
+
+
+def test_the_caption_says_what_does_not_apply_to_n_grams(make_comparison: Any) -> None:
+    assert "n-grams" not in caption(make_comparison())
+    words = caption(make_comparison(ngrams=1.45))
+    assert "n-grams: of up to 9 tokens, counted once" in words
+    assert "no seeds, so no interval; the minutes and --match do not apply to them" in words
+    assert "layers of the same size" in words
+    assert "same size" not in caption(make_comparison(cells=("gru",), ngrams=1.45))
+
+
 @pytest.mark.parametrize(
     ("seeds", "words"),
     [

@@ -15,19 +15,21 @@ from typing import Literal
 
 from textgen.analysis.comparison.figures import CellFigures, Comparison
 from textgen.analysis.comparison.interval import MIN_VALUES, Interval, mean_interval
-from textgen.analysis.comparison.plan import OWN_TRAINING
+from textgen.analysis.comparison.ngrams import NGramFigures
+from textgen.analysis.comparison.plan import NGRAM, OWN_TRAINING
 from textgen.analysis.comparison.throughput import Throughput
 from textgen.models.cost import num_parameters
 
 Verdict = Literal["supported", "not supported", "within noise", "too few seeds"]
 # A run that used a smaller share of its training time was stopped early.
 EARLY_SHARE = 0.95
-NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
+NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", NGRAM: "n-grams"}
+_WITH_ARTICLE = {"lstm": "An LSTM", "gru": "A GRU", "rnn": "A plain RNN"}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A common claim about LSTM and GRU, and whether the figures support it."""
+    """A common claim about recurrent networks, and whether the figures support it."""
 
     text: str
     verdict: Verdict
@@ -38,9 +40,12 @@ class Claim:
 
 
 def findings(comparison: Comparison) -> list[str]:
-    """One line for each cell after the first, compared with the first."""
+    """One line for each cell after the first, compared with the first; then one for n-grams."""
     reference, *others = comparison.cells
-    return [_finding(comparison, cell, reference) for cell in others]
+    found = [_finding(comparison, cell, reference) for cell in others]
+    if comparison.ngrams is not None:
+        found.append(_finding_on_ngrams(comparison, comparison.ngrams, reference))
+    return found
 
 
 def _finding(comparison: Comparison, cell: CellFigures, reference: CellFigures) -> str:
@@ -54,6 +59,16 @@ def _finding(comparison: Comparison, cell: CellFigures, reference: CellFigures) 
         f"{_loss_difference(difference, comparison.plan.seeds)}; "
         f"training speed {ratio_range(speeds)}, sampling speed {sampling:.2f}x, "
         f"parameters {parameters:.2f}x, multiply-adds {multiply_adds:.2f}x."
+    )
+
+
+def _finding_on_ngrams(comparison: Comparison, ngrams: NGramFigures, reference: CellFigures) -> str:
+    difference = mean_interval([-each for each in comparison.above_ngrams(reference.cell)])
+    return (
+        f"An n-gram model compared with {NAMES[reference.cell]}: "
+        f"{_loss_difference(difference, comparison.plan.seeds)}; "
+        f"parameters {ngrams.parameters / reference.parameters:.2f}x, counted in {ngrams.seconds:.1f} s, "
+        f"while a run was trained for {60 * reference.minutes:.0f} s."
     )
 
 
@@ -85,9 +100,16 @@ def ratio_range(ratios: Sequence[float]) -> str:
 
 
 def textbook_claims(comparison: Comparison) -> list[Claim]:
-    """Common claims about GRU and LSTM with verdicts; empty unless both were compared."""
-    if not {"lstm", "gru"} <= set(comparison.plan.cells):
-        return []
+    """Common claims with verdicts: on GRU and LSTM where both were compared, on networks and n-grams where
+    there are n-grams.
+    """
+    claims = _gru_claims(comparison) if {"lstm", "gru"} <= set(comparison.plan.cells) else []
+    if comparison.ngrams is not None:
+        claims += [_better_than_ngrams(comparison, cell) for cell in comparison.plan.networks]
+    return claims
+
+
+def _gru_claims(comparison: Comparison) -> list[Claim]:
     throughput = comparison.throughput
     return [
         _fewer_parameters(comparison),
@@ -173,6 +195,18 @@ def _equal_quality(comparison: Comparison) -> Claim:
     return Claim("A GRU predicts as well as an LSTM", verdict, because)
 
 
+def _better_than_ngrams(comparison: Comparison, cell: str) -> Claim:
+    """The interval is that of the network's seeds: counting gives the same n-grams each time."""
+    difference = mean_interval(comparison.above_ngrams(cell))
+    because = f"{NAMES[cell]} minus n-grams: {in_nats(difference, comparison.plan.seeds)}"
+    verdict: Verdict = "within noise"
+    if difference.half_width is None:
+        verdict, because = "too few seeds", because + f"; an interval needs {MIN_VALUES} seeds"
+    elif not difference.contains_zero:
+        verdict = "supported" if difference.mean < 0 else "not supported"
+    return Claim(f"{_WITH_ARTICLE[cell]} predicts better than n-grams", verdict, because + ".")
+
+
 # -- caveats ---------------------------------------------------------------------------
 
 
@@ -198,7 +232,9 @@ def remarks(comparison: Comparison) -> list[str]:
             "Ended before their time was up, because validation stopped improving or the text had been read "
             f"often enough: {', '.join(early)}."
         )
-    return found
+    if unread := [f"{run.cell}-seed{run.seed}" for run in comparison.runs if run.unread_tokens]:
+        found.append(f"Read only part of the validation text, for lack of time: {', '.join(unread)}.")
+    return found + list(comparison.ngrams.remarks if comparison.ngrams is not None else ())
 
 
 def _shown(value: object) -> str:

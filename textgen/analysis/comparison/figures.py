@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from textgen.analysis.comparison.interval import Interval, mean_interval
+from textgen.analysis.comparison.ngrams import NGramFigures
 from textgen.analysis.comparison.plan import OWN_TRAINING, ComparisonPlan, PlannedRun
 from textgen.analysis.comparison.throughput import Throughput
 from textgen.errors import RunError
@@ -49,8 +50,9 @@ class RunFigures:
     tokens_per_second: float  # in training, without evaluations
     minutes: float  # of training, with evaluations
     steps: int
-    nats_per_token: float  # of the best weights, on the whole validation text
+    nats_per_token: float  # of the best weights, on the validation text
     bits_per_character: float
+    unread_tokens: int = 0  # of the validation text, for lack of time
     peak_memory_bytes: int | None  # None: unknown
     evaluations: list[Evaluation]
 
@@ -82,17 +84,22 @@ class CellFigures:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All figures of a comparison whose runs are complete; cells are in the plan's order."""
+    """All figures of a comparison whose runs are complete.
+
+    runs, cells: of networks; cells are in the plan's order. ngrams: None where they were not asked for. They
+    have no seeds, so that nothing about seeds, training or speed is of them.
+    """
 
     plan: ComparisonPlan
     runs: list[RunFigures]
     cells: list[CellFigures]
-    common_nats_per_token: dict[int, float]  # by seed, the lowest loss that every cell reached
+    common_nats_per_token: dict[int, float]  # by seed, the lowest loss that every network reached
     throughput: Throughput
+    ngrams: NGramFigures | None = None
 
     @property
     def common_loss(self) -> float:
-        """The lowest validation loss that every cell reached, in nats per token: the mean over the seeds."""
+        """The lowest validation loss that every network reached: nats per token, mean over the seeds."""
         return statistics.mean(self.common_nats_per_token.values())
 
     def runs_of(self, cell: str) -> list[RunFigures]:
@@ -109,6 +116,11 @@ class Comparison:
         pairs = zip(self.runs_of(cell), self.runs_of(reference), strict=True)
         return [one.tokens_per_second / other.tokens_per_second for one, other in pairs]
 
+    def above_ngrams(self, cell: str) -> list[float]:
+        """The cell's loss minus that of the n-grams, which must be there, in nats per token, by seed."""
+        assert self.ngrams is not None
+        return [run.nats_per_token - self.ngrams.nats_per_token for run in self.runs_of(cell)]
+
     def minutes_saved(self, cell: str, reference: str) -> list[float]:
         """How many minutes earlier than the reference the cell reached the common loss, by seed."""
         pairs = zip(self.runs_of(cell), self.runs_of(reference), strict=True)
@@ -120,7 +132,7 @@ class Comparison:
 
     def uneven_speeds(self) -> dict[str, tuple[float, float]]:
         """Tokens/s of the slowest and fastest seed of each cell whose ratio exceeds MAX_SPEED_RATIO."""
-        speeds = {cell: [run.tokens_per_second for run in self.runs_of(cell)] for cell in self.plan.cells}
+        speeds = {cell: [run.tokens_per_second for run in self.runs_of(cell)] for cell in self.plan.networks}
         ranges = {cell: (min(values), max(values)) for cell, values in speeds.items()}
         return {cell: (low, high) for cell, (low, high) in ranges.items() if high > MAX_SPEED_RATIO * low}
 
@@ -138,6 +150,7 @@ def load_comparison(
     *,
     characters_per_second: Mapping[str, float],
     throughput: Throughput,
+    ngrams: NGramFigures | None = None,
 ) -> Comparison:
     """Collect the figures of a plan's runs, which must be complete.
 
@@ -151,7 +164,8 @@ def load_comparison(
             f"{run_of(plan.runs[0]).path.parent}: not all of its runs were trained on the same text"
         )
     runs = [run_figures(planned, run_of(planned), peak_memory(planned)) for planned in plan.runs]
-    return summarize(plan, runs, characters_per_second=characters_per_second, throughput=throughput)
+    measured: dict[str, Any] = {"characters_per_second": characters_per_second, "throughput": throughput}
+    return summarize(plan, runs, **measured, ngrams=ngrams)
 
 
 def run_figures(planned: PlannedRun, run: Run, peak_memory: int | None) -> RunFigures:
@@ -173,6 +187,7 @@ def run_figures(planned: PlannedRun, run: Run, peak_memory: int | None) -> RunFi
         steps=final["step"],
         nats_per_token=final["nats_per_token"],
         bits_per_character=final["bits_per_character"],
+        unread_tokens=final.get("unread_tokens", 0),  # earlier versions always read all of it
         peak_memory_bytes=peak_memory,
         evaluations=[
             Evaluation(line["step"], line["epoch"] * tokens, line["seconds"] / 60, line["nats_per_token"])
@@ -187,6 +202,7 @@ def summarize(
     *,
     characters_per_second: Mapping[str, float],
     throughput: Throughput,
+    ngrams: NGramFigures | None = None,
 ) -> Comparison:
     """Combine the figures of all runs into those of each cell; characters_per_second is by cell."""
     common = {
@@ -194,9 +210,9 @@ def summarize(
     }
     cells = [
         _cell_figures([run for run in runs if run.cell == cell], common, characters_per_second[cell])
-        for cell in plan.cells
+        for cell in plan.networks
     ]
-    return Comparison(plan, list(runs), cells, common, throughput)
+    return Comparison(plan, list(runs), cells, common, throughput, ngrams)
 
 
 def _common_loss(runs: Sequence[RunFigures]) -> float:

@@ -39,6 +39,8 @@ from textgen.text.remote.texts import RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.training.planning.recipe import CHARACTER_EMBEDDING_DIM, SUBWORD_EMBEDDING_DIM
 
+# What may be compared with cells: an n-gram model, which is counted and not trained.
+NGRAM = "ngram"
 MATCHES = ("parameters", "size", "minutes")
 PLAN, FORMAT = "plan.json", 1
 
@@ -63,11 +65,13 @@ class PlannedRun(NamedTuple):
         return f"{self.cell}-seed{self.seed}"
 
 
-def check_cells(cells: Sequence[str]) -> None:
-    """Refuse cells of --cells that do not exist or are named twice. Raises ConfigError."""
+def check_cells(cells: Sequence[str], known: Sequence[str] = CELLS) -> None:
+    """Refuse names of --cells that are not among those known, or named twice. Raises ConfigError."""
     for cell in cells:
-        if cell not in CELLS:
-            raise ConfigError(f"--cells: {unknown_name('cell', cell, CELLS)}; there are {', '.join(CELLS)}")
+        if cell not in known:
+            is_ngram = cell == NGRAM
+            what = "n-grams are not a network" if is_ngram else unknown_name("cell", cell, known)
+            raise ConfigError(f"--cells: {what}; there are {', '.join(known)}")
         if cells.count(cell) > 1:
             raise ConfigError(f"--cells {','.join(cells)}: {cell} is named twice; name each once")
 
@@ -76,31 +80,36 @@ def check_cells(cells: Sequence[str]) -> None:
 class ComparisonPlan:
     """What is compared; written to plan.json in the comparison's directory before the first run.
 
-    fingerprint: of the text. settings: options of `train` that all runs have. match: "parameters" is the
-    default, so that the gain of a larger network is not attributed to the cell.
+    fingerprint: of the text. cells: those of networks, of which there is at least one, and maybe NGRAM.
+    seeds, match, minutes: of the networks. settings: options of `train` that all runs have. match:
+    "parameters" is the default, so that the gain of a larger network is not attributed to the cell.
     """
 
     corpus: tuple[str, ...]
     fingerprint: str
-    cells: tuple[str, ...] = option(("lstm", "gru"), "Cells to compare: lstm, gru, rnn.")
-    seeds: int = option(3, "Runs per cell; 3 or more give an interval.", range=COUNT)
+    cells: tuple[str, ...] = option(("lstm", "gru"), "What to compare: lstm, gru, rnn, ngram.")
+    seeds: int = option(3, "Runs per network; 3 or more give an interval.", range=COUNT)
     match: str = option(
         "parameters",
-        "What is equal for all cells.",
+        "What is equal for all networks.",
         choices=MATCHES,
     )
     minutes: float = option(12.0, "Minutes in all, split evenly over the runs.", range=POSITIVE)
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_cells(self.cells)
+        check_cells(self.cells, (*CELLS, NGRAM))
         if len(self.cells) < 2:
-            raise ConfigError(
-                f"--cells {','.join(self.cells)}: there is nothing to compare; name two or three"
-            )
+            named = ",".join(self.cells)
+            raise ConfigError(f"--cells {named}: there is nothing to compare; name two or more")
         check_options(self)
         # The rest is checked as `train` will check it, before any run has begun.
         UserOptions.from_names(self.settings | {"minutes": self.minutes})
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The cells of the networks, which are trained: all but NGRAM."""
+        return tuple(cell for cell in self.cells if cell != NGRAM)
 
     @property
     def data_options(self) -> dict[str, Any]:
@@ -113,16 +122,16 @@ class ComparisonPlan:
     @property
     def minutes_each(self) -> float:
         """The training time of one run."""
-        return self.minutes / (len(self.cells) * self.seeds)
+        return self.minutes / (len(self.networks) * self.seeds)
 
     @property
     def runs(self) -> list[PlannedRun]:
         """All runs, in the order in which they are trained."""
-        return [PlannedRun(cell, seed + 1) for seed in range(self.seeds) for cell in self.cells]
+        return [PlannedRun(cell, seed + 1) for seed in range(self.seeds) for cell in self.networks]
 
     def options(self, run: PlannedRun, config_of: Callable[[PlannedRun], RunConfig]) -> dict[str, Any]:
         """The options of `train` for a run; `config_of` gives the configs of those before it."""
-        # Networks are compared, so n-grams would only take time.
+        # Each network is compared alone, so a companion would only take time.
         options = self.settings | {"cell": run.cell, "seed": run.seed, "ngram": False}
         options["minutes"] = self.minutes_each
         first = self.runs[0]
@@ -252,9 +261,10 @@ def _other(plan: ComparisonPlan, directory: Path) -> str | None:
         return None  # planned, but no run was started
     if there.fingerprint != plan.fingerprint:
         return "holds a comparison on another text"
-    # The text may have been moved, so its path does not count.
-    for name in ("cells", "seeds", "match", "minutes", "settings"):
+    # The text may have been moved, so its path does not count. Nor do n-grams: the runs are the same without.
+    if there.networks != plan.networks:
+        return f"holds a comparison with other options (cells was {','.join(there.cells)})"
+    for name in ("seeds", "match", "minutes", "settings"):
         if (old := getattr(there, name)) != getattr(plan, name):
-            old = ",".join(old) if name == "cells" else old
             return f"holds a comparison with other options ({name} was {old})"
     return None

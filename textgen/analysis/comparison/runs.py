@@ -39,6 +39,7 @@ class ComparedRuns:
     ) -> None:
         self.plan = plan
         self.directory = directory
+        self.cache_dir = cache_dir
         self._cache = [] if cache_dir is None else ["--cache-dir", cache_dir]
         self._reporter = reporter
 

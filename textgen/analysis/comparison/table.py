@@ -1,4 +1,7 @@
-"""The table of a comparison, for a terminal and in Markdown: one row per figure, one column per cell."""
+"""The table of a comparison, for a terminal and in Markdown: one row per figure, one column per cell.
+
+n-grams are the last column; what only networks have is a dash there.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ from collections.abc import Sequence
 from textgen.analysis.comparison.claims import NAMES, findings, remarks, textbook_claims
 from textgen.analysis.comparison.figures import CellFigures, Comparison
 from textgen.analysis.comparison.interval import Interval
+from textgen.analysis.comparison.ngrams import NGramFigures
+from textgen.analysis.comparison.plan import NGRAM
 
-LABEL_WIDTH, COLUMN_WIDTH = 27, 17
+LABEL_WIDTH, COLUMN_WIDTH, MAX_WIDTH = 27, 17, 79
+_DOES_NOT_APPLY = "–"
 
 Table = list[tuple[str, ...]]
 
@@ -18,8 +24,12 @@ def rows(comparison: Comparison) -> Table:
     """The rows of the table, each beginning with its label; the first row holds the column headings."""
     labels = [label for label, _ in _figures(comparison.cells[0])]
     columns = [[value for _, value in _figures(cell)] for cell in comparison.cells]
-    heading = ("", *(NAMES[cell.cell] for cell in comparison.cells))
-    return [heading, *((label, *values) for label, *values in zip(labels, *columns, strict=True))]
+    heading = ["", *(NAMES[cell.cell] for cell in comparison.cells)]
+    if comparison.ngrams is not None:
+        figures = _ngram_figures(comparison.ngrams)
+        columns.append([figures.get(label, _DOES_NOT_APPLY) for label in labels])
+        heading.append(NAMES[NGRAM])
+    return [tuple(heading), *((label, *values) for label, *values in zip(labels, *columns, strict=True))]
 
 
 def _figures(cell: CellFigures) -> list[tuple[str, str]]:
@@ -41,6 +51,16 @@ def _figures(cell: CellFigures) -> list[tuple[str, str]]:
     ]
 
 
+def _ngram_figures(ngrams: NGramFigures) -> dict[str, str]:
+    """The rows of _figures that n-grams have; no interval, as they have no seeds."""
+    return {
+        "parameters": f"{ngrams.parameters:,}",
+        "training, minutes": f"{ngrams.seconds / 60:.3g}",
+        "validation, nats/token": f"{ngrams.nats_per_token:.4f}",
+        "validation, bits/character": f"{ngrams.bits_per_character:.4f}",
+    }
+
+
 def _with_interval(interval: Interval) -> str:
     mean = f"{interval.mean:.4f}"
     return mean if interval.half_width is None else f"{mean} ± {interval.half_width:.4f}"
@@ -50,10 +70,12 @@ def caption(comparison: Comparison) -> str:
     """How the figures were obtained and what they mean."""
     plan = comparison.plan
     matched = {
-        "parameters": "the same number of parameters",
-        "size": "layers of the same size",
-        "minutes": "each cell with the settings chosen for it",
+        "parameters": ", the same number of parameters",
+        "size": ", layers of the same size",
+        "minutes": ", each cell with the settings chosen for it",
     }[plan.match]
+    if len(plan.networks) == 1:
+        matched = ""
     seeds = {
         1: "One seed per cell, no interval",
         2: "Means over two seeds, no interval",
@@ -61,8 +83,17 @@ def caption(comparison: Comparison) -> str:
         plan.seeds, f"Means over {plan.seeds} seeds, ± the 95% confidence interval of the mean (Student's t)"
     )
     return (
-        f"{seeds}. {plan.minutes_each:.3g} minutes per run, {matched}. Common loss: the lowest validation "
-        f"loss that every cell reached in training, {comparison.common_loss:.4f} nats/token."
+        f"{seeds}. {plan.minutes_each:.3g} minutes per run{matched}. Common loss: the lowest validation "
+        f"loss that every network reached in training, {comparison.common_loss:.4f} nats/token."
+        + ("" if comparison.ngrams is None else f" {_about(comparison.ngrams)}")
+    )
+
+
+def _about(ngrams: NGramFigures) -> str:
+    return (
+        f"n-grams: of up to {ngrams.order} tokens, counted once in the training text (modified Kneser-Ney). "
+        "They have no seeds, so no interval; the minutes and --match do not apply to them. Their parameters "
+        "are their entries, and their loss is that of the whole validation text."
     )
 
 
@@ -77,8 +108,10 @@ def sections(comparison: Comparison) -> dict[str, list[str]]:
 
 
 def terminal_lines(comparison: Comparison, width: int) -> list[str]:
-    """The table, 78 columns wide with three cells, and the texts below it wrapped at `width`."""
-    lines = [line for row in rows(comparison) for line in _terminal_row(row)]
+    """The table, at most MAX_WIDTH columns wide, and the texts below it wrapped at `width`."""
+    table = rows(comparison)
+    column_width = min(COLUMN_WIDTH, (MAX_WIDTH - LABEL_WIDTH) // (len(table[0]) - 1))
+    lines = [line for row in table for line in _terminal_row(row, column_width)]
     lines += ["", *textwrap.wrap(caption(comparison), width)]
     for heading, texts in sections(comparison).items():
         lines += ["", f"{heading}:"]
@@ -87,15 +120,15 @@ def terminal_lines(comparison: Comparison, width: int) -> list[str]:
     return lines
 
 
-def _terminal_row(row: Sequence[str]) -> list[str]:
+def _terminal_row(row: Sequence[str], column_width: int) -> list[str]:
     """One row as one or more lines; long cells are wrapped."""
     label, *cells = row
-    wrapped = [textwrap.wrap(cell, COLUMN_WIDTH - 2) or [""] for cell in cells]
+    wrapped = [textwrap.wrap(cell, column_width - 2) or [""] for cell in cells]
     lines = []
     for number in range(max(map(len, wrapped))):
         parts = [column[number] if number < len(column) else "" for column in wrapped]
         line = f"{label if number == 0 else '':<{LABEL_WIDTH}}" + "".join(
-            f"{part:>{COLUMN_WIDTH}}" for part in parts
+            f"{part:>{column_width}}" for part in parts
         )
         lines.append(line.rstrip())
     return lines
@@ -104,7 +137,7 @@ def _terminal_row(row: Sequence[str]) -> list[str]:
 def markdown(comparison: Comparison, title: str) -> str:
     """The table and the texts below it as a Markdown document."""
     names, *others = rows(comparison)
-    table = [names, ("---", *("---:" for _ in comparison.cells)), *others]
+    table = [names, ("---", *("---:" for _ in names[1:])), *others]
     lines = [f"# {title}", "", *(f"| {' | '.join(row)} |" for row in table)]
     lines += ["", caption(comparison)]
     for heading, texts in sections(comparison).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import click
@@ -173,6 +173,23 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic only in new 
         return number
 
 
+class Choice(click.Choice):  # type: ignore[type-arg]  # generic only in new versions of click
+    """One of some names; `hints` say what to do instead of giving some other one."""
+
+    def __init__(self, choices: Collection[str], hints: Mapping[str, str]) -> None:
+        super().__init__(list(choices))
+        self._hints = hints
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check the name. Raises click.BadParameter, which names the option."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            if value not in self._hints:
+                raise
+            self.fail(f"{error.message.removesuffix('.')}; {self._hints[value]}.", param, ctx)
+
+
 def config_option(
     config_class: type,
     name: str,
@@ -197,7 +214,7 @@ def config_option(
     settings["help"] = (help or about.help) + ("" if shown is None else f"  [default: {shown}]")
     settings["group"] = about.group if group is None else group
     if about.choices:
-        settings |= {"type": click.Choice(about.choices), "metavar": METAVARS.get(name)}
+        settings |= {"type": Choice(about.choices, about.hints), "metavar": METAVARS.get(name)}
     elif about.kind is tuple:
         settings |= {"multiple": True, "type": str, "metavar": METAVARS[name], "callback": _none_if_empty}
     elif not is_flag:
