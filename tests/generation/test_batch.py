@@ -22,6 +22,7 @@ from textgen.generation.sampling import choose, log_probabilities
 from textgen.generation.token_processors import CountPenalties, ForbiddenTokens, LogitBias, StopTokens
 from textgen.run import Run
 from textgen.settings.config import SampleConfig
+from textgen.text.decoder import ByteDecoder
 
 MakeRun = Callable[..., Run]
 CONFIG = SampleConfig(max_new_tokens=12, temperature=1.0)
@@ -174,7 +175,7 @@ def test_the_library_raises_what_a_processor_raised(make_run: MakeRun, way: str)
     assert "".join(pieces) == plain.text[:4]
 
 
-def test_a_stop_string_that_was_held_back_does_not_hide_an_error(make_run: MakeRun) -> None:
+def test_text_that_was_held_back_is_written_before_an_error_ends_it(make_run: MakeRun) -> None:
     generator = Generator.from_run(make_run())
     (plain,) = generator.generate("The", seed=1, config=CONFIG)
     faulty = [partial(Faulty, way="accept")]
@@ -182,6 +183,19 @@ def test_a_stop_string_that_was_held_back_does_not_hide_an_error(make_run: MakeR
     request = Request(prompt="The", seed=1, config=CONFIG, stop=stops, processors=faulty)
     (text,) = written(generator, request)
     assert (text.finish_reason, text.result().text) == ("error", plain.text[:4])
+
+
+def test_a_stop_string_in_what_the_decoder_held_back_does_not_hide_an_error(make_run: MakeRun) -> None:
+    class HoldingDecoder(ByteDecoder):
+        def flush(self) -> str:
+            return "stop"
+
+    generator = Generator.from_run(make_run())
+    prompt = Prompt.from_text("The", generator.tokenizer, generator.vocab)
+    text = SampleState(Request(prompt=prompt, stop=["stop"]), prompt)
+    text._decoder = HoldingDecoder([])
+    text.fail(ZeroDivisionError())
+    assert (text.finish_reason, text.result().text) == ("error", "")
 
 
 def test_a_processor_that_cannot_be_made_refuses_its_request_only(make_run: MakeRun) -> None:

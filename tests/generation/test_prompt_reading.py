@@ -11,6 +11,7 @@ from textgen.evaluation.score import Scorer
 from textgen.generation import prompt_reading
 from textgen.generation.generator import Generator
 from textgen.generation.loop import PROMPT_PIECE_BETWEEN_STEPS, GenerationLoop
+from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
 from textgen.generation.sample import SampleState
 from textgen.generation.sampling import log_probabilities
@@ -85,6 +86,20 @@ def test_the_alternatives_of_a_prompt_are_the_likeliest_tokens_of_the_network(
     for token_id, score, found in zip(token_ids, scores, alternatives, strict=True):
         assert found is not None
         assert dict(found).get(token_id, score) == score
+
+
+def test_texts_that_share_a_prompt_have_as_many_alternatives_as_each_asked_for(make_run: MakeRun) -> None:
+    generator = Generator.from_run(make_run())
+    shared = Prompt.from_text("The quick", generator.tokenizer, generator.vocab)
+    texts = written(
+        generator,
+        *(
+            Request(prompt=shared, prompt_log_probabilities=True, num_alternatives=number, config=BRIEF)
+            for number in (2, 0, 5, 5)
+        ),
+    )
+    lengths = [{len(found or ()) for found in text.prompt_alternatives} for text in texts]
+    assert lengths == [{2}, set(), {5}, {5}]
 
 
 def test_while_a_very_long_prompt_is_read_every_text_gets_a_token_at_each_step(make_run: MakeRun) -> None:
