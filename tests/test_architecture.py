@@ -142,7 +142,6 @@ TESTED_ELSEWHERE = {
     "textgen.evaluation.adaptation": "cli/test_dynamic.py",
     "textgen.evaluation.cross_entropy": "evaluation/test_report.py",
     "textgen.evaluation.summary": "evaluation/test_score.py",
-    "textgen.generation.batch": "generation/test_loop.py",
     "textgen.generation.engine": "generation/test_engines.py",
     "textgen.generation.numpy_engine.engine": "generation/test_engines.py",
     "textgen.generation.numpy_engine.layers": "generation/test_engines.py",
