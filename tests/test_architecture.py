@@ -40,6 +40,7 @@ PACKAGES = (
     "training",
     "analysis",
     "api",
+    "serving",
     "cli",
     "__main__",
 )
@@ -105,7 +106,7 @@ def test_no_file_imports_a_file_that_imports_it() -> None:
 def test_torch_is_loaded_only_where_networks_run(name: str) -> None:
     package = package_of(name)
     if (
-        package in (*WITHOUT_TORCH, "api", "cli")
+        package in (*WITHOUT_TORCH, "api", "serving", "cli")
         or name in MODELS_WITHOUT_TORCH
         or (package == "generation" and not name.endswith("torch_engine"))
     ):
