@@ -81,4 +81,3 @@ def serve() -> Iterator[Serve]:
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive(), "the server did not stop"
-

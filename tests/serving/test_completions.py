@@ -79,7 +79,7 @@ def test_n_texts_of_several_prompts_are_those_of_sample_in_their_order(
     )
     assert [choice.index for choice in found.choices] == list(range(6))
     wanted = [expected(generator, prompt, 5 + i, 3, 12) for i, prompt in enumerate((PROMPT, "Why? "))]
-    assert [choice.text for choice in found.choices] == sum(wanted, [])
+    assert [choice.text for choice in found.choices] == [*wanted[0], *wanted[1]]
 
 
 def test_an_error_names_the_field(served: Served) -> None:
