@@ -150,6 +150,7 @@ TESTED_ELSEWHERE = {
     "textgen.generation.numpy_engine.stack": "generation/test_engines.py",
     "textgen.generation.numpy_engine.thread_tuner": "generation/test_thread_tuner.py",
     "textgen.generation.prompt": "generation/test_loop.py",
+    "textgen.generation.prompt_reading": "generation/test_loop.py",
     "textgen.generation.request": "generation/test_loop.py",
     "textgen.generation.sample": "generation/test_generator.py",
     "textgen.generation.torch_engine": "generation/test_engines.py",
