@@ -40,6 +40,7 @@ PACKAGES = (
     "training",
     "analysis",
     "api",
+    "serving",
     "cli",
     "__main__",
 )
@@ -105,7 +106,7 @@ def test_no_file_imports_a_file_that_imports_it() -> None:
 def test_torch_is_loaded_only_where_networks_run(name: str) -> None:
     package = package_of(name)
     if (
-        package in (*WITHOUT_TORCH, "api", "cli")
+        package in (*WITHOUT_TORCH, "api", "serving", "cli")
         or name in MODELS_WITHOUT_TORCH
         or (package == "generation" and not name.endswith("torch_engine"))
     ):
@@ -156,6 +157,14 @@ TESTED_ELSEWHERE = {
     "textgen.plots.curves": "analysis/memory/test_report.py",
     "textgen.plots.style": "analysis/inspection/test_pictures.py",
     "textgen.plots.text_maps": "analysis/inspection/test_pictures.py",
+    "textgen.serving": "serving/test_asgi.py",
+    "textgen.serving.errors": "serving/test_chat.py",
+    "textgen.serving.generation_routes": "serving/test_asgi.py",
+    "textgen.serving.jobs": "serving/test_chat.py",
+    "textgen.serving.models": "serving/test_text_routes.py",
+    "textgen.serving.replies": "serving/test_chat.py",
+    "textgen.serving.schema": "serving/test_chat.py",
+    "textgen.serving.service": "serving/test_asgi.py",
     "textgen.settings.option": "settings/test_config.py",
     "textgen.text.chunks": "text/test_tokenizer.py",
     "textgen.text.portions": "text/test_split.py",

@@ -53,6 +53,7 @@ class SampleState:
     prompt_alternatives: as alternatives, but for the tokens of the prompt and with log-probabilities of
         scoring; None where prompt_log_probabilities has None. Texts that share a prompt share the entries.
     finish_reason: as in Sample; None until the text ends.
+    num_rewritten: how many of the tokens drawn only wrote the end of the prompt again.
     error: what a processor raised, if that has ended the text.
     healing: what makes it begin with the text that the prompt gave back; None where there is none left.
     state: set when the text has ended, if the request asks for it: the recurrent state after the prompt and
@@ -79,7 +80,7 @@ class SampleState:
         factories = [*request.processors, *always]
         if (healing := self.healing) is not None:
             factories.insert(0, lambda _: healing)
-        self._num_rewritten = 0  # tokens drawn that only wrote the end of the prompt again
+        self.num_rewritten = 0
         # None costs less to ask about than an empty list.
         self.processors = make_processors(request.config, factories, prompt, self._num_new_tokens) or None
         self._max_tokens = request.config.max_new_tokens  # and those that are rewritten
@@ -149,11 +150,11 @@ class SampleState:
         return text
 
     def _num_new_tokens(self) -> int:
-        return len(self.token_ids) - self._num_rewritten
+        return len(self.token_ids) - self.num_rewritten
 
     def _heal(self, healing: TokenHealing) -> None:
         """Count what was written again; once it is all there, draw freely, at no cost."""
-        self._num_rewritten = healing.num_rewritten
+        self.num_rewritten = healing.num_rewritten
         self._max_tokens = self.request.config.max_new_tokens + healing.num_rewritten
         if healing.is_done:
             assert self.processors is not None
