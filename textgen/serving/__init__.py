@@ -1,0 +1,1 @@
+"""Serving runs over HTTP."""
