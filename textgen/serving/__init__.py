@@ -1,1 +1,0 @@
-"""Serving runs over HTTP."""
