@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from textgen.serving.guard import Guard
-from textgen.serving.metrics import FIGURES
+from textgen.serving.metrics import Account
 from textgen.serving.server import TextServer, bind
 from textgen.settings.serving import ServingConfig
 
@@ -27,8 +28,8 @@ BLOCK = b"x" * 2**16
 
 async def length(request: Request) -> Response:
     """The length of the body; counts as tokens what the query says."""
-    request.scope[FIGURES].read(int(request.query_params.get("read", 0)))
-    request.scope[FIGURES].wrote(int(request.query_params.get("wrote", 0)))
+    read, wrote = (int(request.query_params.get(name, 0)) for name in ("read", "wrote"))
+    request.state.account = Account(read, wrote, time.perf_counter())
     return JSONResponse({"length": len(await request.body())})
 
 
@@ -117,7 +118,7 @@ def shell(*, app: Any = None, keys: tuple[str, ...] = (), **config: Any) -> Iter
     guard = Guard(app or Starlette(routes=ROUTES), ServingConfig(port=0, **config), keys=keys)
     sockets = bind("127.0.0.1", 0)
     ready = threading.Event()
-    server = TextServer(guard, sockets, lambda line: ready.set())
+    server = TextServer(guard, sockets, lambda line: ready.set(), "the tests")
     thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
     thread.start()
     try:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from textgen.serving.metrics import FIRST_TOKEN_BOUNDS, Metrics, RequestFigures
+from textgen.serving.metrics import FIRST_TOKEN_BOUNDS, Account, Metrics
 
 
-def parsed(metrics: Metrics) -> dict[tuple[str, ...], float]:
+def parsed(text: str) -> dict[tuple[str, ...], float]:
     """Every sample by its name and the values of its labels."""
     return {
         (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(metrics.text())
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
 
@@ -20,42 +20,28 @@ def parsed(metrics: Metrics) -> dict[tuple[str, ...], float]:
 def test_requests_are_counted_by_route_and_status() -> None:
     metrics = Metrics()
     for route, status in (("/a", 200), ("/a", 200), ("/a", 429), ('/"\\\n', 200)):
-        metrics.end(metrics.begin(), route, status)
-    found = parsed(metrics)
+        metrics.count(route, status, Account(), 0.0)
+    found = parsed(metrics.text())
     assert found["textgen_requests_total", "/a", "200"] == 2
     assert found["textgen_requests_total", "/a", "429"] == 1
     assert found["textgen_requests_total", '/"\\\n', "200"] == 1
 
 
-def test_tokens_are_added_up_when_a_request_ends() -> None:
+def test_tokens_are_added_up() -> None:
     metrics = Metrics()
-    figures = metrics.begin()
-    figures.read(7)
-    figures.wrote(1)
-    figures.wrote(2)
-    assert parsed(metrics)["textgen_generated_tokens_total",] == 0
-    metrics.end(figures, "/a", 200)
-    metrics.end(metrics.begin(), "/a", 200)
-    assert parsed(metrics)["textgen_prompt_tokens_total",] == 7
-    assert parsed(metrics)["textgen_generated_tokens_total",] == 3
-
-
-def test_only_the_first_token_is_timed() -> None:
-    times: list[float] = []
-    figures = RequestFigures(times.append)
-    figures.wrote(0)
-    assert not times
-    figures.wrote(1)
-    figures.wrote(1)
-    assert len(times) == 1
-    assert 0 <= times[0] < 10
+    metrics.count("/a", 200, Account(prompt_tokens=7, completion_tokens=3), 0.0)
+    metrics.count("/a", 499, Account(prompt_tokens=1, completion_tokens=2), 0.0)
+    found = parsed(metrics.text())
+    assert found["textgen_prompt_tokens_total",] == 8
+    assert found["textgen_generated_tokens_total",] == 5
+    assert found["textgen_first_token_seconds_count",] == 0
 
 
 @pytest.mark.parametrize("seconds", [0.0001, FIRST_TOKEN_BOUNDS[0], 0.03, 1000.0])
 def test_a_bucket_counts_all_times_up_to_its_bound(seconds: float) -> None:
     metrics = Metrics()
-    metrics.begin().on_first_token(seconds)
-    found = parsed(metrics)
+    metrics.count("/a", 200, Account(first_token_at=seconds), 0.0)
+    found = parsed(metrics.text())
     for bound in FIRST_TOKEN_BOUNDS:
         assert found["textgen_first_token_seconds_bucket", str(bound)] == (seconds <= bound)
     assert found["textgen_first_token_seconds_bucket", "+Inf"] == 1
@@ -63,10 +49,7 @@ def test_a_bucket_counts_all_times_up_to_its_bound(seconds: float) -> None:
     assert found["textgen_first_token_seconds_sum",] == seconds
 
 
-def test_gauges_are_asked_when_the_text_is_made() -> None:
-    metrics = Metrics()
-    value = 3
-    metrics.gauges["textgen_texts_running"] = "Texts that are written now.", lambda: value
-    assert parsed(metrics)["textgen_texts_running",] == 3
-    value = 5
-    assert parsed(metrics)["textgen_texts_running",] == 5
+def test_gauges_are_among_them() -> None:
+    text = Metrics().text({"textgen_texts_running": ("Texts that are being written.", 3.0)})
+    assert parsed(text)["textgen_texts_running",] == 3
+    assert "# TYPE textgen_texts_running gauge\n" in text

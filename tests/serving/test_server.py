@@ -28,7 +28,7 @@ from textgen.serving.server import logged, run
 from textgen.settings.serving import ServingConfig
 with logged():
     guard = Guard(Starlette(routes=ROUTES), ServingConfig(port=0, drain_seconds=float(sys.argv[1])))
-    run(guard, lambda line: print(line, flush=True))
+    run(guard, lambda line: print(line, flush=True), "the tests")
 """
 
 
@@ -45,7 +45,7 @@ def process(drain_seconds: float = 10) -> Iterator[tuple[subprocess.Popen[bytes]
         try:
             assert started.stdout is not None
             line = started.stdout.readline().decode()
-            assert line.startswith("ready at http://127.0.0.1:")
+            assert line.startswith("Serving the tests at http://127.0.0.1:")
             yield started, int(line.rpartition(":")[2])
         finally:
             started.kill()
@@ -77,7 +77,7 @@ def test_a_signal_lets_running_responses_end_and_then_the_server_exits_with_0(nu
         assert received(client).endswith(b"0\r\n\r\n")
         output, log = server.communicate(timeout=10)
         assert server.returncode == 0
-        assert b"ending; 1 request may go on for 10 s" in output
+        assert b"Ending: 1 request may go on for 10 s" in output
         assert b"GET /blocks 200, 0 tokens in, 0 out, " in log
 
 
@@ -105,7 +105,7 @@ def test_a_second_signal_ends_the_server_at_once() -> None:
     with process() as (server, port), stream(port, "n=1000&pause=0.1"):
         server.send_signal(signal.SIGINT)
         assert server.stdout is not None
-        assert server.stdout.readline().startswith(b"ending")
+        assert server.stdout.readline().startswith(b"Ending")
         server.send_signal(signal.SIGINT)
         assert server.wait(5) == 130
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,24 +14,11 @@ from textgen.serving.completions import CompletionReply, completion_job
 from textgen.serving.engine_thread import EngineError, StoppedError, Text, arrivals
 from textgen.serving.errors import ApiError, failed, wrong
 from textgen.serving.jobs import ChoiceReader, Job, Part, usage_of
+from textgen.serving.metrics import CLIENT_GONE, Account
 from textgen.serving.replies import Reply
 from textgen.serving.schema import CompletionRequest, SamplingRequest
 from textgen.serving.service import RETRY_SECONDS, Service
 from textgen.serving.streams import DONE, PING, EventStream, JsonResponse, event, when_gone
-
-CLIENT_GONE = 499  # the status that logs have for a client that went away
-
-
-@dataclass
-class Account:
-    """What a request cost, for logs and metrics; in request.state.account.
-
-    first_token_at: time.perf_counter() when its first token was there; None: none yet.
-    """
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    first_token_at: float | None = None
 
 
 async def completions(request: Request) -> Response:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from textgen.serving.access import Access
 from textgen.serving.errors import ApiError, failed
-from textgen.serving.metrics import FIGURES, Metrics, RequestFigures
+from textgen.serving.metrics import CLIENT_GONE, Account, Metrics
 from textgen.settings.serving import ServingConfig
 from textgen.system.terminal import one_line
 
@@ -27,7 +28,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 NO_ROUTE = "other"  # in the metrics, of a request that reached no route
-WENT_AWAY = 499  # as nginx writes the status of a client that did not wait for the response
 _RETRY_SECONDS = 1
 _LONGEST_SHOWN = 200  # characters of a path in the log
 
@@ -38,7 +38,7 @@ class Guard:
     draining: whether new requests get 503, because the server is about to end. running: how many requests are
     being answered.
 
-    A route counts the tokens of its request in scope[FIGURES].
+    A route counts the tokens of its request in request.state.account.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Guard:
             return
         if scope["type"] != "http":
             raise ValueError(f"unexpected {scope['type']!r}: this server speaks HTTP only")
-        exchange = _Exchange(scope, receive, send, self.metrics.begin())
+        exchange = _Exchange(scope, receive, send)
         self.running += 1
         try:
             await self._answer(exchange)
@@ -114,15 +114,15 @@ class Guard:
             raise ApiError(408, message, code="timeout") from None
 
     def _record(self, exchange: _Exchange) -> None:
-        status = exchange.final_status
+        account = exchange.scope.get("state", {}).get("account", Account())
+        status, seconds = exchange.final_status, time.perf_counter() - exchange.started
         route = getattr(exchange.scope.get("route"), "path", NO_ROUTE)
-        self.metrics.end(exchange.figures, route, status)
-        figures = exchange.figures
+        self.metrics.count(route, status, account, exchange.started)
         reason = f" ({exchange.refused})" if exchange.refused else ""
+        read, written = account.prompt_tokens, account.completion_tokens
         logger.info(
-            "%s %d%s, %d tokens in, %d out, %.3f s",
-            exchange.name, status, reason, figures.tokens_read, figures.tokens_written, figures.seconds,
-        )  # fmt: skip
+            "%s %d%s, %d tokens in, %d out, %.3f s", exchange.name, status, reason, read, written, seconds
+        )
 
 
 class _Exchange:
@@ -132,11 +132,9 @@ class _Exchange:
     refused: why the guard refused the request, in one word. added: headers of any response.
     """
 
-    def __init__(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send, figures: RequestFigures
-    ) -> None:
+    def __init__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         self.scope = scope
-        self.figures = scope[FIGURES] = figures
+        self.started = time.perf_counter()
         self.body_bytes = 0
         self.status: int | None = None
         self.went_away = False
@@ -160,7 +158,7 @@ class _Exchange:
     def final_status(self) -> int:
         """The status for log and metrics, once the application has returned."""
         if not self._is_complete and (self.went_away or self.status is not None):
-            return WENT_AWAY if self.went_away else 500
+            return CLIENT_GONE if self.went_away else 500
         return 500 if self.status is None else self.status
 
     async def chunks(self) -> Any:

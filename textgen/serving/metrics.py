@@ -5,95 +5,77 @@ The format: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST_TOKEN_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 
-FIGURES = "textgen.figures"  # where a request's scope has its RequestFigures
+CLIENT_GONE = 499  # the status that log and metrics have for a client that went away
 
 Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass
-class RequestFigures:
-    """The tokens of one request, counted by its route: scope[FIGURES].
+class Account:
+    """What a request cost, for log and metrics; its route keeps it in request.state.account.
 
-    on_first_token: called once, with the seconds from the request's arrival to its first token.
+    first_token_at: time.perf_counter() when its first token was there; None: none yet.
     """
 
-    on_first_token: Callable[[float], None]
-    started: float = field(default_factory=time.perf_counter)
-    tokens_read: int = 0
-    tokens_written: int = 0
-
-    def read(self, num_tokens: int) -> None:
-        """Count tokens of prompts."""
-        self.tokens_read += num_tokens
-
-    def wrote(self, num_tokens: int) -> None:
-        """Count tokens that were generated."""
-        if num_tokens and not self.tokens_written:
-            self.on_first_token(self.seconds)
-        self.tokens_written += num_tokens
-
-    @property
-    def seconds(self) -> float:
-        """Since the request arrived."""
-        return time.perf_counter() - self.started
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    first_token_at: float | None = None
 
 
 class Metrics:
     """Counters of all requests since the server started.
 
-    gauges: what else /metrics shows, by name: a line of help, and how to get the value now.
-
     Not thread-safe: it belongs to the thread that answers requests.
     """
 
     def __init__(self) -> None:
-        self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._requests: Counter[tuple[str, int]] = Counter()
-        self._tokens_read = 0
-        self._tokens_written = 0
+        self._prompt_tokens = 0
+        self._completion_tokens = 0
         self._first_token_counts = [0] * (len(FIRST_TOKEN_BOUNDS) + 1)  # the last: above all bounds
         self._first_token_sum = 0.0
 
-    def begin(self) -> RequestFigures:
-        """The figures of a request that has just arrived."""
-        return RequestFigures(self._first_token)
+    def count(self, route: str, status: int, account: Account, started: float) -> None:
+        """Count a request that has been answered.
 
-    def end(self, figures: RequestFigures, route: str, status: int) -> None:
-        """Count a request that was answered. `route` is one of few: a path with its variables, as {id}."""
+        route: one of few, a path with its variables as {id}. started: time.perf_counter() when it arrived.
+        """
         self._requests[route, status] += 1
-        self._tokens_read += figures.tokens_read
-        self._tokens_written += figures.tokens_written
+        self._prompt_tokens += account.prompt_tokens
+        self._completion_tokens += account.completion_tokens
+        if account.first_token_at is not None:
+            seconds = account.first_token_at - started
+            self._first_token_counts[bisect_left(FIRST_TOKEN_BOUNDS, seconds)] += 1
+            self._first_token_sum += seconds
 
-    def text(self) -> str:
-        """All of it in Prometheus' text format."""
-        return "".join(f"{line}\n" for line in self._lines())
+    def text(self, gauges: Mapping[str, tuple[str, float]] | None = None) -> str:
+        """All of it in Prometheus' text format.
 
-    def _first_token(self, seconds: float) -> None:
-        self._first_token_counts[bisect_left(FIRST_TOKEN_BOUNDS, seconds)] += 1
-        self._first_token_sum += seconds
+        gauges: further values that go up and down, by name, each with a line of help.
+        """
+        return "".join(f"{line}\n" for line in self._lines(gauges or {}))
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self, gauges: Mapping[str, tuple[str, float]]) -> Iterator[str]:
         requests: dict[Labels, float] = {
             (("route", route), ("status", str(status))): count
             for (route, status), count in sorted(self._requests.items())
         }
         yield from _family("textgen_requests_total", "counter", "Requests that were answered.", requests)
         for name, help, value in (
-            ("textgen_prompt_tokens_total", "Tokens of prompts.", self._tokens_read),
-            ("textgen_generated_tokens_total", "Tokens that were generated.", self._tokens_written),
+            ("textgen_prompt_tokens_total", "Tokens of prompts.", self._prompt_tokens),
+            ("textgen_generated_tokens_total", "Tokens that were generated.", self._completion_tokens),
         ):
             yield from _family(name, "counter", help, {(): value})
-        for name, (help, gauge) in self.gauges.items():
-            yield from _family(name, "gauge", help, {(): gauge()})
+        for name, (help, gauge) in gauges.items():
+            yield from _family(name, "gauge", help, {(): gauge})
         yield from self._histogram("textgen_first_token_seconds", "From a request to its first token.")
 
     def _histogram(self, name: str, help: str) -> Iterator[str]:

@@ -67,8 +67,11 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return bound
 
 
-def run(guard: Guard, say: Callable[[str], None]) -> None:
-    """Serve until a signal comes. `say` gets a line for people when ready, and when the end begins.
+def run(guard: Guard, say: Callable[[str], None], what: str) -> None:
+    """Serve until a signal comes.
+
+    say: gets a line for people when the server is ready, with its addresses and `what` it serves, and when
+        its end begins.
 
     Returns when running texts have ended, or had the time for it. The main thread must call it, if signals
     shall end it; from another one, `Server.should_exit` does.
@@ -78,7 +81,7 @@ def run(guard: Guard, say: Callable[[str], None]) -> None:
     config = guard.config
     sockets = bind(config.host, config.port)
     try:
-        server = TextServer(guard, sockets, say)
+        server = TextServer(guard, sockets, say, what)
         server.run(sockets)
     finally:
         for each in sockets:
@@ -88,8 +91,10 @@ def run(guard: Guard, say: Callable[[str], None]) -> None:
 class TextServer(Server):
     """uvicorn's server for a guard: says when it is ready, and lets running texts end."""
 
-    def __init__(self, guard: Guard, sockets: list[socket.socket], say: Callable[[str], None]) -> None:
-        self._guard, self._say = guard, say
+    def __init__(
+        self, guard: Guard, sockets: list[socket.socket], say: Callable[[str], None], what: str
+    ) -> None:
+        self._guard, self._say, self._what = guard, say, what
         self._pool = ConnectionPool(guard.config)
         self._addresses = [_url(*each.getsockname()[:2]) for each in sockets]
         self._ending: asyncio.Task[None] | None = None
@@ -115,7 +120,7 @@ class TextServer(Server):
         """Start, and say the addresses."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        self._say(f"ready at {' and '.join(self._addresses)}")
+        self._say(f"Serving {self._what} at {' and '.join(self._addresses)}")
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -144,9 +149,8 @@ class TextServer(Server):
         guard.draining = True
         if guard.running:
             limit = guard.config.drain_seconds
-            self._say(
-                f"ending; {_requests(guard.running)} may go on for {limit:g} s (a second signal ends it now)"
-            )
+            running = _requests(guard.running)
+            self._say(f"Ending: {running} may go on for {limit:g} s; a second signal ends it at once")
             deadline = self._loop.time() + limit
             while guard.running and self._loop.time() < deadline:
                 await asyncio.sleep(1 / _LOOKS_PER_SECOND)
