@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.serving.shell import Shell, shell
+from tests.serving.shell import shell
 
 HEAD = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -142,25 +142,3 @@ def test_an_endless_head_is_refused() -> None:
             client.sendall(HEAD[:-2] + b"A: " + b"b" * 2**20)
         assert is_closed(client)
         assert not server.guard.running
-
-
-@pytest.mark.slow
-def test_ten_thousand_idle_connections_leave_a_normal_request_alone() -> None:
-    with shell(max_connections=3000) as server:
-        clients = open_many(server, 10_000)
-        began = time.monotonic()
-        assert server.ask("GET", "/health").status == 200
-        assert time.monotonic() - began < 1
-        assert len(server.server._pool) <= 3000
-        for client in clients:
-            client.close()
-
-
-def open_many(server: Shell, number: int) -> list[socket.socket]:
-    """Connections that send nothing; fewer where the system allows no more."""
-    clients = []
-    with contextlib.suppress(OSError):
-        for _ in range(number):
-            clients.append(server.connect())
-    assert len(clients) > 500
-    return clients

@@ -72,7 +72,9 @@ def _serve(runs: dict[str, str], config: ServingConfig, limits: RequestLimits, *
 
         from textgen.serving.asgi import app
     except ModuleNotFoundError as error:
-        raise TextgenError(f"serving needs {error.name}: pip install 'textgen[serve]'") from error
+        raise TextgenError(
+            f"serving needs {(error.name or '').partition('.')[0]}: pip install 'textgen[serve]'"
+        ) from error
     from textgen.api import load
     from textgen.serving.access import read_keys, require_safe
     from textgen.serving.guard import Guard

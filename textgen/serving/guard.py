@@ -16,7 +16,8 @@ from typing import Any
 
 from textgen.serving.access import Access
 from textgen.serving.errors import ApiError, failed
-from textgen.serving.metrics import CLIENT_GONE, Account, Metrics
+from textgen.serving.metrics import Account, Metrics
+from textgen.serving.streams import CLIENT_GONE
 from textgen.settings.serving import ServingConfig
 from textgen.system.terminal import one_line
 

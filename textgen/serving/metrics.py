@@ -13,8 +13,6 @@ from dataclasses import dataclass
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FIRST_TOKEN_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 
-CLIENT_GONE = 499  # the status that log and metrics have for a client that went away
-
 Labels = tuple[tuple[str, str], ...]
 
 

@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from textgen.serving.errors import ApiError
 from textgen.serving.metrics import CONTENT_TYPE, Metrics
 from textgen.serving.service import RETRY_SECONDS, Service
-from textgen.serving.streams import JsonResponse
+from textgen.serving.streams import as_json, json_response
 
 
 def status_routes(metrics: Metrics) -> list[BaseRoute]:
@@ -31,7 +31,7 @@ async def health(request: Request) -> Response:
     """GET /health. Raises ApiError (503) where no text can be written."""
     if not _service(request).engine.is_alive:
         raise ApiError(503, "the engine is not running", code="unavailable", retry_after=RETRY_SECONDS)
-    return JsonResponse({"status": "ok"})
+    return json_response(as_json({"status": "ok"}))
 
 
 def _service(request: Request) -> Service:
