@@ -1,15 +1,15 @@
 """Measure `textgen serve` under load, against the engine in this process.
 
-A server is started on this machine with an untrained LSTM of 256 units over 65 characters, or with --run. Ours
-and theirs are timed in turn, so that other programs on the machine affect both. The client reads bytes from
-plain sockets and parses nothing while it measures, because it shares the processors with the server.
+A server is started on this machine with an untrained LSTM of 256 units over 65 characters, or with --run.
+Ours and theirs are timed in turn, so that other programs on the machine affect both. The client reads bytes
+from plain sockets and parses nothing while it measures, because it shares the processors with the server.
 
     one stream      characters/s of one streamed completion, against the path of `textgen sample`;
                     ms from sending a request to the first token
     64 streams      characters/s of all of them, against a batch of 64 texts of the bare engine;
                     the slowest stream against the mean
-    mixed           requests of 1 to 300 tokens, half of them streamed, 64 at a time, of which a tenth go away:
-                    how many are lost or wrong, and how the server's memory grows after the first hundred
+    mixed           requests of 1 to 300 tokens, half of them streamed, 64 at a time, of which a tenth go
+                    away: how many are lost or wrong, and how memory grows after the first tenth
 
 A text is wrong if it is not the one of its seed, unless it first differs where the uniform number that was
 drawn lies within 1e-5 of the boundary between the two tokens.
@@ -55,7 +55,7 @@ def main(run_directory: Path | None, only: str | None, rounds: int, characters: 
     click.echo(", ".join(f"{name} {value}" for name, value in machine().items()) + "\n")
     parts: dict[str, Callable[[LoadServer], list[Comparison]]] = {
         "one": partial(_one, rounds=rounds, characters=characters),
-        "many": partial(_many, rounds=rounds, characters=max(10, characters // 10)),
+        "many": partial(_many, rounds=rounds, characters=max(10, characters // 5)),
         "mixed": partial(_mixed, requests=requests),
     }
     lines: list[Comparison] = []
