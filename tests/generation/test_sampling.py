@@ -143,10 +143,8 @@ def drawable(logits, config, steps=200):
 )
 def test_the_likeliest_tokens_are_the_first_of_all_sorted_by_score_and_token_id(scores, number, seed):
     token_ids = np.random.default_rng(seed).permutation(40)[: scores.shape[1]]
-    expected = [
-        sorted(zip(token_ids.tolist(), row, strict=True), key=lambda pair: (-pair[1], pair[0]))[:number]
-        for row in scores.tolist()
-    ]
+    rows = (zip(token_ids.tolist(), row, strict=True) for row in scores.tolist())
+    expected = [tuple(sorted(row, key=lambda pair: (-pair[1], pair[0]))[:number]) for row in rows]
     assert likeliest(scores, number, token_ids) == expected
 
 

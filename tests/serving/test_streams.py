@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import openai
 import pytest
 
 from textgen.errors import damaged_weights
+from textgen.serving.choices import ChoiceReader
+from textgen.serving.models import ServedModel
 
 if TYPE_CHECKING:
     from tests.serving.conftest import Serve, Served
@@ -142,3 +145,29 @@ def test_an_error_of_a_whole_answer_has_its_status(
     status, error = served.error(**LONG)
     assert status == 500
     assert "secret" not in json.dumps(error)
+
+
+def test_a_long_prompt_is_encoded_and_reported_in_a_worker(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the event loop it would hold up all other clients, in the engine thread all other texts."""
+    threads: list[str] = []
+    make, part = ServedModel.prompt, ChoiceReader.part
+
+    def making(self: ServedModel, *arguments: Any, **settings: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return make(self, *arguments, **settings)
+
+    def reading(self: ChoiceReader, *arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return part(self, *arguments)
+
+    monkeypatch.setattr(ServedModel, "prompt", making)
+    monkeypatch.setattr(ChoiceReader, "part", reading)
+    for stream in (False, True):
+        body = {"prompt": "The dog. " * 1000, "max_tokens": 1, "logprobs": 1, "echo": True, "stream": stream}
+        assert served.http.post("/v1/completions", json=body).status_code == 200
+    assert len(threads) == 4
+    assert all(name.startswith("reader") for name in threads)
+    served.post(prompt="The dog. ", max_tokens=1)
+    assert not any(name.startswith("reader") for name in threads[4:])

@@ -121,7 +121,8 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
     return logits
 
 
-Alternatives = list[tuple[int, float]]
+# Tuples to the last, which the garbage collector soon leaves alone: it would walk the lists of a long prompt.
+Alternatives = tuple[tuple[int, float], ...]
 """The most likely next tokens, the likeliest first: their token ids and log-probabilities."""
 
 
@@ -141,7 +142,7 @@ def likeliest(scores: np.ndarray, number: int, token_ids: np.ndarray) -> list[Al
     order = np.lexsort((token_ids[found], -scores[rows, found]), axis=1)
     found = np.take_along_axis(found, order, axis=1)
     columns = token_ids[found].tolist(), scores[rows, found].tolist()
-    return [list(zip(*row, strict=True)) for row in zip(*columns, strict=True)]
+    return [tuple(zip(*row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def penalize(logits: np.ndarray, occurred: np.ndarray, penalty: float) -> np.ndarray:
