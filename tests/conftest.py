@@ -5,10 +5,11 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import hypothesis
@@ -120,44 +121,52 @@ def invoke() -> Invoke:
     return run
 
 
+def write_untrained_run(
+    directory: Path,
+    *,
+    text: str = TEXT,
+    kind: str = "char",
+    end_of_text: bool = False,
+    seed: int = 0,
+    data: Mapping[str, Any] = MappingProxyType({}),
+    **model: object,
+) -> Run:
+    """An untrained run that can encode `text`; data: further fields of its DataConfig."""
+    import torch
+
+    from textgen.models.language_model import LanguageModel
+
+    tokenizer = Tokenizer.train(kind, [text])
+    ids = np.append(tokenizer.encode(text), [tokenizer.end_of_text_id] * end_of_text).astype(np.int64)
+    vocab = ModelVocab.from_counts(np.bincount(ids, minlength=tokenizer.vocab_size))
+    torch.manual_seed(seed)
+    sizes = {"cell": "lstm", "embedding_dim": 8, "hidden_size": 16}
+    network = LanguageModel(ModelConfig(model_vocab_size=vocab.size, **(sizes | model)), vocab)
+    config = RunConfig(
+        format=FORMAT,
+        textgen_version="0",
+        data=DataConfig(corpus=("a.txt",), tokenizer=kind, **data),
+        model=network.config,
+        training=TrainingConfig(steps=1),
+    )
+    directory.mkdir(parents=True)
+    write_file(directory / CONFIG, config_json(config))
+    tokenizer.save(directory / TOKENIZER)
+    save_weights(directory / WEIGHTS, network.weights())
+    return Run(directory)
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """make_run(name, text=, kind=, end_of_text=, seed=, **model): an untrained run that can encode `text`."""
+    """make_run(name, **settings): write_untrained_run in tmp_path."""
+    return lambda name="tiny", **settings: write_untrained_run(tmp_path / "runs" / name, **settings)
 
-    def make(
-        name: str = "tiny",
-        *,
-        text: str = TEXT,
-        kind: str = "char",
-        end_of_text: bool = False,
-        seed: int = 0,
-        **model: object,
-    ) -> Run:
-        import torch
 
-        from textgen.models.language_model import LanguageModel
-
-        tokenizer = Tokenizer.train(kind, [text])
-        ids = np.append(tokenizer.encode(text), [tokenizer.end_of_text_id] * end_of_text).astype(np.int64)
-        vocab = ModelVocab.from_counts(np.bincount(ids, minlength=tokenizer.vocab_size))
-        torch.manual_seed(seed)
-        sizes = {"cell": "lstm", "embedding_dim": 8, "hidden_size": 16}
-        network = LanguageModel(ModelConfig(model_vocab_size=vocab.size, **(sizes | model)), vocab)
-        config = RunConfig(
-            format=FORMAT,
-            textgen_version="0",
-            data=DataConfig(corpus=("a.txt",), tokenizer=kind),
-            model=network.config,
-            training=TrainingConfig(steps=1),
-        )
-        directory = tmp_path / "runs" / name
-        directory.mkdir(parents=True)
-        write_file(directory / CONFIG, config_json(config))
-        tokenizer.save(directory / TOKENIZER)
-        save_weights(directory / WEIGHTS, network.weights())
-        return Run(directory)
-
-    return make
+@pytest.fixture(scope="module")
+def module_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
+    """make_run for a server or another thing that all tests of a file share."""
+    folder = tmp_path_factory.mktemp("runs")
+    return lambda name="tiny", **settings: write_untrained_run(folder / name, **settings)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ PACKAGES = (
     "training",
     "analysis",
     "api",
+    "serving",
     "cli",
     "__main__",
 )
@@ -106,7 +107,7 @@ def test_no_file_imports_a_file_that_imports_it() -> None:
 def test_torch_is_loaded_only_where_networks_run(name: str) -> None:
     package = package_of(name)
     if (
-        package in (*WITHOUT_TORCH, "api", "cli")
+        package in (*WITHOUT_TORCH, "api", "serving", "cli")
         or name in MODELS_WITHOUT_TORCH
         or (package == "generation" and not name.endswith("torch_engine"))
     ):
@@ -150,6 +151,7 @@ TESTED_ELSEWHERE = {
     "textgen.generation.numpy_engine.stack": "generation/test_engines.py",
     "textgen.generation.numpy_engine.thread_tuner": "generation/test_thread_tuner.py",
     "textgen.generation.prompt": "generation/test_loop.py",
+    "textgen.generation.prompt_reading": "generation/test_loop.py",
     "textgen.generation.request": "generation/test_loop.py",
     "textgen.generation.sample": "generation/test_generator.py",
     "textgen.generation.torch_engine": "generation/test_engines.py",

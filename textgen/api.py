@@ -69,13 +69,19 @@ class TextModel:
         """The run's directory."""
         return self.run.path
 
+    @property
+    def uses_ngrams(self) -> bool:
+        """Whether the run has n-grams, and they are mixed with its network."""
+        return self._ngram and self.run.has_companion
+
     @cached_property
-    def _generator(self) -> Generator:
+    def generator(self) -> Generator:
+        """What generates its texts, for requests that the other methods do not offer."""
         return Generator.from_run(self.run, self._device, numpy_threads(), ngram=self._ngram)
 
     @cached_property
     def _scorer(self) -> Scorer:
-        return Scorer(self._generator.engine, self._generator.tokenizer)
+        return Scorer(self.generator.engine, self.generator.tokenizer)
 
     @cached_property
     def network(self) -> LanguageModel:
@@ -87,7 +93,7 @@ class TextModel:
     def encode(self, text: str) -> np.ndarray:
         """The model ids of a text, (T,) int64: what `network` reads. Raises TokenizerError."""
         with _few_threads():  # making the engine sets them
-            generator = self._generator
+            generator = self.generator
         return generator.encode(text)
 
     def generate(
@@ -128,7 +134,7 @@ class TextModel:
         """Generate several texts in one batch, faster than one by one; arguments are those of generate."""
         config = from_mapping(SampleConfig, settings)
         with _few_threads():
-            return self._generator.generate(
+            return self.generator.generate(
                 prompt,
                 num_samples=num_samples,
                 stop=_as_sequence(stop),
@@ -151,7 +157,7 @@ class TextModel:
         """Yield the text of generate in pieces, as they are drawn; arguments are those of generate."""
         config = from_mapping(SampleConfig, settings)
         with _few_threads():
-            pieces = self._generator.stream(
+            pieces = self.generator.stream(
                 prompt, stop=_as_sequence(stop), seed=seed, config=config, mid_text=mid_text, label=label
             )
         return _with_own_threads(pieces)

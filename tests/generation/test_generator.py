@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from textgen.errors import ConfigError, RunError, TokenizerError
-from textgen.evaluation.cross_entropy import TokenCosts
 from textgen.evaluation.score import Scorer
 from textgen.generation.generator import MOST_DRAWS, Generator
 from textgen.generation.request import Request
@@ -21,6 +20,7 @@ from textgen.generation.torch_engine import TorchEngine
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import SampleConfig
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.token_costs import TokenCosts
 from textgen.text.tokenizer import Tokenizer
 
 GREEDY = SampleConfig(temperature=0)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from textgen.errors import ConfigError, TokenizerError
 from textgen.generation import loop as loop_module
+from textgen.generation import prompt_reading
 from textgen.generation.engine import Engine
 from textgen.generation.generator import Generator
 from textgen.generation.loop import GenerationLoop
@@ -433,7 +434,7 @@ def test_a_state_is_kept_only_if_it_is_wanted():
 def test_prompt_log_probabilities_are_the_models_own(make_run, length, mid_text, monkeypatch):
     run = make_run()
     model = LanguageModel.from_pretrained(run.path)
-    monkeypatch.setattr(loop_module, "MAX_PROMPT_LOGITS", 300 * model.vocab.size)
+    monkeypatch.setattr(prompt_reading, "MAX_PROMPT_LOGITS", 300 * model.vocab.size)
     generator = Generator(model, run.tokenizer)
     prompt = ("The quick brown Ü fox. " * 100)[:length]
     plain, scored = (

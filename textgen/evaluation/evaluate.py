@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from textgen.evaluation.cross_entropy import Loss, TokenCosts
+from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import Report
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
@@ -32,6 +32,7 @@ from textgen.text.encoding import Progress
 from textgen.text.model_vocab import start_id
 from textgen.text.store import TokenStore
 from textgen.text.stored_tokens import TokenArray
+from textgen.text.token_costs import TokenCosts
 
 # How many logits (B, T, V) a call of the model computes: many steps per call, but few enough for the cache.
 LOGITS = 2**20

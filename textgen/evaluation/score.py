@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgen.errors import damaged_weights
-from textgen.evaluation.cross_entropy import Loss, TokenCosts
+from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import BITS, Report
 from textgen.generation.engine import Engine, label_id
 from textgen.generation.generator import Generator
@@ -28,6 +28,7 @@ from textgen.generation.mixed_engine import MixedEngine
 from textgen.run import Run
 from textgen.text.documents import Meter, Separator
 from textgen.text.model_vocab import start_id
+from textgen.text.token_costs import TokenCosts
 from textgen.text.tokenizer import Tokenizer
 
 # How many logits (B, T, V) are computed per call: few enough to stay in the processor's cache.

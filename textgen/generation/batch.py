@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from textgen.generation.engine import Engine, State
 from textgen.generation.sample import SampleState
-from textgen.generation.sampling import choose, log_probabilities
+from textgen.generation.sampling import Alternatives, choose, likeliest, log_probabilities
 
 
 class _Group:
@@ -37,6 +38,16 @@ class _Group:
             yield from np.stack([uniforms[:num_ahead] for uniforms in ahead], axis=1)
 
 
+class Scores(NamedTuple):
+    """The log-probabilities of the tokens drawn last, and of the likeliest ones, by place: the network's own.
+
+    Each only of texts that ask for it.
+    """
+
+    drawn: dict[int, float]
+    alternatives: dict[int, Alternatives]
+
+
 class Batch:
     """Texts that advance together, each at a place of its own.
 
@@ -44,7 +55,8 @@ class Batch:
     no text is left, so that the matrix products for the others keep their shape and rounding.
 
     samples: by place; None where the text has ended.
-    dead_ends: by place, the finish reasons of the texts for which the last draw found no possible token.
+    dead_ends: by place, why the last draw found no token for a text: its finish reason, or what one of its
+        processors raised.
     single: the only text, if it has neither processors nor log-probabilities and was drawn from before.
     num_running: how many texts have not ended.
     """
@@ -55,7 +67,7 @@ class Batch:
 
     def _clear(self) -> None:
         self.samples: list[SampleState | None] = []
-        self.dead_ends: dict[int, str] = {}
+        self.dead_ends: dict[int, str | Exception] = {}
         self._engine: Engine | None = None
         self._logits = np.zeros((0, 0))  # (B, V): of each text's next token
         self._ids = np.zeros(0, np.int64)  # (B,): drawn, and not read by the engine yet
@@ -63,6 +75,7 @@ class Batch:
         # Rebuilt by `draw` after a text has joined or left:
         self._groups: list[_Group] = []
         self._scored: list[int] = []  # places of texts with log-probabilities
+        self._num_alternatives: dict[int, int] = {}  # by place, where it is above 0
         self.single: SampleState | None = None
 
     def join(self, samples: Sequence[SampleState], engine: Engine, logits: np.ndarray) -> None:
@@ -130,22 +143,22 @@ class Batch:
         model_ids: list[int] = ids.tolist()
         return model_ids
 
-    def scores(self) -> list[float] | None:
-        """The log-probability of the token drawn last at each place; None if no text asks for it.
-
-        NaN for a text that does not ask for it.
-        """
+    def scores(self) -> Scores | None:
+        """Those of the tokens drawn last; None if no text asks for them."""
         if not self._scored:
             return None
-        logits, ids = self._logits, self._ids
-        every = np.arange(len(self._scored))
-        if len(self._scored) == len(self.samples):
-            scores = log_probabilities(logits)[every, ids]
-        else:
-            scores = np.full(len(self.samples), np.nan)
-            scores[self._scored] = log_probabilities(logits[self._scored])[every, ids[self._scored]]
-        listed: list[float] = scores.tolist()
-        return listed
+        is_every = len(self._scored) == len(self.samples)
+        own = log_probabilities(self._logits if is_every else self._logits[self._scored])  # (N, V)
+        drawn = own[np.arange(len(own)), self._ids[self._scored]].tolist()
+        scores = Scores(dict(zip(self._scored, drawn, strict=True)), {})
+        if self._num_alternatives:
+            assert self._engine is not None
+            wanted = [n for n, place in enumerate(self._scored) if place in self._num_alternatives]
+            most = max(self._num_alternatives.values())
+            rows = likeliest(own[wanted], most, self._engine.vocab.token_ids)
+            for (place, number), row in zip(self._num_alternatives.items(), rows, strict=True):
+                scores.alternatives[place] = row[:number]
+        return scores
 
     def state_of(self, place: int) -> State:
         """The recurrent state of one text, which has read all but the token drawn last."""
@@ -157,15 +170,17 @@ class Batch:
     def _regroup(self) -> list[_Group]:
         """Find which texts can be drawn together: those of the same temperature and filters."""
         places_of: dict[object, list[int]] = {}
-        self._scored = []
+        self._scored, self._num_alternatives = [], {}
         for place, sample in enumerate(self.samples):
             if sample is None:
                 continue
             config = sample.request.config
             filters = (config.temperature, config.top_k, config.top_p, config.min_p)
             places_of.setdefault((*filters, sample.processors is None), []).append(place)
-            if sample.request.log_probabilities:
+            if sample.request.is_scored:
                 self._scored.append(place)
+            if sample.request.num_alternatives:
+                self._num_alternatives[place] = sample.request.num_alternatives
         groups = []
         for places in places_of.values():
             samples = [sample for place in places if (sample := self.samples[place]) is not None]
@@ -185,28 +200,50 @@ class Batch:
 
     def _draw_processed(self, group: _Group, logits: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         """_draw_group for texts that have processors. Fills dead_ends."""
-        lists = [sample.processors for sample in group.samples if sample.processors is not None]
+        places = range(len(logits)) if group.places is None else group.places.tolist()
         rows = np.concatenate(
-            [processors.process(logits[n : n + 1]) for n, processors in enumerate(lists)]
+            [
+                self._process(place, sample, logits[n : n + 1])
+                for n, (place, sample) in enumerate(zip(places, group.samples, strict=True))
+            ]
         )  # (N, V), not the network's own
-        possible = rows.max(axis=1) > -np.inf
-        possible |= np.isnan(rows).any(axis=1)  # damaged weights, which `choose` refuses
-        rows[~possible] = 0  # so that `choose` accepts them; what it draws there is not used
         ids = choose(rows, group.config, uniforms)
-        for n, (sample, processors) in enumerate(zip(group.samples, lists, strict=True)):
-            place = n if group.places is None else int(group.places[n])
-            if not possible[n]:
-                self.dead_ends[place] = processors.exhausted_by(logits[n : n + 1]).finish_reason
-                continue
-            model_id = int(ids[n])
+        for n, (place, sample) in enumerate(zip(places, group.samples, strict=True)):
+            if place not in self.dead_ends:
+                ids[n] = self._draw_allowed(place, sample, rows[n : n + 1], ids[n].item())
+        return ids
+
+    def _process(self, place: int, sample: SampleState, logits: np.ndarray) -> np.ndarray:
+        """The logits (1, V) of a text after its processors; at a dead end zeros, which `choose` accepts."""
+        processors = sample.processors
+        assert processors is not None
+        try:
+            processed = processors.process(logits)
+            if processed.shape != logits.shape:
+                raise ValueError(f"logits of shape {processed.shape} from a processor, not {logits.shape}")
+            if processed.max() > -np.inf or not logits.max() > -np.inf:  # damaged weights: `choose` raises
+                return processed
+            if np.isnan(processed).any():
+                raise ValueError("NaN in the logits from a processor")
+            self.dead_ends[place] = processors.exhausted_by(logits).finish_reason
+        except Exception as error:
+            self.dead_ends[place] = error
+        return np.zeros_like(logits)
+
+    def _draw_allowed(self, place: int, sample: SampleState, row: np.ndarray, model_id: int) -> int:
+        """The model id drawn from processed logits (1, V), or another that all processors allow."""
+        processors = sample.processors
+        assert processors is not None
+        try:
             while (refusing := processors.refusing(model_id)) is not None:
                 mask = refusing.mask()
                 if mask is not None:
-                    rows[n, ~mask] = -np.inf
-                rows[n, model_id] = -np.inf
-                if rows[n].max() == -np.inf:
+                    row[0, ~mask] = -np.inf
+                row[0, model_id] = -np.inf
+                if row.max() == -np.inf:
                     self.dead_ends[place] = refusing.finish_reason
                     break
-                model_id = choose(rows[n : n + 1], group.config, sample.another_uniform()).item()
-            ids[n] = model_id
-        return ids
+                model_id = choose(row, sample.request.config, sample.another_uniform()).item()
+        except Exception as error:
+            self.dead_ends[place] = error
+        return model_id

@@ -120,7 +120,7 @@ class Generator:
         prompt is from the middle of a text, not its beginning, and is read without the start token.
         label: the label that the text is conditioned on; None: none.
 
-        Raises ConfigError, TokenizerError, RunError.
+        Raises ConfigError, TokenizerError, RunError, and what a processor raises.
         """
         request = Request(
             prompt=prompt,
@@ -199,7 +199,7 @@ class Generator:
     def complete(self, requests: Sequence[Request]) -> list[Sample]:
         """Write the texts of several requests side by side, and return them in their order.
 
-        Raises ConfigError, TokenizerError, RunError.
+        Raises ConfigError, TokenizerError, RunError, and what a processor raises.
         """
         loop = GenerationLoop(self.engine, self.tokenizer, compact=False)
         prompts: dict[tuple[str, bool], Prompt] = {}  # each is encoded and read once
@@ -212,7 +212,9 @@ class Generator:
                 request = dataclasses.replace(request, prompt=prompts[key])
             texts.append(loop.submit(request))
         while loop.busy:
-            loop.step()
+            for text, _ in loop.step():
+                if text.error is not None:
+                    raise text.error
         return [text.result() for text in texts]
 
     def distinct(
@@ -247,6 +249,8 @@ def _pieces(loop: GenerationLoop, text: SampleState) -> Iterator[str]:
         for _, piece in loop.step():
             if piece:
                 yield piece
+    if text.error is not None:
+        raise text.error
 
 
 def _engine_for(model: LanguageModel, set_threads: Callable[[int], None] | None) -> Engine:

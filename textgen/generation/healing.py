@@ -138,6 +138,11 @@ class TokenHealing(LogitsProcessor):
             allowed[..., model_id] = logits[..., model_id] + self.log_shares[following]
         return allowed
 
+    def adds_text(self, model_id: int) -> bool:
+        """Whether a token writes more than what is left of the text given back. It changes nothing."""
+        left = 0 if self.is_done else len(self._rest[self._place])
+        return len(self._spellings.by_model_id[model_id]) > left
+
     def accept(self, model_id: int) -> None:
         """As LogitsProcessor.accept."""
         if self.is_done:

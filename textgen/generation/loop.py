@@ -12,24 +12,21 @@ from __future__ import annotations
 import copy
 from collections import deque
 
-import numpy as np
-
 from textgen.errors import ConfigError
 from textgen.generation.batch import Batch
 from textgen.generation.engine import Engine, label_id
-from textgen.generation.healing import healed, log_shares
+from textgen.generation.healing import healed
 from textgen.generation.prompt import Prompt
+from textgen.generation.prompt_reading import PromptReading
 from textgen.generation.request import Request
 from textgen.generation.sample import SampleState
-from textgen.generation.sampling import log_probabilities
 from textgen.generation.whole_characters import character_rules
-from textgen.text.model_vocab import begin, start_id
+from textgen.text.model_vocab import start_id
+from textgen.text.token_costs import TokenCosts
 from textgen.text.tokenizer import Tokenizer
 
 # Tokens of prompts that are read in one step: fewer while texts in the batch wait for it.
 PROMPT_PIECE, PROMPT_PIECE_BETWEEN_STEPS = 512, 64
-# How many logits of a prompt (T, V) may be in memory at once.
-MAX_PROMPT_LOGITS = 2**22
 
 Progress = tuple[SampleState, str]
 """A text and what a step added to it, which may be empty; finish_reason is set if it has ended."""
@@ -64,12 +61,13 @@ class GenerationLoop:
         self.vocab = engine.vocab
         self._weights = engine  # copied for each prompt; its own state is never used
         self._start_id = start_id(self.vocab, tokenizer)
+        self._costs = TokenCosts(self.vocab, tokenizer.vocab_size - self.vocab.size)
         self._token_ids: list[int] = self.vocab.token_ids.tolist()
         rules = character_rules(tokenizer, self.vocab)
         self._always = () if rules is None else (rules,)
         self._max_batch_size = max_batch_size
         self._waiting: deque[SampleState] = deque()
-        self._readings: deque[_Reading] = deque()
+        self._readings: deque[PromptReading] = deque()
         self._batch = Batch(compact=compact)
 
     @property
@@ -80,7 +78,7 @@ class GenerationLoop:
     def submit(self, request: Request) -> SampleState:
         """Add a text, to be written by the next steps.
 
-        Raises ConfigError, TokenizerError.
+        Raises ConfigError, TokenizerError, and what making a processor raises; the other texts go on then.
         """
         prompt = self.prompt_of(request)
         if request.state is not None and not len(prompt.token_ids):
@@ -130,7 +128,8 @@ class GenerationLoop:
         Returns every text that got a token or ended; none while only prompts are read. A new text gets its
         first token in the step that reads the end of its prompt.
 
-        Raises RunError for damaged weights; after an error the loop cannot be used any more.
+        What a processor raises ends its own text, with finish reason "error" and SampleState.error.
+        Raises RunError for damaged weights; after that the loop cannot be used any more.
         """
         batch = self._batch
         if batch.single is not None and not self._waiting and not self._readings:
@@ -149,14 +148,17 @@ class GenerationLoop:
             if sample is None:
                 continue
             if place in dead_ends:
-                piece = sample.finish(dead_ends[place])
+                end = dead_ends[place]
+                piece = sample.fail(end) if isinstance(end, Exception) else sample.finish(end)
             else:
                 was_healing = sample.healing is not None
                 piece = sample.push(token_ids[model_id], model_id)
                 if was_healing and sample.healing is None:
                     batch.changed()
-                if scores is not None and sample.request.log_probabilities:
-                    sample.log_probabilities.append(scores[place])
+                if scores is not None and place in scores.drawn:
+                    sample.log_probabilities.append(scores.drawn[place])
+                    if place in scores.alternatives:
+                        sample.alternatives.append(scores.alternatives[place])
             if sample.finish_reason is not None:
                 ended.append(place)
             progress.append((sample, piece))
@@ -203,96 +205,5 @@ class GenerationLoop:
             if self._readings and self._readings[-1].suits(sample):
                 self._readings[-1].add(sample)
             else:
-                self._readings.append(
-                    _Reading(sample, copy.copy(self._weights), self._start_of(sample.request))
-                )
-
-
-class _Reading:
-    """A prompt that is being read, for one text or for several that share it.
-
-    logits: of the token after what was read, (1, V); None where nothing was.
-    """
-
-    def __init__(self, sample: SampleState, engine: Engine, start_id: int | None) -> None:
-        request, prompt = sample.request, sample.prompt
-        self.samples = [sample]
-        self.engine = engine
-        self.logits: np.ndarray | None = None
-        self._scored = request.prompt_log_probabilities
-        self._state = request.state
-        self._mid_text, self._label = request.mid_text, request.label
-        self._position = 0
-        self._ids = prompt.model_ids  # (T,)
-        if request.state is not None:
-            engine.state = request.state
-        else:
-            engine.reset_state(1)
-            if not (request.mid_text and (len(self._ids) or prompt.given_back)):
-                self._ids = begin(self._ids, start_id)
-        self._reads_start = len(self._ids) > len(prompt.model_ids)  # which is no token of the prompt
-        if not len(self._ids):
-            self.logits = np.log(engine.vocab.frequencies)[None]
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the whole prompt is read."""
-        return self._position == len(self._ids)
-
-    def suits(self, sample: SampleState) -> bool:
-        """Whether a text may share this prompt, which may have been read in part."""
-        other = sample.request
-        return (
-            sample.prompt is self.samples[0].prompt
-            and other.state is self._state
-            and other.mid_text == self._mid_text
-            and other.label == self._label
-            and other.prompt_log_probabilities == self._scored
-        )
-
-    def add(self, sample: SampleState) -> None:
-        """Let a text that suits share this prompt."""
-        sample.prompt_log_probabilities += self.samples[0].prompt_log_probabilities
-        self.samples.append(sample)
-
-    def advance(self, num_tokens: int) -> int:
-        """Read at most num_tokens more. Returns how many were read."""
-        ids = self._ids[self._position : self._position + num_tokens]
-        if len(ids) and self._scored:
-            ids = ids[: max(1, MAX_PROMPT_LOGITS // self.engine.vocab.size)]
-            logits = self.engine.read(ids[None])[0]  # (T, V)
-            self._score(ids, logits)
-            self.logits = logits[-1:]
-        elif len(ids):
-            self.logits = self.engine.advance(ids[None])
-        self._position += len(ids)
-        return len(ids)
-
-    def measure_given_back(self) -> None:
-        """Tell the texts how likely the rest of what the prompt gave back is; the prompt has been read."""
-        prompt = self.samples[0].prompt
-        if len(prompt.given_back) < 2:
-            return
-        shares = log_shares(self.engine, prompt)
-        for sample in self.samples:
-            assert sample.healing is not None
-            sample.healing.log_shares = shares
-
-    def _score(self, ids: np.ndarray, logits: np.ndarray) -> None:
-        """Record the log-probabilities of model ids (T,), given the logits after each of them (T, V)."""
-        if self.logits is None:
-            scores: list[float | None] = [] if self._reads_start else [None]
-            logits = logits[:-1]
-            ids = ids[1:]
-        else:
-            scores = []
-            logits = np.concatenate([self.logits, logits[:-1]])
-        if len(ids):
-            seen = ids < self.engine.vocab.size
-            found = log_probabilities(logits)[np.arange(len(ids)), np.where(seen, ids, 0)]
-            scores += [
-                score if is_seen else None
-                for score, is_seen in zip(found.tolist(), seen.tolist(), strict=True)
-            ]
-        for sample in self.samples:
-            sample.prompt_log_probabilities += scores
+                engine, start = copy.copy(self._weights), self._start_of(sample.request)
+                self._readings.append(PromptReading(sample, engine, start, self._costs))

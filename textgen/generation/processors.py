@@ -9,7 +9,7 @@ Shapes: V model vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,15 +21,25 @@ from textgen.generation.sampling import penalize
 from textgen.settings.config import SampleConfig
 from textgen.text.copies import Copies
 
+# The finish reason of a text that ends with a stop string or a stop token.
+STOP = "stop"
+
 
 class LogitsProcessor(Protocol):
     """Changes or forbids the next tokens of one text; each text has a processor of its own.
 
-    A subclass overrides what it needs: the methods here change and forbid nothing. `finish_reason` is that of
-    a text that ends because this processor leaves no token.
+    A subclass overrides what it needs: the methods here change and forbid nothing. An exception ends the text
+    that the processor belongs to, and no other.
+
+    finish_reason: that of a text that ends because this processor leaves no token.
+    new_text_only: whether `accept` gets only tokens that add to the text, and none that only write the end of
+        the prompt again (healing.py).
+    end_ids: the model ids with which `accept` ends the text; min_new_tokens keeps them back.
     """
 
     finish_reason: str = "no-token"
+    new_text_only: bool = False
+    end_ids: Sequence[int] = ()
 
     def process(self, logits: np.ndarray) -> np.ndarray:
         """New logits of the next token from (V,) or (1, V), of the same shape; -inf forbids a token.
@@ -55,7 +65,8 @@ class LogitsProcessor(Protocol):
     def accept(self, model_id: int) -> str | None:
         """Record the next token of the text. Returns a finish reason to end the text with it, or None.
 
-        Called for every token of the text, including one that ends it.
+        Called for every token of the text, including one that ends it. With the reason STOP, what the token
+        writes is part of the text only if the request keeps stop strings.
         """
         return None
 
@@ -98,9 +109,16 @@ class ProcessorList:
                 return processor
         return None
 
-    def accept(self, model_id: int) -> str | None:
-        """Pass the next token to all of them. Returns the first finish reason."""
-        reasons = [processor.accept(model_id) for processor in self._processors]
+    def accept(self, model_id: int, *, is_new: bool = True) -> str | None:
+        """Pass the next token to all of them. Returns the first finish reason.
+
+        is_new: whether the token adds to the text.
+        """
+        reasons = [
+            processor.accept(model_id)
+            for processor in self._processors
+            if is_new or not processor.new_text_only
+        ]
         return next(filter(None, reasons), None)
 
 
@@ -122,19 +140,25 @@ class RepetitionPenalty(LogitsProcessor):
 
 
 class MinNewTokens(LogitsProcessor):
-    """Forbids end-of-text for the first num_tokens new tokens of a text; num_new says how many it has."""
+    """Forbids end-of-text and end_ids for the first num_tokens new tokens of a text.
 
-    def __init__(self, num_tokens: int, prompt: Prompt, num_new: Callable[[], int]) -> None:
+    num_new: how many the text has. end_ids: the model ids of other tokens that would end it.
+    """
+
+    def __init__(
+        self, num_tokens: int, prompt: Prompt, num_new: Callable[[], int], end_ids: Sequence[int] = ()
+    ) -> None:
         self._num_tokens = num_tokens
         self._num_new = num_new
-        self._end_of_text = np.flatnonzero(prompt.vocab.token_ids == prompt.tokenizer.end_of_text_id)
+        end_of_text = np.flatnonzero(prompt.vocab.token_ids == prompt.tokenizer.end_of_text_id)
+        self._forbidden = np.array([*end_of_text.tolist(), *end_ids], np.int64)
 
     def process(self, logits: np.ndarray) -> np.ndarray:
         """As LogitsProcessor.process."""
         if self._num_new() >= self._num_tokens:
             return logits
         logits = logits.copy()
-        logits[..., self._end_of_text] = -np.inf
+        logits[..., self._forbidden] = -np.inf
         return logits
 
 
@@ -231,6 +255,8 @@ def make_processors(
     processors: list[LogitsProcessor] = []
     if config.repetition_penalty != 1:
         processors.append(RepetitionPenalty(config.repetition_penalty, prompt))
+    others = [factory(prompt) for factory in factories]
     if config.min_new_tokens:
-        processors.append(MinNewTokens(config.min_new_tokens, prompt, num_new))
-    return ProcessorList([*processors, *(factory(prompt) for factory in factories)])
+        end_ids = [model_id for processor in others for model_id in processor.end_ids]
+        processors.append(MinNewTokens(config.min_new_tokens, prompt, num_new, end_ids))
+    return ProcessorList([*processors, *others])

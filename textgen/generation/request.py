@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from textgen.errors import ConfigError
 from textgen.generation.engine import State
 from textgen.generation.processors import ProcessorFactory
 from textgen.generation.prompt import Prompt
 from textgen.settings.config import SampleConfig
 
 DEFAULTS = SampleConfig()
+MAX_ALTERNATIVES = 20
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -23,7 +25,7 @@ class Request:
     prompt: text, ids of the tokenizer, or a Prompt; requests that share one Prompt read it once. Ids and a
         Prompt are read as they are, also with `config.heal`.
     stop: strings that end the text where they occur in new text.
-    keep_stop: whether the stop string that ended the text is part of it.
+    keep_stop: whether the stop string or stop token that ended the text is part of it.
     seed: the same seed gives the same text; None: a random seed. A SeedSequence is used as it is, a number n
         as SeedSequence(n).spawn(1)[0].
     processors: each is called once and makes one processor of the text; they run in this order, after those
@@ -35,7 +37,12 @@ class Request:
         start token; None: that of the beginning of a text.
     log_probabilities: whether SampleState.log_probabilities is filled.
     prompt_log_probabilities: whether SampleState.prompt_log_probabilities is filled.
+    num_alternatives: how many of the most likely tokens SampleState.alternatives has beside each token drawn,
+        0 to MAX_ALTERNATIVES. Above 0 log-probabilities are recorded too, and where those of the prompt are
+        asked for, SampleState.prompt_alternatives.
     keep_state: whether SampleState.state is set when the text ends.
+
+    Raises ConfigError.
     """
 
     prompt: str | Sequence[int] | Prompt = ""
@@ -49,7 +56,19 @@ class Request:
     state: State | None = None
     log_probabilities: bool = False
     prompt_log_probabilities: bool = False
+    num_alternatives: int = 0
     keep_state: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.num_alternatives <= MAX_ALTERNATIVES:
+            raise ConfigError(
+                f"num_alternatives={self.num_alternatives!r}: must be from 0 to {MAX_ALTERNATIVES}"
+            )
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the log-probability of each token drawn is recorded."""
+        return self.log_probabilities or self.num_alternatives > 0
 
     @property
     def is_healed(self) -> bool:

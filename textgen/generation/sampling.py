@@ -121,6 +121,29 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
     return logits
 
 
+Alternatives = list[tuple[int, float]]
+"""The most likely next tokens, the likeliest first: their token ids and log-probabilities."""
+
+
+def likeliest(scores: np.ndarray, number: int, token_ids: np.ndarray) -> list[Alternatives]:
+    """The tokens with the highest log-probabilities of each row (N, V), at most `number` of them.
+
+    token_ids: of each model id, (V,). Of equals those with the smallest token ids come first.
+    """
+    number = min(number, scores.shape[1])
+    rows = np.arange(len(scores))[:, None]
+    found = np.argpartition(scores, -number, axis=1)[:, -number:]  # (N, number)
+    border = scores[rows, found].min(axis=1, keepdims=True)
+    at_least = scores >= border
+    for row in np.flatnonzero(at_least.sum(axis=1) > number).tolist():  # equals at the border
+        ids = np.flatnonzero(at_least[row])
+        found[row] = ids[np.lexsort((token_ids[ids], -scores[row, ids]))[:number]]
+    order = np.lexsort((token_ids[found], -scores[rows, found]), axis=1)
+    found = np.take_along_axis(found, order, axis=1)
+    columns = token_ids[found].tolist(), scores[rows, found].tolist()
+    return [list(zip(*row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 def penalize(logits: np.ndarray, occurred: np.ndarray, penalty: float) -> np.ndarray:
     """Make tokens that occurred less likely, or more likely if the penalty is below 1: (V,) or (B, V).
 
