@@ -36,8 +36,9 @@ function choiceOf(column, place, alternative) {
   const button = make("button", { type: "button", className: isDrawn ? "actual" : "" },
     make("bdi", { textContent: shownName(name) }), make("span", { className: "bar" }, bar),
     make("span", { className: "share", textContent: likelihood(Math.exp(logProbability)) }));
-  button.setAttribute("aria-label",
-    `${shownName(name)}, ${likelihood(Math.exp(logProbability))}${isDrawn ? ", as it is: write on from here again" : ""}`);
+  button.disabled = isBytes(name) && !isDrawn; // no text can be written that ends with it
+  const remark = isDrawn ? ", as it is: write on from here again" : button.disabled ? ", part of a character" : "";
+  button.setAttribute("aria-label", `${shownName(name)}, ${likelihood(Math.exp(logProbability))}${remark}`);
   button.addEventListener("click", () => {
     hideAlternatives();
     branchFrom(column, place, name);

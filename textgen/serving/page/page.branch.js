@@ -51,6 +51,12 @@ class Branch {
     return this.characters.slice(0, this.tokens[0]?.start).join("");
   }
 
+  /** Whether a token is the one that ended the text, which has none itself. */
+  isEnd(place) {
+    const { start, end } = this.tokens[place];
+    return start === end && this.ending === "stop" && place === this.tokens.length - 1;
+  }
+
   textOf(token) {
     return this.characters.slice(token.start, token.end).join("");
   }
@@ -59,6 +65,10 @@ class Branch {
   begin() {
     // After the end of a text, what follows is another one.
     if (this.ending === "stop" && this.tokens.length) this._extendLast(["\n"]);
+    // The server writes whole characters: one that is not complete is drawn again from its first token.
+    let numWhole = this.tokens.length;
+    while (numWhole && this._isPartOfCharacter(numWhole - 1)) numWhole -= 1;
+    this.truncate(numWhole);
     this.ending = null;
     this.shift = this.tokens.length ? null : 0;
   }
@@ -79,7 +89,8 @@ class Branch {
     }));
     this._setEnds(before);
     if (choice.finish_reason) this.ending = choice.finish_reason;
-    return Math.max(0, this.characters.length > known ? before - 1 : before);
+    // Text or the end of the text may come later than its token.
+    return Math.max(0, this.characters.length > known || choice.finish_reason ? before - 1 : before);
   }
 
   /** Remove all tokens from a place on. */
@@ -99,6 +110,11 @@ class Branch {
     }
   }
 
+  _isPartOfCharacter(place) {
+    const { start, end, name } = this.tokens[place];
+    return start === end && isBytes(name);
+  }
+
   _extendLast(characters) {
     this.characters.push(...characters);
     this.tokens[this.tokens.length - 1].end = this.characters.length;
@@ -108,5 +124,8 @@ class Branch {
 function sortedAlternatives(byName) {
   return Object.entries(byName ?? {}).sort((a, b) => b[1] - a[1]);
 }
+
+/** Whether a token's name stands for bytes that are no whole characters. */
+const isBytes = (name) => name.startsWith("bytes:");
 
 const bitsOf = (token) => -token.logProbability / Math.LN2;

@@ -1,6 +1,7 @@
 // A branch as a column of the page: its text, coloured by how unexpected each token was, and its buttons.
 
 const FULL_BITS = 8; // where the colour scale ends
+const FRAME = 10; // milliseconds that may be spent on showing new tokens as often as the screen changes
 const LONG_BLOCK = 40; // tokens, after which a new line begins a new block
 
 /** Shows a branch. What it can do is in `actions`: goOn, copy, save, remove, each called with the column. */
@@ -13,6 +14,7 @@ class Column {
     this.spans = [];
     this._toRender = 0; // the first place whose span is not that of its token
     this._isFrameWanted = false;
+    this._milliseconds = 0; // that showing the latest tokens took
     this._build(note, actions);
     this.render();
   }
@@ -56,22 +58,28 @@ class Column {
     this._toRender = Math.min(this._toRender, place);
     if (this._isFrameWanted) return;
     this._isFrameWanted = true;
-    requestAnimationFrame(() => {
+    const draw = () => {
       this._isFrameWanted = false;
       this.render();
-    });
+    };
+    // A very long paragraph takes longer than a frame: it then leaves most of the time to everything else.
+    if (this._milliseconds < FRAME) requestAnimationFrame(draw);
+    else setTimeout(() => requestAnimationFrame(draw), 3 * this._milliseconds);
   }
 
   /** Make spans for the tokens that have none yet, and new ones for those that changed. */
   render() {
     const { tokens } = this.branch;
+    const started = performance.now();
     const isAtEnd = this.text.scrollTop + this.text.clientHeight >= this.text.scrollHeight - 30;
     this._cut(Math.min(this._toRender, tokens.length));
     this.prompt.textContent = controlPictures(this.branch.beginning);
     for (let place = this.spans.length; place < tokens.length; place++) this._append(place);
     this._toRender = tokens.length;
-    if (isAtEnd && this.isWriting) this.text.scrollTop = this.text.scrollHeight;
     this.status.textContent = this._statusText();
+    const height = this.text.scrollHeight;
+    if (isAtEnd && this.isWriting) this.text.scrollTop = height;
+    this._milliseconds = performance.now() - started; // with the layout, which asking for the height does
   }
 
   _cut(place) {
@@ -88,13 +96,13 @@ class Column {
     let block = last?.parentElement;
     if (!block || (block.childElementCount >= LONG_BLOCK && last.textContent.endsWith("\n")))
       block = this.text.appendChild(make(last ? "div" : "span"));
-    const span = this._spanOf(this.branch.tokens[place]);
+    const span = this._spanOf(this.branch.tokens[place], place);
     span.place = place;
     this.spans.push(span);
     block.append(span);
   }
 
-  _spanOf(token) {
+  _spanOf(token, place) {
     const span = make("span", { className: token.isChosen ? "chosen" : "" });
     const mark = (symbol) => {
       const made = make("i", { textContent: symbol });
@@ -102,7 +110,7 @@ class Column {
       span.append(made);
     };
     const text = this.branch.textOf(token);
-    if (text === "") mark("·");
+    if (text === "") mark(this.branch.isEnd(place) ? "◆" : "·");
     controlPictures(text).split("\n").forEach((line, index) => {
       if (index) { mark("↵"); span.append("\n"); }
       span.append(line);

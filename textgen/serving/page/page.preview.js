@@ -7,7 +7,7 @@ const EXAMPLE = {
   probabilities: [0.4, 0.2, 0.14, 0.1, 0.08, 0.04, 0.03, 0.01],
 };
 
-/** Draw the bars for the place that is being looked at: the token whose alternatives are shown, or the last one. */
+/** Draw the bars for the token that was looked at last, or else for the last one that was written. */
 function showPreview() {
   const { before, names, probabilities, isExample } = previewed();
   const shares = drawnShares(probabilities, settings.values);
@@ -25,9 +25,8 @@ function showPreview() {
 
 function previewed() {
   const { column, place } = shownAlternatives;
-  const isOpen = !byId("detail").hidden && column?.branch.tokens[place];
-  const branch = isOpen ? column.branch : columns.list[0]?.branch;
-  const token = isOpen ? branch.tokens[place] : branch?.tokens[branch.tokens.length - 1];
+  const branch = columns.list.includes(column) ? column.branch : null;
+  const token = branch?.tokens[place];
   if (!token || token.alternatives.length < 2) return { ...EXAMPLE, isExample: true };
   const alternatives = token.alternatives.slice(0, 8);
   const before = branch.characters.slice(Math.max(0, token.start - 24), token.start).join("");

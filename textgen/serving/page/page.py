@@ -1,4 +1,4 @@
-"""The page of `textgen serve`: one HTML file that talks to the server which it came from, and to nothing else.
+"""The page of `textgen serve`: one HTML file that talks to the server it came from, and to nothing else.
 
 page.html, page.css and the scripts are its parts, with those that all pages share (textgen/pages). It holds
 nothing of a run: what it shows comes from GET /v1/models, POST /v1/completions and GET /health. The scripts
@@ -29,7 +29,8 @@ from textgen.pages.assembly import SHARED_SCRIPT, SHARED_STYLE, Page, assemble, 
 from textgen.settings.config import SampleConfig
 
 _SCRIPTS = (
-    "server", "branch", "column", "columns", "settings", "preview", "alternatives", "writing", "connection", "start",
+    "server", "branch", "column", "columns", "settings", "preview", "alternatives", "writing", "connection",
+    "start",
 )  # fmt: skip
 # Requests to this server; no other address, frame or form, and no text that is parsed as markup or script.
 _DIRECTIVES = (

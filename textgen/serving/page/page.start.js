@@ -16,14 +16,14 @@ function keysOfText(column) {
     End: move(last),
     Enter: () => {
       if (byId("detail").hidden || column.cursor === null) move(here)();
-      byId("detail").querySelector(".choices button").focus();
+      byId("detail").querySelector(".choices button:enabled")?.focus();
     },
   };
 }
 
 /** What the keys do in the box of alternatives. */
 function keysOfAlternatives(active) {
-  const buttons = [...byId("detail").querySelectorAll(".choices button")];
+  const buttons = [...byId("detail").querySelectorAll(".choices button:enabled")];
   const step = (by) => () => buttons[(buttons.indexOf(active) + by + buttons.length) % buttons.length].focus();
   return { ArrowUp: step(-1), ArrowDown: step(1) };
 }

@@ -46,13 +46,10 @@ async function tokenOf(branch, place, name) {
   const drawn = branch.tokens[place];
   const logProbability = new Map(drawn.alternatives).get(name);
   if (name === drawn.name) return { ...drawn, text: branch.textOf(drawn) };
-  const isText = !name.startsWith("bytes:");
   const known = idsByName.get(`${branch.model} ${name}`);
-  if (known !== undefined) return { name, ids: [known], text: isText ? name : "", logProbability };
-  if (isText) {
-    const { names, ids } = await tokenized(branch.model, name);
-    if (names.join("") === name) return { name, ids, text: name, logProbability };
-  }
+  if (known !== undefined) return { name, ids: [known], text: name, logProbability };
+  const { names, ids } = await tokenized(branch.model, name);
+  if (names.join("") === name) return { name, ids, text: name, logProbability };
   throw new ServerError(`${shownName(name)} cannot be chosen: no text by itself is written as this token.`);
 }
 
@@ -104,8 +101,9 @@ function ended(column) {
   column.setController(null);
   column.changedFrom(column.branch.tokens.length);
   showWriting();
-  showPreview();
   const { branch, title } = column;
+  if (byId("detail").hidden) Object.assign(shownAlternatives, { column, place: branch.tokens.length - 1 });
+  showPreview();
   say(`${title}: ${number(branch.tokens.length)} tokens. ${ENDINGS[branch.ending] ?? ""}`);
 }
 
