@@ -21,6 +21,7 @@ from textgen.cli.support.options import (
     grouped_option,
     json_option,
 )
+from textgen.cli.support.prompts import read_escapes
 from textgen.cli.support.remote import announce
 from textgen.errors import ConfigError
 from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGULARISATION, TEXT
@@ -37,6 +38,7 @@ EXAMPLES = (
 )
 # Shown first, in this order, whatever their section.
 COMMON_OPTIONS = ("minutes", "tokenizer", "cell", "hidden_size", "num_layers")
+ESCAPED = ("chat_template", "chat_stop")  # read as prompts are
 HEADINGS = (COMMON, TEXT, NETWORK, REGULARISATION, OPTIMISATION, BUDGET, DEVICE, OUTPUT)
 
 
@@ -102,6 +104,9 @@ def command(
     from textgen.training.new_run import new_run
     from textgen.training.resume import resume_run
 
+    for name in ESCAPED:
+        if options[name] is not None:
+            options[name] = read_escapes(options[name])
     given = UserOptions.from_names(options | {"corpus": corpus or None})
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     with StopRequest() as stop:

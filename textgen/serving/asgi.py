@@ -66,6 +66,10 @@ def app(
 _ROUTES = (
     page_route(),
     Route("/v1/completions", generation_routes.completions, methods=["POST"]),
+    Route("/v1/chat/completions", generation_routes.chat, methods=["POST"]),
+    Route("/v1/score", text_routes.score, methods=["POST"]),
+    Route("/tokenize", text_routes.tokenize, methods=["POST"]),
+    Route("/detokenize", text_routes.detokenize, methods=["POST"]),
     Route("/v1/models", text_routes.models),
     Route("/v1/models/{name:path}", text_routes.model),
 )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from msgspec import UNSET
 
+from textgen.serving.choices import Part, TokenScore
 from textgen.serving.errors import wrong
-from textgen.serving.jobs import Job, Part, TokenScore, Wanted, job_of
+from textgen.serving.jobs import Job, Wanted, job_of
 from textgen.serving.models import ServedModel
 from textgen.serving.replies import Reply
 from textgen.serving.schema import Choice, Completion, CompletionRequest, Logprobs, Usage

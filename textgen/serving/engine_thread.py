@@ -159,6 +159,7 @@ class _Job:
         text = "".join(self.parts)
         self.parts.clear()
         self.is_begun = True
+        error = error or (None if sample is None else sample.error)
         reason = "error" if error is not None else None if sample is None else sample.finish_reason
         return Arrival(sample, text, 0 if sample is None else len(sample.token_ids), reason, error)
 

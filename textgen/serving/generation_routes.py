@@ -1,33 +1,44 @@
-"""The endpoints that write text: completions."""
+"""The endpoints that write text: completions and chat."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from textgen.errors import ConfigError, TokenizerError
 from textgen.generation.sample import SampleState
+from textgen.serving.chat import ChatReply, chat_job
+from textgen.serving.choices import ChoiceReader, Part
 from textgen.serving.completions import CompletionReply, completion_job
-from textgen.serving.engine_thread import EngineError, StoppedError, Text, arrivals
+from textgen.serving.engine_thread import EngineError, Piece, StoppedError, Text, arrivals
 from textgen.serving.errors import ApiError, failed, wrong
-from textgen.serving.jobs import ChoiceReader, Job, Part, usage_of
+from textgen.serving.jobs import Job, usage_of
 from textgen.serving.replies import Reply
-from textgen.serving.schema import CompletionRequest, SamplingRequest
+from textgen.serving.schema import ChatRequest, CompletionRequest, SamplingRequest
 from textgen.serving.service import RETRY_SECONDS, Service
-from textgen.serving.streams import DONE, PING, EventStream, JsonResponse, event, when_gone
-
-CLIENT_GONE = 499  # the status that logs have for a client that went away
+from textgen.serving.streams import (
+    CLIENT_GONE,
+    DONE,
+    PING,
+    EventStream,
+    as_json,
+    event,
+    json_response,
+    when_gone,
+)
 
 
 @dataclass
 class Account:
     """What a request cost, for logs and metrics; in request.state.account.
 
-    first_token_at: time.perf_counter() when its first token was there; None: none yet.
+    first_token_at: time.perf_counter() when the first token of a stream was there; None: no stream, or none
+    yet.
     """
 
     prompt_tokens: int = 0
@@ -44,7 +55,19 @@ async def completions(request: Request) -> Response:
         job = completion_job(asked, service.model(asked.model), service.limits)
         return job, CompletionReply(asked, job)
 
-    return await answer(request, *await service.read(request, CompletionRequest, prepare))
+    return await _answer(request, *await service.read(request, CompletionRequest, prepare))
+
+
+async def chat(request: Request) -> Response:
+    """POST /v1/chat/completions."""
+    service: Service = request.app.state.service
+
+    def prepare(asked: ChatRequest) -> tuple[Job, Reply]:
+        _check_stream(asked)
+        job = chat_job(asked, service.model(asked.model), service.limits)
+        return job, ChatReply(asked, job)
+
+    return await _answer(request, *await service.read(request, ChatRequest, prepare))
 
 
 def _check_stream(asked: SamplingRequest) -> None:
@@ -52,88 +75,103 @@ def _check_stream(asked: SamplingRequest) -> None:
         raise wrong("stream_options", "does nothing without stream; leave it out")
 
 
-async def answer(request: Request, job: Job, reply: Reply) -> Response:
+async def _answer(request: Request, job: Job, reply: Reply) -> Response:
     """Write the texts of a job, and answer in a stream or at once. Raises ApiError."""
     service: Service = request.app.state.service
     account = request.state.account = Account(job.num_prompt_tokens)
-    texts = service.submit(job)
-
-    def cancel() -> None:
-        for text in texts:
-            text.cancel()
-
+    answer = _Answer(service, job, reply, service.submit(job), account)
     if job.wanted.stream:
-        events = _events(job, reply, texts, account, service.limits.ping_seconds)
-        return EventStream(events, cancel)
+        return EventStream(answer.events(), answer.cancel)
     try:
-        with when_gone(request.receive, cancel):
-            parts = await _all_parts(job, texts, account)
+        with when_gone(request.receive, answer.cancel):
+            body = await answer.whole()
     except EngineError as error:
         raise _as_api_error(error) from error
     finally:
-        cancel()
-    if parts is None:
-        return Response(status_code=CLIENT_GONE)
-    return JsonResponse(reply.whole(parts, usage_of(job, account.completion_tokens)))
+        answer.cancel()
+    return Response(status_code=CLIENT_GONE) if body is None else json_response(body)
 
 
-async def _all_parts(job: Job, texts: Sequence[Text], account: Account) -> list[Part] | None:
-    """The whole choices in their order; None: the client went away. Raises EngineError."""
-    written: list[list[tuple[float, Part]]] = [[] for _ in job.prompts]
-    readers = _readers(job)
-    found: list[Part | None] = [None] * len(texts)
-    async for bunch in arrivals(texts):
-        for place, piece in bunch:
-            if piece.finish_reason == "cancelled":
+class _Answer:
+    """One answer: the texts of a job, and what they become."""
+
+    def __init__(
+        self, service: Service, job: Job, reply: Reply, texts: Sequence[Text], account: Account
+    ) -> None:
+        self._service, self._job, self._reply, self._account = service, job, reply, account
+        self._texts = texts
+        self._readers = [
+            ChoiceReader(prompt, job.wanted) for prompt in job.prompts for _ in range(job.wanted.num_written)
+        ]
+
+    def cancel(self) -> None:
+        """End the texts that are still written."""
+        for text in self._texts:
+            text.cancel()
+
+    async def whole(self) -> bytes | None:
+        """The body of an answer at once; None: the client went away. Raises EngineError."""
+        pieces: dict[int, Piece] = {}
+        async for bunch in arrivals(self._texts):
+            pieces |= bunch
+            if any(piece.finish_reason == "cancelled" for _, piece in bunch):
                 return None
-            found[place] = readers[place].part(_sample(texts[place]), piece)
-        _update(account, readers)
-    for place, part in enumerate(found):
-        assert part is not None
-        written[place // job.wanted.num_written].append((readers[place].log_probability, part))
-    if job.wanted.ranks:
-        written = [sorted(each, key=lambda ranked: -ranked[0])[: job.wanted.num_returned] for each in written]
-    return [part for each in written for _, part in each]
+        num_tokens = sum(piece.num_tokens for piece in pieces.values())
+        return await self._service.compute(self._work(num_tokens), lambda: self._body(pieces))
 
+    def _work(self, num_tokens: int) -> int:
+        """How many tokens are looked at, of which so many are new."""
+        wanted = self._job.wanted
+        looks_at_prompts = wanted.alternatives is not None or wanted.token_ids
+        prompts = self._job.num_prompt_tokens * wanted.num_written if looks_at_prompts else 0
+        return prompts + num_tokens
 
-async def _events(
-    job: Job, reply: Reply, texts: Sequence[Text], account: Account, ping_seconds: float
-) -> AsyncIterator[bytes]:
-    """The events of a stream."""
-    readers = _readers(job)
-    is_begun = [False] * len(texts)
-    try:
-        async for bunch in arrivals(texts, ping_seconds):
-            blocks = []
-            for place, piece in bunch:
-                if piece.finish_reason == "cancelled":
+    def _body(self, pieces: dict[int, Piece]) -> bytes:
+        parts = [self._part(place, pieces[place]) for place in range(len(self._texts))]
+        self._count()
+        wanted, chosen = self._job.wanted, list[Part]()
+        for first in range(0, len(parts), wanted.num_written):
+            places = list(range(first, first + wanted.num_written))
+            if wanted.ranks:
+                places = sorted(places, key=lambda place: -self._readers[place].log_probability)
+            chosen += [parts[place] for place in places[: wanted.num_returned]]
+        return as_json(self._reply.whole(chosen, usage_of(self._job, self._account.completion_tokens)))
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """The events of a stream."""
+        begun: set[int] = set()
+        try:
+            async for bunch in arrivals(self._texts, self._service.limits.ping_seconds):
+                if any(piece.finish_reason == "cancelled" for _, piece in bunch):
                     return
-                part = readers[place].part(_sample(texts[place]), piece)
-                blocks.append(event(reply.chunk(place, part, is_first=not is_begun[place])))
-                is_begun[place] = True
-            _update(account, readers)
-            yield b"".join(blocks) or PING
-        if reply.has_usage:
-            yield event(reply.last(usage_of(job, account.completion_tokens)))
-    except EngineError as error:
-        yield event(_as_api_error(error).as_dict())
-    yield DONE
+                work = self._work(0) if any(place not in begun for place, _ in bunch) else 0
+                yield await self._service.compute(work, partial(self._chunks, bunch, begun)) or PING
+            if self._reply.has_usage:
+                yield event(self._reply.last(usage_of(self._job, self._account.completion_tokens)))
+        except EngineError as error:
+            yield event(_as_api_error(error).as_dict())
+        yield DONE
 
+    def _chunks(self, bunch: Sequence[tuple[int, Piece]], begun: set[int]) -> bytes:
+        """The events of pieces by their places; begun: the places that have had one."""
+        blocks = []
+        for place, piece in bunch:
+            part = self._part(place, piece)
+            blocks.append(event(self._reply.chunk(place, part, is_first=place not in begun)))
+            begun.add(place)
+        self._count()
+        return b"".join(blocks)
 
-def _readers(job: Job) -> list[ChoiceReader]:
-    """One for each text."""
-    return [ChoiceReader(prompt, job.wanted) for prompt in job.prompts for _ in range(job.wanted.num_written)]
+    def _part(self, place: int, piece: Piece) -> Part:
+        sample: SampleState | None = self._texts[place].sample
+        assert sample is not None  # set with its first piece
+        return self._readers[place].part(sample, piece)
 
-
-def _sample(text: Text) -> SampleState:
-    assert text.sample is not None  # set with its first piece
-    return text.sample
-
-
-def _update(account: Account, readers: Sequence[ChoiceReader]) -> None:
-    account.completion_tokens = sum(reader.num_new_tokens for reader in readers)
-    if account.first_token_at is None and account.completion_tokens:
-        account.first_token_at = time.perf_counter()
+    def _count(self) -> None:
+        account = self._account
+        account.completion_tokens = sum(reader.num_new_tokens for reader in self._readers)
+        if account.first_token_at is None and account.completion_tokens and self._job.wanted.stream:
+            account.first_token_at = time.perf_counter()
 
 
 def _as_api_error(error: EngineError) -> ApiError:

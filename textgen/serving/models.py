@@ -77,7 +77,7 @@ def _card(name: str, model: TextModel) -> ModelCard:
         network=f"{network.num_layers} x {network.hidden_size} {network.cell.upper()}",
         tokenizer=config.data.tokenizer,
         labels=list(network.labels),
-        chat=False,
+        chat=config.data.chat_template is not None,
         parameters=num_parameters(network),
         bits_per_character=final.get("bits_per_character"),
         ngrams=model.uses_ngrams,

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import msgspec
 
-from textgen.serving.jobs import Job, Part
+from textgen.serving.choices import Part
+from textgen.serving.jobs import Job
 from textgen.serving.schema import SamplingRequest, Usage
 
 

@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 
 # Bytes of a body that are parsed and tokenized in the event loop: more would be felt by other clients.
 _SHORT_BODY = 2**12
-_WORKERS = 2  # for longer bodies
+_FEW_TOKENS = 1000  # whose log-probabilities are written as JSON in the event loop
+_WORKERS = 2  # for more
 RETRY_SECONDS = 1
 _NAMES_LOGGED, _NAME_CHARACTERS = 10, 40
 _NAMES_SHOWN = 20
@@ -81,6 +82,12 @@ class Service:
         if unknown:
             _log.warning("ignored unknown fields: %s", _sanitised(unknown))
         return result
+
+    async def compute(self, num_tokens: int, work: Callable[[], Result]) -> Result:
+        """What `work` returns, in a worker if it looks at many tokens."""
+        if num_tokens <= _FEW_TOKENS:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
     def submit(self, job: Job) -> list[Text]:
         """Hand the texts of a job to the engine. Raises ApiError (429) where too many wait."""

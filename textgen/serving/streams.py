@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from textgen.serving.errors import ApiError
 
+CLIENT_GONE = 499  # the status that logs have for a client that went away
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 
@@ -30,19 +31,19 @@ def event(content: msgspec.Struct | Mapping[str, object]) -> bytes:
     return b"data: " + _encode(content) + b"\n\n"
 
 
-class JsonResponse(Response):
-    """A response whose body is a struct or a dictionary as JSON."""
+def as_json(content: msgspec.Struct | Mapping[str, object]) -> bytes:
+    """A body."""
+    return _encode(content)
 
-    media_type = "application/json"
 
-    def render(self, content: object) -> bytes:
-        """The body."""
-        return _encode(content)
+def json_response(body: bytes, status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A response of JSON."""
+    return Response(body, status_code, headers, "application/json")
 
 
 def error_response(error: ApiError) -> Response:
     """The response to a request that is refused or has failed."""
-    return JsonResponse(error.as_dict(), error.status, error.headers)
+    return json_response(as_json(error.as_dict()), error.status, error.headers)
 
 
 @contextlib.contextmanager

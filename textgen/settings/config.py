@@ -39,6 +39,7 @@ CELLS = tuple(CELL_SPECS)
 TOKENIZER_KINDS = ("char", "byte", "bpe", "word")
 DOCUMENT_KINDS = ("file", "line", "block")
 VAL_ORDERS = ("hash", "end")
+USER_PLACE = "{user}"  # in a chat template, of the user's message
 RECORD = "record"  # a document that is a record of a file; not to be chosen, it follows from the file
 NORMAL_FORMS = ("nfc", "nfd", "nfkc", "nfkd")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -107,6 +108,10 @@ class DataConfig:
     normalize: str | None = option(
         None, "Unicode form of text and prompts: nfc, nfd, nfkc or nfkd.", choices=NORMAL_FORMS, group=TEXT
     )
+    chat_template: str | None = option(
+        None, 'For `serve`: how a prompt holds a message, as "Q: {user}\\nA:".', group=TEXT
+    )
+    chat_stop: str | None = option(None, "For `serve`: what ends an answer, as '\\n'.", group=TEXT)
     val_fraction: float = option(
         0.1, "Fraction held out for validation; 0: none.", range=FRACTION_BELOW_1, group=TEXT
     )
@@ -139,6 +144,12 @@ class DataConfig:
                 f"--end-of-text is for the path of a tokenizer.json, not for --tokenizer {self.tokenizer}: "
                 "leave it out"
             )
+        if self.chat_template is not None and self.chat_template.count(USER_PLACE) != 1:
+            raise ConfigError(
+                f"--chat-template {shown(self.chat_template)}: write {USER_PLACE} once, for the message"
+            )
+        if self.chat_stop == "" or (self.chat_stop is not None and self.chat_template is None):
+            raise ConfigError("--chat-stop: name a text that ends an answer, beside a --chat-template")
         fixed = self.tokenizer == "byte" or self.uses_tokenizer_file
         for name in ("vocab_size", "min_frequency"):
             if fixed and getattr(self, name) is not None:
