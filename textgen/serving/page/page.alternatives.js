@@ -86,7 +86,11 @@ function wireText(column) {
     showAlternatives(column, place, true);
   });
   text.addEventListener("scroll", () => {
-    if (!byId("detail").hidden && shownAlternatives.column === column && !column.isWriting) hideAlternatives();
+    const box = byId("detail");
+    if (box.hidden || shownAlternatives.column !== column) return;
+    const span = column.spans[shownAlternatives.place];
+    if (shownAlternatives.isPinned && span && column.isInView(span)) placeNear(box, span);
+    else hideAlternatives();
   });
 }
 

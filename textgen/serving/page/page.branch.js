@@ -65,10 +65,6 @@ class Branch {
   begin() {
     // After the end of a text, what follows is another one.
     if (this.ending === "stop" && this.tokens.length) this._extendLast(["\n"]);
-    // The server writes whole characters: one that is not complete is drawn again from its first token.
-    let numWhole = this.tokens.length;
-    while (numWhole && this._isPartOfCharacter(numWhole - 1)) numWhole -= 1;
-    this.truncate(numWhole);
     this.ending = null;
     this.shift = this.tokens.length ? null : 0;
   }
@@ -93,13 +89,27 @@ class Branch {
     return Math.max(0, this.characters.length > known || choice.finish_reason ? before - 1 : before);
   }
 
-  /** Remove all tokens from a place on. */
-  truncate(numTokens) {
-    if (numTokens >= this.tokens.length) return;
-    // Of the prompt, the first token may have written the end again; without tokens it is all there.
-    if (numTokens) this.characters.length = this.tokens[numTokens].start;
+  /** Note that it ended and why, after its last choice. */
+  finish(ending) {
+    this.ending = ending;
+    // The server writes whole characters: one that is not complete will be drawn again from its first token.
+    let numWhole = this.tokens.length;
+    while (numWhole && this._isPartOfCharacter(numWhole - 1)) numWhole -= 1;
+    this.tokens.length = numWhole;
+  }
+
+  /** The present state, to which `restore` returns. */
+  mark() {
+    return { numTokens: this.tokens.length, numCharacters: this.characters.length, ending: this.ending };
+  }
+
+  restore({ numTokens, numCharacters, ending }) {
+    this.ending = ending;
+    this.tokens = this.tokens.slice(0, numTokens); // `finish` may have left fewer
+    const last = this.tokens[this.tokens.length - 1];
+    if (last) this.characters.length = last.end = numCharacters;
+    // The first token may have written the end of the prompt again; without tokens the prompt is all there.
     else this.characters = Array.from(this.prompt);
-    this.tokens.length = numTokens;
   }
 
   // A token's text ends where the next one's begins: text may come later than its token, whole characters only.

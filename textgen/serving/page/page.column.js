@@ -135,9 +135,14 @@ class Column {
     this.cursor = clamp(place, 0, this.spans.length - 1);
     const span = this.spans[this.cursor];
     span.classList.add("cursor");
+    if (this.isInView(span)) return;
     const [box, own] = [this.text.getBoundingClientRect(), span.getBoundingClientRect()];
-    if (own.top < box.top + 20 || own.bottom > box.bottom - 20)
-      this.text.scrollTop += own.top - box.top - this.text.clientHeight / 2;
+    this.text.scrollTop += own.top - box.top - this.text.clientHeight / 2;
+  }
+
+  isInView(span) {
+    const [box, own] = [this.text.getBoundingClientRect(), span.getBoundingClientRect()];
+    return own.top >= box.top && own.bottom <= box.bottom;
   }
 }
 

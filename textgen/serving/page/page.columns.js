@@ -7,8 +7,7 @@ const columns = {
 
   /** Keep what there is now, for undo. */
   remember() {
-    this.history.push(this.list.map((column) => (
-      { column, numTokens: column.branch.tokens.length, ending: column.branch.ending })));
+    this.history.push(this.list.map((column) => ({ column, mark: column.branch.mark() })));
     if (this.history.length > 100) this.history.shift();
     byId("undo").disabled = false;
   },
@@ -42,10 +41,9 @@ const columns = {
     if (!snapshot) return;
     hideAlternatives();
     this.list.forEach(stop);
-    for (const { column, numTokens, ending } of snapshot) {
-      column.branch.truncate(numTokens);
-      column.branch.ending = ending;
-      column.changedFrom(numTokens);
+    for (const { column, mark } of snapshot) {
+      column.branch.restore(mark);
+      column.changedFrom(Math.max(0, mark.numTokens - 1));
     }
     this.list = snapshot.map(({ column }) => column);
     this.arrange();

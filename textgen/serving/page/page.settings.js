@@ -91,7 +91,8 @@ function buildSlider(slider, initial) {
   // An initial value that is between two steps takes the nearest.
   input.value = initial === OFF ? values.indexOf(OFF)
     : nearest(values, initial);
-  const output = make("output", { htmlFor: id });
+  const output = make("span", { className: "value" });
+  output.setAttribute("aria-hidden", "true"); // the slider itself says it
   const sentence = make("p", { className: "note", id: `${id}-meaning` });
   input.setAttribute("aria-describedby", sentence.id);
   slider.update = () => {
@@ -136,7 +137,9 @@ function showModel() {
   byId("summary").textContent = facts.join(", ");
   const labels = model.labels ?? [];
   byId("label-choice").hidden = !labels.length;
+  const before = byId("label").value;
   byId("label").replaceChildren(make("option", { value: "", textContent: "none" }),
     ...labels.map((label) => make("option", { value: label, textContent: label })));
+  if (labels.includes(before)) byId("label").value = before;
   for (const slider of SLIDERS) slider.update();
 }

@@ -63,6 +63,9 @@ async function run(column, seed, sampling) {
   column.setController(controller);
   showWriting();
   try {
+    // A server of a single run would continue the ids of any other.
+    if (!settings.models.some(({ id }) => id === branch.model))
+      throw new ServerError(`The server does not have ${branch.model} any more.`, 404);
     await makeExact(branch);
     branch.begin();
     const body = { model: branch.model, prompt: branch.continued, ...sampling, seed, logprobs: 8, return_token_ids: true };
@@ -75,10 +78,11 @@ async function run(column, seed, sampling) {
     }
   } catch (error) {
     if (column.controller !== controller) return;
-    branch.ending = "lost";
+    ended(column, "lost");
     showError(error);
+    return;
   }
-  if (column.controller === controller) ended(column);
+  if (column.controller === controller) ended(column, branch.ending);
 }
 
 /** Make sure that what is known about the prompt of a branch is how the server reads it. */
@@ -97,11 +101,13 @@ async function makeExact(branch) {
   }
 }
 
-function ended(column) {
-  column.setController(null);
-  column.changedFrom(column.branch.tokens.length);
-  showWriting();
+/** Note that a column is no longer being written, and why. */
+function ended(column, ending) {
   const { branch, title } = column;
+  branch.finish(ending);
+  column.setController(null);
+  column.changedFrom(branch.tokens.length);
+  showWriting();
   if (byId("detail").hidden) Object.assign(shownAlternatives, { column, place: branch.tokens.length - 1 });
   showPreview();
   say(`${title}: ${number(branch.tokens.length)} tokens. ${ENDINGS[branch.ending] ?? ""}`);
@@ -111,8 +117,7 @@ function ended(column) {
 function stop(column) {
   if (!column.isWriting) return;
   const { controller } = column;
-  column.branch.ending = "stopped";
-  ended(column);
+  ended(column, "stopped");
   controller.abort();
 }
 
