@@ -29,6 +29,7 @@ HEADINGS = {
     "inspect": ["Examples", "Common options", "Text", "Output"],
     "gradients": ["Examples", "Common options", "Training, with a CORPUS", "Output"],
     "ngram": ["Examples", "Common options", "Output"],
+    "serve": ["Examples", "Common options", "Safety", "Output"],
     "info": ["Examples", "Output"],
     "cache": ["Examples", "Common options", "Output"],
 }  # fmt: skip

@@ -18,7 +18,9 @@ from textgen.system.terminal import guarded
 from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
-COMMANDS = ("train", "sample", "eval", "score", "compare", "inspect", "gradients", "ngram", "info", "cache")
+COMMANDS = (
+    "train", "sample", "eval", "score", "compare", "inspect", "gradients", "ngram", "serve", "info", "cache",
+)  # fmt: skip
 EXAMPLES = (
     "textgen train corpus.txt       train a model on a text, for two minutes",
     "textgen sample                 generate text with the newest run",

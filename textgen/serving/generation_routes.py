@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from textgen.serving.completions import CompletionReply, completion_job
 from textgen.serving.engine_thread import EngineError, Piece, StoppedError, Text, arrivals
 from textgen.serving.errors import ApiError, failed, wrong
 from textgen.serving.jobs import Job, usage_of
+from textgen.serving.metrics import Account
 from textgen.serving.replies import Reply
 from textgen.serving.schema import ChatRequest, CompletionRequest, SamplingRequest
 from textgen.serving.service import RETRY_SECONDS, Service
@@ -31,19 +31,6 @@ from textgen.serving.streams import (
     json_response,
     when_gone,
 )
-
-
-@dataclass
-class Account:
-    """What a request cost, for logs and metrics; in request.state.account.
-
-    first_token_at: time.perf_counter() when the first token of a stream was there; None: no stream, or none
-    yet.
-    """
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    first_token_at: float | None = None
 
 
 async def completions(request: Request) -> Response:

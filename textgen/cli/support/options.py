@@ -16,7 +16,11 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 COMMON, OUTPUT = "Common options", "Output"  # besides the headings of settings/config.py
 LONGEST_OPTION = 36  # characters; the help of a longer one begins on the next line
 READING = ("documents", "field", "delimiter", "encoding")  # how a text besides the run's own is read
-METAVARS = {"val": "FILE", "test": "FILE", "include": "GLOB", "normalize": "FORM"}  # what options take
+# What options take.
+METAVARS = {
+    "val": "FILE", "test": "FILE", "include": "GLOB", "normalize": "FORM",
+    "host": "ADDRESS", "api_key_file": "FILE", "cors": "ORIGIN",
+}  # fmt: skip
 
 
 class GroupedOption(click.Option):

@@ -1,0 +1,39 @@
+"""The endpoints for those who run the server: /health and /metrics."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from textgen.serving.errors import ApiError
+from textgen.serving.metrics import CONTENT_TYPE, Metrics
+from textgen.serving.service import RETRY_SECONDS, Service
+from textgen.serving.streams import as_json, json_response
+
+
+def status_routes(metrics: Metrics) -> list[BaseRoute]:
+    """The routes, for `routes` of the application; `metrics` are those of its guard."""
+
+    async def show_metrics(request: Request) -> Response:
+        """GET /metrics."""
+        engine = _service(request).engine
+        gauges = {
+            "textgen_texts_running": ("Texts that are being written.", float(engine.running)),
+            "textgen_texts_waiting": ("Texts that wait for a place.", float(engine.waiting)),
+        }
+        return Response(metrics.text(gauges), headers={"content-type": CONTENT_TYPE})
+
+    return [Route("/health", health), Route("/metrics", show_metrics)]
+
+
+async def health(request: Request) -> Response:
+    """GET /health. Raises ApiError (503) where no text can be written."""
+    if not _service(request).engine.is_alive:
+        raise ApiError(503, "the engine is not running", code="unavailable", retry_after=RETRY_SECONDS)
+    return json_response(as_json({"status": "ok"}))
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
