@@ -1,21 +1,20 @@
-"""The page in a real browser, and a real server that can go away and come back."""
+"""The page in a real browser, from a real server."""
 
 from __future__ import annotations
 
-import socket
-import threading
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
+from tests.serving.shell import shell
 from textgen.serving.asgi import app
+from textgen.serving.metrics import Metrics
+from textgen.serving.service import Service
+from textgen.serving.status_routes import status_routes
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -23,18 +22,12 @@ if TYPE_CHECKING:
     from tests.conftest import MakeRun
 
 
-async def health(request: Request) -> Response:
-    return PlainTextResponse("ok")
-
-
+@dataclass(frozen=True)
 class PageServer:
-    """An application on a port of its own, which stays the same when it is stopped and started again."""
+    """A server that runs, and the service behind it."""
 
-    def __init__(self, make_app: Callable[[], Starlette]) -> None:
-        self._make_app = make_app
-        self.application: Starlette
-        self.port = 0
-        self.start()
+    port: int
+    service: Service
 
     @property
     def url(self) -> str:
@@ -42,26 +35,8 @@ class PageServer:
 
     @property
     def running(self) -> int:
-        """How many texts are being written."""
-        engine = self.application.state.service.engine
-        return int(engine.running + engine.waiting)
-
-    def start(self) -> None:
-        self.application = self._make_app()
-        listening = socket.create_server(("127.0.0.1", self.port))
-        self.port = listening.getsockname()[1]
-        config = uvicorn.Config(self.application, log_level="critical", timeout_graceful_shutdown=0)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            assert self._thread.is_alive(), "the server did not start"
-            time.sleep(0.005)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
-        assert not self._thread.is_alive(), "the server did not stop"
+        """How many texts are being written, or wait."""
+        return self.service.engine.running + self.service.engine.waiting
 
 
 ServePage = Callable[..., PageServer]
@@ -69,31 +44,28 @@ ServePage = Callable[..., PageServer]
 
 @pytest.fixture
 def serve_page(make_run: MakeRun) -> Iterator[ServePage]:
-    """serve_page(name={options of make_run}, middleware=[...]): a server of untrained runs, by name."""
-    servers: list[PageServer] = []
+    """serve_page(keys=(), name={options of make_run}): a server of untrained runs, by name."""
+    with contextlib.ExitStack() as running:
 
-    def start(*, middleware: Any = (), **runs: Mapping[str, Any]) -> PageServer:
-        paths = {name: make_run(name, **options).path for name, options in (runs or {"tiny": {}}).items()}
-        servers.append(
-            PageServer(lambda: app(paths, middleware=middleware, routes=[Route("/health", health)]))
-        )
-        return servers[-1]
+        def start(*, keys: tuple[str, ...] = (), **runs: Mapping[str, Any]) -> PageServer:
+            paths = {name: make_run(name, **options).path for name, options in (runs or {"tiny": {}}).items()}
+            application = app(paths, routes=status_routes(Metrics()))
+            server = running.enter_context(shell(app=application, keys=keys))
+            return PageServer(server.port, application.state.service)
 
-    yield start
-    for server in servers:
-        server.stop()
+        yield start
 
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """visit(server, complaints=False, **browser options): the page; errors in its console fail the test.
+    """visit(url, complaints=False, **browser options): the page; errors in its console fail the test.
 
     complaints: whether the browser may complain of requests that failed, as it does of a server that is away.
     """
     problems: list[str] = []
     contexts = []
 
-    def open_page(server: PageServer, *, complaints: bool = False, **options: Any) -> Page:
+    def open_page(url: str, *, complaints: bool = False, **options: Any) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
@@ -111,11 +83,11 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
             "request",
             lambda request: (
                 None
-                if request.url.startswith((server.url, "data:", "blob:"))
+                if request.url.startswith((url, "data:", "blob:"))
                 else problems.append(f"request to {request.url}")
             ),
         )
-        page.goto(server.url)
+        page.goto(url)
         return page
 
     yield open_page

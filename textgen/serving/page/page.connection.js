@@ -23,7 +23,8 @@ function showError(error) {
   const needsKey = error.status === 401;
   byId("key-form").hidden = !needsKey;
   const isAway = AWAY.has(error.status);
-  byId("error").textContent = needsKey && !apiKey.get() ? "This server needs an API key."
+  byId("error").textContent = needsKey
+    ? (apiKey.get() ? "The server does not take this key." : "This server needs an API key.")
     : isAway ? `${error.message} Waiting for it to come back…` : error.message;
   byId("problem").hidden = false;
   if (needsKey) byId("key").focus();

@@ -29,7 +29,7 @@ function previewed() {
   const token = branch?.tokens[place];
   if (!token || token.alternatives.length < 2) return { ...EXAMPLE, isExample: true };
   const alternatives = token.alternatives.slice(0, 8);
-  const before = branch.characters.slice(Math.max(0, token.start - 24), token.start).join("");
+  const before = branch.characters.slice(Math.max(0, token.start - 24), token.start).join("").trimStart();
   const total = alternatives.reduce((sum, [, value]) => sum + Math.exp(value), 0);
   return {
     before, names: alternatives.map(([name]) => name),

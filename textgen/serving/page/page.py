@@ -72,7 +72,6 @@ async def _answer(request: Request) -> Response:
     headers = {
         # What a <meta> cannot say: that no other page may frame this one and collect its clicks.
         "Content-Security-Policy": f"{page.policy}; frame-ancestors 'none'",
-        "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-cache",
     }
