@@ -67,6 +67,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.import_module("textgen.version").VERSION
+    if name == "serving":
+        return importlib.import_module("textgen.serving")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'textgen' has no attribute {name!r}")

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from benchmarks.measure import Comparison, Goal, alternate, seconds
 from textgen.cli.sample import show
+from textgen.generation.engine import Engine
 from textgen.generation.generator import Generator
 from textgen.generation.numpy_engine.engine import NumpyEngine
 from textgen.generation.numpy_engine.thread_tuner import TunedEngine, fast_engine
@@ -125,17 +126,33 @@ def _command_against_engine(
     model = make_model("lstm", units)
     generator = Generator(our_engine(model), make_tokenizer())
 
-    def command(count: int) -> None:
-        settings = SampleConfig(**(vars(config) | {"max_new_tokens": count}))
-        with Path(os.devnull).open("w", encoding="utf-8") as out, contextlib.redirect_stdout(out):
-            show(generator.stream(" ", stop=stops, seed=0, config=settings))
-
+    command = partial(sample_path, generator, config=config, stops=stops)
     ours, bare = _speeds(command, bare_engine(model), rounds=rounds)
     return Comparison(case, "bare engine", UNIT, ours, bare, goal)
 
 
+def sample_path(
+    generator: Generator, count: int, *, config: SampleConfig | None = None, stops: tuple[str, ...] = ()
+) -> None:
+    """Write one text as `textgen sample` does, into a file."""
+    settings = SampleConfig(**(vars(config or SampleConfig()) | {"max_new_tokens": count}))
+    with Path(os.devnull).open("w", encoding="utf-8") as out, contextlib.redirect_stdout(out):
+        show(generator.stream(" ", stop=stops, seed=0, config=settings))
+
+
 def _cold_process(case: str, rounds: int) -> Comparison:
     model = make_model("lstm", 512)
+    with tempfile.TemporaryDirectory() as folder:
+        save_run(model, Path(folder))
+        sample = ["-m", "textgen", "sample", folder, "--max-new-tokens", "200"]
+        ours, theirs = alternate(
+            lambda: _process(*sample), lambda: _process("-c", "import torch"), rounds=rounds
+        )
+    return Comparison(case, "import torch", "s", ours, theirs, Goal("ours", COLD_SECONDS, at_most=True))
+
+
+def save_run(model: LanguageModel, run: Path) -> None:
+    """Write a run of a model into a folder that exists."""
     config = RunConfig(
         format=FORMAT,
         textgen_version=VERSION,
@@ -143,16 +160,9 @@ def _cold_process(case: str, rounds: int) -> Comparison:
         model=model.config,
         training=TrainingConfig(steps=1),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder)
-        (run / CONFIG).write_text(config_json(config), encoding="utf-8")
-        make_tokenizer().save(run / TOKENIZER)
-        save_weights(run / WEIGHTS, model.weights())
-        sample = ["-m", "textgen", "sample", folder, "--max-new-tokens", "200"]
-        ours, theirs = alternate(
-            lambda: _process(*sample), lambda: _process("-c", "import torch"), rounds=rounds
-        )
-    return Comparison(case, "import torch", "s", ours, theirs, Goal("ours", COLD_SECONDS, at_most=True))
+    (run / CONFIG).write_text(config_json(config), encoding="utf-8")
+    make_tokenizer().save(run / TOKENIZER)
+    save_weights(run / WEIGHTS, model.weights())
 
 
 def _process(*arguments: str) -> None:
@@ -191,12 +201,17 @@ def our_engine(model: LanguageModel) -> NumpyEngine:
 
 def bare_engine(model: LanguageModel) -> Writer:
     """The engine and the draw only."""
-    engine, config = our_engine(model), SampleConfig()
+    return bare_batch(our_engine(model), 1)
+
+
+def bare_batch(engine: Engine, batch_size: int) -> Writer:
+    """An engine and the draw only, for several texts at once."""
+    config = SampleConfig()
 
     def write(count: int) -> None:
-        logits = engine.start(np.zeros((1, 1), np.int64))
-        for uniform in np.random.default_rng(0).random((count, 1)):
-            logits = engine.step(choose(logits, config, uniform))
+        logits = engine.start(np.zeros((batch_size, 1), np.int64))
+        for uniforms in np.random.default_rng(0).random((count, batch_size)):
+            logits = engine.step(choose(logits, config, uniforms))
 
     return write
 

@@ -97,6 +97,15 @@ def test_tied_weights_are_saved_once(cli: Cli) -> None:
     assert cli("sample", "tied", "--max-new-tokens", 5).exit_code == 0
 
 
+def test_a_chat_template_is_read_with_the_escapes_of_prompts(cli: Cli) -> None:
+    assert (
+        cli("train", "corpus.txt", "--chat-template", r"Q: {user}\nA:", "--chat-stop", r"\n", *TINY).exit_code
+        == 0
+    )
+    data = Run("runs/corpus").config.data
+    assert (data.chat_template, data.chat_stop) == ("Q: {user}\nA:", "\n")
+
+
 def test_val_and_test_files_are_used_as_given(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("three dogs and five cats\n" * 9)
     (tmp_path / "test.txt").write_text("one street\n" * 20)

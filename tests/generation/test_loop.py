@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from textgen.errors import ConfigError, TokenizerError
 from textgen.generation import loop as loop_module
-from textgen.generation import prompt_reading
 from textgen.generation.engine import Engine
 from textgen.generation.generator import Generator
 from textgen.generation.loop import GenerationLoop
@@ -21,7 +20,7 @@ from textgen.generation.processors import LogitsProcessor
 from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request
 from textgen.generation.sample import Sample, SampleState
-from textgen.generation.sampling import log_probabilities
+from textgen.generation.token_processors import CountPenalties, ForbiddenTokens, LogitBias, StopTokens
 from textgen.generation.torch_engine import TorchEngine
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import SampleConfig
@@ -107,6 +106,33 @@ class Vowelless(LogitsProcessor):
         return self._mask() if self.way == "mask" else None
 
 
+class Raises(LogitsProcessor):
+    """Raises where it is asked for the n-th time: in one of its methods."""
+
+    def __init__(self, prompt: Prompt, way: str, number: int = 4) -> None:
+        self.way, self.num_left = way, number
+
+    def _ask(self, way: str) -> None:
+        self.num_left -= way == self.way
+        if not self.num_left:
+            raise ValueError(f"{self.way} raised")
+
+    def process(self, logits: np.ndarray) -> np.ndarray:
+        self._ask("process")
+        return logits
+
+    def allows(self, model_id: int) -> bool:
+        self._ask("allows")
+        return self.way != "mask" or model_id % 2 == 0
+
+    def mask(self) -> np.ndarray | None:
+        self._ask("mask")
+        return None
+
+    def accept(self, model_id: int) -> None:
+        self._ask("accept")
+
+
 class EndsAfter(LogitsProcessor):
     """Ends a text at its third token of a kind."""
 
@@ -128,11 +154,15 @@ def finish(loop: GenerationLoop) -> None:
         loop.step()
 
 
-def alone(request: Request, engine: Engine | None = None) -> Sample:
+def written_alone(request: Request, engine: Engine | None = None) -> SampleState:
     loop = new_loop(engine)
     text = loop.submit(request)
     finish(loop)
-    return text.result()
+    return text
+
+
+def alone(request: Request, engine: Engine | None = None) -> Sample:
+    return written_alone(request, engine).result()
 
 
 # ---- a text depends on its own request only
@@ -143,12 +173,19 @@ configs = st.builds(
     temperature=st.sampled_from([0.0, 0.7, 1.0]),
     top_k=st.sampled_from([None, 3]),
     repetition_penalty=st.sampled_from([1.0, 1.3]),
+    min_new_tokens=st.sampled_from([0, 1]),
 )
+ENDS = [TOKENIZER.end_of_text_id, *TOKENIZER.encode("ab").tolist()]
 factories: list[Callable[[Prompt], LogitsProcessor]] = [
     lambda prompt: Vowelless(prompt, "process"),
     lambda prompt: Vowelless(prompt, "allows"),
     lambda prompt: Vowelless(prompt, "mask"),
     EndsAfter,
+    CountPenalties(presence=0.5, frequency=1.5),
+    LogitBias({0: 2.0, 1: -100.0, 10**9: 3.0}),
+    ForbiddenTokens(ENDS),
+    StopTokens(ENDS[:2]),
+    *(functools.partial(Raises, way=way) for way in ("process", "allows", "mask", "accept")),
 ]
 requests = st.builds(
     Request,
@@ -160,9 +197,12 @@ requests = st.builds(
     config=configs,
     stop=st.lists(st.text("ab ", min_size=1, max_size=2), max_size=1),
     seed=st.integers(0, 99),
+    keep_stop=st.booleans(),
     processors=st.lists(st.sampled_from(factories), max_size=2),
     log_probabilities=st.booleans(),
     prompt_log_probabilities=st.booleans(),
+    num_alternatives=st.sampled_from([0, 0, 2, 20]),
+    mid_text=st.booleans(),
 )
 
 
@@ -189,12 +229,18 @@ def test_a_text_alone_is_the_same_among_others_that_join_and_leave_at_any_time(
         if step > 80 and not loop.busy:
             break
     for number, (request, _, _) in enumerate(arrivals):
-        found, expected = texts[number].result(), alone(request, HashEngine(ENDING))
-        if found.finish_reason == "cancelled":
-            assert expected.token_ids[: len(found.token_ids)] == found.token_ids
-        else:
-            assert found == expected
-            assert streamed[number] == found.text
+        found, expected = texts[number], written_alone(request, HashEngine(ENDING))
+        length = len(found.token_ids)
+        assert expected.token_ids[:length] == found.token_ids
+        assert expected.log_probabilities[:length] == found.log_probabilities
+        assert expected.alternatives[:length] == found.alternatives
+        assert len(found.alternatives) == len(found.log_probabilities) * (request.num_alternatives > 0)
+        if found.finish_reason != "cancelled":
+            assert found.result() == expected.result()
+            assert repr(found.error) == repr(expected.error)
+            assert found.prompt_log_probabilities == expected.prompt_log_probabilities
+            assert found.prompt_alternatives == expected.prompt_alternatives
+            assert streamed[number] == found.result().text
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
@@ -286,7 +332,7 @@ def test_a_request_may_share_a_prompt_that_has_been_read_in_part():
     engine = HashEngine()
     loop = new_loop(engine)
     shared = Prompt.from_text("abc" * 300, TOKENIZER, VOCAB)
-    settings = {"prompt": shared, "seed": 1, "prompt_log_probabilities": True}
+    settings = {"prompt": shared, "seed": 1, "prompt_log_probabilities": True, "num_alternatives": 2}
     first = loop.submit(Request(**settings))
     assert loop.step() == []
     second = loop.submit(Request(**settings))
@@ -294,7 +340,8 @@ def test_a_request_may_share_a_prompt_that_has_been_read_in_part():
     assert sum(shape[1] for call, shape in engine.log if call == "read") == 901  # with the start token
     assert second.result() == first.result()
     assert second.prompt_log_probabilities == first.prompt_log_probabilities
-    assert len(second.prompt_log_probabilities) == 900
+    assert second.prompt_alternatives == first.prompt_alternatives
+    assert len(second.prompt_log_probabilities) == len(second.prompt_alternatives) == 900
 
 
 def test_a_long_prompt_does_not_stall_the_texts_of_the_batch():
@@ -427,45 +474,6 @@ def test_a_state_is_kept_only_if_it_is_wanted():
 
 
 # ---- log-probabilities
-
-
-@pytest.mark.parametrize("mid_text", [False, True])
-@pytest.mark.parametrize("length", [1, 2, 700])
-def test_prompt_log_probabilities_are_the_models_own(make_run, length, mid_text, monkeypatch):
-    run = make_run()
-    model = LanguageModel.from_pretrained(run.path)
-    monkeypatch.setattr(prompt_reading, "MAX_PROMPT_LOGITS", 300 * model.vocab.size)
-    generator = Generator(model, run.tokenizer)
-    prompt = ("The quick brown Ü fox. " * 100)[:length]
-    plain, scored = (
-        Request(
-            prompt=prompt,
-            seed=1,
-            config=SampleConfig(max_new_tokens=20),
-            prompt_log_probabilities=wanted,
-            mid_text=mid_text,
-        )
-        for wanted in (False, True)
-    )
-    loop = GenerationLoop(generator.engine, run.tokenizer)
-    without, text = loop.submit(plain), loop.submit(scored)
-    finish(loop)
-    model_ids = model.vocab.to_model_ids(run.tokenizer.encode(prompt))
-    (newline,) = model.vocab.to_model_ids(run.tokenizer.encode("\n"))  # the start token
-    read = model_ids if mid_text else np.append(newline, model_ids)
-    with torch.no_grad():
-        scores = log_probabilities(model(torch.from_numpy(read[None]))[0][0].numpy())
-    found = text.prompt_log_probabilities
-    assert len(found) == len(model_ids)
-    assert not mid_text or found[0] is None
-    for place in range(int(mid_text), len(model_ids)):
-        if model_ids[place] == model.vocab.size:
-            assert found[place] is None
-        else:
-            expected = scores[place - int(mid_text), model_ids[place]]
-            assert found[place] == pytest.approx(expected, abs=1e-4)
-    assert text.token_ids == without.token_ids
-    assert without.prompt_log_probabilities == []
 
 
 def test_no_log_probabilities_are_kept_where_they_are_not_wanted():

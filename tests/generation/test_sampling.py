@@ -6,6 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from textgen.errors import RunError
 from textgen.generation.sampling import (
@@ -15,6 +18,7 @@ from textgen.generation.sampling import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    likeliest,
     log_probabilities,
     penalize,
     sample_token,
@@ -130,6 +134,20 @@ def drawable(logits, config, steps=200):
 
 
 # ---- repetition penalty
+
+
+@given(
+    scores=arrays(np.float64, st.tuples(st.integers(0, 4), st.integers(1, 12)), elements=st.integers(-3, 0)),
+    number=st.integers(1, 14),
+    seed=st.integers(0, 9),
+)
+def test_the_likeliest_tokens_are_the_first_of_all_sorted_by_score_and_token_id(scores, number, seed):
+    token_ids = np.random.default_rng(seed).permutation(40)[: scores.shape[1]]
+    expected = [
+        sorted(zip(token_ids.tolist(), row, strict=True), key=lambda pair: (-pair[1], pair[0]))[:number]
+        for row in scores.tolist()
+    ]
+    assert likeliest(scores, number, token_ids) == expected
 
 
 def test_the_penalty_divides_positive_logits_and_multiplies_negative_ones():

@@ -149,7 +149,8 @@ class Batch:
             return None
         is_every = len(self._scored) == len(self.samples)
         own = log_probabilities(self._logits if is_every else self._logits[self._scored])  # (N, V)
-        drawn = own[np.arange(len(own)), self._ids[self._scored]].tolist()
+        ids = self._ids if is_every else self._ids[self._scored]
+        drawn = own[np.arange(len(own)), ids].tolist()
         scores = Scores(dict(zip(self._scored, drawn, strict=True)), {})
         if self._num_alternatives:
             assert self._engine is not None
@@ -207,6 +208,8 @@ class Batch:
                 for n, (place, sample) in enumerate(zip(places, group.samples, strict=True))
             ]
         )  # (N, V), not the network's own
+        for n in np.flatnonzero(~(rows.max(axis=1) > -np.inf)).tolist():  # nothing left, or NaN
+            self._note_dead_end(places[n], group.samples[n], logits[n : n + 1], rows[n])
         ids = choose(rows, group.config, uniforms)
         for n, (place, sample) in enumerate(zip(places, group.samples, strict=True)):
             if place not in self.dead_ends:
@@ -214,21 +217,34 @@ class Batch:
         return ids
 
     def _process(self, place: int, sample: SampleState, logits: np.ndarray) -> np.ndarray:
-        """The logits (1, V) of a text after its processors; at a dead end zeros, which `choose` accepts."""
-        processors = sample.processors
-        assert processors is not None
+        """The logits (1, V) of a text after its processors; zeros, which `choose` accepts, if one raises."""
+        assert sample.processors is not None
         try:
-            processed = processors.process(logits)
+            processed = sample.processors.process(logits)
             if processed.shape != logits.shape:
                 raise ValueError(f"logits of shape {processed.shape} from a processor, not {logits.shape}")
-            if processed.max() > -np.inf or not logits.max() > -np.inf:  # damaged weights: `choose` raises
-                return processed
-            if np.isnan(processed).any():
-                raise ValueError("NaN in the logits from a processor")
-            self.dead_ends[place] = processors.exhausted_by(logits).finish_reason
         except Exception as error:
             self.dead_ends[place] = error
-        return np.zeros_like(logits)
+            return np.zeros_like(logits)
+        return processed
+
+    def _note_dead_end(
+        self, place: int, sample: SampleState, logits: np.ndarray, processed: np.ndarray
+    ) -> None:
+        """Note why processors left no token of logits (1, V) in those processed (V,), which become zeros.
+
+        Not where the network left none either: its weights are damaged, and `choose` says so.
+        """
+        assert sample.processors is not None
+        if not logits.max() > -np.inf:
+            return
+        try:
+            if np.isnan(processed).any():
+                raise ValueError("NaN in the logits from a processor")
+            self.dead_ends[place] = sample.processors.exhausted_by(logits).finish_reason
+        except Exception as error:
+            self.dead_ends[place] = error
+        processed[:] = 0
 
     def _draw_allowed(self, place: int, sample: SampleState, row: np.ndarray, model_id: int) -> int:
         """The model id drawn from processed logits (1, V), or another that all processors allow."""

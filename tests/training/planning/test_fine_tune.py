@@ -91,6 +91,7 @@ BLOCKS = DataConfig(corpus=("/o.txt",), documents="block", encoding="latin-1", v
 NAMES = DataConfig(corpus=("/o.csv",), field="name")
 TILDES = DataConfig(corpus=("/o.csv",), field="name", delimiter="~")
 FIRST = DataConfig(corpus=("/o.csv",), field="2")
+CHATTY = DataConfig(corpus=("/o.txt",), chat_template="Q: {user}\nA:", chat_stop="\n")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,7 @@ FIRST = DataConfig(corpus=("/o.csv",), field="2")
         (TILDES, ["a.csv"], {"field": "name"}),
         (TILDES, ["a.jsonl"], {"field": "name"}),
         (FIRST, ["titles.csv"], {"field": "2"}),
+        (CHATTY, ["a.txt"], {"chat_template": "Q: {user}\nA:", "chat_stop": "\n"}),
     ],
 )
 @pytest.mark.usefixtures("folder")

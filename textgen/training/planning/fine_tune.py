@@ -16,8 +16,8 @@ from textgen.text.sources import Source, find_files
 from textgen.training.planning.recipe import Recipe
 
 # The fields of DataConfig that say how the files of a text become documents, and how a conversation looks in
-# it, which another text inherits where they apply to it. The encoding is not one: an encoding such as latin-1 reads any file, so a file that
-# has another one would be garbled without an error.
+# it, which another text inherits where they apply to it. The encoding is not one: an encoding such as latin-1
+# reads any file, so a file that has another one would be garbled without an error.
 INHERITED = "documents", "field", "label_field", "delimiter", "chat_template", "chat_stop"
 # The fields that say which text it is and how it is read, and those that say how it becomes tokens.
 TEXT_OPTIONS = (
