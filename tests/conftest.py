@@ -1,7 +1,9 @@
-"""What tests of several packages start from: commands in this process, and a tiny run without training."""
+"""What tests of several packages start from: commands in this process, an untrained run, a browser."""
 
 import contextlib
 import json
+import os
+import shutil
 import signal
 import threading
 import time
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import numpy as np
@@ -35,6 +37,9 @@ from textgen.system.digests import sealed
 from textgen.system.threads import limit_spinning
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Before any test imports torch: on a busy machine its threads would wait for each other otherwise.
 limit_spinning()
@@ -353,3 +358,27 @@ def rewrite() -> Rewrite:
             (path.parent / FILES).write_text(files_json(path.parent), encoding="utf-8")
 
     return change
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """The system's Chromium, headless.
+
+    Without it the test is skipped, or fails if TEXTGEN_NEEDS_BROWSER is set.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        path = None
+    if path is None:
+        # .ci/run sets it so that these tests cannot be skipped silently there.
+        refuse = pytest.fail if os.environ.get("TEXTGEN_NEEDS_BROWSER") else pytest.skip
+        refuse("needs playwright and Chromium: apt-get install chromium")
+    flags = ["no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update"]
+    flags += ["disable-sync", "no-first-run"]
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=[f"--{flag}" for flag in flags])
+        yield found
+        found.close()

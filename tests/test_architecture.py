@@ -24,6 +24,7 @@ WITHOUT_TORCH = (
     "system",
     "settings",
     "plots",
+    "pages",
     "text",
     "measurements",
     "weights",

@@ -1,10 +1,8 @@
-"""Fixtures: comparisons with made-up figures, inspections of untrained runs, and a real browser."""
+"""Fixtures: comparisons with made-up figures and inspections of untrained runs."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +15,6 @@ from textgen.models.cost import num_parameters
 from textgen.settings.config import ModelConfig
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
     from tests.conftest import MakeRun
     from textgen.analysis.inspection.inspection import Inspection
 
@@ -131,27 +127,3 @@ def inspect_text(make_run: MakeRun) -> Callable[..., Inspection]:
         return inspect_run(run, excerpt_of_tokens(run.tokenizer, run.tokenizer.encode(text), 5000, name))
 
     return inspect
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium, headless.
-
-    Without it the test is skipped, or fails if TEXTGEN_NEEDS_BROWSER is set.
-    """
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if path is None:
-        # .ci/run sets it so that these tests cannot be skipped silently there.
-        refuse = pytest.fail if os.environ.get("TEXTGEN_NEEDS_BROWSER") else pytest.skip
-        refuse("needs playwright and Chromium: apt-get install chromium")
-    flags = ["no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update"]
-    flags += ["disable-sync", "no-first-run"]
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path, args=[f"--{flag}" for flag in flags])
-        yield found
-        found.close()

@@ -18,6 +18,7 @@ from textgen.errors import ConfigError
 from textgen.serving import generation_routes, text_routes
 from textgen.serving.errors import ApiError, failed
 from textgen.serving.models import ServedModel
+from textgen.serving.page.page import page_route
 from textgen.serving.service import Service
 from textgen.serving.streams import error_response
 from textgen.settings.request_limits import RequestLimits
@@ -63,6 +64,7 @@ def app(
 
 
 _ROUTES = (
+    page_route(),
     Route("/v1/completions", generation_routes.completions, methods=["POST"]),
     Route("/v1/chat/completions", generation_routes.chat, methods=["POST"]),
     Route("/v1/score", text_routes.score, methods=["POST"]),

@@ -1,33 +1,8 @@
-"use strict";
-// The page of `textgen inspect`: its data, from the JSON block that page.py describes, and helpers.
+// The page of `textgen inspect`: its data, from the JSON block that page.py describes.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const byId = (id) => document.getElementById(id);
 const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)}%`;
-const number = (count) => count.toLocaleString("en");
 const nameOf = (unit) => `${unit.layer}:${unit.unit}`;
-
-/** Create an element. Strings become text nodes, so that text of the corpus is never parsed as markup. */
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-/** The text of a token with white space and control characters made visible. */
-function visible(text) {
-  const symbols = { "\n": "↵", "\t": "⇥", " ": "␣", "\u00a0": "⍽" };
-  const shown = text.replace(/[\n\t \u00a0]/g, (character) => symbols[character]);
-  return controlPictures(shown) || "·";
-}
-
-/** Replace control characters by their Unicode symbols (control pictures). */
-function controlPictures(text) {
-  return text.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, (character) =>
-    String.fromCharCode(character === "\x7f" ? 0x2421 : 0x2400 + character.charCodeAt(0)));
-}
 
 const length = data.pieces.length;
 const series = data.series.map((each) => ({ ...each, bytes: bytes(each.bytes) }));

@@ -163,21 +163,10 @@ function showDetail(token, anchor) {
   box.replaceChildren(
     make("div", { className: "heading" },
       make("bdi", { textContent: visible(data.names[token]) }), make("span", { textContent: bits })),
-    make("div", { className: "note", textContent: `Probability ${probabilityOf(token)}. Most likely here:` }),
+    make("div", { className: "note", textContent: `Probability ${likelihood(2 ** -data.bits[token])}. Most likely here:` }),
     bars,
     ...values.map((value) => make("p", { textContent: value })), close);
-  box.hidden = false;
-  const place = anchor.getBoundingClientRect();
-  const { offsetWidth: width, offsetHeight: height } = box;
-  const left = clamp(place.left + (place.width - width) / 2, 8, document.documentElement.clientWidth - width - 8);
-  const above = place.bottom + 10 + height > window.innerHeight && place.top > height + 10;
-  box.style.left = `${window.scrollX + left}px`;
-  box.style.top = `${window.scrollY + (above ? place.top - height - 10 : place.bottom + 10)}px`;
-}
-
-function probabilityOf(token) {
-  const probability = 2 ** -data.bits[token];
-  return probability >= 0.001 ? percent(probability) : `1 in ${number(Math.round(1 / probability))}`;
+  placeNear(box, anchor);
 }
 
 function hideDetail() {

@@ -1,8 +1,8 @@
 """Writes an inspection as one HTML file that needs no server, network or library.
 
-page.html, page.css and the scripts are its parts. Everything that comes from the text or the run is in one
-JSON block, from which the scripts create text nodes only. The content security policy of the page allows this
-one script and no requests. The JSON block holds, among others:
+page.html, page.css and the scripts are its parts, with those that all pages share (textgen/pages). Everything
+that comes from the text or the run is in one JSON block, from which the scripts create text nodes only. The
+content security policy of the page allows this one script and no requests. The JSON block holds, e.g.:
 
     pieces          the piece of text of each of N tokens (see excerpt.py)
     names           each token by itself, for a person to read
@@ -16,11 +16,8 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import html
-import importlib.resources
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from textgen.analysis.inspection.features import FEATURES
 from textgen.analysis.inspection.gates import is_gate
 from textgen.analysis.inspection.inspection import Inspection, Unit
 from textgen.analysis.inspection.selectivity import peaks
+from textgen.pages.assembly import SHARED_SCRIPT, SHARED_STYLE, assemble, json_block
 from textgen.system.atomic import write_file
 
 # The label and meaning of each series, as in the equations of cells.py.
@@ -69,21 +67,15 @@ def write_page(inspection: Inspection, units: Sequence[Unit], path: Path) -> Non
 
 def render_page(inspection: Inspection, units: Sequence[Unit]) -> str:
     """The page as HTML, with the states and gates of `units` (at least one) at every token."""
-    style, script = _part("page.css"), "".join(_part(name) for name in _SCRIPTS)
-    # Inside a script element only "<" can end the element or start a comment.
     data = json.dumps(
         page_data(inspection, units), ensure_ascii=False, allow_nan=False, separators=(",", ":")
     )
-    parts = {
-        "title": html.escape(inspection.name),
-        "style": style,
-        "script": script,
-        "style_hash": _hash(style),
-        "script_hash": _hash(script),
-        "data": data.replace("<", "\\u003c"),
-    }
-    # In one pass, so that "{script}" in the data is not replaced.
-    return re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], _part("page.html"))
+    return assemble(
+        _part("page.html"),
+        styles=(SHARED_STYLE, _part("page.css")),
+        scripts=(SHARED_SCRIPT, *map(_part, _SCRIPTS)),
+        fields={"title": html.escape(inspection.name), "data": json_block(data)},
+    ).html
 
 
 def page_data(inspection: Inspection, units: Sequence[Unit]) -> dict[str, Any]:
@@ -175,9 +167,5 @@ def _base64(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
-def _part(name: str) -> str:
-    return (importlib.resources.files("textgen.analysis.inspection") / name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+def _part(name: str) -> tuple[str, str]:
+    return "textgen.analysis.inspection", name

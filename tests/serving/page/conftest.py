@@ -1,0 +1,135 @@
+"""The page in a real browser, from a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.serving.shell import shell
+from textgen.serving.asgi import app
+from textgen.serving.metrics import Metrics
+from textgen.serving.service import Service
+from textgen.serving.status_routes import status_routes
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from tests.conftest import MakeRun
+
+
+@dataclass(frozen=True)
+class PageServer:
+    """A server that runs, and the service behind it."""
+
+    port: int
+    service: Service
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
+    def running(self) -> int:
+        """How many texts are being written, or wait."""
+        return self.service.engine.running + self.service.engine.waiting
+
+
+ServePage = Callable[..., PageServer]
+
+
+@pytest.fixture
+def serve_page(make_run: MakeRun) -> Iterator[ServePage]:
+    """serve_page(keys=(), name={options of make_run}): a server of untrained runs, by name."""
+    with contextlib.ExitStack() as running:
+
+        def start(*, keys: tuple[str, ...] = (), **runs: Mapping[str, Any]) -> PageServer:
+            paths = {name: make_run(name, **options).path for name, options in (runs or {"tiny": {}}).items()}
+            application = app(paths, routes=status_routes(Metrics()))
+            server = running.enter_context(shell(app=application, keys=keys))
+            return PageServer(server.port, application.state.service)
+
+        yield start
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """visit(url, complaints=False, **browser options): the page; errors in its console fail the test.
+
+    complaints: whether the browser may complain of requests that failed, as it does of a server that is away.
+    """
+    problems: list[str] = []
+    contexts = []
+
+    def open_page(url: str, *, complaints: bool = False, **options: Any) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
+        page.on(
+            "console",
+            lambda message: (
+                None
+                if complaints and "Failed to load resource" in message.text
+                else problems.append(f"console: {message.text}")
+            ),
+        )
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith((url, "data:", "blob:"))
+                else problems.append(f"request to {request.url}")
+            ),
+        )
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+def until(page: Page, expression: str, seconds: float = 30) -> Any:
+    """The value of an expression in the page once it is true; its policy forbids playwright's own wait."""
+    limit = time.monotonic() + seconds
+    while not (value := page.evaluate(expression)):
+        assert time.monotonic() < limit, f"{expression} is not true after {seconds} s"
+        page.wait_for_timeout(20)
+    return value
+
+
+def set_slider(page: Page, name: str, value: float | str) -> None:
+    """Move a slider to one of its values, as a hand would."""
+    page.evaluate(
+        """([name, value]) => {
+            const input = byId(`slider-${name}`);
+            input.value = SLIDERS.find((slider) => slider.name === name).values.indexOf(value);
+            input.dispatchEvent(new Event("input"));
+        }""",
+        [name, value],
+    )
+
+
+def write(page: Page, prompt: str, *, seed: int, max_tokens: int = 20) -> None:
+    """Write a text from a prompt, to its end."""
+    page.fill("#prompt", prompt)
+    page.fill("#seed", str(seed))
+    set_slider(page, "max_tokens", max_tokens)
+    page.click("#write")
+    finished(page)
+
+
+def finished(page: Page, column: int = 0) -> None:
+    """Wait until a column has been written, and is shown as it is."""
+    until(
+        page,
+        f"(({{branch, spans, isWriting}}) => !isWriting && branch.ending !== null"
+        f" && spans.length === branch.tokens.length)(columns.list[{column}])",
+    )

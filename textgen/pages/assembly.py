@@ -1,0 +1,69 @@
+"""Assembles a page from its parts into one HTML file, under a content security policy by hashes.
+
+A page has an HTML file with the placeholders {policy}, {style} and {script}, and style sheets and scripts
+that are joined in their order. style.css and elements.js, in this package, are what all pages share.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+SHARED_STYLE = ("textgen.pages", "style.css")
+SHARED_SCRIPT = ("textgen.pages", "elements.js")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page as one HTML file, and its content security policy, which the HTML itself states as well."""
+
+    html: str
+    policy: str
+
+
+def assemble(
+    html: tuple[str, str],
+    *,
+    styles: Sequence[tuple[str, str]],
+    scripts: Sequence[tuple[str, str]],
+    fields: Mapping[str, str],
+    directives: Sequence[str] = (),
+) -> Page:
+    """Assemble a page from its parts, each a package and the name of a file in it.
+
+    fields: HTML for the other placeholders. It is inserted as it is: text must be escaped already, and for a
+        JSON block by `json_block`.
+    directives: of the content security policy, beside those that allow the page's one style sheet and its one
+        script, by hash, and images within the page. Nothing else is allowed, no request to any host.
+    """
+    style, script = "".join(map(_read, styles)), "".join(map(_read, scripts))
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src '{_hash(style)}'",
+            f"script-src '{_hash(script)}'",
+            *directives,
+        )
+    )
+    parts = {**fields, "policy": policy, "style": style, "script": script}
+    # In one pass, so that "{script}" in a field is not replaced.
+    return Page(re.sub(r"\{(\w+)\}", lambda match: parts[match[1]], _read(html)), policy)
+
+
+def json_block(json_text: str) -> str:
+    """JSON as the content of a script element, where only "<" can end the element or start a comment."""
+    return json_text.replace("<", "\\u003c")
+
+
+def _read(part: tuple[str, str]) -> str:
+    package, name = part
+    return (importlib.resources.files(package) / name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
