@@ -65,7 +65,7 @@ class LearningNGrams:
         self._ends = np.cumsum([1, *(len(level.tokens) for level in levels)])  # of the levels from 0 on
         fan = [np.array([len(levels[0].tokens)]), *(level.children for level in levels[:-1])]
         rest = np.zeros(len(levels[-1].tokens), np.int32)
-        self._first = array("i", _int32(1 + np.cumsum(np.concatenate([[0], *fan, rest])[:-1])))  # type: ignore[list-item]
+        self._first = array("i", _int32(1 + np.cumsum(np.concatenate([[0], *fan, rest])[:-1])))
         self._first.append(int(self._ends[-1]))
         dropped = [np.zeros(1), *(level.dropped for level in levels[:-1]), rest]
         self._dropped = np.concatenate(dropped).astype(np.int32)  # type: ignore[arg-type]
@@ -112,7 +112,8 @@ class LearningNGrams:
         added = shares * left[at[0], at[1] + 1][owner]
         rows = np.bincount(at[0][owner] * self.vocab_size + tokens, added, len(ids) * self.vocab_size)
         rows = rows.reshape(len(ids), self.vocab_size) + left[:, 1:2] * shortest
-        return np.log(np.maximum(rows, np.finfo(np.float32).tiny)).astype(np.float32)
+        logs: np.ndarray = np.log(np.maximum(rows, np.finfo(np.float32).tiny)).astype(np.float32)
+        return logs
 
     def _shares(
         self, contexts: list[int], lengths: list[int]
