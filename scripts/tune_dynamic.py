@@ -88,7 +88,7 @@ class Tuning:
                 yield config, self._measure(config)
 
     def _measure(self, config: DynamicConfig) -> float:
-        """Nats per token, of the mixture if a weight is given; infinity if the weights of the network diverge."""
+        """Nats per token, of the mixture where its weight is given; infinity if the network diverges."""
         model = copy.deepcopy(self._model)
         ngrams = None
         if config.network_weight is not None and self._companion is not None:
@@ -154,9 +154,10 @@ def main(
         click.echo("method      rate     decay  window  clip-norm  network  nats/token     gain")
         found: dict[str, Any] = {"static": tuning.static, "results": []}
         for config, loss in tuning.search():
+            weight = "alone" if config.network_weight is None else config.network_weight
             click.echo(
                 f"{config.method:6}{config.rate:10g}{config.decay:10g}{config.window:8}{config.clip_norm:11g}"
-                f"{'alone' if config.network_weight is None else config.network_weight:>9}{loss:12.4f}{tuning.static - loss:9.4f}"
+                f"{weight:>9}{loss:12.4f}{tuning.static - loss:9.4f}"
             )
             found["results"].append(dataclasses.asdict(config) | {"nats_per_token": _number(loss)})
             if json_path is not None:

@@ -228,7 +228,6 @@ def command(
             run, adapt, dynamic, reading=reading, device=device, cache_dir=cache_dir, ngram=ngram
         )
         generator = Generator.adapted(run, adaptation.model, adaptation.companion(), set_threads)
-        dynamic = adaptation.report.config
         settings |= {"adapt": adapt} | {f"adapt_{name}": value for name, value in vars(dynamic).items()}
     if isinstance(generator.engine, MixedEngine):
         settings["network_weight"] = generator.engine.weight

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +71,8 @@ def adapt(
     """
     model = LanguageModel.from_pretrained(run.path).to(device)
     companion = run.load_companion(model.vocab) if ngram else None
-    config = _with_weight(config, companion)
+    if companion is None and config.network_weight is not None:
+        raise ConfigError("a weight of the network does nothing without n-grams to mix it with: leave it out")
     scales = None
     if config.method == "rms":
         training_tokens = training_store().tokens("train")
@@ -86,7 +86,6 @@ def adapt(
     else:
         static = evaluate_with_companion(run, store, part, companion, **settings)
         costs = TokenScorer(model.vocab, run.tokenizer.vocab_size - model.vocab.size)
-        assert config.network_weight is not None
         ngrams = LearningMixture(model, companion, costs, config.network_weight)
     loss = evaluate_dynamically(
         model,
@@ -107,16 +106,3 @@ def adapt(
         )
         dynamic = MixtureReport(Report(loss, store.size(part)), of_ngrams, together, ngrams.weight)
     return Adaptation(DynamicReport(static, dynamic, config), model, ngrams)
-
-
-def _with_weight(config: DynamicConfig, companion: Companion | None) -> DynamicConfig:
-    """The settings with the weight of the network that is used, if there are n-grams."""
-    if companion is None:
-        if config.network_weight is not None:
-            raise ConfigError(
-                "a weight of the network in the mixture does nothing without n-grams: leave it out"
-            )
-        return config
-    if config.network_weight is None:
-        return dataclasses.replace(config, network_weight=companion.weight)
-    return config

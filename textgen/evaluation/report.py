@@ -139,7 +139,8 @@ class DynamicReport:
             lines.append(" ".join(f"{report.by_unit[unit]:10.5g}" for _, report in columns) + f" {unit}")
         lines += [columns[0][1].lines()[-1], f"dynamic: {describe_dynamic(self.config)}"]
         if isinstance(self.static, MixtureReport) and isinstance(self.dynamic, MixtureReport):
-            weights = f"{self.static.weight:.2f}, dynamic {self.dynamic.weight:.2f}"
+            how = "at best " if self.config.network_weight is None else ""
+            weights = f"{self.static.weight:.2f}, dynamic {how}{self.dynamic.weight:.2f}"
             lines.append(f"weight of the network in the mixture: {weights}")
         return lines
 
