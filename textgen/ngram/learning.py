@@ -41,7 +41,7 @@ class _Place:
     """What a text ends with: its last n tokens as an n-gram of the trie, for n from 0 to at most order - 1.
 
     ngrams: _NONE where they are not in the trie. There are fewer of them after the beginning of a text, a
-    break or the start token. from_start: the longest begins with the start token.
+    break or the start token. from_start: whether it was the start token.
     """
 
     ngrams: tuple[int, ...] = (_ROOT,)
@@ -245,10 +245,9 @@ class LearningNGrams:
         if token >= self.vocab_size:
             return _Place()
         if token == self._start_id:
-            return _Place((_ROOT, self._child(_ROOT, token))[: self.order], from_start=self.order > 1)
+            return _Place((_ROOT, self._child(_ROOT, token))[: self.order], from_start=True)
         longer = (self._child(ngram, token) for ngram in place.ngrams[: self.order - 1])
-        from_start = place.from_start and len(place.ngrams) < self.order
-        return _Place((_ROOT, *longer), from_start)
+        return _Place((_ROOT, *longer), place.from_start)
 
     def frozen(self) -> NGramModel:
         """A model of what is counted now, that learns no more."""

@@ -459,7 +459,7 @@ class DynamicConfig:
     mix: bool = option(True, "Mix in the trained weights' predictions.")
     network_weight: float | None = option(
         None,
-        "Weight of the network beside n-grams; else what predicts best.",
+        "Weight of the network beside n-grams.",
         range=FRACTION,
         auto=True,
     )
