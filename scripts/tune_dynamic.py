@@ -7,7 +7,8 @@
 A run is trained on the first nine tenths of the text, and its own validation text, their last tenth, is used
 for tuning. For each method the settings are tuned one at a time, starting from the defaults and keeping the
 best value of each. Each line of the table shows settings and their loss, and their `gain` over the loss with
-fixed weights.
+fixed weights. At last, the best settings are measured with the n-grams of the run, for several weights of the
+network in the mixture.
 
 Examples:
     python scripts/tune_dynamic.py data/faq.txt
@@ -31,7 +32,8 @@ from benchmarks.runs import end_together, textgen
 
 from textgen.errors import TrainingError
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
-from textgen.evaluation.evaluate import evaluate
+from textgen.evaluation.evaluate import TokenScorer, evaluate
+from textgen.evaluation.learning_mixture import LearningMixture
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
 from textgen.settings.config import DYNAMIC_METHODS, DynamicConfig
@@ -44,6 +46,7 @@ FACTORS = {
     "window": (0.25, 0.5, 2),
     "clip_norm": (0.3, 3),
 }
+NETWORK_WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class Tuning:
@@ -52,8 +55,9 @@ class Tuning:
     def __init__(self, run: Run, cache_dir: Path, num_tokens: int) -> None:
         store = run.open_store(cache_dir, None)
         self._model = LanguageModel.from_pretrained(run.path)
+        self._companion = run.load_companion(self._model.vocab)
         self._train, self._text = store.tokens("train"), store.tokens("val")[:num_tokens]
-        self._scoring = {
+        self._scoring: dict[str, Any] = {
             "vocab_size": run.tokenizer.vocab_size,
             "start_id": start_id(self._model.vocab, run.tokenizer),
         }
@@ -79,18 +83,25 @@ class Tuning:
                     yield config, loss
                     if loss < lowest:
                         best, lowest = config, loss
+            for weight in NETWORK_WEIGHTS if self._companion is not None else ():
+                config = dataclasses.replace(best, network_weight=weight)
+                yield config, self._measure(config)
 
     def _measure(self, config: DynamicConfig) -> float:
-        """Nats per token; infinity if the weights diverge."""
+        """Nats per token, of the mixture where its weight is given; infinity if the network diverges."""
         model = copy.deepcopy(self._model)
+        ngrams = None
+        if config.network_weight is not None and self._companion is not None:
+            costs = TokenScorer(model.vocab, self._scoring["vocab_size"] - model.vocab.size)
+            ngrams = LearningMixture(model, self._companion, costs, config.network_weight)
         scales = root_mean_squares(model, self._train, config.window) if config.method == "rms" else None
         try:
             loss = evaluate_dynamically(
-                model, self._text, config=config, root_mean_squares=scales, **self._scoring
+                model, self._text, config=config, root_mean_squares=scales, ngrams=ngrams, **self._scoring
             )
         except TrainingError:
             return math.inf
-        return loss.nats_per_token
+        return loss.nats_per_token if ngrams is None else ngrams.together_nats / loss.tokens
 
 
 def _number(loss: float) -> float | None:
@@ -140,12 +151,13 @@ def main(
         run = train_without_the_end(corpus, arguments, folder)
         tuning = Tuning(run, folder / "cache", tokens)
         click.echo(f"static: {tuning.static:.4f} nats/token over {tuning.tokens:,} tokens")
-        click.echo("method      rate     decay  window  clip-norm  nats/token     gain")
+        click.echo("method      rate     decay  window  clip-norm  network  nats/token     gain")
         found: dict[str, Any] = {"static": tuning.static, "results": []}
         for config, loss in tuning.search():
+            weight = "alone" if config.network_weight is None else config.network_weight
             click.echo(
                 f"{config.method:6}{config.rate:10g}{config.decay:10g}{config.window:8}{config.clip_norm:11g}"
-                f"{loss:12.4f}{tuning.static - loss:9.4f}"
+                f"{weight:>9}{loss:12.4f}{tuning.static - loss:9.4f}"
             )
             found["results"].append(dataclasses.asdict(config) | {"nats_per_token": _number(loss)})
             if json_path is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ def run(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture
 def figures(invoke: Invoke) -> Figures:
-    """What `textgen eval run ... --json` prints, of the network alone as dynamic evaluation is."""
+    """What `textgen eval run ... --no-ngram --json` prints: the figures of the network alone."""
 
     def run(*arguments: object) -> dict[str, Any]:
         found = json.loads(invoke("eval", "run", *arguments, "--no-ngram", "--json").stdout)
@@ -66,7 +67,7 @@ def test_static_and_dynamic_figures_are_printed_together_with_the_settings(
     assert dynamic["tokens"] == static["tokens"]
     assert dynamic.pop("settings") == vars(DynamicConfig())
     assert dynamic.keys() < static.keys()
-    shown = invoke("eval", "run", "dogs.txt", "--dynamic").stdout.splitlines()
+    shown = invoke("eval", "run", "dogs.txt", "--dynamic", "--no-ngram").stdout.splitlines()
     assert shown[0].split() == ["static", "dynamic"]
     for line, unit in zip(shown[1:3], ("nats_per_token", "bits_per_character"), strict=True):
         assert [float(word) for word in line.split()[:2]] == pytest.approx(
@@ -139,6 +140,85 @@ def test_rms_without_the_training_text_suggests_a_method_that_works_without_it(
     assert invoke("sample", *sample, "--adapt-method", "sgd").stdout
 
 
+# ---- with n-grams
+
+
+@pytest.fixture
+def table(invoke: Invoke) -> Callable[..., list[float]]:
+    """The nats per token that `textgen eval run dogs.txt` prints."""
+
+    def read(*arguments: object) -> list[float]:
+        lines = invoke("eval", "run", "dogs.txt", *arguments).stdout.splitlines()
+        (line,) = (line for line in lines if line.endswith(" nats/token"))
+        return [float(word) for word in line.split()[:-1]]
+
+    return read
+
+
+@pytest.mark.usefixtures("run")
+def test_network_n_grams_and_mixture_are_shown_static_and_dynamic(
+    invoke: Invoke, figures: Figures, table: Callable[..., list[float]]
+) -> None:
+    shown = table("--dynamic")
+    assert shown[:3] == table()
+    alone = figures("dogs.txt", "--dynamic")
+    assert shown[3] == pytest.approx(alone["dynamic"]["nats_per_token"], rel=1e-4)
+    for static, dynamic in zip(shown[:3], shown[3:], strict=True):
+        assert dynamic < static - 0.01
+    assert shown[5] < shown[3]
+    lines = invoke("eval", "run", "dogs.txt", "--dynamic").stdout.splitlines()
+    assert lines[0].split() == ["static", "dynamic"]
+    assert lines[1].split() == ["network", "n-grams", "together"] * 2
+    found = json.loads(invoke("eval", "run", "dogs.txt", "--dynamic", "--json").stdout)
+    dynamic = found.pop("dynamic")
+    assert found == json.loads(invoke("eval", "run", "dogs.txt", "--json").stdout)
+    assert dynamic.pop("settings") == vars(DynamicConfig())
+    assert re.search(r"0\.\d\d, dynamic at best 0\.\d\d$", lines[-1])
+    assert dynamic.keys() < found.keys()
+
+
+@pytest.mark.usefixtures("run")
+def test_the_weight_of_the_network_changes_the_mixture_alone(table: Callable[..., list[float]]) -> None:
+    ngrams, network = (
+        table("--dynamic", "--no-dynamic-mix", "--dynamic-network-weight", weight) for weight in (0, 1)
+    )
+    assert ngrams[:5] == network[:5]
+    assert ngrams[5] == pytest.approx(ngrams[4], abs=2e-4)
+    assert network[5] == pytest.approx(network[3], abs=2e-4)
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(
+    "command", [("eval", "run", "dogs.txt", "--dynamic"), ("sample", "run", "--adapt", "dogs.txt")]
+)
+def test_a_weight_of_the_network_is_refused_without_n_grams(invoke: Invoke, command: tuple[str, ...]) -> None:
+    weight = ("--dynamic-network-weight" if "eval" in command else "--adapt-network-weight", "0.5")
+    with pytest.raises(ConfigError, match="without n-grams"):
+        invoke(*command, *weight, "--no-ngram")
+    Path("run/ngram.safetensors").unlink()
+    with pytest.raises(ConfigError, match="without n-grams"):
+        invoke(*command, *weight)
+
+
+@pytest.mark.usefixtures("run")
+def test_sampling_uses_the_n_grams_that_have_learnt(invoke: Invoke) -> None:
+    Path("words.txt").write_text(words("tas god het", 300))
+    sample = ["run", "--seed", 1, "--num-samples", 4, "--max-new-tokens", 200, "--prompt", "god ", "--json"]
+    adapt = ["--adapt", "words.txt", "--adapt-rate", 0]
+
+    def drawn(*arguments: object) -> tuple[str, dict[str, Any]]:
+        found = json.loads(invoke("sample", *sample, *arguments).stdout)
+        return " ".join(sample["text"] for sample in found["samples"]), found["settings"]
+
+    text, settings = drawn(*adapt, "--adapt-network-weight", 0.1)
+    assert settings["network_weight"] == settings["adapt_network_weight"] == 0.1
+    assert text.split().count("god") > 20
+    for others in ([*adapt, "--no-ngram"], []):
+        text, settings = drawn(*others)
+        assert text.split().count("god") < 5
+    assert settings["network_weight"] < 1
+
+
 # ---- sample --adapt
 
 
@@ -146,7 +226,7 @@ def test_sampling_adapts_to_the_file_and_leaves_the_run_unchanged(invoke: Invoke
     def letters(*arguments: object) -> float:
         """The share of letters that only the file's kind of text has, in texts that begin as either kind."""
         options = ["--seed", 1, "--num-samples", 8, "--max-new-tokens", 150, "--temperature", 1, *arguments]
-        found = json.loads(invoke("sample", "run", *options, "--json").stdout)
+        found = json.loads(invoke("sample", "run", *options, "--no-ngram", "--json").stdout)
         text = "".join(sample["text"] for sample in found["samples"])
         return sum(text.count(letter) for letter in "hedos") / len(text)
 
@@ -160,11 +240,21 @@ def test_sampling_adapts_to_the_file_and_leaves_the_run_unchanged(invoke: Invoke
 
 
 @pytest.mark.usefixtures("run")
-def test_adaptation_is_reported_in_one_line(invoke: Invoke, figures: Figures) -> None:
+def test_adaptation_is_reported_in_one_line(
+    invoke: Invoke, figures: Figures, table: Callable[..., list[float]]
+) -> None:
     sample = ["run", "--seed", 1, "--max-new-tokens", 5]
     result = invoke("sample", *sample, "--adapt", "dogs.txt")
     (line,) = result.notes
     both = figures("dogs.txt", "--dynamic", "--no-dynamic-mix")
+    with_ngrams = table("--dynamic", "--no-dynamic-mix")
+    assert re.fullmatch(
+        r"Adapted to dogs.txt: [\d,]+ tokens, \S+ nats/token as trained, \S+ while adapting", line.rstrip()
+    )
+    shown = [float(word) for word in line.split() if re.fullmatch(r"\d\.\d{4}", word)]
+    assert shown == pytest.approx([with_ngrams[2], with_ngrams[5]], abs=1e-4)
+    alone = invoke("sample", *sample, "--adapt", "dogs.txt", "--no-ngram")
+    (line,) = alone.notes
     assert line.rstrip() == (
         f"Adapted to dogs.txt: {both['tokens']:,} tokens, "
         f"{both['nats_per_token']:.4f} nats/token as trained, "
@@ -190,7 +280,8 @@ def test_json_has_the_adaptation_file_and_its_settings(invoke: Invoke) -> None:
 def test_after_adaptation_the_prompt_starts_from_the_initial_state(invoke: Invoke) -> None:
     sample = ["run", "--seed", 1, "--max-new-tokens", 30, "--prompt", "the "]
     plain = invoke("sample", *sample, "--no-ngram").stdout
-    assert invoke("sample", *sample, "--adapt", "dogs.txt", "--adapt-rate", 0).stdout == plain
+    adapted = invoke("sample", *sample, "--adapt", "dogs.txt", "--adapt-rate", 0, "--no-ngram").stdout
+    assert adapted == plain
 
 
 @pytest.mark.usefixtures("run")

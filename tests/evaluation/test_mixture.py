@@ -13,6 +13,12 @@ def test_the_mixture_of_equal_predictions_is_that_prediction() -> None:
     assert Mixture().total_nats(nats, nats) == pytest.approx(nats.sum())
 
 
+def test_several_predictors_cost_no_more_than_the_best_of_them_in_each_part() -> None:
+    parts = np.eye(5).repeat(200, axis=1)  # (5, 1000): one of them is good in each part
+    costs = 3.0 * (1 - parts) + 0.5 * parts
+    assert Mixture().total_nats(*costs) < 1000 * 0.5 + 50
+
+
 def test_a_token_costs_the_weighted_mean_of_the_probabilities() -> None:
     mixture = Mixture()
     probabilities = np.array([[0.9, 0.2], [0.3, 0.6]])  # per predictor and token

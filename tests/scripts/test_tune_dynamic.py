@@ -32,6 +32,7 @@ def test_it_measures_both_methods_and_writes_the_results(run_script: RunScript, 
     found = json.loads(result.read_text())
     assert f"static: {found['static']:.4f} nats/token over 60" in process.stdout
     assert {line["method"] for line in found["results"]} == {"sgd", "rms"}
+    assert len({line["network_weight"] for line in found["results"]}) > 5  # and None, of the network alone
     losses = [line["nats_per_token"] for line in found["results"]]
     assert len(set(losses)) > len(losses) / 2
 

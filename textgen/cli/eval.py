@@ -45,7 +45,7 @@ EXAMPLES = (
     "textgen eval runs/corpus               on its validation text",
     "textgen eval runs/corpus --part test   on the test text that was set aside",
     "textgen eval runs/corpus other.txt     on another text",
-    "textgen eval runs/corpus --dynamic     with weights that adapt to the text",
+    "textgen eval runs/corpus --dynamic     learning from the text as it is read",
     "textgen eval runs/corpus --novelty     and how much of its samples is copied",
 )
 DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
@@ -70,7 +70,7 @@ DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
 @fetch_option()
 @grouped_option(
     "--dynamic", "is_dynamic", is_flag=True, group=DYNAMIC,
-    help="Let the network adapt to the text as it reads; without n-grams.",
+    help="Let network and n-grams learn from the text as they read it.",
 )  # fmt: skip
 @dynamic_options("dynamic", DYNAMIC)
 @grouped_option(
@@ -101,7 +101,7 @@ def command(
     records, a line of a plain text is a document.
     """
     from textgen.analysis.real_text import RealText
-    from textgen.evaluation.adaptation import evaluate_run_dynamically
+    from textgen.evaluation.adaptation import adapt
     from textgen.evaluation.evaluate import evaluate_run
     from textgen.evaluation.with_ngrams import evaluate_run_with_ngrams
     from textgen.generation.generator import Generator
@@ -148,15 +148,16 @@ def command(
                 run, store, part, device=where, reset_every=reset_every, progress=reporter.work
             )
         else:
-            report = evaluate_run_dynamically(
+            report = adapt(
                 run,
                 store,
                 part,
                 dynamic,
                 device=where,
                 training_store=lambda: training_store(run, "dynamic", cache, reporter.work),
+                ngram=ngram,
                 progress=reporter.work,
-            )
+            ).report
         figures: dict[str, Any] = dict(report.as_dict())
         lines = report.lines()
         if measured is not None and trained_on is not None and real is not None:

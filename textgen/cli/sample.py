@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from textgen.cli.support.dynamic import adapted_model, dynamic_options, take_dynamic_config
+from textgen.cli.support.dynamic import adaptation_to, dynamic_options, take_dynamic_config
 from textgen.cli.support.novelty import novelty_meter, novelty_options, take_novelty_config, training_corpus
 from textgen.cli.support.options import (
     COMMON,
@@ -140,7 +140,7 @@ def sampling_options(group: str) -> Callable[[Callable[..., Any]], Callable[...,
 @novelty_options(["length"], COPYING)
 @grouped_option(
     "--adapt", metavar="FILE", group=ADAPTATION,
-    help="Adapt the network to a text and use it alone; - is standard input.",
+    help="Let network and n-grams learn from a text first; - is standard input.",
 )  # fmt: skip
 @dynamic_options("adapt", ADAPTATION)
 @reading_options("--adapt FILE", ADAPTATION)
@@ -224,8 +224,10 @@ def command(
         with _memory_errors(num_samples, device):
             generator = Generator.from_run(run, device, set_threads, ngram=ngram)
     else:
-        adapted = adapted_model(run, adapt, dynamic, reading=reading, device=device, cache_dir=cache_dir)
-        generator = Generator(adapted, run.tokenizer, set_threads, normalize=run.config.data.normalize)
+        adaptation = adaptation_to(
+            run, adapt, dynamic, reading=reading, device=device, cache_dir=cache_dir, ngram=ngram
+        )
+        generator = Generator.adapted(run, adaptation.model, adaptation.companion(), set_threads)
         settings |= {"adapt": adapt} | {f"adapt_{name}": value for name, value in vars(dynamic).items()}
     if isinstance(generator.engine, MixedEngine):
         settings["network_weight"] = generator.engine.weight

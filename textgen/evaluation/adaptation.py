@@ -1,15 +1,20 @@
-"""Adapting a run to a text by dynamic evaluation: the loss on the text and the adapted weights."""
+"""Adapting a run to a text by dynamic evaluation: the loss on the text, and what has learnt from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from textgen.errors import ConfigError
 from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
-from textgen.evaluation.evaluate import evaluate, named
-from textgen.evaluation.report import DynamicReport, Report
+from textgen.evaluation.evaluate import TokenScorer, evaluate_run, named
+from textgen.evaluation.learning_mixture import LearningMixture
+from textgen.evaluation.report import DynamicReport, MixtureReport, Report
+from textgen.evaluation.with_ngrams import evaluate_with_companion
 from textgen.models.language_model import LanguageModel
+from textgen.ngram.companion import Companion
 from textgen.run import Run
 from textgen.settings.config import DynamicConfig
 from textgen.text.encoding import Progress
@@ -21,19 +26,27 @@ from textgen.text.store import TokenStore
 class Adaptation:
     """The result of adapting a run to a text.
 
-    static: the loss under the trained weights. dynamic: the loss under weights that adapt to the text while
-    they predict it. model: the network with the weights at the end of the text.
+    report: the losses as trained, and while adapting. model: the network with the weights at the end of the
+    text. ngrams: what the n-grams have learnt; None where there are none.
     """
 
-    static: Loss
-    dynamic: Loss
+    report: DynamicReport
     model: LanguageModel
+    ngrams: LearningMixture | None
+
+    def companion(self) -> Companion | None:
+        """The n-grams at the end of the text, to mix with the model; None where there are none."""
+        return None if self.ngrams is None else self.ngrams.companion()
 
     def summary(self) -> str:
-        """The static and the dynamic loss in one line."""
+        """The static and the dynamic loss in one line, with n-grams where there are some."""
+        static, dynamic = (
+            report if isinstance(report, Report) else report.together
+            for report in (self.report.static, self.report.dynamic)
+        )
         return (
-            f"{self.static.tokens:,} tokens, {self.static.nats_per_token:.4f} nats/token as trained, "
-            f"{self.dynamic.nats_per_token:.4f} while adapting"
+            f"{static.loss.tokens:,} tokens, {static.loss.nats_per_token:.4f} nats/token as trained, "
+            f"{dynamic.loss.nats_per_token:.4f} while adapting"
         )
 
 
@@ -45,62 +58,51 @@ def adapt(
     *,
     device: str,
     training_store: Callable[[], TokenStore],
+    ngram: bool = True,
     progress: Progress | None = None,
 ) -> Adaptation:
     """Adapt the best weights of a run to a whole part of a store, read once, in float32 with batch size 1.
 
-    training_store: opens the text that the run was trained on; called only for the method `rms`. Nothing is
-    written to disk.
+    training_store: opens the text that the run was trained on; called only for the method `rms`. ngram:
+    whether the run's n-grams, if it has any, learn from the text too. Nothing is written to disk.
 
-    Raises TrainingError when the weights diverge, RunError when the run's weights are damaged, and whatever
-    training_store raises.
+    Raises ConfigError for a weight of the network without n-grams, TrainingError when the weights diverge,
+    RunError when the run's weights or n-grams are damaged, and whatever training_store raises.
     """
     model = LanguageModel.from_pretrained(run.path).to(device)
+    companion = run.load_companion(model.vocab) if ngram else None
+    if companion is None and config.network_weight is not None:
+        raise ConfigError("a weight of the network does nothing without n-grams to mix it with: leave it out")
     scales = None
     if config.method == "rms":
         training_tokens = training_store().tokens("train")
         scales = root_mean_squares(
             model, training_tokens, config.window, named("reading the training text", progress)
         )
-    start = start_id(model.vocab, run.tokenizer)
-    labels = store.document_labels(part, run.tokenizer.end_of_text_id)
-    static = evaluate(
+    settings: dict[str, Any] = {"device": device, "model": model, "progress": progress}
+    ngrams = None
+    if companion is None:
+        static: Report | MixtureReport = evaluate_run(run, store, part, **settings)
+    else:
+        static = evaluate_with_companion(run, store, part, companion, **settings)
+        costs = TokenScorer(model.vocab, run.tokenizer.vocab_size - model.vocab.size)
+        ngrams = LearningMixture(model, companion, costs, config.network_weight)
+    loss = evaluate_dynamically(
         model,
         store.tokens(part),
         vocab_size=run.tokenizer.vocab_size,
-        start_id=start,
-        labels=labels,
-        progress=named(f"evaluating on {part}", progress),
-    ).require_finite()
-    dynamic = evaluate_dynamically(
-        model,
-        store.tokens(part),
-        vocab_size=run.tokenizer.vocab_size,
-        start_id=start,
+        start_id=start_id(model.vocab, run.tokenizer),
         config=config,
-        labels=labels,
+        labels=store.document_labels(part, run.tokenizer.end_of_text_id),
         root_mean_squares=scales,
+        ngrams=ngrams,
         progress=named(f"adapting to {part}", progress),
     )
-    return Adaptation(static, dynamic, model)
-
-
-def evaluate_run_dynamically(
-    run: Run,
-    store: TokenStore,
-    part: str,
-    config: DynamicConfig,
-    *,
-    device: str,
-    training_store: Callable[[], TokenStore],
-    progress: Progress | None = None,
-) -> DynamicReport:
-    """Evaluate a run as evaluate_run does, and again by dynamic evaluation.
-
-    The arguments and errors are those of `adapt`.
-    """
-    adaptation = adapt(
-        run, store, part, config, device=device, training_store=training_store, progress=progress
-    )
-    size = store.size(part)
-    return DynamicReport(Report(adaptation.static, size), Report(adaptation.dynamic, size), config)
+    dynamic: Report | MixtureReport = Report(loss, store.size(part))
+    if ngrams is not None:
+        of_ngrams, together = (
+            Report(Loss(nats, loss.tokens, loss.unseen_tokens), store.size(part))
+            for nats in (ngrams.ngrams_nats, ngrams.together_nats)
+        )
+        dynamic = MixtureReport(Report(loss, store.size(part)), of_ngrams, together, ngrams.weight)
+    return Adaptation(DynamicReport(static, dynamic, config), model, ngrams)

@@ -37,6 +37,7 @@ from torch.nn.functional import cross_entropy
 from textgen.errors import TrainingError
 from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.evaluate import TokenScorer, evaluate
+from textgen.evaluation.learning_mixture import LearningMixture
 from textgen.evaluation.mixture import Mixture
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import DynamicConfig
@@ -142,6 +143,7 @@ def evaluate_dynamically(
     config: DynamicConfig,
     labels: DocumentLabels | None = None,
     root_mean_squares: list[Tensor] | None = None,
+    ngrams: LearningMixture | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loss:
     """The cross-entropy of token ids (N,) under a model that learns from each window after it is counted.
@@ -149,7 +151,8 @@ def evaluate_dynamically(
     The weights of the model are changed in place and keep their values after the last window. Otherwise it is
     like `evaluate`: every token counts once, the state is carried, dropout is off, and unseen tokens cost the
     same. An unseen token has no weights of its own: as a target it gives no gradient; as an input it moves
-    the embeddings whose mean it is. labels: as in evaluate. root_mean_squares: see DynamicWeights.
+    the embeddings whose mean it is. labels: as in evaluate. root_mean_squares: see DynamicWeights. ngrams:
+    sums the losses with n-grams on the way; the loss that is returned, and the weights, do not depend on it.
 
     Raises TrainingError when the loss is not finite or the weights diverge.
     """
@@ -162,6 +165,8 @@ def evaluate_dynamically(
     if start_id is None:  # the first token counts by its training frequency, and gives no gradient
         first_loss = evaluate(model, token_ids[:1], vocab_size=vocab_size, start_id=None)
         first, total_nats, num_unseen = 1, first_loss.total_nats, first_loss.unseen_tokens
+        if ngrams is not None:
+            ngrams.count_first(total_nats)
     was_training = model.training
     model.eval()
     mixture, state, trained_state = Mixture(), None, None
@@ -177,6 +182,7 @@ def evaluate_dynamically(
         logits, state = model(inputs, state)  # (1, T, V)
         nats = scorer.token_nats(logits, targets)  # (1, T)
         dynamic_nats = nats.detach()[0].cpu().numpy()
+        trained_logits = None
         if trained is None:
             total_nats += float(dynamic_nats.sum())
         else:
@@ -184,6 +190,8 @@ def evaluate_dynamically(
                 trained_logits, trained_state = trained(inputs, trained_state)
             trained_nats = scorer.token_nats(trained_logits, targets)[0].cpu().numpy()
             total_nats += mixture.total_nats(dynamic_nats, trained_nats)
+        if ngrams is not None:
+            ngrams.observe(read, targets, logits, trained_logits)
         num_unseen += int((targets == vocab.size).sum())
         # Divided by the full window, so that a short last window takes a proportionally smaller step.
         weights.step(nats.sum() / config.window)

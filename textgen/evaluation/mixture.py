@@ -1,4 +1,4 @@
-"""A mixture of two predictors that is nearly as good as the better of the two in every part of a text."""
+"""A mixture of predictors that is nearly as good as the best of them in every part of a text."""
 
 from __future__ import annotations
 
@@ -6,34 +6,41 @@ import math
 
 import numpy as np
 
-# At every token, each predictor passes this share of its weight to the other, so that the mixture can switch
-# when the other becomes the better one.
+# At every token, each predictor passes this share of its weight to all alike, so that the mixture can switch
+# when another becomes the best one.
 FIXED_SHARE = 0.01
 
 
 class Mixture:
-    """The average of two predictors' probabilities, weighted by how well each has predicted recently.
+    """The average of some predictors' probabilities, weighted by how well each has predicted recently.
 
     The weights are updated by Bayes' rule and then partly equalized (fixed share), so that a predictor with
     almost no weight regains it within a few well-predicted tokens. Over any part of a text in which one of
-    the two is better, the mixture costs at most a few nats more than that one.
+    them is better than the others, the mixture costs at most a few nats more than that one.
 
     Herbster & Warmuth, "Tracking the best expert", 1998.
     """
 
     def __init__(self) -> None:
-        self.weight = 0.5  # of the first predictor
+        self.weights: list[float] = []  # of the predictors; empty until there are some
 
-    def total_nats(self, first: np.ndarray, second: np.ndarray) -> float:
+    def total_nats(self, *predictors: np.ndarray) -> float:
         """The summed nats of the next tokens under the mixture, from each predictor's nats (T,).
 
-        Updates the weight after each token.
+        Updates the weights after each token.
         """
+        count = len(predictors)
+        weights = self.weights or [1 / count] * count
         total = 0.0
-        for nats, other_nats in zip(first.tolist(), second.tolist(), strict=True):
-            least = min(nats, other_nats)
-            likelihood = self.weight * math.exp(least - nats)
-            mixed = likelihood + (1 - self.weight) * math.exp(least - other_nats)
+        for nats in zip(*(predictor.tolist() for predictor in predictors), strict=True):
+            least = min(nats)
+            likelihoods = [
+                weight * math.exp(least - each) for weight, each in zip(weights, nats, strict=True)
+            ]
+            mixed = sum(likelihoods)
             total += least - math.log(mixed)
-            self.weight = likelihood / mixed * (1 - FIXED_SHARE) + FIXED_SHARE / 2
+            weights = [
+                likelihood / mixed * (1 - FIXED_SHARE) + FIXED_SHARE / count for likelihood in likelihoods
+            ]
+        self.weights = weights
         return total

@@ -87,27 +87,6 @@ class Report:
 
 
 @dataclass(frozen=True)
-class DynamicReport:
-    """The reports of one text under the trained weights (static) and by dynamic evaluation (dynamic)."""
-
-    static: Report
-    dynamic: Report
-    config: DynamicConfig
-
-    def as_dict(self) -> dict[str, Any]:
-        """The static figures as in Report, and under `dynamic` the dynamic ones with their settings."""
-        settings = dataclasses.asdict(self.config)
-        return self.static.as_dict() | {"dynamic": self.dynamic.as_dict() | {"settings": settings}}
-
-    def lines(self) -> list[str]:
-        """The figures as lines to print, static and dynamic side by side."""
-        lines = [f"{'static':>10} {'dynamic':>10}"]
-        for unit, static in self.static.by_unit.items():
-            lines.append(f"{static:10.5g} {self.dynamic.by_unit[unit]:10.5g} {unit}")
-        return [*lines, self.static.lines()[-1], f"dynamic: {describe_dynamic(self.config)}"]
-
-
-@dataclass(frozen=True)
 class MixtureReport:
     """The reports of one text under the network alone, under n-grams alone, and under both together.
 
@@ -131,6 +110,46 @@ class MixtureReport:
             others = f"{self.ngrams.by_unit[unit]:10.5g} {self.together.by_unit[unit]:10.5g}"
             lines.append(f"{network:10.5g} {others} {unit}")
         return [*lines, self.network.lines()[-1], f"weight of the network in the mixture: {self.weight:.2f}"]
+
+
+@dataclass(frozen=True)
+class DynamicReport:
+    """The reports of one text under a run as it was trained (static) and by dynamic evaluation (dynamic).
+
+    With n-grams both are of network, n-grams and mixture; the n-grams of the dynamic one learn too.
+    """
+
+    static: Report | MixtureReport
+    dynamic: Report | MixtureReport
+    config: DynamicConfig
+
+    def as_dict(self) -> dict[str, Any]:
+        """The static figures as in their report, and under `dynamic` the dynamic ones with their settings."""
+        settings = dataclasses.asdict(self.config)
+        return self.static.as_dict() | {"dynamic": self.dynamic.as_dict() | {"settings": settings}}
+
+    def lines(self) -> list[str]:
+        """The figures as lines to print, static and dynamic side by side."""
+        columns = [*_columns(self.static), *_columns(self.dynamic)]
+        each = len(columns) // 2
+        lines = [" ".join(f"{name:>{11 * each - 1}}" for name in ("static", "dynamic"))]
+        if each > 1:
+            lines.append(" ".join(f"{name:>10}" for name, _ in columns))
+        for unit in columns[0][1].by_unit:
+            lines.append(" ".join(f"{report.by_unit[unit]:10.5g}" for _, report in columns) + f" {unit}")
+        lines += [columns[0][1].lines()[-1], f"dynamic: {describe_dynamic(self.config)}"]
+        if isinstance(self.static, MixtureReport) and isinstance(self.dynamic, MixtureReport):
+            how = "at best " if self.config.network_weight is None else ""
+            weights = f"{self.static.weight:.2f}, dynamic {how}{self.dynamic.weight:.2f}"
+            lines.append(f"weight of the network in the mixture: {weights}")
+        return lines
+
+
+def _columns(report: Report | MixtureReport) -> list[tuple[str, Report]]:
+    """The reports to print side by side, with their names."""
+    if isinstance(report, Report):
+        return [("network", report)]
+    return [("network", report.network), ("n-grams", report.ngrams), ("together", report.together)]
 
 
 def describe_dynamic(config: DynamicConfig) -> str:

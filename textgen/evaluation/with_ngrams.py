@@ -20,6 +20,7 @@ from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.evaluate import Segments, TokenScorer, evaluate, evaluate_run
 from textgen.evaluation.report import MixtureReport, Report
 from textgen.models.language_model import LanguageModel
+from textgen.ngram.companion import Companion
 from textgen.ngram.model import NGramModel
 from textgen.run import Run
 from textgen.text.document_labels import DocumentLabels
@@ -194,10 +195,31 @@ def evaluate_run_with_ngrams(
     companion = run.load_companion(model.vocab)
     if companion is None:
         return evaluate_run(run, store, part, **settings)
+    return evaluate_with_companion(run, store, part, companion, **settings)
+
+
+def evaluate_with_companion(
+    run: Run,
+    store: TokenStore,
+    part: str,
+    companion: Companion,
+    *,
+    device: str,
+    model: LanguageModel,
+    reset_every: int | None = None,
+    progress: Progress | None = None,
+) -> MixtureReport:
+    """Evaluate the network of a run as evaluate_run does, a companion, and both together.
+
+    model: the network, which is moved to the device. Raises RunError when its weights are damaged.
+    """
     costs = TokenScorer(model.vocab, run.tokenizer.vocab_size - model.vocab.size)
     token_ids = store.tokens(part)
     observer = MixtureObserver(model, companion.model, costs, len(token_ids), companion.weight)
-    network = evaluate_run(run, store, part, **settings, observer=observer)
+    network = evaluate_run(
+        run, store, part, device=device, model=model, reset_every=reset_every, progress=progress,
+        observer=observer,
+    )  # fmt: skip
     first = _unobserved(observer, network.loss, costs, token_ids)
     ngrams, together, _ = (observer.loss(float(total), first) for total in observer.nats.sum(axis=0))
     return MixtureReport(

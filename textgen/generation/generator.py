@@ -29,6 +29,7 @@ from textgen.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from textgen.models.language_model import LanguageModel
+    from textgen.ngram.companion import Companion
 
 
 MOST_DRAWS = 100  # times as many as are wanted
@@ -95,6 +96,20 @@ class Generator:
         """
         engine = _engine_of_run(run, device, set_threads)
         companion = run.load_companion(engine.vocab) if ngram else None
+        if companion is not None:
+            engine = MixedEngine(engine, companion)
+        return cls(engine, run.tokenizer, normalize=run.config.data.normalize)
+
+    @classmethod
+    def adapted(
+        cls,
+        run: Run,
+        model: LanguageModel,
+        companion: Companion | None,
+        set_threads: Callable[[int], None] | None = None,
+    ) -> Generator:
+        """The generator of a run with other weights, mixed with other n-grams if there are any."""
+        engine = _engine_for(model, set_threads)
         if companion is not None:
             engine = MixedEngine(engine, companion)
         return cls(engine, run.tokenizer, normalize=run.config.data.normalize)

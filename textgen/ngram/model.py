@@ -130,6 +130,11 @@ class NGramModel:
         return tables_to_arrays(self._tables)
 
     @property
+    def tables(self) -> Tables:
+        """The counted n-grams, which must not be changed."""
+        return self._tables
+
+    @property
     def vocab_size(self) -> int:
         """V."""
         return self._tables.vocab_size

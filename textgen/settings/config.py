@@ -472,6 +472,12 @@ class DynamicConfig:
     decay: float = option(0.0003, "Pull towards the trained weights at each update.", range=FRACTION)
     clip_norm: float = option(1.0, "Clip gradients to this norm.", range=POSITIVE)
     mix: bool = option(True, "Mix in the trained weights' predictions.")
+    network_weight: float | None = option(
+        None,
+        "Weight of the network beside n-grams.",
+        range=FRACTION,
+        auto=True,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)

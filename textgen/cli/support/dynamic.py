@@ -14,7 +14,7 @@ from textgen.errors import RunError, TextgenError
 from textgen.settings.config import DynamicConfig
 
 if TYPE_CHECKING:
-    from textgen.models.language_model import LanguageModel
+    from textgen.evaluation.adaptation import Adaptation
     from textgen.run import Run
     from textgen.text.encoding import Progress
     from textgen.text.store import TokenStore
@@ -60,7 +60,7 @@ def training_store(run: Run, switch: str, cache_dir: Path, progress: Progress) -
         ) from error
 
 
-def adapted_model(
+def adaptation_to(
     run: Run,
     file: str,
     config: DynamicConfig,
@@ -68,12 +68,13 @@ def adapted_model(
     reading: Mapping[str, str | None],
     device: str,
     cache_dir: str | None,
-) -> LanguageModel:
-    """The model of a run with its weights adapted to a file; reports on standard error.
+    ngram: bool,
+) -> Adaptation:
+    """Adapt a run to a file; reports on standard error. The other arguments are those of `adapt`.
 
     reading: how the file is read where that is not as the run's text, as in DataConfig.for_text.
-    Only the weights change: the recurrent state after the file is dropped, so that prompts are read as
-    without adaptation, and texts of the same seed can be compared.
+    Only weights and n-grams change: the recurrent state after the file is dropped, so that prompts are read
+    as without adaptation, and texts of the same seed can be compared.
     """
     from textgen.evaluation.adaptation import adapt
     from textgen.system.device import resolve_device
@@ -97,7 +98,8 @@ def adapted_model(
             config,
             device=resolve_device(device),
             training_store=lambda: training_store(run, "adapt", cache, reporter.work),
+            ngram=ngram,
             progress=reporter.work,
         )
     reporter.line(f"Adapted to {file}: {adaptation.summary()}")
-    return adaptation.model
+    return adaptation
