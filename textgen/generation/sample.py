@@ -143,10 +143,8 @@ class SampleState:
     def fail(self, error: Exception) -> str:
         """End the text because of what a processor raised. Returns what was still held back."""
         text = self.finish("error")
-        self.finish_reason, self.error = (
-            "error",
-            error,
-        )  # also where what was held back completes a stop string
+        # Not "stop", even if what was held back completes a stop string.
+        self.finish_reason, self.error = "error", error
         return text
 
     def _num_new_tokens(self) -> int:
