@@ -202,6 +202,11 @@ class EngineThread:
         """How many texts wait for a place."""
         return self._num_submitted - self._num_taken
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs; without it no text is written."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread; called in the event loop, which gets what it writes."""
         self._events = asyncio.get_running_loop()
