@@ -223,7 +223,7 @@ class EngineThread:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
+        """Whether the thread runs; without it no text is written."""
         return self._thread.is_alive()
 
     def start(self) -> None:
