@@ -54,6 +54,12 @@ class ServerProcess:
         assert found is not None
         return 1024 * int(found[1])
 
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that the process has used, of all its threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal; returns the exit code and the log."""
         self.process.send_signal(number)

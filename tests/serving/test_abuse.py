@@ -36,14 +36,22 @@ def connect(server: ServerProcess) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=30)
 
 
+def ask_normally(server: ServerProcess) -> None:
+    """A normal request is answered before the server has worked for 1 s.
+
+    Of its processor time: on a busy machine a clock measures other programs.
+    """
+    before = server.processor_seconds
+    assert len(server.write(prompt="The ", max_tokens=5)) == 5
+    assert server.processor_seconds - before < 1
+
+
 @contextmanager
 def unharmed(server: ServerProcess, *, megabytes: int = 50) -> Iterator[None]:
-    """At the end of the block a normal request is answered within 1 s, and memory has grown by no more."""
+    """At the end of the block a normal request is answered in time, and memory has grown by no more."""
     before = server.resident_bytes
     yield
-    began = time.monotonic()
-    assert len(server.write(prompt="The ", max_tokens=5)) == 5
-    assert time.monotonic() - began < 1
+    ask_normally(server)
     assert server.resident_bytes - before < megabytes * MEGABYTE
 
 
@@ -61,19 +69,17 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "many empty lists": (b'{"prompt": [' + b"[]," * 500_000 + b"[]]}", 400),
     "many ids": (b'{"prompt": [' + b"1," * 1_000_000 + b"1]}", 400),
     "many names": (b"{" + b",".join(b'"%d":1' % n for n in range(300_000)) + b', "prompt": "a"}', 200),
-    "too long": (b" " * (9 * MEGABYTE), 413),
+    "too long": (b" " * (5 * MEGABYTE), 413),
 }
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_hostile_body_is_answered_and_harms_nobody(name: str, server: ServerProcess) -> None:
     body, expected = BODIES[name]
-    with unharmed(server, megabytes=500):
+    with unharmed(server, megabytes=300):
         sender = in_background(lambda: server.ask("POST", "/v1/completions", body))
         time.sleep(0.01)
-        began = time.monotonic()
-        server.write(prompt="The ", max_tokens=5)  # meanwhile
-        assert time.monotonic() - began < 1
+        ask_normally(server)
         status, answer = sender()
     assert status == expected, answer[:200]
     if status >= 400:
@@ -119,9 +125,7 @@ def test_readers_that_take_in_nothing_keep_no_text_in_memory(server: ServerProce
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
             client.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         time.sleep(2)
-        began = time.monotonic()
-        server.write(prompt="The ", max_tokens=5)
-        assert time.monotonic() - began < 1
+        ask_normally(server)
     assert running_texts_end(server)
 
 
@@ -154,6 +158,4 @@ def test_ten_thousand_idle_connections_harm_nobody(server: ServerProcess) -> Non
         with contextlib.suppress(OSError):  # this process or machine may allow no more
             for _ in range(10_000):
                 clients.enter_context(connect(server))
-        began = time.monotonic()
-        server.write(prompt="The ", max_tokens=5)
-        assert time.monotonic() - began < 1
+        ask_normally(server)
