@@ -130,12 +130,18 @@ def test_eval_prints_the_three_figures_side_by_side(textgen_in: Cli) -> None:
     assert nats.split() == [*(f"{part['nats_per_token']:.5g}" for part in parts), "nats/token"]
 
 
-def test_dynamic_evaluation_and_adaptation_are_of_the_network_alone(textgen_in: Cli) -> None:
+def test_dynamic_evaluation_and_adaptation_are_of_the_network_alone_if_told_so(textgen_in: Cli) -> None:
     dynamic = ("--dynamic", "--dynamic-method", "sgd", "--dynamic-window", 100, "--json")
-    results = [json.loads(textgen_in("eval", run, *dynamic).stdout) for run in ("run", "plain")]
-    assert results[0] | {"run": ""} == results[1] | {"run": ""}
+    plain, alone, mixed = (
+        json.loads(textgen_in("eval", *run, *dynamic).stdout) | {"run": ""}
+        for run in (["plain"], ["run", "--no-ngram"], ["run"])
+    )
+    assert alone == plain != mixed
     adapt = ("--adapt", "corpus.txt", "--adapt-method", "sgd", *SHORT)
-    assert textgen_in("sample", "run", *adapt).stdout == textgen_in("sample", "plain", *adapt).stdout
+    plain, alone, mixed = (
+        textgen_in("sample", *run, *adapt).stdout for run in (["plain"], ["run", "--no-ngram"], ["run"])
+    )
+    assert alone == plain != mixed
 
 
 def test_copies_can_be_avoided_and_measured(textgen_in: Cli) -> None:
