@@ -24,7 +24,7 @@ from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab, start_id
 from textgen.text.store import TokenStore
 from textgen.text.stored_tokens import TokenArray
-from textgen.training.planning.counting import counting_plan, default_order
+from textgen.training.planning.counting import counting_plan, default_order, prune_from
 
 # A smaller gain, in nats per token, is not worth a file with pieces of the text and the time of sampling.
 WORTH_KEEPING = 0.01
@@ -104,7 +104,7 @@ def build_companion(
     if order is None:
         order = default_order(tokenizer.kind)
     text = _ModelIds(store.tokens("train"), vocab, progress)
-    plan = counting_plan(len(text), order, minutes)
+    plan = counting_plan(len(text), minutes)
     ends = int(vocab.to_model_ids(np.array([tokenizer.end_of_text_id]))[0])
     ngrams = NGramModel.train(
         text,
@@ -112,6 +112,7 @@ def build_companion(
         order,
         start_id=ends if ends < vocab.size else None,
         max_bytes=room_for_model(run.config.model),
+        prune_from=prune_from(plan.tokens),
         most_tokens=max(1000, plan.tokens),
     )
     weight, losses = fit(
