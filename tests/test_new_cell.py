@@ -168,7 +168,7 @@ def test_it_trains_evaluates_scores_and_writes_like_any_other(command, tmp_path)
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
     again = json.loads(command("eval", "mgu", "--json"))
-    assert again["nats_per_token"] == pytest.approx(trained["nats_per_token"], rel=1e-5)
+    assert again["network"]["nats_per_token"] == pytest.approx(trained["nats_per_token"], rel=1e-5)
     (tmp_path / "line.txt").write_text(TEXT[:500])
     scored = json.loads(command("score", "mgu", "line.txt", "--json"))
     assert scored["bits_per_character"] < math.log2(run.config.model.model_vocab_size)

@@ -20,6 +20,7 @@ DAMAGES = ("bit",) * 7 + ("cut",) * 2 + ("empty",)
 # The commands that read each file of a run, by its name; a file that is not listed is attacked with all.
 _READERS = {
     "model.safetensors": ("eval", "score", "sample"),
+    "ngram.safetensors": ("eval", "score", "sample"),
     "config.json": ("eval", "score", "sample", "info"),
     "tokenizer.json": ("eval", "score", "sample"),
     "metrics.jsonl": ("info",),

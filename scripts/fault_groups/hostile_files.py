@@ -22,7 +22,7 @@ from textgen.weights.file import weights_file
 Change = Callable[[Path], object]
 
 CONFIG, TOKENIZER, WEIGHTS, METRICS = "config.json", "tokenizer.json", "model.safetensors", "metrics.jsonl"
-FILES = "files.json"
+FILES, NGRAM = "files.json", "ngram.safetensors"
 DEEP = '{"a":' * 3000 + "1" + "}" * 3000
 RECORD = {
     "kind": "train", "step": 1, "epoch": 0.1, "nats_per_token": 2.5, "gradient_norm": 0.5,
@@ -75,13 +75,13 @@ def in_json(name: str, *keys: str, value: Any) -> Change:
     return change
 
 
-def in_weights(edit: Callable[[dict[str, np.ndarray]], object]) -> Change:
-    """Weights that were edited, as arrays by name."""
+def in_weights(edit: Callable[[dict[str, np.ndarray]], object], name: str = WEIGHTS) -> Change:
+    """Weights, or another file of arrays, that were edited, as arrays by name."""
 
     def change(run: Path) -> None:
-        arrays = {name: array.copy() for name, array in safetensors.numpy.load_file(run / WEIGHTS).items()}
+        arrays = {name: array.copy() for name, array in safetensors.numpy.load_file(run / name).items()}
         edit(arrays)
-        (run / WEIGHTS).write_bytes(weights_file(arrays))
+        (run / name).write_bytes(weights_file(arrays))
 
     return change
 
@@ -254,7 +254,7 @@ if os.name == "posix":
         "a link to /dev/null": linked("/dev/null"),
         "a link to /dev/urandom": linked("/dev/urandom"),
     }
-for _file in (CONFIG, TOKENIZER, WEIGHTS, METRICS, FILES):
+for _file in (CONFIG, TOKENIZER, WEIGHTS, NGRAM, METRICS, FILES):
     HOSTILE |= {f"{_file} is {name}": replaced(_file, make) for name, make in _THINGS.items()}
 HOSTILE["the training folder is a file"] = lambda run: (
     shutil.rmtree(run / "training"),

@@ -10,6 +10,7 @@ import re
 from fault_groups.children import CAN_FORK, MEGABYTE, Outcome, run_textgen
 from fault_groups.handicaps import Handicap
 from fault_groups.hostile_files import FILES, HOSTILE
+from fault_groups.hostile_ngrams import HOSTILE_NGRAMS
 from fault_groups.plan import Plan
 from fault_groups.subjects import Subject, names_of_files, require, unfinished
 from fault_groups.tally import Tally
@@ -17,6 +18,7 @@ from fault_groups.tally import Tally
 MORE_SECONDS = 2.0  # of CPU time
 MORE_BYTES = 300 * MEGABYTE
 _TIMEOUT_SECONDS = 15.0
+_CHANGES = HOSTILE | HOSTILE_NGRAMS
 _NO_NUMBER = re.compile(r"(?<![\w/'])-?(nan|inf|infinity)(?!\w)", re.IGNORECASE)
 
 
@@ -28,7 +30,7 @@ def attack(plan: Plan) -> Tally:
     (subject.folder / "whole" / "runs" / "run").symlink_to("../run")
     commands = reading_commands(subject)
     healthy = {name: require(_run(subject, "", command)) for name, command in commands.items()}
-    cases = [f"{name}; {what}" for what in HOSTILE for name in commands]
+    cases = [f"{name}; {what}" for what in _CHANGES for name in commands]
     for case in plan.some(cases, 16):
         name, what = case.split("; ")
         outcome = _run(subject, what, commands[name])
@@ -55,7 +57,7 @@ def _run(subject: Subject, what: str, command: tuple[str, ...]) -> Outcome:
     """Run a command on the run with one hostile file; what: its name, "" for none."""
     subject.restore()
     if what:
-        HOSTILE[what](subject.work / "run")
+        _CHANGES[what](subject.work / "run")
         if FILES not in what:
             (subject.work / "run" / FILES).unlink()
     # Limits that the machine survives; textgen has lower ones.

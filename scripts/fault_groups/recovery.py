@@ -15,6 +15,7 @@ from fault_groups.subjects import (
     KINDS,
     metrics,
     names_of_files,
+    ngrams,
     require,
     train_command,
     weights,
@@ -90,14 +91,14 @@ def _measured(task: Task, work: Path) -> Task:
 
 
 def result_of(task: Task, work: Path) -> Any:
-    """The weights, metrics and config of the run that was trained, or the text that was written."""
+    """The files of the run that was trained, metrics without times; or the text that was written."""
     if task.name == "sample":
         path = work / "samples.json"
         return without_times(path.read_text(encoding="utf-8")) if path.is_file() else None
     run = work / _run(task)
     if not (run / "metrics.jsonl").is_file():
         return None
-    return weights(run), metrics(run), (run / "config.json").read_bytes()
+    return weights(run), ngrams(run), metrics(run), (run / "config.json").read_bytes()
 
 
 def _run(task: Task) -> str:

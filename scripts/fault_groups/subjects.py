@@ -90,11 +90,12 @@ class Subject:
         shutil.copytree(self.folder / "whole", self.work, symlinks=True)
 
     def result(self, command: str, outcome: Outcome) -> Any:
-        """What a command gave, without times: what it printed, and the weights of the run that it resumed."""
+        """What a command gave, without times: what it printed, and the files of the run that it resumed."""
         if command == "info":
             return outcome.out
         result = [without_times(json.loads(line)) for line in outcome.out.splitlines()]
-        return (result, weights(self.work / "half")) if command == "resume" else result
+        half = self.work / "half"
+        return (result, weights(half), ngrams(half)) if command == "resume" else result
 
 
 def make_subject(folder: Path, kind: Kind, seed: int) -> Subject:
@@ -104,6 +105,8 @@ def make_subject(folder: Path, kind: Kind, seed: int) -> Subject:
     subject.work.mkdir(parents=True)
     make_text(subject.work, kind, seed)
     require(run_textgen(train_command(kind, "run"), subject.work))
+    if not ngrams(subject.work / "run"):
+        raise RuntimeError("the run has no n-grams that could be attacked")
     _stop_half_way(subject.work, kind)
     require(run_textgen(subject.commands["sample"], subject.work))
     subject.work.rename(whole)
@@ -171,6 +174,12 @@ def without_times(value: Any) -> Any:
 def weights(run: Path) -> bytes:
     """The weights of a run as they are in its file; empty if it has none."""
     path = run / "model.safetensors"
+    return path.read_bytes() if path.is_file() else b""
+
+
+def ngrams(run: Path) -> bytes:
+    """The n-grams of a run as they are in their file; empty if it has none."""
+    path = run / "ngram.safetensors"
     return path.read_bytes() if path.is_file() else b""
 
 

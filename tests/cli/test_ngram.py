@@ -56,10 +56,9 @@ def test_a_run_that_was_trained_without_gets_the_same_file(textgen_in: Cli) -> N
 
 def test_the_order_can_be_given(textgen_in: Cli) -> None:
     assert json.loads(textgen_in("ngram", "run", "--order", 3, "--json").stdout)["order"] == 3
-    together = json.loads(textgen_in("eval", "run", "--json").stdout)["together"]["nats_per_token"]
+    shorter = json.loads(textgen_in("eval", "run", "--json").stdout)["nats_per_token"]
     textgen_in("ngram", "run")
-    longer = json.loads(textgen_in("eval", "run", "--json").stdout)["together"]["nats_per_token"]
-    assert longer < together
+    assert json.loads(textgen_in("eval", "run", "--json").stdout)["nats_per_token"] < shorter
     assert "at least 2 and at most 16" in textgen_in("ngram", "run", "--order", 1).only_error
 
 
@@ -107,16 +106,17 @@ def test_score_and_eval_and_python_agree_on_the_mixture(textgen_in: Cli) -> None
     evaluated = json.loads(textgen_in("eval", "run", "--json").stdout)
     val = TEXT[-evaluated["characters"] :]
     Path("val.txt").write_text(val)
-    together, weight = evaluated["together"], evaluated["together"]["network_weight"]
+    weight = evaluated["network_weight"]
     scored = json.loads(textgen_in("score", "run", "val.txt", "--json").stdout)
-    assert scored["nats_per_token"] == pytest.approx(together["nats_per_token"], rel=1e-5)
-    assert scored["network_weight"] == weight
+    for name in scored.keys() & evaluated.keys() - {"run", "text"}:
+        assert scored[name] == pytest.approx(evaluated[name], rel=1e-5), name
+    assert {"nats_per_token", "perplexity_per_word", "words", "network_weight"} <= scored.keys()
     assert f"weight of the network: {weight:.2f}" in textgen_in("score", "run", "val.txt").stdout
     model, alone = textgen.load("run"), textgen.load("run", ngram=False)
     for report in (model.score(val), model.evaluate()):
-        assert report.loss.nats_per_token == pytest.approx(together["nats_per_token"], rel=1e-5)
-    for report in (alone.score(val), alone.evaluate()):
         assert report.loss.nats_per_token == pytest.approx(evaluated["nats_per_token"], rel=1e-5)
+    for report in (alone.score(val), alone.evaluate()):
+        assert report.loss.nats_per_token == pytest.approx(evaluated["network"]["nats_per_token"], rel=1e-5)
     printed = textgen_in("sample", "run", *SHORT, "--json").stdout
     assert json.loads(printed)["samples"][0]["text"] == model.generate(seed=1, max_new_tokens=60).text
     assert json.loads(printed)["settings"]["network_weight"] == weight
@@ -124,10 +124,23 @@ def test_score_and_eval_and_python_agree_on_the_mixture(textgen_in: Cli) -> None
 
 def test_eval_prints_the_three_figures_side_by_side(textgen_in: Cli) -> None:
     evaluated = json.loads(textgen_in("eval", "run", "--json").stdout)
-    header, nats, *_ = textgen_in("eval", "run").stdout.splitlines()
+    header, nats, *_, last = textgen_in("eval", "run").stdout.splitlines()
     assert header.split() == ["network", "n-grams", "together"]
-    parts = (evaluated, evaluated["ngrams"], evaluated["together"])
+    parts = (evaluated["network"], evaluated["ngrams"], evaluated)
     assert nats.split() == [*(f"{part['nats_per_token']:.5g}" for part in parts), "nats/token"]
+    assert last.startswith("The run predicts with both together; weight of the network: ")
+
+
+def test_the_first_figures_of_eval_are_those_of_both_and_beside_them_are_those_of_each(
+    textgen_in: Cli,
+) -> None:
+    both, network = (
+        json.loads(textgen_in("eval", "run", *options, "--json").stdout) for options in ((), ("--no-ngram",))
+    )
+    assert {"network", "ngrams", "network_weight"} == both.keys() - network.keys()
+    assert both["nats_per_token"] < min(both[part]["nats_per_token"] for part in ("network", "ngrams"))
+    assert both["network"].items() <= network.items()
+    assert both["network"].keys() == both["ngrams"].keys()
 
 
 def test_dynamic_evaluation_and_adaptation_are_of_the_network_alone_if_told_so(textgen_in: Cli) -> None:

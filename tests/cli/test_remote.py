@@ -155,7 +155,7 @@ def test_a_config_that_names_a_url_without_its_digest_is_refused(
 def test_other_texts_may_be_urls(cli: Cli, server: Server, url: str, text: str) -> None:
     cli("train", "corpus.txt", *TINY)
     other = server.add("/other.txt", text[:2000])
-    scored = json.loads(cli("score", "runs/corpus", f"{other}?token=1", "--json", "--no-ngram").stdout)
+    scored = json.loads(cli("score", "runs/corpus", f"{other}?token=1", "--json").stdout)
     assert scored["text"] == other
     measured = json.loads(cli("eval", "runs/corpus", f"{other}?token=1", "--json").stdout)
     assert measured["text"] == other

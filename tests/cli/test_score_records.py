@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from tests.conftest import Cli
 
 SYLLABLES = "ka lo mi ren sha tor vel na du bri".split()
-# The figures of `eval` are of the network alone.
-TINY = (
-    "--steps 30 --evaluations 2 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16 --no-ngram"
-).split()
+TINY = "--steps 30 --evaluations 2 --hidden-size 16 --embedding-dim 8 --batch-size 4 --seq-len 16".split()
 
 
 def write_names(path: Path, names: list[str]) -> None:
@@ -75,8 +72,13 @@ def test_score_and_eval_of_the_validation_documents_are_those_of_the_run(
     cli: Cli, validation: list[str], ending: str
 ) -> None:
     expected = figures(cli, "eval", "names")
+    assert expected["nats_per_token"] < expected["network"]["nats_per_token"]  # with n-grams
     scored = figures(cli, "score", "names", f"val.{ending}")
     assert_same(scored, expected)
+    assert scored["network_weight"] == expected["network_weight"]
+    network = figures(cli, "eval", "names", "--no-ngram")
+    assert_same(figures(cli, "score", "names", f"val.{ending}", "--no-ngram"), network)
+    assert_same(expected["network"], network)
     assert scored["lines" if ending == "txt" else "records"] == len(validation)
     assert_same(figures(cli, "eval", "names", f"val.{ending}"), expected)
     tokens = cli("score", "names", f"val.{ending}", "--tokens", "--json").stdout.splitlines()
@@ -84,7 +86,7 @@ def test_score_and_eval_of_the_validation_documents_are_those_of_the_run(
     assert len(tokens) == expected["tokens"]
     assert bits * math.log(2) == pytest.approx(expected["nats_per_token"] * len(tokens), rel=1e-5)
     looked_into = figures(cli, "inspect", "names", f"val.{ending}", "--npz", "all.npz")
-    assert looked_into["bits_per_character"] == pytest.approx(expected["bits_per_character"], rel=1e-4)
+    assert looked_into["bits_per_character"] == pytest.approx(network["bits_per_character"], rel=1e-4)
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "txt"])

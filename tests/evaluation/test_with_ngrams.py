@@ -55,7 +55,7 @@ def observer(
     return MixtureObserver(model, ngrams, costs, num_tokens, weight)
 
 
-def test_the_grid_is_the_mixture_at_each_of_its_weights() -> None:
+def test_the_grid_is_the_mixture_at_each_of_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     network, ngrams = (
         (scale * torch.randn(3, 20, 30, generator=generator)).log_softmax(-1) for scale in (1.0, 8.0)
@@ -66,6 +66,8 @@ def test_the_grid_is_the_mixture_at_each_of_its_weights() -> None:
     for k, nats in enumerate(grid):
         expected = mixture_nats(network.double(), ngrams.double(), targets, k / GRID)
         torch.testing.assert_close(nats.double(), expected, atol=2e-4, rtol=1e-4)
+    monkeypatch.setattr("textgen.evaluation.with_ngrams.LOGITS", 7 * network[:, 0].numel())
+    torch.testing.assert_close(grid_nats(network, ngrams, targets), grid)
 
 
 @pytest.mark.parametrize("weight", [WEIGHT, None])

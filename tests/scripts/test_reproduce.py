@@ -21,37 +21,44 @@ def reproduce(import_script: Callable[[str], ModuleType]) -> ModuleType:
     return import_script("reproduce")
 
 
-def line(row: str, nats: float, *, bits_per_byte: float = 2.0, busy: bool = False) -> dict[str, Any]:
+def line(row: str, nats: float, *, busy: bool = False) -> dict[str, Any]:
     return {
         "row": row,
         "seed": 1,
         "nats_per_character": nats,
         "nats_per_character_in_windows": nats + 0.01,
         "nats_per_character_dynamic": nats - 0.1,
-        "bits_per_byte": bits_per_byte,
         "chosen": {"num_layers": 1, "hidden_size": 384},
         "parameters": 720_000,
         "steps": 5000,
         "tokens_per_second": 100_000,
         "busy": busy,
+        "ngram": {
+            "nats_per_character": {"network": nats, "ngrams": nats + 0.1, "together": nats - 0.05},
+            "network_weight": 0.6,
+            "bytes": 2_500_000,
+            "seconds": 2.04,
+        },
     }
 
 
 def test_a_result_is_compared_with_its_goal_and_a_busy_machine_is_marked(reproduce: ModuleType) -> None:
-    _, met, missed = reproduce.table([line("2 minutes", 1.48), line("2 minutes", 1.481, busy=True)])
-    assert met[2:6] == ["**1.480**", "at most 1.48, met", "1.490", "1.380"]
-    assert met[6:] == ["1 x 384, 0.72 M", "5,000", "100,000"]
-    assert missed[3] == "at most 1.48, missed"
-    assert missed[8] == "100,000 (busy)"
+    headings, met, missed = reproduce.table([line("2 minutes", 1.428), line("2 minutes", 1.429, busy=True)])
+    assert headings[2:5] == ["network", "n-grams", "together"]
+    assert met[2:7] == ["1.428", "1.528", "**1.378**", "at most 1.378, met", "2.0 s"]
+    assert met[7:] == ["1.438", "1.328", "1 x 384, 0.72 M", "5,000", "100,000"]
+    assert missed[5] == "at most 1.378, missed"
+    assert missed[11] == "100,000 (busy)"
 
 
-def test_the_goal_of_subwords_is_in_bits_per_byte_relative_to_characters(reproduce: ModuleType) -> None:
-    rows = reproduce.table([line("2 minutes", 1.4), line("bpe 2 minutes", 1.5, bits_per_byte=2.05)])
-    assert rows[2][3] == "+2.5 % bits/byte: at most 1.02 of the first row, missed"
+def test_a_result_of_before_there_were_n_grams_is_of_the_network_alone(reproduce: ModuleType) -> None:
+    early = line("2 minutes", 1.428)
+    del early["ngram"]
+    assert reproduce.table([early])[1][2:8] == ["1.428", "", "", "", "", "1.438"]
 
 
 def test_the_run_of_ten_minutes_has_a_goal_with_dynamic_evaluation_too(reproduce: ModuleType) -> None:
-    assert reproduce.table([line("10 minutes", 1.42)])[1][5] == "1.320 (at most 1.33, met)"
+    assert reproduce.table([line("10 minutes", 1.3)])[1][8] == "1.200 (at most 1.200, met)"
 
 
 def test_nats_per_character_do_not_depend_on_the_tokenizer(reproduce: ModuleType) -> None:
@@ -59,7 +66,7 @@ def test_nats_per_character_do_not_depend_on_the_tokenizer(reproduce: ModuleType
 
 
 @pytest.mark.slow
-def test_a_row_is_one_run_evaluated_in_three_ways_with_windows_of_256_characters(
+def test_a_row_is_one_run_evaluated_in_each_way_with_windows_of_256_characters(
     reproduce: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 500)
@@ -76,6 +83,10 @@ def test_a_row_is_one_run_evaluated_in_three_ways_with_windows_of_256_characters
     per_token = figures["nats_per_token"] / figures["nats_per_character"]
     assert per_token > 1.5
     assert int(asked[0][asked[0].index("--window") + 1]) == round(256 / per_token)
+    assert "--no-ngram" in asked[0]
+    parts = figures["ngram"]["nats_per_character"]
+    assert parts["network"] == pytest.approx(figures["nats_per_character"], rel=1e-5)
+    assert parts["together"] < parts["network"]
 
 
 def test_rows_in_the_results_are_not_run_again(run_script: RunScript, tmp_path: Path) -> None:

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from textgen.evaluation.cross_entropy import Loss
+from textgen.evaluation.with_ngrams import Losses
 from textgen.ngram.companion import Companion
 from textgen.run import NGRAM, WEIGHTS, Run, vocab_of
-from textgen.training.ngrams import WORTH_KEEPING
+from textgen.training.ngrams import WORTH_KEEPING, Built
+from textgen.training.planning import counting
 
 if TYPE_CHECKING:
     from tests.conftest import Cli
 
-TINY = "--steps 12 --evaluations 2 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+SIZES = "--evaluations 2 --hidden-size 8 --embedding-dim 4 --batch-size 4 --seq-len 16".split()
+TINY = ["--steps", "12", *SIZES]
 TEXT = "".join(f"Line {n}: the {n % 7} dogs and {n % 5} cats of {n * n % 89} streets.\n" for n in range(300))
 
 
@@ -72,9 +76,44 @@ def test_n_grams_that_gain_too_little_are_not_kept(cli: Cli, tmp_path: Path) -> 
     (tmp_path / "noise.txt").write_text("".join(draw.choice("aaab") for _ in range(20_000)))
     options = "--steps 60 --evaluations 2 --hidden-size 8 --embedding-dim 4 --batch-size 4".split()
     done = cli("train", "noise.txt", *options, "--run", "run")
-    assert "not kept, as they gain too little" in done.stdout
+    assert "not kept, as they gain" in done.stdout
     assert not Run("run").has_companion
+    assert "keeps them" not in done.stdout  # since they gain nothing
     assert cli("eval", "run").stdout == cli("eval", "run", "--no-ngram").stdout
+
+
+def test_the_line_says_how_to_keep_what_gains_a_little() -> None:
+    def line(gain: float, num_bytes: int | None = None) -> str:
+        losses = Losses(*(Loss(100 * nats, 100, 0) for nats in (2.0, 2.2, 2.0 - gain)))
+        return Built(5, 0.9, losses, 1.0, 1.0, is_shortened=False, num_bytes=num_bytes).line(Path("my/run"))
+
+    assert line(0.007).endswith("not kept, as they gain less than 0.01: textgen ngram my/run keeps them")
+    assert line(-0.001).endswith("not kept, as they gain nothing")
+    assert "kept" not in line(0.02, 1000)
+
+
+def test_of_a_text_that_takes_long_to_count_pieces_are_counted_and_the_command_counts_all(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = ("corpus.txt", "--minutes", 0.02, *SIZES, "--run", "run")
+    # So that 10.12 s are enough for 5,000 of the text's 12,000 characters.
+    monkeypatch.setattr(counting, "SECONDS_PER_TOKEN", 10.12 / 5000)
+    done = cli("train", *budget)
+    assert done.exit_code == 0, done.stderr
+    size = Run("run").measured("train_tokens")
+    (plan,) = [line for line in done.stdout.splitlines() if line.startswith("n-grams: ")]
+    assert f"{5000 / size:.0%} of the text, evenly spread, is counted in 10 s" in plan
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("n-grams of up to 9 tokens")]
+    assert "of the training text, evenly spread: textgen ngram run counts more" in line
+    assert companion().model.share == pytest.approx(5000 / size, rel=0.01)
+    assert Run("run").metrics()[-1]["ngram"]["share_counted"] == companion().model.share
+    whole = cli("ngram", "run")
+    assert "of the training text" not in whole.stdout
+    assert companion().model.share == 1
+    # A budget in steps allows all the time that it takes.
+    done = cli("train", "corpus.txt", *TINY, "--run", "steps")
+    assert "s after training (--no-ngram: not counted)" in done.stdout
+    assert "textgen ngram" not in done.stdout
 
 
 def test_no_count_comes_from_validation_text(cli: Cli, tmp_path: Path) -> None:
@@ -102,7 +141,7 @@ def test_documents_and_labels_are_read_from_their_start_token(cli: Cli, tmp_path
     first = np.exp(ngrams.read(end[None])[0][0, -1])
     assert first[vocab.to_model_ids(run.tokenizer.encode("t"))[0]] > 0.9
     figures = json.loads(cli("eval", "run", "--json").stdout)
-    assert figures["together"]["nats_per_token"] < figures["nats_per_token"]
+    assert figures["nats_per_token"] < figures["network"]["nats_per_token"]
     assert cli("sample", "run", "--label", "a", "--seed", 1).exit_code == 0
     assert cli("score", "run", "table.csv", "--field", "text", "--label", "b").exit_code == 0
 

@@ -79,4 +79,4 @@ def command(
         figures: dict[str, Any] = {"run": str(run.path)} | built.as_dict()
         print(json.dumps(figures | {"seconds": round(built.seconds, 1)}, allow_nan=False))
     else:
-        reporter.line(built.line())
+        reporter.line(built.line(run.path))

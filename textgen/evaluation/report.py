@@ -90,7 +90,7 @@ class Report:
 class MixtureReport:
     """The reports of one text under the network alone, under n-grams alone, and under both together.
 
-    weight: of the network in the mixture, from 0 to 1.
+    Together they are what the run predicts by default. weight: of the network in the mixture, from 0 to 1.
     """
 
     network: Report
@@ -99,9 +99,9 @@ class MixtureReport:
     weight: float
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures of the network as in Report, and under `ngrams` and `together` those of the others."""
-        together = self.together.as_dict() | {"network_weight": self.weight}
-        return self.network.as_dict() | {"ngrams": self.ngrams.as_dict(), "together": together}
+        """The figures of both together as in Report, and under `network` and `ngrams` those of each alone."""
+        alone = {"network": self.network.as_dict(), "ngrams": self.ngrams.as_dict()}
+        return self.together.as_dict() | {"network_weight": self.weight} | alone
 
     def lines(self) -> list[str]:
         """The figures as lines to print, side by side."""
@@ -109,7 +109,12 @@ class MixtureReport:
         for unit, network in self.network.by_unit.items():
             others = f"{self.ngrams.by_unit[unit]:10.5g} {self.together.by_unit[unit]:10.5g}"
             lines.append(f"{network:10.5g} {others} {unit}")
-        return [*lines, self.network.lines()[-1], f"weight of the network in the mixture: {self.weight:.2f}"]
+        return [
+            *lines,
+            self.network.lines()[-1],
+            f"The run predicts with both together; weight of the network: {self.weight:.2f}. "
+            "--no-ngram: the network alone.",
+        ]
 
 
 @dataclass(frozen=True)

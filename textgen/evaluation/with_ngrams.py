@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from textgen.evaluation.cross_entropy import Loss
-from textgen.evaluation.evaluate import Segments, TokenScorer, evaluate, evaluate_run
+from textgen.evaluation.evaluate import LOGITS, Segments, TokenScorer, evaluate, evaluate_run
 from textgen.evaluation.report import MixtureReport, Report
 from textgen.models.language_model import LanguageModel
 from textgen.ngram.companion import Companion
@@ -66,6 +66,13 @@ def grid_nats(network: Tensor, ngrams: Tensor, targets: Tensor) -> Tensor:
     The unnormalised probabilities of one weight are those of the last times a ratio, which saves taking the
     exponential for each.
     """
+    # A few tokens at a time: with a large vocabulary, several arrays of (B, T, V) are large.
+    step = max(1, LOGITS // network[:, :1].numel())
+    parts = (part.split(step, dim=1) for part in (network, ngrams, targets))
+    return torch.cat([_grid_nats(*each) for each in zip(*parts, strict=True)], dim=2)
+
+
+def _grid_nats(network: Tensor, ngrams: Tensor, targets: Tensor) -> Tensor:
     difference = network - ngrams
     mixed, ratio = ngrams.exp(), (difference / GRID).exp()
     sums = [mixed.sum(-1)]

@@ -145,7 +145,10 @@ class _Counter:
                 return places[order]
             # Numbers of the different codes need fewer bits, which makes room for more tokens.
             ordered = codes[order]
-            codes[order] = np.cumsum(np.diff(ordered, prepend=ordered[:1]) != 0)
+            differs = np.zeros(len(places), bool)
+            differs[1:] = ordered[1:] != ordered[:-1]
+            del ordered
+            codes[order] = np.cumsum(differs)
             used = len(places).bit_length()
 
     def _continuations(self, gram: np.ndarray, left: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
@@ -153,8 +156,10 @@ class _Counter:
 
         gram, left: the number of the n-gram at each place, and the token before it.
         """
-        repeated = frequencies[gram] > 1
-        pairs = (gram[repeated].astype(np.int64) << self._bits) | left[repeated]
+        repeated = (frequencies > 1)[gram]
+        pairs = gram[repeated].astype(np.int64)
+        pairs <<= self._bits
+        pairs |= left[repeated]
         size = len(frequencies)
         if size << self._bits <= _TABLE_BYTES:
             precedes = np.zeros((size, 1 << self._bits), bool)

@@ -15,7 +15,7 @@ from textgen.ngram.tables import smallest
 
 MOST_TOKENS = 50_000_000  # that are counted of a longer text
 # Equal tokens among them: all n-grams that begin with the same token are in memory at once.
-MOST_ALIKE = 15_000_000
+MOST_ALIKE = 10_000_000
 _PIECES = 50  # of a longer text, about
 _READ = 2**20  # tokens that are read at a time
 

@@ -7,8 +7,8 @@ validation text ─ network ───────────┴─ fit ─→ w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from textgen.evaluation.evaluate import named
 from textgen.evaluation.with_ngrams import Losses, fit
 from textgen.models.language_model import LanguageModel
 from textgen.ngram.companion import Companion, room_for_model
-from textgen.ngram.model import NGramModel
+from textgen.ngram.model import PRUNE_FROM, NGramModel
+from textgen.ngram.reading import MOST_TOKENS
 from textgen.run import Run
 from textgen.system.links import refuse_links
 from textgen.text.encoding import Progress
@@ -25,25 +26,27 @@ from textgen.text.model_vocab import ModelVocab, start_id
 from textgen.text.store import TokenStore
 from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
+from textgen.training.planning.counting import counting_plan, default_order, prune_from
 
 # A smaller gain, in nats per token, is not worth a file with pieces of the text and the time of sampling.
 WORTH_KEEPING = 0.01
-# Tokens to predict a token from, and itself: subwords and words repeat less than characters do.
-ORDER, ORDER_OF_CHARACTERS = 5, 9
-_PIECE_TOKENS = 2**20
 
 
 @dataclass(frozen=True)
 class Built:
     """What was built for a run.
 
-    seconds: that counting and fitting took. num_bytes: of the file; None: it was not kept.
+    seconds: that counting and fitting took. share: of the training text that was counted, from 0 to 1.
+    is_shortened: whether less of it was counted, for lack of time. num_bytes: of the file; None: it was not
+    kept.
     """
 
     order: int
     weight: float
     losses: Losses
     seconds: float
+    share: float
+    is_shortened: bool
     num_bytes: int | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -53,14 +56,24 @@ class Built:
             "network_weight": self.weight,
             **{f"{name}_nats_per_token": loss.nats_per_token for name, loss in self.losses._asdict().items()},
             "tokens": self.losses.network.tokens,
+            "share_counted": self.share,
             "bytes": self.num_bytes,
         }
 
-    def line(self) -> str:
-        """The three losses, and what was kept, in one line."""
+    def line(self, run: Path) -> str:
+        """The three losses, what was kept, and what could be done about it, in one line."""
         network, ngrams, together = (loss.nats_per_token for loss in self.losses)
-        kept = "" if self.num_bytes is not None else "; not kept, as they gain too little"
-        size = "" if self.num_bytes is None else f", {self.num_bytes / 1e6:.1f} MB"
+        size, kept = "", ""
+        if self.num_bytes is not None:
+            size = f", {self.num_bytes / 1e6:.1f} MB"
+        elif self.losses.gain <= 0 or self.weight == 1:
+            kept = "; not kept, as they gain nothing"
+        else:
+            kept = f"; not kept, as they gain less than {WORTH_KEEPING:g}: textgen ngram {run} keeps them"
+        if self.share < 1:
+            kept += f"; counted in {self.share:.1%} of the training text, evenly spread"
+        if self.is_shortened and self.num_bytes is not None:
+            kept += f": textgen ngram {run} counts more"
         return (
             f"n-grams of up to {self.order} tokens, built in {self.seconds:.1f} s{size}: network alone "
             f"{network:.4f} nats/token, n-grams alone {ngrams:.4f}, together {together:.4f} "
@@ -75,12 +88,14 @@ def build_companion(
     device: str,
     order: int | None = None,
     least_gain: float = WORTH_KEEPING,
+    minutes: float | None = None,
     progress: Progress | None = None,
 ) -> Built:
     """Build the n-gram companion of a run's best weights and keep it in the run, if it helps.
 
     store: of the run's text, with validation text. order: of the longest n-grams; None: chosen by the
-    tokenizer. least_gain: in nats per token of validation text; with less, nothing is written.
+    tokenizer. least_gain: in nats per token of validation text; with less, nothing is written. minutes: of
+    training; of a text that takes long to count beside that, evenly spread pieces are counted. None: all.
 
     Raises RunError when the weights are damaged or the run has links in it.
     """
@@ -88,8 +103,17 @@ def build_companion(
     started = time.monotonic()
     model = LanguageModel.from_pretrained(run.path).to(device)
     vocab, tokenizer = model.vocab, run.tokenizer
-    room = room_for_model(run.config.model)
-    ngrams = count_training_text(store, tokenizer, vocab, order=order, max_bytes=room, progress=progress)
+    plan = counting_plan(len(store.tokens("train")), minutes)
+    ngrams = count_training_text(
+        store,
+        tokenizer,
+        vocab,
+        order=order,
+        max_bytes=room_for_model(run.config.model),
+        prune_from=prune_from(plan.tokens),
+        most_tokens=max(1000, plan.tokens),
+        progress=progress,
+    )
     weight, losses = fit(
         model,
         ngrams,
@@ -102,7 +126,8 @@ def build_companion(
     num_bytes = None
     if losses.gain >= least_gain and weight < 1:
         num_bytes = run.save_companion(Companion(ngrams, weight), vocab)
-    return Built(ngrams.order, weight, losses, time.monotonic() - started, num_bytes)
+    seconds = time.monotonic() - started
+    return Built(ngrams.order, weight, losses, seconds, ngrams.share, plan.is_shortened, num_bytes)
 
 
 def count_training_text(
@@ -112,28 +137,38 @@ def count_training_text(
     *,
     order: int | None = None,
     max_bytes: int | None = None,
+    prune_from: int | None = PRUNE_FROM,
+    most_tokens: int = MOST_TOKENS,
     progress: Progress | None = None,
 ) -> NGramModel:
     """The n-grams of a store's training text, as model ids of vocab.
 
-    order: of the longest n-grams; None: chosen by the tokenizer. max_bytes: of the model's arrays; None: no
-    limit.
+    order: of the longest n-grams; None: chosen by the tokenizer. The rest is as in NGramModel.train.
     """
-    if order is None:
-        order = ORDER_OF_CHARACTERS if tokenizer.kind in ("char", "byte") else ORDER
     ends = int(vocab.to_model_ids(np.array([tokenizer.end_of_text_id]))[0])
     return NGramModel.train(
-        _pieces(store.tokens("train"), vocab, progress),
+        _ModelIds(store.tokens("train"), vocab, progress),
         vocab.size,
-        order,
+        default_order(tokenizer.kind) if order is None else order,
         start_id=ends if ends < vocab.size else None,
         max_bytes=max_bytes,
+        prune_from=prune_from,
+        most_tokens=most_tokens,
     )
 
 
-def _pieces(token_ids: TokenArray, vocab: ModelVocab, progress: Progress | None) -> Iterator[np.ndarray]:
-    """The model ids of a text, piece by piece, so that it need not fit into memory."""
-    for start in range(0, len(token_ids), _PIECE_TOKENS):
-        yield vocab.to_model_ids(token_ids[start : start + _PIECE_TOKENS])
-        if progress is not None:
-            progress("counting n-grams", min(start + _PIECE_TOKENS, len(token_ids)), len(token_ids))
+class _ModelIds:
+    """The model ids of a text as an array of which slices are read, since it may not fit into memory."""
+
+    dtype = np.dtype(np.int64)
+
+    def __init__(self, token_ids: TokenArray, vocab: ModelVocab, progress: Progress | None) -> None:
+        self._token_ids, self._vocab, self._progress = token_ids, vocab, progress
+
+    def __len__(self) -> int:
+        return len(self._token_ids)
+
+    def __getitem__(self, index: slice) -> np.ndarray:
+        if self._progress is not None:
+            self._progress("counting n-grams", min(index.stop, len(self)), len(self))
+        return self._vocab.to_model_ids(self._token_ids[index])

@@ -83,9 +83,9 @@ class Session:
             self.trainer.state.record("final", seconds, **figures)
             draw_picture(self.run)
         if report is not None:
-            self.reporter.line(self._evaluation(report))
+            self.reporter.line(self._evaluation(report, is_of_network_alone=built is not None))
         if built is not None:
-            self.reporter.line(built.line())
+            self.reporter.line(built.line(self.run.path))
         position = self.trainer.position
         kept = f"best weights, of step {position.best_step:,}," if report is not None else "last weights"
         self.reporter.line(
@@ -127,15 +127,25 @@ class Session:
         training = self.run.config.training
         if not training.ngram:
             return None
-        return build_companion(self.run, self.store, device=training.device, progress=self.reporter.work)
+        return build_companion(
+            self.run,
+            self.store,
+            device=training.device,
+            minutes=training.minutes,
+            progress=self.reporter.work,
+        )
 
-    def _evaluation(self, report: Report) -> str:
-        """The result on the validation text in a line, and what was left unread."""
+    def _evaluation(self, report: Report, *, is_of_network_alone: bool) -> str:
+        """The result on the validation text in a line, and what was left unread.
+
+        is_of_network_alone: whether there are n-grams too, so that the line says what it is of.
+        """
         tokens, unread = report.loss.tokens, report.unread_tokens
         read = f"all {tokens:,} tokens" if not unread else f"{tokens:,} of {tokens + unread:,} tokens"
+        alone = ", network alone" if is_of_network_alone else ""
         rest = f". For lack of time the rest was left unread: textgen eval {self.run.path}" if unread else ""
         return (
-            f"Validation, {read}: {report.loss.nats_per_token:.4f} nats/token, "
+            f"Validation, {read}{alone}: {report.loss.nats_per_token:.4f} nats/token, "
             f"{report.bits_per_character:.4f} bits/character, {report.bits_per_byte:.4f} bits/byte, "
             f"perplexity {report.perplexity_per_token:.2f} per token{rest}"
         )

@@ -11,6 +11,7 @@ from textgen.settings.config import RunConfig, TrainingConfig
 from textgen.settings.given import Section
 from textgen.system.device import cpu_gains_by_bfloat16, cpu_multiplies_bfloat16
 from textgen.training.planning.configs import BatchShape, requested_batches
+from textgen.training.planning.counting import counting_plan
 from textgen.training.planning.data import PreparedText
 from textgen.training.schedule import describe_passes
 
@@ -31,6 +32,8 @@ def start_notes(
     notes += _precision_notes(config.training)
     if config.training.minutes is not None:
         notes.append(_plan_note(config.training, config.measured, training))
+    if config.training.ngram and text.val_tokens:
+        notes += counting_plan(text.train_tokens, config.training.minutes).notes()
     if source is not None:
         # The model vocabulary begins with that of the other run; new tokens follow.
         known = text.vocab.token_ids[: source.config.model.model_vocab_size]
