@@ -28,7 +28,9 @@ _SMALLEST = np.finfo(np.float64).tiny  # instead of a probability of 0, which on
 class Automaton:
     """Contexts and entries of an n-gram model.
 
-    suffix: (C,) each context without its first token. log_gamma: (C,) the logarithm of gamma.
+    suffix: (C,) each context without its first token. wider: (C,) the longest context with more entries that
+    is left of each when tokens are taken off its beginning, or the empty one. log_weight: (C,) the logarithm
+    of the weight of the distribution there: the gammas between, multiplied.
     first: (C + 1,) where the entries of each context begin. keys: (E,) context x V + token, ascending.
     tokens: (E,). log_probs: (E,) the logarithm of the probability of the token in the context.
     target: (E,) the longest context that the n-gram ends with.
@@ -46,8 +48,9 @@ class Automaton:
         contexts, entries = int(self.level_begins[-1]), sum(len(level.tokens) for level in levels)
         self._key_type = np.dtype(np.uint32 if (contexts + 1) * vocab_size < 2**32 else np.int64)
         self.suffix = np.zeros(contexts, np.int32)
-        self.log_gamma = np.zeros(contexts, np.float32)
-        self.first = np.zeros(contexts + 1, np.int64)
+        self.wider = np.zeros(contexts, np.int32)
+        self.log_weight = np.zeros(contexts, np.float32)
+        self.first = np.zeros(contexts + 1, np.int32 if entries < 2**31 else np.int64)
         self.keys = np.zeros(entries, self._key_type)
         self.tokens = np.zeros(entries, smallest(vocab_size - 1))
         self.target = np.zeros(entries, np.int32)
@@ -66,7 +69,7 @@ class Automaton:
             share, gamma = _shares(level, owner, dropped, discounts[k])
             shorter = probabilities[found] if k else 1 / vocab_size
             probabilities[here] = share + gamma[owner] * shorter
-            self.log_gamma[self.level_begins[k] : self.level_begins[k + 1]] = np.log(gamma)
+            self._widen(slice(self.level_begins[k], self.level_begins[k + 1]), fan, np.log(gamma))
             entry = here.stop
             if level.children is not None and level.dropped is not None:
                 continued = level.children > 0
@@ -96,10 +99,21 @@ class Automaton:
             target[inner] = contexts
         return found
 
+    def _widen(self, here: slice, fan: np.ndarray, log_gamma: np.ndarray) -> None:
+        """Link the contexts of one level to wider ones. fan: how many entries each has.
+
+        The tokens of a context's entries are among those of its suffix, so that they are the same tokens
+        where they are as many: then nothing of the suffix is left but its gamma.
+        """
+        suffix = self.suffix[here]
+        stops = (suffix == 0) | (np.subtract(self.first[suffix + 1], self.first[suffix]) > fan)
+        self.wider[here] = np.where(stops, suffix, self.wider[suffix])
+        self.log_weight[here] = log_gamma + np.where(stops, 0, self.log_weight[suffix])
+
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
-        of_contexts = (self.suffix, self.log_gamma, self.first)
+        of_contexts = (self.suffix, self.wider, self.log_weight, self.first)
         of_entries = (self.keys, self.tokens, self.log_probs, self.target)
         return sum(array.nbytes for array in of_contexts + of_entries)
 
@@ -121,7 +135,7 @@ class Automaton:
         """The longest context after one more token of each text. contexts (B,), tokens (B,) 0 or more."""
         if len(contexts) <= _SMALL_BATCH:
             pairs = zip(contexts.tolist(), tokens.tolist(), strict=True)
-            return np.array([self._next(context, token) for context, token in pairs], np.int32)
+            return np.array([self.next(context, token) for context, token in pairs], np.int32)
         longest = np.zeros(len(contexts), np.int32)
         texts = np.flatnonzero(tokens < self.vocab_size)
         contexts, tokens = contexts[texts], tokens[texts]
@@ -132,7 +146,8 @@ class Automaton:
             texts, contexts, tokens = texts[shorten], self.suffix[contexts[shorten]], tokens[shorten]
         return longest
 
-    def _next(self, context: int, token: int) -> int:
+    def next(self, context: int, token: int) -> int:
+        """`advance` for one text, faster."""
         if token >= self.vocab_size:
             return 0
         first, tokens = self._first, self._tokens
