@@ -74,7 +74,8 @@ class Automaton:
             if level.children is not None and level.dropped is not None:
                 continued = level.children > 0
                 fan, dropped = level.children[continued].astype(np.int64), level.dropped[continued]
-        self.log_probs = np.log(np.maximum(probabilities, _SMALLEST)).astype(np.float32)
+        np.log(np.maximum(probabilities, _SMALLEST, out=probabilities), out=probabilities)
+        self.log_probs = probabilities.astype(np.float32)
         # Single numbers are read from memory views in a fraction of the time.
         self._first, self._tokens = self.first.data, self.tokens.data
         self._target, self._suffix = self.target.data, self.suffix.data

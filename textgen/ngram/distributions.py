@@ -120,9 +120,10 @@ class Distributions:
 
 
 def _widest(fan: np.ndarray, most: int) -> np.ndarray:
-    """At most so many contexts, ascending: the empty one, and those with more entries than all others."""
-    if len(fan) <= most:
-        return np.arange(len(fan))
-    too_few = np.partition(fan, len(fan) - 1 - most)[len(fan) - 1 - most]
-    chosen = np.flatnonzero(fan > too_few)
-    return chosen if fan[0] > too_few else np.zeros(1, np.int64)
+    """At most so many contexts, ascending: those with more entries than all others, and the empty one.
+
+    fan: (C,) how many entries each has; none has more than the empty one.
+    """
+    fewer = len(fan) - np.cumsum(np.bincount(fan))  # how many have more than 0, 1, ... entries
+    chosen = np.flatnonzero(fan > np.argmax(fewer <= most))
+    return chosen if len(chosen) else np.zeros(1, np.int64)
