@@ -153,8 +153,6 @@ TESTED_ELSEWHERE = {
     "textgen.generation.request": "generation/test_loop.py",
     "textgen.generation.sample": "generation/test_generator.py",
     "textgen.generation.torch_engine": "generation/test_engines.py",
-    "textgen.ngram.automaton": "ngram/test_model.py",
-    "textgen.ngram.distributions": "ngram/test_model.py",
     "textgen.plots.curves": "analysis/memory/test_report.py",
     "textgen.plots.style": "analysis/inspection/test_pictures.py",
     "textgen.plots.text_maps": "analysis/inspection/test_pictures.py",

@@ -182,7 +182,20 @@ def test_a_batch_equals_its_texts_alone(batch_size: int) -> None:
         ]
         assert np.array_equal(together.contexts, State.concatenate(alone).contexts)
         rows = np.concatenate([model.log_probs(state) for state in alone])
-        assert np.allclose(model.log_probs(together), rows, atol=1e-5)
+        assert np.array_equal(model.log_probs(together), rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_step_advances_and_gives_the_log_probabilities(batch_size: int) -> None:
+    model = NGramModel.train(random_text(), 7, 6)
+    ids = np.random.default_rng(3).integers(0, 8, (batch_size, 30))
+    state = expected = model.start(batch_size)
+    for column in ids.T:
+        log_probs, state = model.step(column, state)
+        expected = model.advance(expected, column)
+        assert np.array_equal(state.contexts, expected.contexts)
+        assert state.contexts.dtype == np.int32
+        assert np.array_equal(log_probs, model.log_probs(expected))
 
 
 def test_texts_join_and_leave_a_batch() -> None:
@@ -267,5 +280,10 @@ def test_ids_that_are_none_are_refused() -> None:
         NGramModel.train(np.array([0.5]), 7, 3)
     with pytest.raises(IndexError, match="-1"):
         model.advance(model.start(1), np.array([-1]))
-    with pytest.raises(TypeError, match="integers"):
-        model.advance(model.start(1), np.array([1, 2]))
+    with pytest.raises(IndexError, match="-1"):
+        model.step(np.array([-1]), model.start(1))
+    for ids in ([1, 2], [[1]], [True], [1.0], []):
+        with pytest.raises(TypeError, match="integers"):
+            model.advance(model.start(1), np.array(ids))
+        with pytest.raises(TypeError, match="integers"):
+            model.step(np.array(ids), model.start(1))

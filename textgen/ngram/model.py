@@ -180,7 +180,17 @@ class NGramModel:
 
     def log_probs(self, state: State) -> np.ndarray:
         """The natural logarithm of the probability of each token to come next, (B, V) float32."""
-        return _log(self._distributions.rows(state.contexts))
+        return self._distributions.rows(state.contexts)
+
+    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Read one more token of each text (B,): log_probs after it (B, V), and the state."""
+        token = ids.item() if ids.shape == state.contexts.shape == (1,) else None
+        if type(token) is not int or token < 0:  # several texts, or ids that are refused
+            state = self.advance(state, ids)
+            return self.log_probs(state), state
+        # The same for one text, which waits for each of its tokens: with as few arrays as possible.
+        context = self._automaton.next(state.contexts.item(), token)
+        return self._distributions.row(context)[None], State(np.array([context], np.int32))
 
     def read(self, ids: np.ndarray, state: State | None = None) -> tuple[np.ndarray, State]:
         """Read more of each text (B, T): log_probs after each token (B, T, V), and the state after the last.
@@ -191,7 +201,7 @@ class NGramModel:
         state = self.start(len(ids)) if state is None else state
         ids = self._checked(ids, (len(state), *ids.shape[1:2]))
         contexts = self._automaton.walk(state.contexts, ids)  # (B, T)
-        rows = _log(self._distributions.rows(contexts.reshape(-1)))
+        rows = self._distributions.rows(contexts.reshape(-1))
         after = contexts[:, -1] if ids.shape[1] else state.contexts
         return rows.reshape(*ids.shape, self.vocab_size), State(after.copy())
 
@@ -199,15 +209,10 @@ class NGramModel:
         ids = np.asarray(ids)
         if ids.shape != shape or ids.dtype.kind not in "iu":
             raise TypeError(f"ids are an array of {ids.dtype} {ids.shape}; they must be integers {shape}")
-        if ids.size and ids.min() < 0:
-            raise IndexError(f"id {ids.min()}: ids are 0 or more")
+        least = ids.item() if ids.size == 1 else ids.min(initial=0)
+        if least < 0:
+            raise IndexError(f"id {least}: ids are 0 or more")
         return ids.astype(np.int64, copy=False)
-
-
-def _log(rows: np.ndarray) -> np.ndarray:
-    # A probability that is too small for float32 is not 0.
-    logs: np.ndarray = np.log(np.maximum(rows, np.finfo(np.float32).tiny, out=rows), out=rows)
-    return logs
 
 
 def _require(name: str, value: int, least: int, most: int) -> None:
