@@ -287,7 +287,7 @@ def test_the_loop_weighs_the_ways(generator_of, monkeypatch):
     settings = {"num_samples": 300, "seed": 1, "config": DEFAULT}
     weighed = generator.generate("once upon a tig", **settings)
     monkeypatch.setattr(
-        "textgen.generation.loop.log_shares", lambda _, prompt: np.zeros(len(prompt.given_back))
+        "textgen.generation.prompt_reading.log_shares", lambda _, prompt: np.zeros(len(prompt.given_back))
     )
     stepwise = generator.generate("once upon a tig", **settings)
     spelled = [sum(s.tokens[0] == "t" for s in samples) for samples in (weighed, stepwise)]
@@ -370,7 +370,7 @@ def test_tokens_that_only_write_the_prompt_again_are_not_counted(
     generator_of, kind, prompt, count, monkeypatch
 ):
     weightless = lambda _, prompt: np.zeros(len(prompt.given_back))  # noqa: E731  so that all ways are common
-    monkeypatch.setattr("textgen.generation.loop.log_shares", weightless)
+    monkeypatch.setattr("textgen.generation.prompt_reading.log_shares", weightless)
     generator = generator_of(kind)
     found = set()
     config = SampleConfig(max_new_tokens=count, min_new_tokens=count, temperature=1)

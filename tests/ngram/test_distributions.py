@@ -15,7 +15,7 @@ VOCAB_SIZE = 40
 
 @pytest.fixture(scope="module")
 def automaton() -> Automaton:
-    """Contexts with one entry and with dozens, some pruned, so that a text takes several steps to a wide one."""
+    """Contexts with one entry and with dozens, some pruned: several steps lead to a wide one."""
     rng = np.random.default_rng(0)
     words = [rng.integers(0, VOCAB_SIZE, rng.integers(1, 7)) for _ in range(300)]
     text = np.concatenate([words[k] for k in (300 * rng.random(6000) ** 3).astype(int)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -106,6 +107,8 @@ def test_a_bug_is_told_to_the_log_and_not_to_the_client(
     async def broken(request: Request) -> PlainTextResponse:
         raise ZeroDivisionError("secret")
 
+    # The server of `textgen serve` silences this logger for its whole process.
+    caplog.set_level(logging.ERROR, logger="uvicorn.error")
     served = serve({"fox": run}, routes=[Route("/broken", broken)])
     answer = served.http.get("/broken")
     assert answer.status_code == 500

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -53,7 +54,9 @@ def with_engine(
         finally:
             await asyncio.to_thread(engine.stop, 0.0)
 
-    return asyncio.run(run())
+    # In a thread of its own, as the thread of a browser's tests has an event loop already.
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(lambda: asyncio.run(run())).result()
 
 
 async def all_of(text: Text) -> list[Piece]:

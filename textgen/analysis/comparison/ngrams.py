@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from textgen.errors import ConfigError, RunError
-from textgen.evaluation.cross_entropy import Loss, TokenCosts
+from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import Report
 from textgen.ngram.model import NGramModel
 from textgen.run import Run
@@ -27,6 +27,7 @@ from textgen.system.progress import Reporter
 from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab, start_id
 from textgen.text.stored_tokens import TokenArray
+from textgen.text.token_costs import TokenCosts
 
 NGRAM_FILE = "ngram.json"
 _PROBABILITIES = 2**20  # how many are computed at a time
