@@ -223,7 +223,7 @@ class EngineThread:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs; without it no text is written."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:
