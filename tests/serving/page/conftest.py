@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.serving.shell import shell
+from textgen.generation.request import Request
 from textgen.serving.asgi import app
 from textgen.serving.metrics import Metrics
 from textgen.serving.service import Service
 from textgen.serving.status_routes import status_routes
+from textgen.settings.config import SampleConfig
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
     from tests.conftest import MakeRun
 
@@ -39,7 +42,15 @@ class PageServer:
         return self.service.engine.running + self.service.engine.waiting
 
 
+PATIENCE = 90  # seconds to wait for the browser, because the machine may be busy
 ServePage = Callable[..., PageServer]
+Visit = Callable[..., "Page"]
+PROMPT = "The quick"
+# Markup, control characters, and several scripts.
+NASTY = (
+    "</script><script>window.hacked = 1</script> <img src=x onerror=hacked=1> &amp; {script} <!--\n"
+    "\tÉtude 中文\u202eabc\x07\r\n"
+) * 4
 
 
 @pytest.fixture
@@ -62,12 +73,14 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     complaints: whether the browser may complain of requests that failed, as it does of a server that is away.
     """
+    expect.set_options(timeout=1000 * PATIENCE)
     problems: list[str] = []
     contexts = []
 
     def open_page(url: str, *, complaints: bool = False, **options: Any) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
+        context.set_default_timeout(1000 * PATIENCE)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"error: {error}"))
         page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
@@ -96,7 +109,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     assert not problems
 
 
-def until(page: Page, expression: str, seconds: float = 30) -> Any:
+def until(page: Page, expression: str, seconds: float = PATIENCE) -> Any:
     """The value of an expression in the page once it is true; its policy forbids playwright's own wait."""
     limit = time.monotonic() + seconds
     while not (value := page.evaluate(expression)):
@@ -133,3 +146,21 @@ def finished(page: Page, column: int = 0) -> None:
         f"(({{branch, spans, isWriting}}) => !isWriting && branch.ending !== null"
         f" && spans.length === branch.tokens.length)(columns.list[{column}])",
     )
+
+
+def texts(page: Page) -> list[str]:
+    """The text of every column, with its prompt."""
+    found = page.evaluate("columns.list.map(({ branch }) => branch.text)")
+    assert isinstance(found, list)
+    return found
+
+
+def token(page: Page, place: int, column: int = 0) -> Locator:
+    return page.locator(".branch .text").nth(column).locator("span > span, div > span").nth(place)
+
+
+def sampled(page: Page, server: PageServer, num_tokens: int = 20, **request: Any) -> str:
+    """What `textgen sample` writes with the run that the page shows."""
+    model = server.service.models[page.locator("#name").inner_text()]
+    config = SampleConfig(max_new_tokens=num_tokens)
+    return "".join(model.generator.stream_request(Request(config=config, **request)))
