@@ -175,7 +175,9 @@ def test_texts_that_are_left_when_the_engine_stops_fail(generator: Generator) ->
     async def use(engine: EngineThread) -> None:
         (text,) = engine.submit("a", [request(10**6)])
         await anext(text.pieces())
+        assert engine.is_alive
         await asyncio.to_thread(engine.stop, 0.05)
+        assert not engine.is_alive
         with pytest.raises(EngineError) as caught:
             await all_of(text)
         assert isinstance(caught.value.__cause__, StoppedError)
