@@ -110,7 +110,7 @@ def make_tokenizer() -> Tokenizer:
 def _engine_against_torch(case: str, model: LanguageModel, rounds: int) -> Iterator[Comparison]:
     cell, units = model.config.cell.upper(), model.config.hidden_size
     writers = [bare_engine(model), layer_loop(model), cell_loop(model), folded_loop(model)]
-    ours, layer, cells, folded, *alone = _speeds(*writers, *products(model), rounds=rounds)
+    ours, layer, cells, folded, *alone = speeds(*writers, *products(model), rounds=rounds)
     goals: list[Goal | None] = [None, None]
     if cell == "LSTM" and units in LSTM_GOALS:
         goals = [Goal("ratio", bound) for bound in LSTM_GOALS[units]]
@@ -127,7 +127,7 @@ def _command_against_engine(
     generator = Generator(our_engine(model), make_tokenizer())
 
     command = partial(sample_path, generator, config=config, stops=stops)
-    ours, bare = _speeds(command, bare_engine(model), rounds=rounds)
+    ours, bare = speeds(command, bare_engine(model), rounds=rounds)
     return Comparison(case, "bare engine", UNIT, ours, bare, goal)
 
 
@@ -177,11 +177,11 @@ def _batch_against_one(case: str, rounds: int) -> Comparison:
             " ", num_samples=num_samples, seed=0, config=SampleConfig(max_new_tokens=count)
         )
 
-    together, alone = _speeds(write(BATCH_SIZE), write(1), rounds=rounds)
+    together, alone = speeds(write(BATCH_SIZE), write(1), rounds=rounds)
     return Comparison(case, "one text", UNIT, together * BATCH_SIZE, alone)
 
 
-def _speeds(*writers: Writer, rounds: int) -> list[float]:
+def speeds(*writers: Writer, rounds: int) -> list[float]:
     """Steps per second of each, measured in turn, each for about the same time."""
     counts = []
     for write in writers:

@@ -15,10 +15,10 @@ VOCAB_SIZE = 40
 
 @pytest.fixture(scope="module")
 def automaton() -> Automaton:
-    """Contexts with one entry and with dozens, some pruned: several steps lead to a wide one."""
+    """Contexts with one entry and with dozens, several steps from a wide one; some are pruned."""
     rng = np.random.default_rng(0)
     words = [rng.integers(0, VOCAB_SIZE, rng.integers(1, 7)) for _ in range(300)]
-    text = np.concatenate([words[k] for k in (300 * rng.random(6000) ** 3).astype(int)])
+    text = np.concatenate([words[k] for k in (300 * rng.random(3000) ** 3).astype(int)])
     tables = NGramModel.train(text, VOCAB_SIZE, 7)._tables
     return Automaton(tables.levels, tables.discounts, VOCAB_SIZE)
 
@@ -44,7 +44,8 @@ def defined(automaton: Automaton) -> np.ndarray:
         tokens = automaton.keys[entries] - context * automaton.vocab_size
         if context:
             row[:] = rows[automaton.suffix[context]]
-        others = np.setdiff1d(np.arange(automaton.vocab_size), tokens)
+        others = np.ones(len(row), bool)
+        others[tokens] = False
         row[tokens] = np.exp(automaton.log_probs[entries].astype(np.float64))
         row[others] *= (1 - row[tokens].sum()) / max(row[others].sum(), 1e-300)
     return rows
@@ -69,7 +70,7 @@ def test_one_alone_is_the_same_to_the_last_bit(
     found = computed_ahead(automaton, 30, monkeypatch)
     contexts = all_contexts(automaton)
     together = found.rows(contexts)
-    for context in contexts[:: len(contexts) // 500].tolist():
+    for context in contexts[:: len(contexts) // 400].tolist():
         assert np.array_equal(found.row(context), together[context])
 
 
