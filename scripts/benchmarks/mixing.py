@@ -29,7 +29,7 @@ from textgen.generation.mixed_engine import MixedEngine
 from textgen.ngram.companion import Companion
 from textgen.ngram.model import NGramModel
 from textgen.settings.config import SampleConfig
-from textgen.training.ngrams import ORDER_OF_CHARACTERS
+from textgen.training.planning.counting import default_order, prune_from
 
 TEXT = Path(__file__).parents[2] / "data" / "tales.txt"
 # At this temperature the n-grams keep their own distribution.
@@ -59,7 +59,10 @@ def measure(*, rounds: int, only: str) -> Iterator[Comparison]:
 def _with_and_without(units: int, text: str) -> list[Generator]:
     model, tokenizer = make_model("lstm", units), make_tokenizer()
     ids = model.vocab.to_model_ids(tokenizer.encode(text))
-    companion = Companion(NGramModel.train(ids, model.vocab.size, ORDER_OF_CHARACTERS), WEIGHT)
+    ngrams = NGramModel.train(
+        ids, model.vocab.size, default_order(tokenizer.kind), prune_from=prune_from(len(ids))
+    )
+    companion = Companion(ngrams, WEIGHT)
     mixed = MixedEngine(our_engine(model), companion)
     return [Generator(engine, tokenizer) for engine in (mixed, our_engine(model))]
 
