@@ -65,8 +65,8 @@ class MixedEngine:
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one more token of each text (B,). Returns the next logits (B, V)."""
         logits = self._network.step(ids)
-        log_probs, self._contexts = self._ngrams.step(self._known(ids), self._contexts)
-        return self._mixed(logits, log_probs)
+        of_ngrams, self._contexts = self._ngrams.step(self._known(ids), self._contexts)
+        return self._mixed(logits, of_ngrams)
 
     def advance(self, ids: np.ndarray) -> np.ndarray:
         """Read more of each text (B, T), T >= 1. Returns the next logits (B, V)."""
@@ -118,10 +118,10 @@ class MixedEngine:
             return ids
         return self.vocab.without_labels(ids, self._start_id)
 
-    def _mixed(self, logits: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
-        """(..., V) each; both are overwritten."""
-        of_network, of_ngrams = self._factors
-        np.multiply(logits, of_network, out=logits)
-        np.multiply(log_probs, of_ngrams, out=log_probs)
-        np.add(logits, log_probs, out=logits)
-        return logits
+    def _mixed(self, of_network: np.ndarray, of_ngrams: np.ndarray) -> np.ndarray:
+        """(..., V) each, up to a constant; both are overwritten."""
+        weight, rest = self._factors
+        np.multiply(of_network, weight, out=of_network)
+        np.multiply(of_ngrams, rest, out=of_ngrams)
+        np.add(of_network, of_ngrams, out=of_network)
+        return of_network

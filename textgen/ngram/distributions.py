@@ -59,34 +59,36 @@ class Distributions:
     def rows(self, contexts: np.ndarray) -> np.ndarray:
         """The distribution in each context (B,): (B, V) float32, which belongs to the caller."""
         if len(contexts) == 1:
-            return self.row(contexts.item())[None]
+            row, constant = self.row(contexts.item())
+            return (row + np.float32(constant))[None]
         rows = np.empty((len(contexts), self._automaton.vocab_size), np.float32)
         step = max(1, _AT_ONCE // self._automaton.vocab_size)
         for begin in range(0, len(contexts), step):
             self._fill(rows[begin : begin + step], contexts[begin : begin + step])
         return rows
 
-    def row(self, context: int) -> np.ndarray:
-        """What `rows` gives for several contexts, to the last bit, and faster for one: (V,)."""
+    def row(self, context: int) -> tuple[np.ndarray, float]:
+        """The distribution in one context (V,) less a constant, and that constant: faster than `rows`."""
         links, log_weights = self._links, self._log_weights
-        longer, log_weight, link = [], 0.0, links[context]
+        longer, constant, link = [], 0.0, links[context]
         while link >= 0:
-            longer.append((context, log_weight))
-            log_weight += log_weights[context]
+            longer.append((context, constant))
+            constant += log_weights[context]
             context = link
             link = links[context]
-        row: np.ndarray = self._ahead[-1 - link] + np.float32(log_weight)
+        row: np.ndarray = self._ahead[-1 - link].copy()
         first, tokens, log_probs = self._first, self._tokens, self._log_probs
         values: Any = row.data
         for context, log_weight in reversed(longer):
             begin, end = first[context], first[context + 1]
+            log_weight -= constant
             if end - begin <= _FEW:
                 for entry in range(begin, end):
                     values[tokens[entry]] = log_probs[entry] + log_weight
             else:
                 automaton, entries = self._automaton, slice(begin, end)
                 row[automaton.tokens[entries]] = automaton.log_probs[entries] + np.float64(log_weight)
-        return row
+        return row, constant
 
     def _fill(self, rows: np.ndarray, contexts: np.ndarray) -> None:
         """Write the distributions in contexts (B,) to rows (B, V)."""

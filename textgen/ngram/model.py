@@ -183,14 +183,18 @@ class NGramModel:
         return self._distributions.rows(state.contexts)
 
     def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        """Read one more token of each text (B,): log_probs after it (B, V), and the state."""
+        """Read one more token of each text (B,): logits after it (B, V) float32, and the state.
+
+        They are log_probs less a constant of each text.
+        """
         token = ids.item() if ids.shape == state.contexts.shape == (1,) else None
         if type(token) is not int or token < 0:  # several texts, or ids that are refused
             state = self.advance(state, ids)
             return self.log_probs(state), state
         # The same for one text, which waits for each of its tokens: with as few arrays as possible.
         context = self._automaton.next(state.contexts.item(), token)
-        return self._distributions.row(context)[None], State(np.array([context], np.int32))
+        row, _ = self._distributions.row(context)
+        return row[None], State(np.array([context], np.int32))
 
     def read(self, ids: np.ndarray, state: State | None = None) -> tuple[np.ndarray, State]:
         """Read more of each text (B, T): log_probs after each token (B, T, V), and the state after the last.
