@@ -40,6 +40,7 @@ PACKAGES = (
     "evaluation",
     "training",
     "analysis",
+    "hub",
     "api",
     "serving",
     "cli",
@@ -107,7 +108,7 @@ def test_no_file_imports_a_file_that_imports_it() -> None:
 def test_torch_is_loaded_only_where_networks_run(name: str) -> None:
     package = package_of(name)
     if (
-        package in (*WITHOUT_TORCH, "api", "serving", "cli")
+        package in (*WITHOUT_TORCH, "hub", "api", "serving", "cli")
         or name in MODELS_WITHOUT_TORCH
         or (package == "generation" and not name.endswith("torch_engine"))
     ):
@@ -133,6 +134,7 @@ TESTED_ELSEWHERE = {
     "textgen.analysis.memory.cell_runs": "cli/test_gradients.py",
     "textgen.analysis.real_text": "analysis/test_novelty.py",
     "textgen.cli": "test_start.py",
+    "textgen.cli.push": "hub/test_push.py",
     "textgen.cli.support.dynamic": "cli/test_dynamic.py",
     "textgen.cli.support.novelty": "cli/test_novelty.py",
     "textgen.cli.support.options": "cli/test_help.py",

@@ -28,6 +28,7 @@ from textgen.evaluation.score import Scorer, Tally
 from textgen.generation.generator import Generator
 from textgen.generation.numpy_engine.thread_tuner import ThreadTuner
 from textgen.generation.sample import Sample
+from textgen.hub.fetch import local_path, open_run, refuse_hub
 from textgen.run import WEIGHTS, Run
 from textgen.settings.config import SampleConfig
 from textgen.settings.files import read_options
@@ -252,13 +253,15 @@ def train(
     if corpus:
         given["corpus"] = tuple(map(os.fspath, corpus))
     if from_run is not None:
-        given["from_run"] = os.fspath(from_run.path if isinstance(from_run, TextModel) else from_run)
+        given["from_run"] = local_path(
+            os.fspath(from_run.path if isinstance(from_run, TextModel) else from_run)
+        )
     for name in ("run", "cache_dir"):
         if given.get(name) is not None:
             given[name] = os.fspath(given[name])
     user_options = UserOptions.from_names(given)
     if config is not None:
-        user_options = read_options(Path(config)).overridden_by(user_options)
+        user_options = read_options(Path(local_path(os.fspath(config)))).overridden_by(user_options)
     reporter = _reporter(progress)
     with _torch_as_it_was():
         with StopRequest() as stop:
@@ -280,6 +283,7 @@ def resume(
     """
     from textgen.training.resume import resume_run
 
+    refuse_hub(run, "resuming writes to the run", "start from it with from_run")
     with _torch_as_it_was():
         with StopRequest() as stop:
             session = resume_run(Path(run), _cache(cache_dir), _reporter(progress), fetch=fetch)
@@ -287,7 +291,7 @@ def resume(
 
 
 def load(run: str | os.PathLike[str], *, device: str = "cpu", ngram: bool = True) -> TextModel:
-    """Load a trained run.
+    """Load a trained run: a directory, or "hf:USER/NAME" or "hf:USER/NAME@REVISION" on the hub.
 
     ngram: whether its n-grams, if it has any, are mixed with the network when it generates, scores and
     evaluates.
@@ -295,7 +299,7 @@ def load(run: str | os.PathLike[str], *, device: str = "cpu", ngram: bool = True
 
     Raises RunError when the run has no weights, ConfigError when there is no such device.
     """
-    found = Run(Path(run))
+    found = open_run(run)
     found.config  # noqa: B018  read now, so that a directory that is not a run is refused here
     if not found.has_weights:
         raise RunError(f"{found.path / WEIGHTS}: no weights yet. Resume with: textgen.resume({str(run)!r})")

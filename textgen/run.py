@@ -77,6 +77,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: not a JSON object")
+    if "format" not in content:
+        raise RunError(f"{path}: not of a run of textgen: it has no format; name another run")
     if content.get("format") not in _READABLE_FORMATS:
         raise RunError(
             f"{path}: format {shown(content.get('format'))}, but this version of textgen reads format "
@@ -204,22 +206,38 @@ class Run:
     remote: how its text is opened where that is a URL; None: from the user's cache, and never fetched.
     announce: called before its text is read, with a line that names it: the user named the run, but a run
     from a stranger may name any file. None: not announced.
+    name: what it is called; None: as its directory.
 
     Raises RunError when there is no such directory.
     """
 
     def __init__(
-        self, path: Path | str, remote: RemoteTexts | None = None, announce: Announce | None = None
+        self,
+        path: str | os.PathLike[str],
+        remote: RemoteTexts | None = None,
+        announce: Announce | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         self.path = Path(path)
+        self._name = name
         self._remote = remote
         self._announce = announce
         if not self.path.is_dir():
             kind = "a file, not a run directory" if self.path.is_file() else "no such run directory"
             hint = "; textgen info lists the runs in runs/"
+            if self.path.parts[:1] and self.path.parts[0].startswith(
+                "hf:"
+            ):  # hub/ opens those that the user names
+                hint = "; a run on the hub is fetched only where you name it yourself, not where a file does"
             if (Path("runs") / self.path.name / CONFIG).is_file():
                 hint = f"; did you mean {Path('runs') / self.path.name}?"
             raise RunError(f"{self.path}: {kind}{hint}")
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.path.resolve().name if self._name is None else self._name
 
     @cached_property
     def config(self) -> RunConfig:

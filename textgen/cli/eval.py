@@ -105,7 +105,7 @@ def command(
     from textgen.evaluation.evaluate import evaluate_run
     from textgen.evaluation.with_ngrams import evaluate_run_with_ngrams
     from textgen.generation.generator import Generator
-    from textgen.run import Run
+    from textgen.hub.fetch import open_run
     from textgen.system.device import resolve_device
     from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
@@ -123,7 +123,7 @@ def command(
     measured = take_novelty_config(ALL_FIELDS, novelty, settings)
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     remote = remote_texts(cache_dir, reporter, fetch=fetch)
-    run, cache = Run(run_directory, remote, announce), remote.cache_dir
+    run, cache = open_run(run_directory, remote, announce), remote.cache_dir
     trained_on = None if measured is None else training_corpus(run, "--novelty")
     if file is None:
         refuse_reading("FILE", reading)

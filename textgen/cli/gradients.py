@@ -28,6 +28,7 @@ from textgen.cli.support.options import (
 from textgen.cli.support.output import writable
 from textgen.cli.support.remote import announce, remote_texts
 from textgen.errors import ConfigError, Interrupted, TextgenError
+from textgen.hub.repository import is_on_hub
 from textgen.settings.config import CELLS, DROPOUTS, DataConfig, TrainingConfig
 from textgen.settings.given import UserOptions
 from textgen.settings.option import COUNT, POSITIVE, SEED, Range, flag
@@ -130,12 +131,14 @@ def command(
     measured as it is; on a CORPUS, an LSTM, a GRU and a plain RNN of the same size are trained first.
     """
     given = CellTraining(**training)
-    named_runs = [source for source in sources if (Path(source) / "config.json").is_file()]
+    named_runs = [
+        source for source in sources if is_on_hub(source) or (Path(source) / "config.json").is_file()
+    ]
     cells = _check(sources, given, named_runs, fetch=fetch)
     picture = _picture(output)
     from textgen.analysis.memory.report import measure_gradients, report_lines
+    from textgen.hub.fetch import open_run
     from textgen.plots.curves import draw_gradients
-    from textgen.run import Run
     from textgen.system.device import resolve_device
     from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
@@ -144,7 +147,7 @@ def command(
     reporter = Reporter(sys.stderr)
     where = resolve_device(device)
     if named_runs:
-        runs = [Run(sources[0], remote_texts(cache_dir, reporter, fetch=fetch), announce)]
+        runs = [open_run(sources[0], remote_texts(cache_dir, reporter, fetch=fetch), announce)]
     else:
         runs = _train(_options(sources, given, cells, device, cache_dir), steps, reporter)
     measured = []

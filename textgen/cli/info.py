@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textgen.cli.support.options import OUTPUT, GroupedCommand, json_option
+from textgen.cli.support.remote import announce
 from textgen.errors import TextgenError
 from textgen.system.terminal import NEWLINE_PICTURE
 
@@ -30,10 +31,11 @@ def command(run_directory: str | None, as_json: bool) -> None:
 
     Shown are the network, the corpus, the training time and the best validation loss.
     """
-    from textgen.run import Run, all_runs
+    from textgen.hub.fetch import open_run
+    from textgen.run import all_runs
 
     if run_directory is not None:
-        facts = Run(run_directory).facts()
+        facts = open_run(run_directory, announce=announce).facts()
         print(json.dumps(facts) if as_json else _in_lines(facts))
         return
     listed = [_facts_or_error(run) for run in all_runs(Path("runs"))]

@@ -92,13 +92,13 @@ def command(
     text that it tracks, and every gate. The arrays of --npz are described in
     help(textgen.analysis.inspection.inspection.Inspection.arrays).
     """
-    from textgen.run import Run
+    from textgen.hub.fetch import open_run
     from textgen.system.progress import Reporter
     from textgen.text.remote.urls import is_url
 
     reporter = Reporter(sys.stderr)
     remote = None if text is not None else remote_texts(cache_dir, reporter, fetch=fetch)
-    run = Run(run_directory, remote, announce)
+    run = open_run(run_directory, remote, announce)
     places = _places(run, output, png, npz)
     if text is None:
         refuse_reading("TEXT", reading)
@@ -137,7 +137,7 @@ def command(
 def _places(run: Run, output: str | None, png: str | None, npz: str | None) -> dict[str, Path | None]:
     """The files and folders to write, checked before any work. Raises ConfigError."""
     if output is None and png is None and npz is None:
-        output = f"inspect-{run.path.resolve().name}.html"
+        output = f"inspect-{run.name}.html"
     if png is not None:
         from textgen.plots.style import can_draw
 

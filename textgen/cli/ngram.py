@@ -55,12 +55,14 @@ def command(
     the network alone.
     """
     from textgen.errors import RunError
+    from textgen.hub.fetch import refuse_hub
     from textgen.run import WEIGHTS, Run
     from textgen.system.device import resolve_device
     from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
     from textgen.training.ngrams import build_companion
 
+    refuse_hub(run_directory, "n-grams are written into the run", "name a copy of it")
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     remote = remote_texts(cache_dir, reporter, fetch=fetch)
     run = Run(run_directory, remote, announce)

@@ -420,7 +420,8 @@ def _refuse_contradictions(given: set[str]) -> None:
 
 
 def _find_run(directory: str | None, cache_dir: str | None, *, fetch: bool) -> Run:
-    from textgen.run import Run, newest_run
+    from textgen.hub.fetch import open_run
+    from textgen.run import newest_run
     from textgen.system.progress import Reporter
 
     if directory is None:
@@ -429,7 +430,7 @@ def _find_run(directory: str | None, cache_dir: str | None, *, fetch: bool) -> R
     # Most samples need no training text, and so no cache.
     needed = fetch or cache_dir is not None
     remote = remote_texts(cache_dir, Reporter(sys.stderr), fetch=fetch) if needed else None
-    return Run(directory, remote, announce)
+    return open_run(directory, remote, announce)
 
 
 def _as_json(

@@ -23,7 +23,7 @@ from textgen.cli.support.options import (
     no_ngram_option,
     reading_options,
 )
-from textgen.cli.support.remote import fetched_file
+from textgen.cli.support.remote import announce, fetched_file
 from textgen.errors import ConfigError, CorpusError
 from textgen.settings.config import DEVICE, TEXT
 from textgen.system.threads import multiply_on_few_threads, numpy_threads
@@ -103,9 +103,9 @@ def command(
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
     from textgen.evaluation.score import Scorer
     from textgen.evaluation.summary import summarize
-    from textgen.run import Run
+    from textgen.hub.fetch import open_run
 
-    run = Run(run_directory)
+    run = open_run(run_directory, announce=announce)
     source = _text(file, cache_dir)
     text = _open(source, run.config.data, reading)
     scorer = Scorer.from_run(run, device, set_threads, label, ngram=ngram)

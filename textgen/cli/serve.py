@@ -17,6 +17,7 @@ from textgen.cli.support.options import (
     no_ngram_option,
 )
 from textgen.errors import ConfigError, TextgenError
+from textgen.hub.repository import Repository, is_on_hub
 from textgen.settings.option import options_of
 from textgen.settings.request_limits import RequestLimits
 from textgen.settings.serving import SAFETY, ServingConfig
@@ -53,11 +54,14 @@ def command(run_directories: tuple[str, ...], max_streams: int, ngram: bool, **s
 
 
 def named(run_directories: Sequence[str]) -> dict[str, str]:
-    """The runs by the names of their folders. Raises ConfigError where two are the same."""
+    """The runs by the names of their folders, or repositories. Raises ConfigError where two are the same."""
     runs: dict[str, str] = {}
     for directory in run_directories:
         path = Path(directory)
-        name = path.resolve().name if path.name in ("", "..") else path.name
+        if is_on_hub(directory):
+            name = Repository.parse(directory).run_name
+        else:
+            name = path.resolve().name if path.name in ("", "..") else path.name
         if name in runs:
             raise ConfigError(
                 f"{runs[name]} and {directory} are both called {one_line(name)!r}; rename one of the folders"

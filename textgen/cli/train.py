@@ -97,6 +97,7 @@ def command(
     the text and the device, and saved in the run's config.json.
     """
     _load_torch()
+    from textgen.hub.fetch import local_path, refuse_hub
     from textgen.run import Run
     from textgen.system.interrupts import StopRequest
     from textgen.system.progress import Reporter
@@ -107,11 +108,14 @@ def command(
     for name in ESCAPED:
         if options[name] is not None:
             options[name] = read_escapes(options[name])
+    if options["from_run"] is not None:
+        options["from_run"] = local_path(options["from_run"], announce)
     given = UserOptions.from_names(options | {"corpus": corpus or None})
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     with StopRequest() as stop:
         if resume is not None:
             _refuse_beside_resume(given, settings)
+            refuse_hub(resume, "resuming writes to the run", "start from it with --from")
             if (run := Run(resume)).is_complete:
                 result = resume_complete(run, reporter)
             else:
@@ -120,7 +124,7 @@ def command(
                 result = session.complete(stop)
         else:
             if settings is not None:
-                given = read_options(Path(settings)).overridden_by(given)
+                given = read_options(Path(local_path(settings, announce))).overridden_by(given)
             result = new_run(given, reporter, announce).complete(stop)
     if as_json:
         print(json.dumps(result))

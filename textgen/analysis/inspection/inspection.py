@@ -53,8 +53,8 @@ class Inspection:
 
     @property
     def name(self) -> str:
-        """The name of the run's directory."""
-        return self.run.path.resolve().name
+        """The name of the run."""
+        return self.run.name
 
     @property
     def num_layers(self) -> int:
