@@ -30,6 +30,7 @@ HEADINGS = {
     "gradients": ["Examples", "Common options", "Training, with a CORPUS", "Output"],
     "ngram": ["Examples", "Common options", "Output"],
     "serve": ["Examples", "Common options", "Safety", "Output"],
+    "export": ["Examples", "Common options", "Output"],
     "info": ["Examples", "Output"],
     "cache": ["Examples", "Common options", "Output"],
 }  # fmt: skip
