@@ -40,6 +40,7 @@ PACKAGES = (
     "evaluation",
     "training",
     "analysis",
+    "export",
     "hub",
     "api",
     "serving",
@@ -108,7 +109,7 @@ def test_no_file_imports_a_file_that_imports_it() -> None:
 def test_torch_is_loaded_only_where_networks_run(name: str) -> None:
     package = package_of(name)
     if (
-        package in (*WITHOUT_TORCH, "hub", "api", "serving", "cli")
+        package in (*WITHOUT_TORCH, "export", "hub", "api", "serving", "cli")
         or name in MODELS_WITHOUT_TORCH
         or (package == "generation" and not name.endswith("torch_engine"))
     ):

@@ -31,6 +31,7 @@ HEADINGS = {
     "ngram": ["Examples", "Common options", "Output"],
     "serve": ["Examples", "Common options", "Safety", "Output"],
     "push": ["Examples", "Common options", "Output"],
+    "export": ["Examples", "Common options", "Output"],
     "info": ["Examples", "Output"],
     "cache": ["Examples", "Common options", "Output"],
 }  # fmt: skip

@@ -19,8 +19,8 @@ from textgen.system.threads import limit_spinning
 from textgen.version import VERSION
 
 COMMANDS = (
-    "train", "sample", "eval", "score", "compare", "inspect", "gradients", "ngram", "serve", "push", "info",
-    "cache",
+    "train", "sample", "eval", "score", "compare", "inspect", "gradients", "ngram", "serve", "export",
+    "push", "info", "cache",
 )  # fmt: skip
 EXAMPLES = (
     "textgen train corpus.txt       train a model on a text, for two minutes",
