@@ -179,6 +179,15 @@ def test_a_damaged_file_is_one_line_that_says_what_to_do(textgen_in: Cli, comman
     assert textgen_in(*arguments, "--no-ngram").exit_code == 0
 
 
+@pytest.mark.parametrize("target", ["ngram.safetensors", "nothing", "."])
+def test_a_link_in_its_place_is_refused_in_one_line(textgen_in: Cli, target: str) -> None:
+    path = Path("run") / NGRAM
+    path.unlink()
+    path.symlink_to(target)
+    assert f"{path}: " in textgen_in("score", "run", "corpus.txt").only_error
+    assert textgen_in("score", "run", "corpus.txt", "--no-ngram").exit_code == 0
+
+
 def test_the_file_of_another_run_is_refused(textgen_in: Cli) -> None:
     Path("other.txt").write_text(TEXT.replace("dogs", "fish"))
     textgen_in("train", "other.txt", *TINY, "--run", "other")

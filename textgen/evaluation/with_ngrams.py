@@ -68,8 +68,8 @@ def grid_nats(network: Tensor, ngrams: Tensor, targets: Tensor) -> Tensor:
     """
     # A few tokens at a time: with a large vocabulary, several arrays of (B, T, V) are large.
     step = max(1, LOGITS // network[:, :1].numel())
-    parts = (torch.split(part, step, dim=1) for part in (network, ngrams, targets))
-    return torch.cat([_grid_nats(*each) for each in zip(*parts, strict=True)], dim=2)
+    parts = [slice(start, start + step) for start in range(0, network.shape[1], step)]
+    return torch.cat([_grid_nats(network[:, at], ngrams[:, at], targets[:, at]) for at in parts], dim=2)
 
 
 def _grid_nats(network: Tensor, ngrams: Tensor, targets: Tensor) -> Tensor:

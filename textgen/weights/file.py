@@ -166,21 +166,23 @@ def read_arrays(path: Path, largest_bytes: int | None = None) -> dict[str, np.nd
     Raises FileNotFoundError, PermissionError; DamagedError for a file that is not as it was written, not
     safetensors, or longer than largest_bytes (None: any length).
     """
-    _check_header_size(path)
-    if largest_bytes is not None and (size := path.stat().st_size) > largest_bytes:
-        raise DamagedError(f"it has {size:,} bytes, and at most {largest_bytes:,} are written")
-    with _opened(path, needs_digest=True) as file:
+    with _opened(path, needs_digest=True, largest_bytes=largest_bytes) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
 @contextmanager
-def _opened(path: Path, *, needs_digest: bool | None) -> Iterator[Any]:
+def _opened(
+    path: Path, *, needs_digest: bool | None, largest_bytes: int | None = None
+) -> Iterator[Any]:
     """A safetensors file, whose header is of a usual size, and which has the digest in its metadata.
 
     Raises what read_arrays does. needs_digest: as `required` of _check_digest; None: it is not checked.
+    largest_bytes: as in read_arrays.
     """
     try:
         _check_header_size(path)
+        if largest_bytes is not None and (size := path.stat().st_size) > largest_bytes:
+            raise DamagedError(f"it has {size:,} bytes, and at most {largest_bytes:,} are written")
         with safe_open(path, framework="np") as file:
             if needs_digest is not None:
                 _check_digest(path, required=needs_digest)
