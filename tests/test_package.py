@@ -89,4 +89,6 @@ def test_the_wheel_alone_trains_and_samples(built: Path, tmp_path: Path) -> None
     run(bin / "textgen", "train", text, "--steps", 3, "--hidden-size", 8, "--run", directory, **settings)
     assert run(bin / "textgen", "sample", directory, "--seed", 1, "--max-new-tokens", 20, **settings)
     assert VERSION in run(bin / "textgen", "--version")
-    assert run(bin / "python", "-c", "import textgen; print(textgen.__file__)").startswith(str(tmp_path))
+    assert run(bin / "python", "-I", "-c", "import textgen; print(textgen.__file__)").startswith(
+        str(tmp_path)
+    )
