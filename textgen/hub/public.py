@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 from textgen.run import TOKENIZER
 from textgen.settings.config import DataConfig, RunConfig
@@ -44,7 +45,7 @@ def public_name(path: str) -> str:
 
 
 def _public_data(data: DataConfig) -> DataConfig:
-    changed = {
+    changed: dict[str, Any] = {
         "corpus": tuple(map(public_name, data.corpus)),
         "val": None if data.val is None else public_name(data.val),
         "test": None if data.test is None else public_name(data.test),

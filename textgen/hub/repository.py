@@ -5,6 +5,7 @@ huggingface_hub is loaded only inside of functions: it takes longer than a whole
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import warnings
@@ -98,8 +99,7 @@ def hub_errors(repository: Repository) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without huggingface_hub's progress bars, log and warnings; afterwards they are as they were."""
-    from huggingface_hub import utils
-
+    utils = importlib.import_module("huggingface_hub.utils")
     had_bars, verbosity = not utils.are_progress_bars_disabled(), utils.logging.get_verbosity()
     utils.disable_progress_bars()
     utils.logging.set_verbosity_error()
