@@ -25,6 +25,7 @@ EXAMPLES = (
     "textgen export runs/tales html --weights int8       a quarter of the size of float32",
     "textgen export runs/tales onnx                      tales.onnx, for ONNX runtimes",
     "textgen export runs/tales weights --weights int8    tales-weights, a small run directory",
+    "textgen export runs/tales html --inspect            with the surprise of what you type",
 )
 WEIGHTS = ("float16", "bfloat16", "int8", "float32")
 
@@ -43,6 +44,10 @@ WEIGHTS = ("float16", "bfloat16", "int8", "float32")
 @grouped_option(
     "--no-ngram", "ngram", group=COMMON, is_flag=True, flag_value=False, default=True,
     help="Leave out the run's n-grams, which hold pieces of the training text.",
+)  # fmt: skip
+@grouped_option(
+    "--inspect", group=COMMON, is_flag=True,
+    help="Show the surprise of what is typed as well, and what was expected instead.",
 )  # fmt: skip
 @fetch_option(group=COMMON)
 @cache_dir_option()

@@ -64,7 +64,7 @@ FORMATS: Mapping[str, Format] = {
         mark=b"<!-- textgen export html -->",
         find=_html,
         weights=("float16", "float32", "int8"),
-        options=frozenset({"cache_dir"}),
+        options=frozenset({"inspect", "cache_dir"}),
         ngrams=True,
     ),
     "onnx": Format(

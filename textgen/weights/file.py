@@ -171,9 +171,7 @@ def read_arrays(path: Path, largest_bytes: int | None = None) -> dict[str, np.nd
 
 
 @contextmanager
-def _opened(
-    path: Path, *, needs_digest: bool | None, largest_bytes: int | None = None
-) -> Iterator[Any]:
+def _opened(path: Path, *, needs_digest: bool | None, largest_bytes: int | None = None) -> Iterator[Any]:
     """A safetensors file, whose header is of a usual size, and which has the digest in its metadata.
 
     Raises what read_arrays does. needs_digest: as `required` of _check_digest; None: it is not checked.
