@@ -141,7 +141,7 @@ def largest_difference(model: onnx.ModelProto, source: ExportSource) -> float:
     config = source.config.model
     zeros = np.zeros((config.num_layers, 2, config.hidden_size), np.float32)
     state = dict.fromkeys(find_spec(config.cell).state, zeros)
-    (logits,) = ReferenceEvaluator(model).run(["logits"], {"tokens": token_ids, **state})
+    (logits,) = map(np.asarray, ReferenceEvaluator(model).run(["logits"], {"tokens": token_ids, **state}))
     engine = source.engine(ngram=False)
     engine.reset_state(2)
     expected = engine.read(source.vocab.to_model_ids(token_ids.T))  # (B, T, V)
