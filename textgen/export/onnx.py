@@ -141,7 +141,7 @@ def largest_difference(model: onnx.ModelProto, source: ExportSource) -> float:
     config = source.config.model
     zeros = np.zeros((config.num_layers, 2, config.hidden_size), np.float32)
     state = dict.fromkeys(find_spec(config.cell).state, zeros)
-    logits = ReferenceEvaluator(model).run(["logits"], {"tokens": token_ids, **state})[0]
+    (logits,) = map(np.asarray, ReferenceEvaluator(model).run(["logits"], {"tokens": token_ids, **state}))
     engine = source.engine(ngram=False)
     engine.reset_state(2)
     expected = engine.read(source.vocab.to_model_ids(token_ids.T))  # (B, T, V)
@@ -228,7 +228,7 @@ class _Graph:
             *state,
         ]
         after = [f"{part}_after_{layer}" for part in self._state]
-        attributes = {"hidden_size": self._config.hidden_size, **operator.attributes}
+        attributes: dict[str, Any] = {"hidden_size": self._config.hidden_size, **operator.attributes}
         steps = f"steps_{layer}"  # (T, 1, B, H): one direction
         self._nodes.append(helper.make_node(operator.name, inputs, [steps, *after], **attributes))
         direction = self._constant(f"direction_{layer}", np.array([1]))
