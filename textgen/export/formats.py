@@ -36,6 +36,12 @@ class Format:
     ngrams: bool = False
 
 
+def _html() -> Exporter:
+    from textgen.export.html.exporter import export_html
+
+    return export_html
+
+
 def _onnx() -> Exporter:
     try:
         from textgen.export.onnx import export_onnx
