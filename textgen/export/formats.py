@@ -36,6 +36,12 @@ class Format:
     ngrams: bool = False
 
 
+def _html() -> Exporter:
+    from textgen.export.html.exporter import export_html
+
+    return export_html
+
+
 def _onnx() -> Exporter:
     try:
         from textgen.export.onnx import export_onnx
@@ -52,6 +58,15 @@ def _weights() -> Exporter:
 
 
 FORMATS: Mapping[str, Format] = {
+    "html": Format(
+        help="one page that writes text, offline, in any browser",
+        ending=".html",
+        mark=b"<!-- textgen export html -->",
+        find=_html,
+        weights=("float16", "float32", "int8"),
+        options=frozenset({"inspect", "cache_dir"}),
+        ngrams=True,
+    ),
     "onnx": Format(
         help="the network as a file for ONNX runtimes",
         ending=".onnx",

@@ -22,7 +22,7 @@ from textgen.text.store import default_cache_dir
 from textgen.text.token_costs import TokenCosts
 
 # Enough that a difference of a thousandth of a bit shows; read in so many segments side by side.
-MOST_TOKENS, SEGMENTS = 40_000, 16
+MOST_TOKENS, SEGMENTS = 16_000, 16
 _LOGITS = 2**20  # at a time
 
 

@@ -1,7 +1,8 @@
 """Assembles a page from its parts into one HTML file, under a content security policy by hashes.
 
 A page has an HTML file with the placeholders {policy}, {style} and {script}, and style sheets and scripts
-that are joined in their order. style.css and elements.js, in this package, are what all pages share.
+that are joined in their order. In this package, style.css and elements.js are what all pages share,
+writing.css and sliders.js what those that write text do.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 
 SHARED_STYLE = ("textgen.pages", "style.css")
 SHARED_SCRIPT = ("textgen.pages", "elements.js")
+# Of the pages that write text.
+WRITING_STYLE = ("textgen.pages", "writing.css")
+SLIDERS = ("textgen.pages", "sliders.js")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ def assemble(
     scripts: Sequence[tuple[str, str]],
     fields: Mapping[str, str],
     directives: Sequence[str] = (),
+    script_sources: Sequence[str] = (),
 ) -> Page:
     """Assemble a page from its parts, each a package and the name of a file in it.
 
@@ -39,6 +44,7 @@ def assemble(
         JSON block by `json_block`.
     directives: of the content security policy, beside those that allow the page's one style sheet and its one
         script, by hash, and images within the page. Nothing else is allowed, no request to any host.
+    script_sources: what else script-src allows.
     """
     style, script = "".join(map(_read, styles)), "".join(map(_read, scripts))
     policy = "; ".join(
@@ -46,7 +52,7 @@ def assemble(
             "default-src 'none'",
             "img-src data:",
             f"style-src '{_hash(style)}'",
-            f"script-src '{_hash(script)}'",
+            " ".join((f"script-src '{_hash(script)}'", *script_sources)),
             *directives,
         )
     )

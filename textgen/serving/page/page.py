@@ -8,7 +8,7 @@ create text nodes only of what the server sends; the policy forbids everything t
     page.branch.js         a text and its tokens, as data
     page.column.js         a text and its tokens, as elements
     page.columns.js        all columns; undo, copy, save
-    page.settings.js       the sliders and their sentences, seed, label, run
+    page.settings.js       settings beside the sliders: seed, label, run
     page.preview.js        what the settings do, as bars
     page.alternatives.js   what else was likely at a token, to be chosen
     page.writing.js        writing, going on, branching, stopping
@@ -25,7 +25,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from textgen.pages.assembly import SHARED_SCRIPT, SHARED_STYLE, Page, assemble, json_block
+from textgen.pages.assembly import (
+    SHARED_SCRIPT,
+    SHARED_STYLE,
+    SLIDERS,
+    WRITING_STYLE,
+    Page,
+    assemble,
+    json_block,
+)
 from textgen.settings.config import SampleConfig
 
 _SCRIPTS = (
@@ -55,8 +63,8 @@ def serve_page() -> Page:
     }
     return assemble(
         _part("page.html"),
-        styles=(SHARED_STYLE, _part("page.css")),
-        scripts=(SHARED_SCRIPT, *(_part(f"page.{name}.js") for name in _SCRIPTS)),
+        styles=(SHARED_STYLE, WRITING_STYLE, _part("page.css")),
+        scripts=(SHARED_SCRIPT, SLIDERS, *(_part(f"page.{name}.js") for name in _SCRIPTS)),
         fields={"defaults": json_block(json.dumps(defaults))},
         directives=_DIRECTIVES,
     )

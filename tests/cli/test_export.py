@@ -1,0 +1,29 @@
+"""`textgen export`: what it writes, and what it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.conftest import Cli, MakeRun
+
+
+def test_the_page_is_written_beside_and_its_size_printed(make_run: MakeRun, cli: Cli, tmp_path: Path) -> None:
+    run = make_run("tales")
+    done = cli("export", run.path, "html", "--weights", "float32")
+    assert done.exit_code == 0, done.stderr
+    assert "tales.html: 0." in done.stdout
+    assert "MB, weights in float32" in done.stdout
+    assert (tmp_path / "tales.html").read_text().startswith("<!doctype html>")
+    # The text that the run names is not there.
+    assert "loss not measured: " in cli("export", run.path, "html", "--weights", "int8").stdout
+
+
+def test_bad_input_is_refused_in_a_line(make_run: MakeRun, cli: Cli, tmp_path: Path) -> None:
+    run = make_run()
+    assert "the formats are " in cli("export", run.path, "pdf").only_error
+    assert "no such run directory" in cli("export", tmp_path / "none", "html").only_error
+    config = run.path / "config.json"
+    config.write_text("{}")
+    assert "config.json" in cli("export", run.path, "html").only_error

@@ -1,0 +1,80 @@
+// Texts as coloured tokens.
+
+const FULL_BITS = 8; // of the strongest colour
+
+/** A token as an element, coloured by its surprisal. */
+function tokenSpan({ text, bits }) {
+  const span = make("span", { textContent: controlPictures(text) });
+  const opacity = Math.min(bits / FULL_BITS, 1);
+  if (opacity >= 0.02) span.style.backgroundColor = `rgb(var(--surprisal) / ${opacity.toFixed(3)})`;
+  if (bits) span.title = `${bits.toFixed(1)} bits`;
+  return span;
+}
+
+/** The text that is being written, shown as it grows. */
+const sheet = {
+  writer: null,
+  shown: 0, // tokens
+
+  begin(writer) {
+    this.writer = writer;
+    this.shown = 0;
+    byId("text").replaceChildren(make("span", { className: "prompt", textContent: writer.request.prompt }));
+  },
+
+  /** Show the tokens that are new. Those of a text that ended may have been cut at a stop string. */
+  update() {
+    const { tokens, ending } = this.writer;
+    const box = byId("text");
+    const isAtEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 30;
+    if (ending === "stop") {
+      while (box.childElementCount > 1) box.lastElementChild.remove();
+      this.shown = 0;
+    }
+    box.append(...tokens.slice(this.shown).filter(({ text }) => text).map(tokenSpan));
+    this.shown = tokens.length;
+    if (isAtEnd) box.scrollTop = box.scrollHeight;
+  },
+};
+
+const ENDINGS = {
+  length: "Reached the length.", stop: "Reached the stop string.", "end-of-text": "Reached the end of the text.",
+  stopped: "Stopped.",
+};
+const SLICE_MS = 12; // of writing between two looks at the page
+
+/** Write a text, a slice of time after the other. */
+function run(writer) {
+  sheet.begin(writer);
+  byId("text").classList.add("writing");
+  byId("status").textContent = "";
+  showButton(true);
+  let spent = 0;
+  const slice = () => {
+    if (sheet.writer !== writer) return; // another one has begun
+    const begun = performance.now();
+    while (!writer.ending && performance.now() - begun < SLICE_MS) writer.step();
+    spent += performance.now() - begun;
+    sheet.update();
+    if (!writer.ending) {
+      setTimeout(slice);
+      return;
+    }
+    byId("text").classList.remove("writing");
+    const count = writer.tokens.length;
+    const speed = spent > 20 ? ` ${number(Math.round((1000 * count) / spent))} tokens per second.` : "";
+    byId("status").textContent = `${number(count)} ${count === 1 ? "token" : "tokens"}. ${ENDINGS[writer.ending]}${speed}`;
+    showButton(false);
+  };
+  slice();
+}
+
+function stopWriting() {
+  if (sheet.writer && !sheet.writer.ending) sheet.writer.finish("stopped");
+}
+
+function showButton(isWriting) {
+  byId("write").textContent = isWriting ? "Stop" : "Write";
+  byId("write").classList.toggle("stop", isWriting);
+}
+
