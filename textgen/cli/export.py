@@ -21,11 +21,13 @@ from textgen.cli.support.remote import announce, remote_texts
 from textgen.errors import TextgenError
 
 EXAMPLES = (
+    "textgen export runs/tales html                      tales.html, a page that writes",
+    "textgen export runs/tales html --weights int8       a quarter of the size of float32",
+    "textgen export runs/tales html --inspect            with the surprise of what you type",
     "textgen export runs/tales onnx                      tales.onnx, for ONNX runtimes",
     "textgen export runs/tales weights --weights int8    tales-weights, a small run directory",
-    "textgen export runs/tales html --inspect            with the surprise of what you type",
 )
-WEIGHTS = ("float16", "bfloat16", "int8")
+WEIGHTS = ("float16", "bfloat16", "int8", "float32")
 
 
 @click.command(name="export", cls=GroupedCommand, examples=EXAMPLES, headings=(COMMON, OUTPUT))
@@ -54,9 +56,10 @@ def command(
 ) -> None:
     """Write RUN in another form, to be used elsewhere.
 
-    FORMAT is onnx, the network alone for ONNX runtimes, with tokenizer.json in its metadata; or weights, a
-    smaller run directory for every command but train. What is printed says how far it is from the run,
-    measured on the validation text if that is still there.
+    FORMAT is html, one page that writes text, offline, in any browser; onnx, the network alone for ONNX
+    runtimes, with tokenizer.json in its metadata; or weights, a smaller run directory for every command but
+    train. What is printed says how far it is from the run, measured on the validation text if that is still
+    there.
     """
     from textgen.export.formats import export
     from textgen.run import Run
