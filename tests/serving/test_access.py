@@ -119,6 +119,8 @@ def test_keys_are_the_lines_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("first\n\n  second\r\n")
     assert read_keys(str(file)) == ["first", "second"]
+    file.write_text("first\r\n", encoding="utf-8-sig")  # as Windows' editor writes it
+    assert read_keys(str(file)) == ["first"]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ WRONG = [
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"suffix": "end"}, "suffix"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"avoid_copy": 20}, "avoid_copy"),
     ({"grammar": "root ::= x"}, "grammar"),
     ({"tools": [{"type": "function"}]}, "tools"),
     ({"prompt": [1, "a"]}, "prompt"),

@@ -116,7 +116,7 @@ def read_keys(path: str) -> list[str]:
     Raises ConfigError, which shows no key.
     """
     try:
-        content = read_bounded(Path(path), MEGABYTE, "a file of API keys").decode("utf-8")
+        content = read_bounded(Path(path), MEGABYTE, "a file of API keys").decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(
             f"{path}: {(error.strerror or str(error)).lower()}; name a file of API keys"

@@ -141,6 +141,7 @@ def _token(score: TokenScore, names: TokenNames, wanted: Wanted) -> TokenLogprob
     def about(token_id: int, value: float) -> tuple[str, list[int], float]:
         return names[token_id], list(names.bytes_of(token_id)), value
 
-    likely = [TopLogprob(*about(*each)) for each in score.alternatives] if wanted.alternatives else []
+    # Completions add the drawn token to those; chat does not.
+    likely = [TopLogprob(*about(*each)) for each in score.alternatives[: wanted.alternatives or 0]]
     assert score.log_probability is not None  # of a new token
     return TokenLogprob(*about(score.token_id, score.log_probability), likely)

@@ -74,7 +74,9 @@ class Metrics:
             yield from _family(name, "counter", help, {(): value})
         for name, (help, gauge) in gauges.items():
             yield from _family(name, "gauge", help, {(): gauge})
-        yield from self._histogram("textgen_first_token_seconds", "From a request to its first token.")
+        yield from self._histogram(
+            "textgen_first_token_seconds", "From a request for a stream to its first token."
+        )
 
     def _histogram(self, name: str, help: str) -> Iterator[str]:
         yield from _family(name, "histogram", help, {})

@@ -20,6 +20,9 @@ _REFUSED = {
     "suffix", "response_format", "grammar", "tools", "tool_choice", "functions", "function_call",
     "json_schema", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
     "logits_processors", "audio", "prediction", "web_search_options",
+    # Options of `textgen sample` under other names than here, or that only it has.
+    "avoid_copy", "novel", "unique", "mid_text", "keep_stop", "heal", "max_new_tokens", "min_new_tokens",
+    "num_samples",
 }  # fmt: skip
 # Values with which they change nothing.
 _HARMLESS: tuple[object, ...] = (None, "", [], {}, {"type": "text"}, "none", "auto")

@@ -63,7 +63,9 @@ class Service:
             code = "model_not_found"
             if not name:
                 raise ApiError(400, f"model: name one of {known}", param="model", code=code)
-            raise ApiError(404, f"model: there is none of that name; {known}", param="model", code=code)
+            raise ApiError(
+                404, f"model: there is none of that name; there are {known}", param="model", code=code
+            )
         return self.models[name]
 
     async def read(self, request: Request, kind: type[Kind], use: Callable[[Kind], Result]) -> Result:
