@@ -75,7 +75,7 @@ class Metrics:
         for name, (help, gauge) in gauges.items():
             yield from _family(name, "gauge", help, {(): gauge})
         yield from self._histogram(
-            "textgen_first_token_seconds", "From a request for a stream to its first token."
+            "textgen_first_token_seconds", "From the request of a stream to its first token."
         )
 
     def _histogram(self, name: str, help: str) -> Iterator[str]:
