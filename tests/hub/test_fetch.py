@@ -110,7 +110,7 @@ finally:
     missing = in_a_process(script.replace("NAME", "poems"), **settings)
     assert missing.returncode == 1
     assert missing.stderr.splitlines()[-1] == (
-        "textgen: hf:ada/poems: not in the cache, and HF_HUB_OFFLINE forbids to ask the hub; unset it"
+        "textgen: hf:ada/poems: not in the cache, and HF_HUB_OFFLINE forbids asking the hub; unset it"
     )
 
 

@@ -38,6 +38,16 @@ def test_progress_bars_are_as_they_were_afterwards() -> None:
         assert utils.are_progress_bars_disabled() == before
 
 
+def test_what_cannot_be_sent_offline_is_one_line() -> None:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    with (
+        pytest.raises(RunError, match="hf:ada/tales: HF_HUB_OFFLINE forbids"),
+        hub_errors(Repository("ada/tales")),
+    ):
+        raise OfflineModeIsEnabled
+
+
 def test_errors_of_files_stay_what_they_are() -> None:
     for error in (PermissionError(13, "no", "cache"), KeyError("a bug")):
         with pytest.raises(type(error)), hub_errors(Repository("ada/tales")):

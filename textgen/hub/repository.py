@@ -127,10 +127,10 @@ def _reason(error: Exception) -> str:
         return f"no such repository, or a private one; check the name, or {log_in}"
     if isinstance(error, errors.RevisionNotFoundError):
         return "no such revision; check its name"
-    if isinstance(error, errors.OfflineModeIsEnabled) or (
-        isinstance(error, errors.LocalEntryNotFoundError) and HF_HUB_OFFLINE
-    ):
-        return "not in the cache, and HF_HUB_OFFLINE forbids to ask the hub; unset it"
+    if isinstance(error, errors.LocalEntryNotFoundError) and HF_HUB_OFFLINE:
+        return "not in the cache, and HF_HUB_OFFLINE forbids asking the hub; unset it"
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE forbids asking the hub; unset it"
     if isinstance(error, errors.LocalTokenNotFoundError):
         return f"not logged in; {log_in}"
     if isinstance(error, errors.HfHubHTTPError):
