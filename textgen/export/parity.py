@@ -82,6 +82,6 @@ def losses(source: ExportSource, engines: dict[str, Engine], cache_dir: Path | N
     first: float | None = None
     for name, engine in engines.items():
         bits = validation.bits_per_character(engine)
-        more = "" if first is None else f" ({bits - first:+.4f})"
+        more = "" if first is None else f" ({bits - first:+.5f})"
         first = bits if first is None else first
         yield f"{name}: {bits:.4f} bits/character on validation text{more}"

@@ -17,6 +17,8 @@ from tests.export.html.conftest import LOGITS, WRITE, Open
 from textgen.export.html.page import ENGINE_SCRIPTS, wasm
 from textgen.export.source import ExportSource
 from textgen.generation.generator import Generator
+from textgen.ngram.companion import Companion
+from textgen.ngram.model import NGramModel
 from textgen.settings.config import SampleConfig
 
 if TYPE_CHECKING:
@@ -68,6 +70,41 @@ def test_logits_and_greedy_text_are_those_of_the_numpy_engine(
     written = page.evaluate(WRITE, {"prompt": "The", "temperature": 0, "maxTokens": 500, "label": label})
     assert written["text"] == python_text(run, "The", label, temperature=0, max_new_tokens=500)
     assert written["ending"] == "length"
+
+
+def add_companion(run: Run, start_id: int | None = None) -> Run:
+    """n-grams of a text that the run's tokens can write, kept beside the network."""
+    vocab = ExportSource.open(run).vocab
+    ids = vocab.to_model_ids(
+        run.tokenizer.encode("The quick dog. Why? The lazy fox was not known; Why? " * 20)
+    )
+    ids[::97] = vocab.size  # and tokens that no n-gram reaches across
+    model = NGramModel.train(ids, vocab.size, order=5, start_id=start_id)
+    run.save_companion(Companion(model, 0.6), vocab)
+    return run
+
+
+@pytest.mark.parametrize("name", ["lstm", "labels"])
+def test_with_n_grams_logits_and_greedy_text_are_those_of_the_mixture(
+    name: str, make_run: MakeRun, open_page: Open
+) -> None:
+    run = make_run(**NETWORKS[name])
+    add_companion(run, run.config.model.start_id)
+    page = open_page(run, weights="float32")
+    source, text = ExportSource.open(run), "The quick dog. Why? Thezy"
+    ids = [*ids_of(run), *source.vocab.to_model_ids(run.tokenizer.encode(text)).tolist()]
+    found = np.array(page.evaluate(LOGITS, ids))
+    assert np.abs(found - expected_logits(run, ids)).max() < 1e-4
+    alone = source.engine(ngram=False)
+    alone.reset_state(1)
+    assert np.abs(found - alone.read(np.array([ids]))[0]).max() > 0.1
+    label = "glad" if name == "labels" else None
+    written = page.evaluate(WRITE, {"prompt": "The", "temperature": 0, "maxTokens": 300, "label": label})
+    assert written["text"] == python_text(run, "The", label, temperature=0, max_new_tokens=300)
+    assert "n-grams" in str(page.locator("#summary").text_content())
+    bare = open_page(run, weights="float32", ngram=False)
+    assert "n-grams" not in str(bare.locator("#summary").text_content())
+    assert np.abs(np.array(bare.evaluate(LOGITS, ids)) - found).max() > 0.1
 
 
 def test_float16_is_close_and_int8_computes_with_the_weights_that_were_measured(

@@ -19,6 +19,7 @@ from textgen.errors import ConfigError
 from textgen.export.source import ExportSource
 from textgen.generation.numpy_engine.engine import has_twin
 from textgen.models.cost import num_parameters
+from textgen.ngram.companion import Companion
 from textgen.settings.config import LAYER_NORM_EPSILON, SampleConfig
 from textgen.text.token_costs import TokenCosts
 from textgen.text.tokenizer import Tokenizer
@@ -108,9 +109,24 @@ def page_data(source: ExportSource, arrays: Mapping[str, Mapping[str, Any]], *, 
         "token_ids": vocab.token_ids.astype(np.uint32),
         "frequencies": vocab.frequencies.astype(np.float32),
         "costs": {"seen": costs.seen_nats, "unseen": costs.unseen_nats if costs.num_unseen else None},
+        "ngram": None if source.companion is None else _ngram(source.companion),
         "tokenizer": _tokenizer(source.tokenizer, source.config.data.normalize),
     }
     return json.dumps(data, default=_base64, allow_nan=False, separators=(",", ":"))
+
+
+def _ngram(companion: Companion) -> dict[str, Any]:
+    """The tables of an n-gram model, and the weight of the network beside it; ngram.js computes the rest."""
+    tables = companion.model.tables
+    levels = [
+        {
+            name: {"width": array.itemsize, "data": array}
+            for name, array in vars(level).items()
+            if array is not None
+        }
+        for level in tables.levels
+    ]
+    return {"weight": companion.weight, "discounts": tables.discounts.tolist(), "levels": levels}
 
 
 def _base64(array: Any) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,28 +25,37 @@ def export_html(
     inspect: bool = False,
     cache_dir: str | None = None,
 ) -> ExportReport:
-    """Write the page, of the network alone; see Exporter.
+    """Write the page; see Exporter.
 
     inspect: with the surprise of what is typed. cache_dir: of the encoded validation text; None: the user's.
     """
     require_expressible(source)
     arrays = packed(source.weights, weights)
-    page = assembled(source.name, page_data(source, arrays, inspect=inspect))
-    write_file(output, page.html)
-    lines = [f"{output}: {output.stat().st_size / 1e6:.2f} MB, weights in {weights}"]
-    if source.companion is not None:
-        lines.append("the page is of the network alone, without the n-grams of the run")
+    html = assembled(source.name, page_data(source, arrays, inspect=inspect)).html
+    write_file(output, html)
+    lines = [f"{output}: {_megabytes(html)}, weights in {weights}{_ngrams(source, arrays, html)}"]
     if weights != "float32":
         lines += _losses(source, unpacked(arrays), weights, cache_dir)
     return ExportReport((output,), (*lines, "Open it in a browser."))
 
 
+def _megabytes(html: str) -> str:
+    return f"{len(html.encode()) / 1e6:.2f} MB"
+
+
+def _ngrams(source: ExportSource, arrays: Mapping[str, Any], html: str) -> str:
+    """What n-grams add to the size of a page; nothing where there are none."""
+    if source.companion is None:
+        return ""
+    alone = page_data(replace(source, companion=None), arrays)
+    added = len(page_data(source, arrays)) - len(alone)
+    without = len(html.encode()) - added
+    return f", n-grams beside them ({without / 1e6:.2f} MB with --no-ngram)"
+
+
 def _losses(
-    source: ExportSource, weights: dict[str, np.ndarray], kind: str, cache_dir: str | None
+    source: ExportSource, weights: Mapping[str, np.ndarray], kind: str, cache_dir: str | None
 ) -> Iterator[str]:
     rest = {name: source.weights[name] for name in source.weights.keys() - weights.keys()}
-    engines = {
-        "the run": source.engine(ngram=False),
-        f"the page ({kind})": source.engine(weights | rest, ngram=False),
-    }
+    engines = {"the run": source.engine(), f"the page ({kind})": source.engine({**weights, **rest})}
     yield from losses(source, engines, None if cache_dir is None else Path(cache_dir))

@@ -7,29 +7,29 @@ const exponentOf = new Uint32Array(2);
 const powerOfTwo = new Float64Array(exponentOf.buffer);
 const HIGH = new Uint8Array(new Uint32Array([1]).buffer)[0] ? 1 : 0; // which half has the exponent
 
-/** e to the power of x; 0 below -700. */
-function exp(x) {
+/** e to the power of x, by the series and a power of 2; 0 below -700. */
+function expBySeries(x) {
   if (!(x > -700)) return x !== x ? x : 0;
   if (x > 700) return Infinity;
   const k = Math.floor(x * 1.4426950408889634 + 0.5);
   const r = x - k * LN2_HIGH - k * LN2_LOW; // at most half of ln 2
-  let sum = 1 / 6227020800; // the series, up to r^13 / 13!
-  sum = sum * r + 1 / 479001600;
-  sum = sum * r + 1 / 39916800;
-  sum = sum * r + 1 / 3628800;
-  sum = sum * r + 1 / 362880;
-  sum = sum * r + 1 / 40320;
-  sum = sum * r + 1 / 5040;
-  sum = sum * r + 1 / 720;
-  sum = sum * r + 1 / 120;
-  sum = sum * r + 1 / 24;
-  sum = sum * r + 1 / 6;
-  sum = sum * r + 0.5;
-  sum = sum * r + 1;
-  sum = sum * r + 1;
+  let sum = 1;
+  for (let n = 16; n > 0; n--) sum = 1 + (sum * r) / n;
   exponentOf[HIGH] = (k + 1023) << 20;
   exponentOf[1 - HIGH] = 0;
   return sum * powerOfTwo[0];
+}
+
+const TABLE_END = 40;
+const TABLE = Float64Array.from({ length: 32 * TABLE_END + 1 }, (_, i) => expBySeries(i / 16 - TABLE_END));
+
+/** e to the power of x: from a table in steps of 1/16, and the series for the rest, which is at most 1/32. */
+function exp(x) {
+  if (!(x > -TABLE_END && x < TABLE_END)) return expBySeries(x);
+  const step = Math.floor(x * 16 + 0.5);
+  const r = x - step / 16;
+  const rest = 1 + r * (1 + r * (1 / 2 + r * (1 / 6 + r * (1 / 24 + r * (1 / 120 + r * (1 / 720))))));
+  return TABLE[step + 16 * TABLE_END] * rest;
 }
 
 /** The natural logarithm of a positive number, by Halley's method on exp. */

@@ -6,6 +6,7 @@ The scripts, in their order:
     functions.js     exp, log, tanh and random numbers that are the same in every browser
     arrays.js        base64 to arrays
     engine.js        the network
+    ngram.js         n-grams beside the network
     sampling.js      logits to a token
     tokenizers.js    text to token ids, and tokens that keep characters whole
     healing.js       prompts that end within a word
@@ -32,7 +33,17 @@ from textgen.pages.assembly import (
 )
 
 _PACKAGE = "textgen.export.html"
-ENGINE_SCRIPTS = ("matvec", "functions", "arrays", "engine", "sampling", "tokenizers", "healing", "writer")
+ENGINE_SCRIPTS = (
+    "matvec",
+    "functions",
+    "arrays",
+    "engine",
+    "ngram",
+    "sampling",
+    "tokenizers",
+    "healing",
+    "writer",
+)
 _PAGE_SCRIPTS = ("page.text", "page.reading", "page.start")
 _DIRECTIVES = (
     "base-uri 'none'",
