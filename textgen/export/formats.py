@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from textgen.errors import ConfigError
+from textgen.export.html.page import GENERATOR
 from textgen.export.report import Exporter, ExportReport
 from textgen.export.source import ExportSource
 from textgen.run import Run
@@ -61,7 +62,7 @@ FORMATS: Mapping[str, Format] = {
     "html": Format(
         help="one page that writes text, offline, in any browser",
         ending=".html",
-        mark=b"<!-- textgen export html -->",
+        mark=f'content="{GENERATOR}"'.encode(),
         find=_html,
         weights=("float16", "float32", "int8"),
         options=frozenset({"inspect", "cache_dir"}),

@@ -72,9 +72,11 @@ def render_page(inspection: Inspection, units: Sequence[Unit]) -> str:
     )
     return assemble(
         _part("page.html"),
+        title=f"Inside {inspection.name}",
+        generator="textgen inspect",
         styles=(SHARED_STYLE, _part("page.css")),
         scripts=(SHARED_SCRIPT, *map(_part, _SCRIPTS)),
-        fields={"title": html.escape(inspection.name), "data": json_block(data)},
+        fields={"name": html.escape(inspection.name), "data": json_block(data)},
     ).html
 
 

@@ -45,18 +45,16 @@ ENGINE_SCRIPTS = (
     "writer",
 )
 _PAGE_SCRIPTS = ("page.text", "page.reading", "page.start")
-_DIRECTIVES = (
-    "base-uri 'none'",
-    "form-action 'none'",
-    "require-trusted-types-for 'script'",
-    "trusted-types 'none'",
-)
+# By which `textgen export` knows that a file is its own.
+GENERATOR = "textgen export html"
 
 
 def assembled(name: str, data: str) -> Page:
     """The page of a run called `name`, which may be any text, with its data as JSON."""
     return assemble(
         (_PACKAGE, "page.html"),
+        title=name,
+        generator=GENERATOR,
         styles=(SHARED_STYLE, WRITING_STYLE, (_PACKAGE, "page.css")),
         scripts=(
             SHARED_SCRIPT,
@@ -65,11 +63,10 @@ def assembled(name: str, data: str) -> Page:
             *((_PACKAGE, f"{script}.js") for script in _PAGE_SCRIPTS),
         ),
         fields={
-            "title": html.escape(name),
+            "name": html.escape(name),
             "wasm": base64.b64encode(wasm()).decode(),
             "model": json_block(data),
         },
-        directives=_DIRECTIVES,
         # For the product alone; a browser that does not know it goes without.
         script_sources=("'wasm-unsafe-eval'",),
     )

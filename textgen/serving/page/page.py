@@ -40,14 +40,6 @@ _SCRIPTS = (
     "server", "branch", "column", "columns", "settings", "preview", "alternatives", "writing", "connection",
     "start",
 )  # fmt: skip
-# Requests to this server; no other address, frame or form, and no text that is parsed as markup or script.
-_DIRECTIVES = (
-    "connect-src 'self'",
-    "base-uri 'none'",
-    "form-action 'none'",
-    "require-trusted-types-for 'script'",
-    "trusted-types 'none'",
-)
 
 
 @functools.cache
@@ -63,10 +55,12 @@ def serve_page() -> Page:
     }
     return assemble(
         _part("page.html"),
+        title="Write with textgen",
+        generator="textgen serve",
         styles=(SHARED_STYLE, WRITING_STYLE, _part("page.css")),
         scripts=(SHARED_SCRIPT, SLIDERS, *(_part(f"page.{name}.js") for name in _SCRIPTS)),
         fields={"defaults": json_block(json.dumps(defaults))},
-        directives=_DIRECTIVES,
+        directives=("connect-src 'self'",),
     )
 
 
