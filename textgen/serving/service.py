@@ -71,23 +71,23 @@ class Service:
     async def read(self, request: Request, kind: type[Kind], use: Callable[[Kind], Result]) -> Result:
         """What `use` makes of the body of a request, in a worker if the body is long. Raises ApiError."""
         body = await request.body()
-        if len(body) <= _SHORT_BODY:
+
+        def work() -> tuple[Result, list[str]]:
             found, unknown = parsed(body, kind)
-            result = use(found)
-        else:
+            return use(found), unknown
 
-            def work() -> tuple[Result, list[str]]:
-                found, unknown = parsed(body, kind)
-                return use(found), unknown
-
-            result, unknown = await asyncio.get_running_loop().run_in_executor(self.workers, work)
+        result, unknown = await self._run(work, is_long=len(body) > _SHORT_BODY)
         if unknown:
             _log.warning("ignored unknown fields: %s", _sanitised(unknown))
         return result
 
     async def compute(self, num_tokens: int, work: Callable[[], Result]) -> Result:
         """What `work` returns, in a worker if it looks at many tokens."""
-        if num_tokens <= _FEW_TOKENS:
+        return await self._run(work, is_long=num_tokens > _FEW_TOKENS)
+
+    async def _run(self, work: Callable[[], Result], *, is_long: bool) -> Result:
+        """What `work` returns: in a worker if it takes long, else here in the event loop."""
+        if not is_long:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
@@ -100,6 +100,12 @@ class Service:
                 code="rate_limit_exceeded", retry_after=RETRY_SECONDS,
             )  # fmt: skip
         return self.engine.submit(job.model.name, job.requests, collect=not job.wanted.stream)
+
+
+def service_of(request: Request) -> Service:
+    """The service of the application that a request came to."""
+    service: Service = request.app.state.service
+    return service
 
 
 def _sanitised(names: Sequence[str]) -> str:

@@ -16,19 +16,19 @@ from textgen.evaluation.summary import summarize
 from textgen.serving.errors import ApiError, failed, wrong, wrong_text
 from textgen.serving.models import ServedModel
 from textgen.serving.schema import DetokenizeRequest, ModelList, ScoreRequest, TokenizeRequest
-from textgen.serving.service import RETRY_SECONDS, Service
+from textgen.serving.service import RETRY_SECONDS, Service, service_of
 from textgen.serving.streams import CLIENT_GONE, as_json, json_response, when_gone
 
 
 async def models(request: Request) -> Response:
     """GET /v1/models."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     return json_response(as_json(ModelList(data=[model.card for model in service.models.values()])))
 
 
 async def model(request: Request) -> Response:
     """GET /v1/models/{name}. Raises ApiError (404)."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     name = request.path_params["name"]
     if name not in service.models:
         raise ApiError(404, "model: there is none of that name", param="model", code="model_not_found")
@@ -37,7 +37,7 @@ async def model(request: Request) -> Response:
 
 async def tokenize(request: Request) -> Response:
     """POST /tokenize: the token ids of a text, with_pieces with their texts or bytes. Raises ApiError."""
-    service: Service = request.app.state.service
+    service = service_of(request)
 
     def body(asked: TokenizeRequest) -> bytes:
         model = service.model(asked.model)
@@ -59,7 +59,7 @@ async def detokenize(request: Request) -> Response:
 
     Bytes that are no valid UTF-8 become U+FFFD there; with_pieces has them. Raises ApiError.
     """
-    service: Service = request.app.state.service
+    service = service_of(request)
 
     def body(asked: DetokenizeRequest) -> bytes:
         model = service.model(asked.model)
@@ -81,7 +81,7 @@ def _pieces(model: ServedModel, token_ids: Sequence[int]) -> list[dict[str, obje
 
 async def score(request: Request) -> Response:
     """POST /v1/score: what `textgen score --json` prints, with the model's name. Raises ApiError."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     asked, model, scorer = await service.read(request, ScoreRequest, lambda asked: _scorer(service, asked))
     if service.num_scored >= service.limits.max_scored:
         raise ApiError(
