@@ -16,13 +16,13 @@ from textgen.serving.chat import ChatReply, chat_job
 from textgen.serving.choices import ChoiceReader, Part
 from textgen.serving.completions import CompletionReply, completion_job
 from textgen.serving.engine_thread import EngineError, Piece, StoppedError, Text, arrivals
-from textgen.serving.errors import ApiError, failed, wrong
+from textgen.serving.errors import RETRY_SECONDS, ApiError, failed, wrong
 from textgen.serving.jobs import Job, usage_of
 from textgen.serving.metrics import Account
 from textgen.serving.models import ServedModel
 from textgen.serving.replies import Reply
 from textgen.serving.schema import ChatRequest, CompletionRequest, SamplingRequest
-from textgen.serving.service import RETRY_SECONDS, Service, service_of
+from textgen.serving.service import Service, service_of
 from textgen.serving.streams import (
     CLIENT_GONE,
     DONE,

@@ -11,7 +11,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from textgen.serving.engine_thread import EngineThread, Text
-from textgen.serving.errors import ApiError
+from textgen.serving.errors import ApiError, too_many
 from textgen.serving.jobs import Job
 from textgen.serving.models import ServedModel
 from textgen.serving.parsing import Kind, parsed
@@ -25,7 +25,6 @@ _log = logging.getLogger(__name__)
 _SHORT_BODY = 2**12
 _FEW_TOKENS = 1000  # whose log-probabilities are written as JSON in the event loop
 _WORKERS = 2  # for more
-RETRY_SECONDS = 1
 _NAMES_LOGGED, _NAME_CHARACTERS = 10, 40
 _NAMES_SHOWN = 20
 
@@ -95,10 +94,7 @@ class Service:
         """Hand the texts of a job to the engine. Raises ApiError (429) where too many wait."""
         free = self.limits.max_streams - self.engine.running
         if self.engine.waiting + len(job.requests) > free + self.limits.max_waiting:
-            raise ApiError(
-                429, "too many texts are waiting; try again later",
-                code="rate_limit_exceeded", retry_after=RETRY_SECONDS,
-            )  # fmt: skip
+            raise too_many("texts are waiting")
         return self.engine.submit(job.model.name, job.requests, collect=not job.wanted.stream)
 
 

@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from textgen.serving.errors import ApiError
+from textgen.serving.errors import unavailable
 from textgen.serving.metrics import CONTENT_TYPE, Metrics
-from textgen.serving.service import RETRY_SECONDS, service_of
+from textgen.serving.service import service_of
 from textgen.serving.streams import as_json, json_response
 
 
@@ -30,5 +30,5 @@ def status_routes(metrics: Metrics) -> list[BaseRoute]:
 async def health(request: Request) -> Response:
     """GET /health. Raises ApiError (503) where no text can be written."""
     if not service_of(request).engine.is_alive:
-        raise ApiError(503, "the engine is not running", code="unavailable", retry_after=RETRY_SECONDS)
+        raise unavailable("the engine is not running")
     return json_response(as_json({"status": "ok"}))

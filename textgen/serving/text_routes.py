@@ -13,10 +13,10 @@ from textgen.errors import ConfigError, RunError, TextgenError
 from textgen.evaluation.score import ScoredPiece, Scorer
 from textgen.evaluation.scored_lines import PlainText
 from textgen.evaluation.summary import summarize
-from textgen.serving.errors import ApiError, failed, wrong, wrong_text
+from textgen.serving.errors import ApiError, failed, too_many, wrong
 from textgen.serving.models import ServedModel
 from textgen.serving.schema import DetokenizeRequest, ModelList, ScoreRequest, TokenizeRequest
-from textgen.serving.service import RETRY_SECONDS, Service, service_of
+from textgen.serving.service import Service, service_of
 from textgen.serving.streams import CLIENT_GONE, as_json, json_response, when_gone
 
 
@@ -47,7 +47,7 @@ async def tokenize(request: Request) -> Response:
         try:
             ids = model.generator.tokenizer.encode(model.normalized(text)).tolist()
         except TextgenError as error:
-            raise wrong_text("prompt", error) from error
+            raise wrong("prompt", str(error)) from error
         tokens = _pieces(model, ids) if asked.with_pieces else ids
         return as_json({"tokens": tokens, "count": len(ids)})
 
@@ -66,7 +66,7 @@ async def detokenize(request: Request) -> Response:
         try:
             text = model.prompt(asked.tokens, heal=False).text
         except TextgenError as error:
-            raise wrong_text("tokens", error) from error
+            raise wrong("tokens", str(error)) from error
         answer: dict[str, object] = {"prompt": text, "content": text}
         if asked.with_pieces:
             answer["tokens"] = _pieces(model, asked.tokens)
@@ -84,10 +84,7 @@ async def score(request: Request) -> Response:
     service = service_of(request)
     asked, model, scorer = await service.read(request, ScoreRequest, lambda asked: _scorer(service, asked))
     if service.num_scored >= service.limits.max_scored:
-        raise ApiError(
-            429, "too many texts wait to be scored; try again later",
-            code="rate_limit_exceeded", retry_after=RETRY_SECONDS,
-        )  # fmt: skip
+        raise too_many("texts wait to be scored")
     gone = threading.Event()
     service.num_scored += 1
     try:
@@ -108,7 +105,7 @@ def _scorer(service: Service, asked: ScoreRequest) -> tuple[ScoreRequest, Served
     try:
         return asked, model, Scorer(model.generator.engine, model.generator.tokenizer, asked.label)
     except ConfigError as error:
-        raise wrong_text("label", error) from error
+        raise wrong("label", str(error)) from error
 
 
 def _scored(model: ServedModel, scorer: Scorer, text: str, gone: threading.Event) -> bytes | None:
@@ -120,7 +117,7 @@ def _scored(model: ServedModel, scorer: Scorer, text: str, gone: threading.Event
     except RunError as error:
         raise failed() from error
     except TextgenError as error:
-        raise wrong_text("text", error) from error
+        raise wrong("text", str(error)) from error
     if gone.is_set():
         return None
     if not summary.report.loss.tokens:
