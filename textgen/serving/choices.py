@@ -1,6 +1,6 @@
 """From the pieces of a text to the parts of a choice, with what was asked about its tokens.
 
-    Text.pieces ─→ Piece ─ ChoiceReader ─→ Part: text, tokens with log-probabilities, finish reason
+    arrivals ─→ Piece ─ ChoiceReader ─→ Part: text, tokens with log-probabilities, finish reason
 
 Completions and chat differ only in how they write a Part.
 """
@@ -41,7 +41,7 @@ class TokenScore:
 class Part:
     """What a piece adds to a choice. scores: None where log-probabilities are not asked for.
 
-    token_ids, prompt_token_ids: UNSET where they are not asked for; the prompt's come with the first part only.
+    token_ids, prompt_token_ids: UNSET where they are not asked for; the prompt's are in the first part only.
     """
 
     text: str
