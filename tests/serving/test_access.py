@@ -82,6 +82,14 @@ def test_pages_of_the_server_itself_may_use_it_and_others_only_with_cors() -> No
         assert [status(access, **each) for each in (own, foreign, null, other_port)] == allowed
 
 
+def test_only_what_names_one_origin_is_answered_with_it() -> None:
+    access = Access(ServingConfig(cors=("*",)))
+    for origins in ([], ["https://a.example", "https://b.example"]):
+        assert access.cors_headers({"origin": origins}, preflight=False) == [(b"vary", b"Origin")]
+    found = access.cors_headers({"origin": ["https://a.example"]}, preflight=False)
+    assert (b"access-control-allow-origin", b"https://a.example") in found
+
+
 @pytest.mark.parametrize(
     "cors", ["site.example", "https://", "https://site.example/", "ftp://a", "https://a b", ""]
 )

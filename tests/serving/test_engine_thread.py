@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,8 +59,14 @@ def with_engine(
         return threads.submit(lambda: asyncio.run(run())).result()
 
 
+async def pieces_of(text: Text) -> AsyncIterator[Piece]:
+    async for bunch in arrivals([text]):
+        for _, piece in bunch:
+            yield piece
+
+
 async def all_of(text: Text) -> list[Piece]:
-    return [piece async for piece in text.pieces()]
+    return [piece async for piece in pieces_of(text)]
 
 
 def test_each_text_is_that_of_its_request_whatever_else_runs(generator: Generator) -> None:
@@ -101,7 +107,7 @@ def test_a_cancelled_text_frees_its_place_before_the_next_step(
 ) -> None:
     async def use(engine: EngineThread) -> float:
         first, second = engine.submit("a", [request(10**6), request(10**6)])
-        await anext(first.pieces())
+        await anext(pieces_of(first))
         second.cancel()
         first.cancel()
         started = time.monotonic()
@@ -117,7 +123,7 @@ def test_a_cancelled_text_frees_its_place_before_the_next_step(
 def test_no_more_texts_run_than_there_are_places(generator: Generator) -> None:
     async def use(engine: EngineThread) -> tuple[int, int]:
         texts = engine.submit("a", [request(10**6)] * 2) + engine.submit("b", [request(10**6)] * 3)
-        await anext(texts[0].pieces())
+        await anext(pieces_of(texts[0]))
         counts = engine.running, engine.waiting
         for text in texts:
             text.cancel()
@@ -177,7 +183,7 @@ def test_what_one_text_raises_ends_only_that_text(generator: Generator) -> None:
 def test_texts_that_are_left_when_the_engine_stops_fail(generator: Generator) -> None:
     async def use(engine: EngineThread) -> None:
         (text,) = engine.submit("a", [request(10**6)])
-        await anext(text.pieces())
+        await anext(pieces_of(text))
         assert engine.is_alive
         await asyncio.to_thread(engine.stop, 0.05)
         assert not engine.is_alive
@@ -218,7 +224,7 @@ def test_a_long_prompt_does_not_hold_up_other_texts(generator: Generator) -> Non
     async def use(engine: EngineThread) -> tuple[int, float]:
         long = Request(prompt="The dog. " * 40_000, config=SampleConfig(max_new_tokens=1))
         (running,) = engine.submit("a", [request(10**6)])
-        pieces = running.pieces()
+        pieces = pieces_of(running)
         await anext(pieces)
         (reading,) = engine.submit("a", [long])
         started = time.monotonic()

@@ -44,7 +44,7 @@ class Access:
                 "this server does not answer to the name in the Host header; use the address that it printed",
                 code="host_not_allowed",
             )
-        if origins and not self.allows_origin(origins, hosts[0]):
+        if origins and not self._allows_origin(origins, hosts[0]):
             raise ApiError(
                 403,
                 "pages of this origin may not use this server; start it with --cors ORIGIN to let them",
@@ -57,22 +57,15 @@ class Access:
                 code="invalid_api_key",
             )
 
-    def allows_origin(self, origins: Sequence[str], host: str) -> bool:
-        """Whether a page may use the server: its own, or one that --cors names."""
-        if len(origins) != 1:
-            return False
-        is_own = origins[0].lower() in (f"http://{host}".lower(), f"https://{host}".lower())
-        return is_own or self._config.allows_origin(origins[0])
-
     def cors_headers(self, headers: Mapping[str, list[str]], *, preflight: bool) -> list[tuple[bytes, bytes]]:
         """What lets the browser hand a response to a page of another origin; none if that may not be."""
-        (origin,) = headers["origin"] if len(headers.get("origin", [])) == 1 else ("",)
         if not self._config.cors:
             return []
         vary = (b"vary", b"Origin")
-        if not self._config.allows_origin(origin):
+        origins = headers.get("origin", [])
+        if len(origins) != 1 or not self._config.allows_origin(origins[0]):
             return [vary]
-        found = [vary, (b"access-control-allow-origin", origin.encode("latin-1"))]
+        found = [vary, (b"access-control-allow-origin", origins[0].encode("latin-1"))]
         if preflight:
             found += [
                 (b"access-control-allow-methods", b"GET, POST"),
@@ -92,6 +85,13 @@ class Access:
             return False
         # A page that calls by a name of its own does not know a key.
         return bool(self._keys) or name in self._names or _address(name) is not None
+
+    def _allows_origin(self, origins: Sequence[str], host: str) -> bool:
+        """Whether a page may use the server: its own, or one that --cors names."""
+        if len(origins) != 1:
+            return False
+        is_own = origins[0].lower() in (f"http://{host}".lower(), f"https://{host}".lower())
+        return is_own or self._config.allows_origin(origins[0])
 
     def _has_key(self, headers: Sequence[str]) -> bool:
         scheme, _, key = (headers[0] if len(headers) == 1 else "").partition(" ")

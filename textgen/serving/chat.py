@@ -105,8 +105,8 @@ class ChatReply(Reply):
                 message=Answer(content=part.text),
                 logprobs=self._logprobs(part),
                 finish_reason=part.finish_reason,
-                token_ids=part.token_ids if self.wanted.token_ids else UNSET,
-                prompt_token_ids=UNSET if part.prompt_token_ids is None else part.prompt_token_ids,
+                token_ids=part.token_ids,
+                prompt_token_ids=part.prompt_token_ids,
             )
             for index, part in enumerate(parts)
         ]
@@ -119,8 +119,8 @@ class ChatReply(Reply):
             delta=Delta(role="assistant" if is_first else UNSET, content=part.text),
             logprobs=self._logprobs(part),
             finish_reason=part.finish_reason,
-            token_ids=part.token_ids if self.wanted.token_ids else UNSET,
-            prompt_token_ids=UNSET if part.prompt_token_ids is None else part.prompt_token_ids,
+            token_ids=part.token_ids,
+            prompt_token_ids=part.prompt_token_ids,
         )
         usage = None if self.has_usage else UNSET
         return ChatChunk(id=self.id, created=self.created, model=self.name, choices=[choice], usage=usage)

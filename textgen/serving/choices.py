@@ -1,6 +1,6 @@
 """From the pieces of a text to the parts of a choice, with what was asked about its tokens.
 
-    Text.pieces ─→ Piece ─ ChoiceReader ─→ Part: text, tokens with log-probabilities, finish reason
+    arrivals ─→ Piece ─ ChoiceReader ─→ Part: text, tokens with log-probabilities, finish reason
 
 Completions and chat differ only in how they write a Part.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from textgen.generation.prompt import Prompt
 from textgen.generation.sample import SampleState
@@ -40,14 +41,14 @@ class TokenScore:
 class Part:
     """What a piece adds to a choice. scores: None where log-probabilities are not asked for.
 
-    prompt_token_ids: with the first part, where token ids are asked for.
+    token_ids, prompt_token_ids: UNSET where they are not asked for; the prompt's are in the first part only.
     """
 
     text: str
-    token_ids: list[int]
+    token_ids: list[int] | UnsetType
     scores: list[TokenScore] | None
     finish_reason: str | None
-    prompt_token_ids: list[int] | None
+    prompt_token_ids: list[int] | UnsetType
 
 
 class ChoiceReader:
@@ -76,14 +77,16 @@ class ChoiceReader:
             scores += self._scores(sample, start, stop)
         if piece.finish_reason is not None and sample.log_probabilities:
             self.log_probability = float(np.mean(sample.log_probabilities))
-        whole = [*prompt.token_ids.tolist(), *prompt.given_back]
+        prompt_token_ids: list[int] | UnsetType = UNSET
+        if wanted.token_ids and is_first:
+            prompt_token_ids = [*prompt.token_ids.tolist(), *prompt.given_back]
         text = piece.text if wanted.max_tokens else ""
         return Part(
             text=prompt.text + text if wanted.echo and is_first else text,
-            token_ids=sample.token_ids[start:stop],
+            token_ids=sample.token_ids[start:stop] if wanted.token_ids else UNSET,
             scores=scores,
             finish_reason=_finish_reason(piece.finish_reason, wanted),
-            prompt_token_ids=whole if wanted.token_ids and is_first else None,
+            prompt_token_ids=prompt_token_ids,
         )
 
     def _prompt_scores(self, sample: SampleState) -> list[TokenScore]:

@@ -80,8 +80,8 @@ class CompletionReply(Reply):
             text=part.text,
             logprobs=None if scores is None else logprobs_of(scores, self.names),
             finish_reason=part.finish_reason,
-            token_ids=part.token_ids if self.wanted.token_ids else UNSET,
-            prompt_token_ids=UNSET if part.prompt_token_ids is None else part.prompt_token_ids,
+            token_ids=part.token_ids,
+            prompt_token_ids=part.prompt_token_ids,
         )
 
 

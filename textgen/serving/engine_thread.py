@@ -2,7 +2,7 @@
 
     submit, cancel ─ inbox ─→ waiting ─→ GenerationLoop.step, of each loop in turn ─→ new text
        event loop                               engine thread                           │
-    Text.pieces  ←──────── call_soon_threadsafe, with what has come since the last ─────┘
+    arrivals  ←─────────── call_soon_threadsafe, with what has come since the last ─────┘
 
 Handing over every token by itself would cost more than drawing it, so tokens are collected; only the first
 one of a text and its end are handed over at once.
@@ -26,7 +26,8 @@ from textgen.generation.sample import SampleState
 
 _log = logging.getLogger(__name__)
 
-_MANY_TEXTS = 64  # from which on tokens are collected for twice as long
+_FLUSH_SECONDS = 0.025  # how long tokens are collected before they are handed over
+_MANY_TEXTS = 64  # from which on they are collected for twice as long
 
 MakeLoop = Callable[[], GenerationLoop]
 
@@ -94,15 +95,6 @@ class Text:
         if self._error is not None:
             raise EngineError(str(self._error)) from self._error
         return Piece(text, self._num_tokens, self._finish_reason)
-
-    async def pieces(self) -> AsyncIterator[Piece]:
-        """The pieces of the text, until it ends. Raises EngineError."""
-        while not self.is_over:
-            self.news.clear()
-            if (piece := self.take()) is not None:
-                yield piece
-            else:
-                await self.news.wait()
 
     def cancel(self) -> None:
         """End the text with finish reason "cancelled", before the next step; none that has ended."""
@@ -187,21 +179,12 @@ class EngineThread:
 
     make_loops: for each model, a function that makes its loop: again after an error in a step, which ends
         the texts of that loop only.
-    flush_seconds: how long tokens are collected before they are handed over; up to twice as long when many
-        texts are written.
     """
 
-    def __init__(
-        self,
-        make_loops: Mapping[str, MakeLoop],
-        *,
-        max_streams: int,
-        flush_seconds: float = 0.025,
-    ) -> None:
+    def __init__(self, make_loops: Mapping[str, MakeLoop], *, max_streams: int) -> None:
         self._make_loops = make_loops
         self._loops = {model: make() for model, make in make_loops.items()}
         self._max_streams = max_streams
-        self._flush_seconds = flush_seconds
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._waiting: deque[_Job] = deque()
         self._running: dict[SampleState, _Job] = {}
@@ -271,13 +254,13 @@ class EngineThread:
             now = time.monotonic()
             if now - flushed >= self._seconds_between_flushes():
                 flushed = now
-                urgent = {**urgent, **dict.fromkeys(self._to_flush())}
+                urgent |= dict.fromkeys(self._to_flush())
             if urgent:
                 self._hand_over([(job.text, job.arrival()) for job in urgent])
 
     def _seconds_between_flushes(self) -> float:
         # Each text that is handed over costs the event loop as much as it takes to draw several tokens.
-        return self._flush_seconds * (1 + min(1.0, len(self._running) / _MANY_TEXTS))
+        return _FLUSH_SECONDS * (1 + min(1.0, len(self._running) / _MANY_TEXTS))
 
     def _to_flush(self) -> list[_Job]:
         return [job for job in self._running.values() if job.is_begun and not job.text.collect]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from textgen.errors import TextgenError
-
+RETRY_SECONDS = 1
 _TYPES = {
     400: "invalid_request_error",
     401: "invalid_request_error",
@@ -43,7 +42,10 @@ class ApiError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the response."""
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        found = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status == 401:
+            found["WWW-Authenticate"] = "Bearer"
+        return found
 
     def as_dict(self) -> dict[str, dict[str, str | None]]:
         """The body of the response, and what a stream that has begun sends."""
@@ -57,9 +59,17 @@ def wrong(param: str, message: str) -> ApiError:
     return ApiError(400, f"{param}: {message}", param=param, code="invalid_value")
 
 
-def wrong_text(param: str, error: TextgenError) -> ApiError:
-    """The error for a field that textgen refuses."""
-    return wrong(param, str(error))
+def too_many(what: str) -> ApiError:
+    """The error for a request before which too many others wait."""
+    return ApiError(
+        429, f"too many {what}; try again later",
+        code="rate_limit_exceeded", retry_after=RETRY_SECONDS,
+    )  # fmt: skip
+
+
+def unavailable(message: str) -> ApiError:
+    """The error for a request that the server cannot take now."""
+    return ApiError(503, message, code="unavailable", retry_after=RETRY_SECONDS)
 
 
 def failed() -> ApiError:

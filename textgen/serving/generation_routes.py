@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,12 +16,13 @@ from textgen.serving.chat import ChatReply, chat_job
 from textgen.serving.choices import ChoiceReader, Part
 from textgen.serving.completions import CompletionReply, completion_job
 from textgen.serving.engine_thread import EngineError, Piece, StoppedError, Text, arrivals
-from textgen.serving.errors import ApiError, failed, wrong
+from textgen.serving.errors import RETRY_SECONDS, ApiError, failed, wrong
 from textgen.serving.jobs import Job, usage_of
 from textgen.serving.metrics import Account
+from textgen.serving.models import ServedModel
 from textgen.serving.replies import Reply
 from textgen.serving.schema import ChatRequest, CompletionRequest, SamplingRequest
-from textgen.serving.service import RETRY_SECONDS, Service
+from textgen.serving.service import Service, service_of
 from textgen.serving.streams import (
     CLIENT_GONE,
     DONE,
@@ -31,40 +33,37 @@ from textgen.serving.streams import (
     json_response,
     when_gone,
 )
+from textgen.settings.request_limits import RequestLimits
+
+Asked = TypeVar("Asked", bound=SamplingRequest)
 
 
 async def completions(request: Request) -> Response:
     """POST /v1/completions."""
-    service: Service = request.app.state.service
-
-    def prepare(asked: CompletionRequest) -> tuple[Job, Reply]:
-        _check_stream(asked)
-        job = completion_job(asked, service.model(asked.model), service.limits)
-        return job, CompletionReply(asked, job)
-
-    return await _answer(request, *await service.read(request, CompletionRequest, prepare))
+    return await _write(request, CompletionRequest, completion_job, CompletionReply)
 
 
 async def chat(request: Request) -> Response:
     """POST /v1/chat/completions."""
-    service: Service = request.app.state.service
-
-    def prepare(asked: ChatRequest) -> tuple[Job, Reply]:
-        _check_stream(asked)
-        job = chat_job(asked, service.model(asked.model), service.limits)
-        return job, ChatReply(asked, job)
-
-    return await _answer(request, *await service.read(request, ChatRequest, prepare))
+    return await _write(request, ChatRequest, chat_job, ChatReply)
 
 
-def _check_stream(asked: SamplingRequest) -> None:
-    if asked.stream_options is not None and not asked.stream:
-        raise wrong("stream_options", "does nothing without stream; leave it out")
+async def _write(
+    request: Request,
+    kind: type[Asked],
+    make_job: Callable[[Asked, ServedModel, RequestLimits], Job],
+    reply_class: type[Reply],
+) -> Response:
+    """Write the texts that a request asks for, and answer in a stream or at once. Raises ApiError."""
+    service = service_of(request)
 
+    def prepare(asked: Asked) -> tuple[Job, Reply]:
+        if asked.stream_options is not None and not asked.stream:
+            raise wrong("stream_options", "does nothing without stream; leave it out")
+        job = make_job(asked, service.model(asked.model), service.limits)
+        return job, reply_class(asked, job)
 
-async def _answer(request: Request, job: Job, reply: Reply) -> Response:
-    """Write the texts of a job, and answer in a stream or at once. Raises ApiError."""
-    service: Service = request.app.state.service
+    job, reply = await service.read(request, kind, prepare)
     account = request.state.account = Account(job.num_prompt_tokens)
     answer = _Answer(service, job, reply, service.submit(job), account)
     if job.wanted.stream:

@@ -8,16 +8,17 @@ What it lets through has its body in memory, so that the application never waits
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
+from starlette.responses import Response
+
 from textgen.serving.access import Access
-from textgen.serving.errors import ApiError, failed
+from textgen.serving.errors import ApiError, failed, unavailable
 from textgen.serving.metrics import Account, Metrics
-from textgen.serving.streams import CLIENT_GONE
+from textgen.serving.streams import CLIENT_GONE, error_response
 from textgen.settings.serving import ServingConfig
 from textgen.system.terminal import one_line
 
@@ -29,7 +30,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 NO_ROUTE = "other"  # in the metrics, of a request that reached no route
-_RETRY_SECONDS = 1
 _LONGEST_SHOWN = 200  # characters of a path in the log
 
 
@@ -81,15 +81,16 @@ class Guard:
 
     async def _answer_or_raise(self, exchange: _Exchange) -> None:
         headers = exchange.headers
-        asks = headers.get("access-control-request-method") is not None
-        is_preflight = exchange.scope["method"] == "OPTIONS" and "origin" in headers and asks
+        is_preflight = exchange.scope["method"] == "OPTIONS" and (
+            {"origin", "access-control-request-method"} <= headers.keys()
+        )
         exchange.added = self._access.cors_headers(headers, preflight=is_preflight)
         if self.draining:
-            raise _busy("the server is about to end")
+            raise unavailable("the server is about to end; try again")
         # A browser asks first, and without the key.
         self._access.check("/" if is_preflight else exchange.scope["path"], headers)
         if is_preflight:
-            await exchange.answer(204, [], b"")
+            await exchange.answer(Response(status_code=204))
             return
         await self._receive_body(exchange)
         if not exchange.went_away:
@@ -108,7 +109,7 @@ class Guard:
                     if exchange.body_bytes > config.max_body_bytes:
                         raise _too_large(config.max_body_bytes)
                     if self._body_bytes > config.max_total_body_bytes:
-                        raise _busy("too many requests with large bodies")
+                        raise unavailable("too many requests with large bodies; try again")
         except TimeoutError:
             exchange.added.append((b"connection", b"close"))
             message = f"the body of the request did not arrive within {config.body_seconds:g} s"
@@ -162,7 +163,7 @@ class _Exchange:
             return CLIENT_GONE if self.went_away else 500
         return 500 if self.status is None else self.status
 
-    async def chunks(self) -> Any:
+    async def chunks(self) -> AsyncIterator[bytes]:
         """The body in pieces, which are kept; ends early if the client goes away."""
         while True:
             message = await self._receive()
@@ -200,27 +201,16 @@ class _Exchange:
             self._is_complete = True
         await self._send(message)
 
-    async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    async def answer(self, response: Response) -> None:
         """Send a whole response."""
-        if status != 204:
-            headers = [*headers, (b"content-length", str(len(body)).encode())]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        await response(self.scope, self.receive, self.send)
 
     async def refuse(self, error: ApiError) -> None:
         """Send an error, unless a response has begun."""
         if self.status is not None or self.went_away:
             return
         self.refused = error.code
-        headers = [(b"content-type", b"application/json")]
-        if error.status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-        await self.answer(error.status, headers, json.dumps(error.as_dict()).encode())
-
-
-def _busy(reason: str) -> ApiError:
-    return ApiError(503, f"{reason}; try again", code="unavailable", retry_after=_RETRY_SECONDS)
+        await self.answer(error_response(error))
 
 
 def _too_large(limit: int) -> ApiError:

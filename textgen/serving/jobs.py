@@ -11,7 +11,7 @@ from textgen.generation.processors import ProcessorFactory
 from textgen.generation.prompt import Prompt
 from textgen.generation.request import Request, several_of
 from textgen.generation.token_processors import CountPenalties, ForbiddenTokens, LogitBias, StopTokens
-from textgen.serving.errors import wrong, wrong_text
+from textgen.serving.errors import wrong
 from textgen.serving.models import ServedModel
 from textgen.serving.schema import SamplingRequest, Usage
 from textgen.settings.config import SampleConfig
@@ -79,7 +79,7 @@ def job_of(
         try:
             model.config.model.label_id(request.label)
         except ConfigError as error:
-            raise wrong_text("label", error) from error
+            raise wrong("label", str(error)) from error
     stops = (*stops, *([request.stop] if isinstance(request.stop, str) else request.stop))
     if "" in stops:
         raise wrong("stop", "an empty text would stop at once; leave it out")
@@ -145,7 +145,7 @@ def _sample_config(request: SamplingRequest, wanted: Wanted) -> SampleConfig:
         )
     except ConfigError as error:
         name = str(error).partition("=")[0]
-        raise wrong_text(name, error) from error
+        raise wrong(name, str(error)) from error
 
 
 def _processors(request: SamplingRequest, model: ServedModel) -> list[ProcessorFactory]:

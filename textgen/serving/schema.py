@@ -126,23 +126,33 @@ class Logprobs(Struct):
     text_offset: list[int]
 
 
-class Choice(Struct, kw_only=True):
-    """A text, or what a chunk adds to it."""
+class ChoiceFields(Struct, kw_only=True):
+    """What choices of completions and of chat share, whole or in chunks."""
 
     index: int
-    text: str
-    logprobs: Logprobs | None = None
     finish_reason: str | None = None
     token_ids: list[int] | UnsetType = UNSET
     prompt_token_ids: list[int] | UnsetType = UNSET
 
 
-class Completion(Struct, kw_only=True):
-    """The response to a request for completions, and a chunk of its stream."""
+class Choice(ChoiceFields, kw_only=True):
+    """A text, or what a chunk adds to it."""
+
+    text: str
+    logprobs: Logprobs | None = None
+
+
+class ResponseFields(Struct, kw_only=True):
+    """What responses of completions and of chat share, and the chunks of their streams."""
 
     id: str
     created: int
     model: str
+
+
+class Completion(ResponseFields, kw_only=True):
+    """The response to a request for completions, and a chunk of its stream."""
+
     choices: list[Choice]
     usage: Usage | UnsetType | None = UNSET
     object: Literal["text_completion"] = "text_completion"
@@ -177,15 +187,11 @@ class Answer(Struct, kw_only=True):
     refusal: None = None
 
 
-class ChatChoice(Struct, kw_only=True):
+class ChatChoice(ChoiceFields, kw_only=True):
     """A message with why it ended."""
 
-    index: int
     message: Answer
     logprobs: ChatLogprobs | None = None
-    finish_reason: str | None = None
-    token_ids: list[int] | UnsetType = UNSET
-    prompt_token_ids: list[int] | UnsetType = UNSET
 
 
 class Delta(Struct, kw_only=True):
@@ -195,34 +201,24 @@ class Delta(Struct, kw_only=True):
     content: str | UnsetType = UNSET
 
 
-class ChunkChoice(Struct, kw_only=True):
+class ChunkChoice(ChoiceFields, kw_only=True):
     """What a chunk adds to a message, with why it ended."""
 
-    index: int
     delta: Delta
     logprobs: ChatLogprobs | None = None
-    finish_reason: str | None = None
-    token_ids: list[int] | UnsetType = UNSET
-    prompt_token_ids: list[int] | UnsetType = UNSET
 
 
-class ChatCompletion(Struct, kw_only=True):
+class ChatCompletion(ResponseFields, kw_only=True):
     """The response to a chat request."""
 
-    id: str
-    created: int
-    model: str
     choices: list[ChatChoice]
     usage: Usage
     object: Literal["chat.completion"] = "chat.completion"
 
 
-class ChatChunk(Struct, kw_only=True):
+class ChatChunk(ResponseFields, kw_only=True):
     """A chunk of the stream of a chat."""
 
-    id: str
-    created: int
-    model: str
     choices: list[ChunkChoice]
     usage: Usage | UnsetType | None = UNSET
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"

@@ -11,7 +11,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from textgen.serving.engine_thread import EngineThread, Text
-from textgen.serving.errors import ApiError
+from textgen.serving.errors import ApiError, too_many
 from textgen.serving.jobs import Job
 from textgen.serving.models import ServedModel
 from textgen.serving.parsing import Kind, parsed
@@ -25,7 +25,6 @@ _log = logging.getLogger(__name__)
 _SHORT_BODY = 2**12
 _FEW_TOKENS = 1000  # whose log-probabilities are written as JSON in the event loop
 _WORKERS = 2  # for more
-RETRY_SECONDS = 1
 _NAMES_LOGGED, _NAME_CHARACTERS = 10, 40
 _NAMES_SHOWN = 20
 
@@ -71,23 +70,23 @@ class Service:
     async def read(self, request: Request, kind: type[Kind], use: Callable[[Kind], Result]) -> Result:
         """What `use` makes of the body of a request, in a worker if the body is long. Raises ApiError."""
         body = await request.body()
-        if len(body) <= _SHORT_BODY:
+
+        def work() -> tuple[Result, list[str]]:
             found, unknown = parsed(body, kind)
-            result = use(found)
-        else:
+            return use(found), unknown
 
-            def work() -> tuple[Result, list[str]]:
-                found, unknown = parsed(body, kind)
-                return use(found), unknown
-
-            result, unknown = await asyncio.get_running_loop().run_in_executor(self.workers, work)
+        result, unknown = await self._run(work, is_long=len(body) > _SHORT_BODY)
         if unknown:
             _log.warning("ignored unknown fields: %s", _sanitised(unknown))
         return result
 
     async def compute(self, num_tokens: int, work: Callable[[], Result]) -> Result:
         """What `work` returns, in a worker if it looks at many tokens."""
-        if num_tokens <= _FEW_TOKENS:
+        return await self._run(work, is_long=num_tokens > _FEW_TOKENS)
+
+    async def _run(self, work: Callable[[], Result], *, is_long: bool) -> Result:
+        """What `work` returns: in a worker if it takes long, else here in the event loop."""
+        if not is_long:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self.workers, work)
 
@@ -95,11 +94,14 @@ class Service:
         """Hand the texts of a job to the engine. Raises ApiError (429) where too many wait."""
         free = self.limits.max_streams - self.engine.running
         if self.engine.waiting + len(job.requests) > free + self.limits.max_waiting:
-            raise ApiError(
-                429, "too many texts are waiting; try again later",
-                code="rate_limit_exceeded", retry_after=RETRY_SECONDS,
-            )  # fmt: skip
+            raise too_many("texts are waiting")
         return self.engine.submit(job.model.name, job.requests, collect=not job.wanted.stream)
+
+
+def service_of(request: Request) -> Service:
+    """The service of the application that a request came to."""
+    service: Service = request.app.state.service
+    return service
 
 
 def _sanitised(names: Sequence[str]) -> str:

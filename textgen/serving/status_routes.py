@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from textgen.serving.errors import ApiError
+from textgen.serving.errors import unavailable
 from textgen.serving.metrics import CONTENT_TYPE, Metrics
-from textgen.serving.service import RETRY_SECONDS, Service
+from textgen.serving.service import service_of
 from textgen.serving.streams import as_json, json_response
 
 
@@ -17,7 +17,7 @@ def status_routes(metrics: Metrics) -> list[BaseRoute]:
 
     async def show_metrics(request: Request) -> Response:
         """GET /metrics."""
-        engine = _service(request).engine
+        engine = service_of(request).engine
         gauges = {
             "textgen_texts_running": ("Texts that are being written.", float(engine.running)),
             "textgen_texts_waiting": ("Texts that wait for a place.", float(engine.waiting)),
@@ -29,11 +29,6 @@ def status_routes(metrics: Metrics) -> list[BaseRoute]:
 
 async def health(request: Request) -> Response:
     """GET /health. Raises ApiError (503) where no text can be written."""
-    if not _service(request).engine.is_alive:
-        raise ApiError(503, "the engine is not running", code="unavailable", retry_after=RETRY_SECONDS)
+    if not service_of(request).engine.is_alive:
+        raise unavailable("the engine is not running")
     return json_response(as_json({"status": "ok"}))
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service

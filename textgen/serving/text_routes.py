@@ -13,22 +13,22 @@ from textgen.errors import ConfigError, RunError, TextgenError
 from textgen.evaluation.score import ScoredPiece, Scorer
 from textgen.evaluation.scored_lines import PlainText
 from textgen.evaluation.summary import summarize
-from textgen.serving.errors import ApiError, failed, wrong, wrong_text
+from textgen.serving.errors import ApiError, failed, too_many, wrong
 from textgen.serving.models import ServedModel
 from textgen.serving.schema import DetokenizeRequest, ModelList, ScoreRequest, TokenizeRequest
-from textgen.serving.service import RETRY_SECONDS, Service
+from textgen.serving.service import Service, service_of
 from textgen.serving.streams import CLIENT_GONE, as_json, json_response, when_gone
 
 
 async def models(request: Request) -> Response:
     """GET /v1/models."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     return json_response(as_json(ModelList(data=[model.card for model in service.models.values()])))
 
 
 async def model(request: Request) -> Response:
     """GET /v1/models/{name}. Raises ApiError (404)."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     name = request.path_params["name"]
     if name not in service.models:
         raise ApiError(404, "model: there is none of that name", param="model", code="model_not_found")
@@ -37,7 +37,7 @@ async def model(request: Request) -> Response:
 
 async def tokenize(request: Request) -> Response:
     """POST /tokenize: the token ids of a text, with_pieces with their texts or bytes. Raises ApiError."""
-    service: Service = request.app.state.service
+    service = service_of(request)
 
     def body(asked: TokenizeRequest) -> bytes:
         model = service.model(asked.model)
@@ -47,7 +47,7 @@ async def tokenize(request: Request) -> Response:
         try:
             ids = model.generator.tokenizer.encode(model.normalized(text)).tolist()
         except TextgenError as error:
-            raise wrong_text("prompt", error) from error
+            raise wrong("prompt", str(error)) from error
         tokens = _pieces(model, ids) if asked.with_pieces else ids
         return as_json({"tokens": tokens, "count": len(ids)})
 
@@ -59,14 +59,14 @@ async def detokenize(request: Request) -> Response:
 
     Bytes that are no valid UTF-8 become U+FFFD there; with_pieces has them. Raises ApiError.
     """
-    service: Service = request.app.state.service
+    service = service_of(request)
 
     def body(asked: DetokenizeRequest) -> bytes:
         model = service.model(asked.model)
         try:
             text = model.prompt(asked.tokens, heal=False).text
         except TextgenError as error:
-            raise wrong_text("tokens", error) from error
+            raise wrong("tokens", str(error)) from error
         answer: dict[str, object] = {"prompt": text, "content": text}
         if asked.with_pieces:
             answer["tokens"] = _pieces(model, asked.tokens)
@@ -81,13 +81,10 @@ def _pieces(model: ServedModel, token_ids: Sequence[int]) -> list[dict[str, obje
 
 async def score(request: Request) -> Response:
     """POST /v1/score: what `textgen score --json` prints, with the model's name. Raises ApiError."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     asked, model, scorer = await service.read(request, ScoreRequest, lambda asked: _scorer(service, asked))
     if service.num_scored >= service.limits.max_scored:
-        raise ApiError(
-            429, "too many texts wait to be scored; try again later",
-            code="rate_limit_exceeded", retry_after=RETRY_SECONDS,
-        )  # fmt: skip
+        raise too_many("texts wait to be scored")
     gone = threading.Event()
     service.num_scored += 1
     try:
@@ -108,7 +105,7 @@ def _scorer(service: Service, asked: ScoreRequest) -> tuple[ScoreRequest, Served
     try:
         return asked, model, Scorer(model.generator.engine, model.generator.tokenizer, asked.label)
     except ConfigError as error:
-        raise wrong_text("label", error) from error
+        raise wrong("label", str(error)) from error
 
 
 def _scored(model: ServedModel, scorer: Scorer, text: str, gone: threading.Event) -> bytes | None:
@@ -120,7 +117,7 @@ def _scored(model: ServedModel, scorer: Scorer, text: str, gone: threading.Event
     except RunError as error:
         raise failed() from error
     except TextgenError as error:
-        raise wrong_text("text", error) from error
+        raise wrong("text", str(error)) from error
     if gone.is_set():
         return None
     if not summary.report.loss.tokens:
