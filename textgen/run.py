@@ -52,7 +52,7 @@ from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.store import TokenStore, default_cache_dir
 from textgen.text.tokenizer import Tokenizer
-from textgen.weights.file import read_weights, weights_file
+from textgen.weights.file import read_weights, stored_kind, weights_file
 
 Announce = Callable[[str], None]  # called with a line for the user
 
@@ -266,6 +266,25 @@ class Run:
     def load_weights(self) -> dict[str, np.ndarray]:
         """The best weights, under the names of torch.nn, and the model vocabulary. Raises RunError."""
         return load_weights(self.path / WEIGHTS, self.config.model)
+
+    @property
+    def weights_kind(self) -> str:
+        """How the weights are stored: float32, or what textgen export rounded them to (weights/quantized.py).
+
+        It is float32 for weights that are missing or damaged, which load_weights refuses.
+        """
+        try:
+            return stored_kind(self.path / WEIGHTS)
+        except (FileNotFoundError, PermissionError, DamagedError):
+            return "float32"
+
+    def require_trainable(self) -> None:
+        """Refuse rounded weights, which training cannot go on from without loss. Raises RunError."""
+        if (kind := self.weights_kind) != "float32":
+            raise RunError(
+                f"{self.path}: its weights are rounded to {kind}, as textgen export does; train from the run "
+                "that it was made from, which has them in float32"
+            )
 
     @property
     def has_companion(self) -> bool:

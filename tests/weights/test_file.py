@@ -23,7 +23,8 @@ from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
 from textgen.run import CONFIG, WEIGHTS, Run, save_weights
 from textgen.system.digests import DamagedError
-from textgen.weights.file import LARGEST_WEIGHT, read_arrays, read_weights, weights_file
+from textgen.weights.file import LARGEST_WEIGHT, read_arrays, read_weights, stored_kind, weights_file
+from textgen.weights.quantized import KINDS, narrowed, rounded
 
 Tensors = dict[str, torch.Tensor]
 
@@ -66,7 +67,8 @@ HOSTILE: dict[str, tuple[Callable[[Tensors], None], str]] = {
     "minus infinity": (set_value("head.bias", -np.inf), "head.bias has the value -inf"),
     "not a number": (set_value("layers.weight_hh_l1", np.nan), "layers.weight_hh_l1 has the value nan"),
     "overflow": (scale, "e\\+.* and weights are finite and at most 1e\\+09"),
-    "int8": (set_type("head.weight", torch.int8), "head.weight is of type I8"),
+    "int8": (set_type("head.weight", torch.int8), "needs head.weight.scale, of type F32"),
+    "int8 biases": (set_type("head.bias", torch.int8), "head.bias is of type I8"),
     "float64": (set_type("head.weight", torch.float64), "head.weight is of type F64"),
     "token ids in float": (set_type("token_ids", torch.float32), "token_ids is of type F32"),
     "a token twice": (repeat_token, "token_ids has the same token twice"),
@@ -112,6 +114,58 @@ def test_weights_in_half_precision_are_read_as_float32_with_the_values_that_torc
         for _ in range(2)
     )
     assert one == other == Generator.from_run(run).generate("The", seed=1)[0].text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_in_each_kind_are_read_as_they_were_rounded(make_run: MakeRun, kind: str) -> None:
+    run = make_run(num_layers=2, tie_weights=True, layer_norm=True)
+    before = run.load_weights()
+    names = [name for name, array in before.items() if array.ndim == 2]
+    content = weights_file(narrowed(before, kind), names if kind == "bfloat16" else ())
+    (run.path / WEIGHTS).write_bytes(content)
+    after, expected = run.load_weights(), rounded(before, kind)
+    assert after.keys() == expected.keys()
+    for name, array in after.items():
+        assert array.dtype == before[name].dtype
+        assert array.tobytes() == expected[name].tobytes()
+    assert stored_kind(run.path / WEIGHTS) == kind
+
+
+def test_bfloat16_is_what_torch_reads(make_run: MakeRun) -> None:
+    run = make_run()
+    weights = run.load_weights()
+    names = [name for name, array in weights.items() if array.ndim == 2]
+    content = safetensors.torch.load(weights_file(narrowed(weights, "bfloat16"), names))
+    for name in names:
+        assert torch.equal(content[name], torch.from_numpy(weights[name]).to(torch.bfloat16))
+
+
+def wrong_scale(tensors: Tensors) -> None:
+    tensors["head.weight.scale"] = torch.full_like(tensors["head.weight.scale"], torch.nan)
+
+
+def short_scale(tensors: Tensors) -> None:
+    tensors["head.weight.scale"] = tensors["head.weight.scale"][1:].clone()
+
+
+def extra_scale(tensors: Tensors) -> None:
+    tensors["head.bias.scale"] = tensors["head.weight.scale"].clone()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (wrong_scale, "head.weight has the value nan"),
+        (short_scale, "needs head.weight.scale, of type F32"),
+        (extra_scale, "head.bias.scale is unknown"),
+    ],
+)
+def test_hostile_scales_are_refused(run: Run, change: Callable[[Tensors], None], message: str) -> None:
+    tensors = safetensors.torch.load(weights_file(narrowed(run.load_weights(), "int8")))
+    change(tensors)
+    safetensors.torch.save_file(tensors, run.path / WEIGHTS)
+    with pytest.raises(RunError, match=message):
+        run.load_weights()
 
 
 @pytest.mark.parametrize("sizes", [{}, {"layer_norm": True, "residual": True, "tie_weights": True}], ids=str)

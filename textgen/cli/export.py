@@ -24,8 +24,10 @@ EXAMPLES = (
     "textgen export runs/tales html                      tales.html, a page that writes",
     "textgen export runs/tales html --weights int8       a quarter of the size of float32",
     "textgen export runs/tales html --inspect            with the surprise of what you type",
+    "textgen export runs/tales onnx                      tales.onnx, for ONNX runtimes",
+    "textgen export runs/tales weights --weights int8    tales-weights, a small run directory",
 )
-WEIGHTS = ("float16", "float32", "int8")
+WEIGHTS = ("float16", "bfloat16", "int8", "float32")
 
 
 @click.command(name="export", cls=GroupedCommand, examples=EXAMPLES, headings=(COMMON, OUTPUT))
@@ -52,21 +54,25 @@ WEIGHTS = ("float16", "float32", "int8")
 def command(
     run_directory: str, format_name: str, output: str | None, ngram: bool, fetch: bool, **options: Any
 ) -> None:
-    """Write RUN in another form, to be used without textgen.
+    """Write RUN in another form, to be used elsewhere.
 
-    FORMAT is html: one page that writes text, offline, in any browser. What is printed says how far it is
-    from the run, measured on the validation text if that is still there.
+    FORMAT is html, one page that writes text, offline, in any browser; onnx, the network alone for ONNX
+    runtimes, with tokenizer.json in its metadata; or weights, a smaller run directory for every command but
+    train. What is printed says how far it is from the run, measured on the validation text if that is still
+    there.
     """
     from textgen.export.formats import export
     from textgen.run import Run
     from textgen.system.progress import Reporter
+    from textgen.system.threads import few_numpy_threads
 
     reporter = Reporter(sys.stderr)
     remote = remote_texts(options["cache_dir"], reporter, fetch=fetch)
     run = Run(run_directory, remote, announce)
     target = None if output is None else Path(output)
     try:
-        report = export(run, format_name, target, ngram=ngram, **options)
+        with few_numpy_threads():
+            report = export(run, format_name, target, ngram=ngram, **options)
     except OSError as error:
         raise TextgenError(
             f"{error.filename or output}: {error.strerror or error}; nothing was written"

@@ -42,6 +42,21 @@ def _html() -> Exporter:
     return export_html
 
 
+def _onnx() -> Exporter:
+    try:
+        from textgen.export.onnx import export_onnx
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        raise ConfigError(f"ONNX needs the package {missing}: pip install 'textgen[onnx]'") from error
+    return export_onnx
+
+
+def _weights() -> Exporter:
+    from textgen.export.run_directory import export_run_directory
+
+    return export_run_directory
+
+
 FORMATS: Mapping[str, Format] = {
     "html": Format(
         help="one page that writes text, offline, in any browser",
@@ -50,6 +65,22 @@ FORMATS: Mapping[str, Format] = {
         find=_html,
         weights=("float16", "float32", "int8"),
         options=frozenset({"inspect", "cache_dir"}),
+        ngrams=True,
+    ),
+    "onnx": Format(
+        help="the network as a file for ONNX runtimes",
+        ending=".onnx",
+        mark=b"\x12\x07textgen",  # the name of the producer
+        find=_onnx,
+        options=frozenset({"cache_dir"}),
+    ),
+    "weights": Format(
+        help="a run directory with weights of half or a quarter of the size",
+        ending="",
+        mark=None,
+        find=_weights,
+        weights=("float16", "bfloat16", "int8"),
+        options=frozenset({"cache_dir"}),
         ngrams=True,
     ),
 }
@@ -107,6 +138,8 @@ def _place(run: Run, name: str, form: Format, output: Path | None) -> Path:
     if not path.parent.is_dir():
         raise ConfigError(f"--output {output}: there is no folder {path.parent}; make it first")
     if path.exists() and not (form.mark is not None and path.is_file() and _has(path, form.mark)):
+        if form.mark is None:
+            raise ConfigError(f"--output {output}: exists, and is never replaced; name another")
         raise ConfigError(
             f"--output {output}: exists, and was not written by textgen export {name}; name another"
         )

@@ -2,15 +2,15 @@
 
 To add a cell, add its entry here and, under the same name, its equations and initial weights to CELLS in
 models/cells.py. That is enough to train, evaluate and sample. A fused pass (models/recurrent.py) and a NumPy
-twin (generation/numpy_engine/layers.py) make it faster and are optional.
+twin (generation/numpy_engine/layers.py) make it faster and are optional, and so is its ONNX operator.
 
 Shapes: E input_size, H hidden_size, G gates and candidates (LSTM 4, GRU 3, RNN 1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from textgen.errors import ConfigError
@@ -33,6 +33,19 @@ class CellWeights(NamedTuple, Generic[Item]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnnxOperator:
+    """The operator of ONNX that computes a cell whose weights are CellWeights.
+
+    gates: where each of its blocks of rows comes from, in torch's order of gates. attributes: beside
+    hidden_size.
+    """
+
+    name: str
+    gates: tuple[int, ...]
+    attributes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CellSpec:
     """What a cell is made of.
 
@@ -42,12 +55,15 @@ class CellSpec:
     `weight_shapes(E, H)` gives the shapes of one layer's weights as a named tuple; elsewhere a tuple of the
     same type holds the weights themselves. Among them are a weight_ih (any, E), the only weight that the
     input is multiplied by, and a weight_hh (any, H), on which weight_drop acts.
+
+    onnx: None where ONNX has no operator for the cell; then it cannot be exported there.
     """
 
     gates: tuple[str, ...]
     candidates: tuple[str, ...]
     state: tuple[str, ...]
     weight_shapes: Callable[[int, int], Any]
+    onnx: OnnxOperator | None = None
 
     @property
     def summary(self) -> str:
@@ -76,11 +92,23 @@ CELL_SPECS: dict[str, CellSpec] = {
         candidates=("cell_candidate",),
         state=("hidden", "cell"),
         weight_shapes=_stacked(4),
+        onnx=OnnxOperator(name="LSTM", gates=(0, 3, 1, 2)),  # input, output, forget, candidate
     ),
     "gru": CellSpec(
-        gates=("reset", "update"), candidates=("new",), state=("hidden",), weight_shapes=_stacked(3)
+        gates=("reset", "update"),
+        candidates=("new",),
+        state=("hidden",),
+        weight_shapes=_stacked(3),
+        # Update, reset, new. The reset gate acts after the product with the state, as in torch.
+        onnx=OnnxOperator(name="GRU", gates=(1, 0, 2), attributes={"linear_before_reset": 1}),
     ),
-    "rnn": CellSpec(gates=(), candidates=(), state=("hidden",), weight_shapes=_stacked(1)),
+    "rnn": CellSpec(
+        gates=(),
+        candidates=(),
+        state=("hidden",),
+        weight_shapes=_stacked(1),
+        onnx=OnnxOperator(name="RNN", gates=(0,)),
+    ),
 }
 
 

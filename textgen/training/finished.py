@@ -27,9 +27,11 @@ def draw_picture(run: Run) -> bool:
 def resume_complete(run: Run, reporter: Reporter) -> dict[str, Any]:
     """Resume a complete run: say so, draw its picture if a kill prevented that, and return its result.
 
-    Raises RunError when another process is still at work on it, and when it has links in it.
+    Raises RunError when another process is still at work on it, when it has links in it, and for rounded
+    weights.
     """
     drawn = ""
+    run.require_trainable()
     refuse_links(run.path)
     with folder_lock(run.training_directory) as acquired:
         if not acquired:

@@ -65,6 +65,7 @@ def new_run(given: UserOptions, reporter: Reporter, announce: Announce | None = 
         source = Run(given.from_run, RemoteTexts(cache_dir), announce)
         if not is_utf8(path := str(source.path.absolute())):  # config.json names it
             raise RunError(f"{path!r}: the name is not UTF-8; rename the folder")
+        source.require_trainable()
         require_same_tokenizer(data, source.data, str(source.path))
         require_same_network(given.model, source.config.model, str(source.path))
         if not data.get("corpus"):

@@ -35,12 +35,14 @@ def resume_run(
     cache_dir: where encoded text is kept; None: the user's cache. fetch: whether its text may be fetched from
     where config.json says. announce: as in Run.
 
-    Raises RunError when the run is complete, is not a run, has links in it, or its corpus has changed.
+    Raises RunError when the run is complete, is not a run, has links in it or rounded weights, or its corpus
+    has changed.
     """
     started = time.monotonic()
     cache_dir = cache_dir or default_cache_dir()
     run = Run(path, RemoteTexts(cache_dir, fetch, reporter.work), announce)
     refuse_links(path)
+    run.require_trainable()
     if run.is_complete:
         raise RunError(
             f"{path}: this run is complete. Start a new one from it with: textgen train --from {path}"

@@ -37,6 +37,10 @@ def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
         return load_weights(path, run.config.model)
     if run.config.from_run is None:
         return None
+    if run.weights_kind != "float32":
+        raise RunError(
+            f"{run.path}: the weights that it began with are in the run that it was exported from; use that"
+        )
     raise RunError(
         f"{path}: no such file; the weights that {run.path} began with are missing. "
         f"Start a new run from its best weights with: textgen train --from {run.path}"

@@ -25,7 +25,9 @@ from textgen.errors import RunError
 from textgen.settings.config import MAX_VOCAB_SIZE, ModelConfig
 from textgen.system.digests import DamagedError
 from textgen.system.memory import total_memory
+from textgen.weights.quantized import KINDS, SCALE, widened
 from textgen.weights.shapes import (
+    EMBEDDING,
     LAYERS,
     RESIDUAL_MARK,
     TOKEN_COUNTS,
@@ -35,7 +37,7 @@ from textgen.weights.shapes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 # Trained weights are far smaller. The products of three of these (embedding, projection, norm) are still
 # finite in float32 in a network of tens of thousands of units, so that no logit can overflow.
@@ -43,7 +45,8 @@ LARGEST_WEIGHT = 1e9
 # How often training saw all tokens together; a sum of counts below it is exact in int64 and in float64.
 MOST_TOKENS_SEEN = 2**53
 
-_FLOATS = ("F32", "F16", "BF16")
+_MATRICES = tuple(KINDS.values())  # what weights with rows may be stored in
+_VECTORS = ("F32", "F16", "BF16")
 _MAX_HEADER_BYTES = 2**23
 _LENGTH = struct.Struct("<Q")  # of the header, in bytes; the header follows it
 # The digest is in the file itself, in the metadata of the header, because the file is replaced alone.
@@ -61,11 +64,16 @@ class _Header:
     shape: tuple[int, ...]
 
 
-def weights_file(weights: Mapping[str, np.ndarray]) -> bytes:
-    """The content of a safetensors file with these arrays by name, and with a digest of itself."""
+def weights_file(weights: Mapping[str, np.ndarray], bfloat16: Collection[str] = ()) -> bytes:
+    """The content of a safetensors file with these arrays by name, and with a digest of itself.
+
+    bfloat16: the names of those that are the bits of bfloat16 numbers, in uint16.
+    """
     content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
     (length,) = _LENGTH.unpack_from(content)
     header, data = json.loads(content[_LENGTH.size : _LENGTH.size + length]), content[_LENGTH.size + length :]
+    for name in bfloat16:
+        header[name]["dtype"] = KINDS["bfloat16"]
     digest = _digest_begun_with(header)
     digest.update(data)
     text = json.dumps({_METADATA: {_DIGEST: digest.hexdigest()}} | header, separators=(",", ":")).encode()
@@ -103,24 +111,53 @@ def _check_digest(path: Path, *, required: bool) -> None:
 def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     """The arrays of a network by name: weights in float32, the model vocabulary in int64.
 
+    Weights that are stored in fewer bits (quantized.py) are widened.
+
     Raises FileNotFoundError, PermissionError; DamagedError for a file that is not as it was written, or not
     safetensors; RunError for arrays that are not those of the config, and for values that no training gives.
     """
     with _opened(path, needs_digest=False) as file:
-        headers = {}
-        for name in file.keys():  # noqa: SIM118 (not a mapping)
-            part = file.get_slice(name)
-            headers[name] = _Header(part.get_dtype(), tuple(part.get_shape()))
+        headers = _headers(file)
+        scales = _take_scales(headers, path)
         _check_headers(headers, config, path)
-        arrays = {
-            name: _float32_of_bfloat16(path, name, header)
-            if header.dtype == "BF16"
-            else file.get_tensor(name)
-            for name, header in headers.items()
-        }
-    weights = {name: _converted(array) for name, array in arrays.items()}
+        weights = {}
+        for name, header in headers.items():
+            # NumPy lacks bfloat16.
+            stored = _bits(path, name, header) if header.dtype == "BF16" else file.get_tensor(name)
+            scale = file.get_tensor(name + SCALE) if name in scales else None
+            with np.errstate(invalid="ignore", over="ignore"):  # check_values refuses the result
+                weights[name] = widened(stored, scale)
     check_values(weights, str(path))
     return weights
+
+
+def stored_kind(path: Path) -> str:
+    """How the matrices of a network are stored: one of quantized.KINDS.
+
+    The file is only looked at, not checked. Raises as read_weights for what is not safetensors.
+    """
+    with _opened(path, needs_digest=None) as file:
+        dtype = _headers(file).get(EMBEDDING, _Header("F32", ())).dtype
+    return next((kind for kind, name in KINDS.items() if name == dtype), "float32")
+
+
+def _headers(file: Any) -> dict[str, _Header]:
+    """What an open safetensors file says of each array."""
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    return {name: _Header(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+
+
+def _take_scales(headers: dict[str, _Header], path: Path) -> set[str]:
+    """Remove the scales of matrices in int8 from the headers; returns the names of these. Raises RunError."""
+    names = {name for name, header in headers.items() if header.dtype == "I8" and len(header.shape) == 2}
+    for name in names:
+        expected = _Header("F32", headers[name].shape[:1])
+        if headers.pop(name + SCALE, None) != expected:
+            raise RunError(
+                f"{path}: {name} is of type I8, which needs {name + SCALE}, of type F32 and shape "
+                f"{expected.shape}; export the run again"
+            )
+    return names
 
 
 def read_arrays(path: Path, largest_bytes: int | None = None) -> dict[str, np.ndarray]:
@@ -137,15 +174,16 @@ def read_arrays(path: Path, largest_bytes: int | None = None) -> dict[str, np.nd
 
 
 @contextmanager
-def _opened(path: Path, *, needs_digest: bool) -> Iterator[Any]:
+def _opened(path: Path, *, needs_digest: bool | None) -> Iterator[Any]:
     """A safetensors file, whose header is of a usual size, and which has the digest in its metadata.
 
-    Raises what read_arrays does. needs_digest: as `required` of _check_digest.
+    Raises what read_arrays does. needs_digest: as `required` of _check_digest; None: it is not checked.
     """
     try:
         _check_header_size(path)
         with safe_open(path, framework="np") as file:
-            _check_digest(path, required=needs_digest)
+            if needs_digest is not None:
+                _check_digest(path, required=needs_digest)
             yield file
     except (FileNotFoundError, PermissionError):
         raise
@@ -195,7 +233,8 @@ def _check_headers(headers: Mapping[str, _Header], config: ModelConfig, path: Pa
     learned = parameter_shapes(config)
     expected = {TOKEN_IDS: ("I64",), TOKEN_COUNTS: ("I64",), LAYERS + RESIDUAL_MARK: ("U8",)}
     for name, header in headers.items():
-        allowed = _FLOATS if name in learned else expected[name]
+        floats = _MATRICES if len(header.shape) == 2 else _VECTORS
+        allowed = floats if name in learned else expected[name]
         if header.dtype not in allowed:
             raise RunError(
                 f"{path}: {name} is of type {header.dtype}, and textgen reads {', '.join(allowed)}; "
@@ -210,19 +249,10 @@ def _check_headers(headers: Mapping[str, _Header], config: ModelConfig, path: Pa
         )
 
 
-def _float32_of_bfloat16(path: Path, name: str, header: _Header) -> np.ndarray:
-    """An array that is saved in bfloat16, which NumPy lacks: it is the first half of a float32.
-
-    The file must have been checked by safe_open.
-    """
+def _bits(path: Path, name: str, header: _Header) -> np.ndarray:
+    """The bits of an array of 16-bit numbers, uint16. The file must have been checked by safe_open."""
     with path.open("rb") as file:
         (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
         begin, end = json.loads(file.read(length))[name]["data_offsets"]
         file.seek(_LENGTH.size + length + begin)
-        halves = np.frombuffer(file.read(end - begin), "<u2")
-    wide: np.ndarray = (halves.astype(np.uint32) << 16).view(np.float32).reshape(header.shape)
-    return wide
-
-
-def _converted(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+        return np.frombuffer(file.read(end - begin), "<u2").reshape(header.shape)
