@@ -53,8 +53,8 @@ class ExportSource:
 
     @property
     def name(self) -> str:
-        """The name of the run's folder; anything may be in it."""
-        return self.run.path.resolve().name
+        """The name of the run's folder; any text, with a "?" for what is not UTF-8 in it."""
+        return self.run.path.resolve().name.encode("utf-8", "replace").decode()
 
     def engine(self, weights: Mapping[str, np.ndarray] | None = None, *, ngram: bool = True) -> Engine:
         """The NumPy engine of the run, or of other weights in the place of its own.

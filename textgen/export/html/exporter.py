@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from textgen.export.html.data import packed, page_data, require_expressible, unpacked
+from textgen.export.html.data import packed, page_data, require_expressible
 from textgen.export.html.page import assembled
 from textgen.export.parity import losses
 from textgen.export.report import ExportReport
 from textgen.export.source import ExportSource
 from textgen.system.atomic import write_file
+from textgen.weights.quantized import rounded
 
 
 def export_html(
@@ -35,7 +34,7 @@ def export_html(
     write_file(output, html)
     lines = [f"{output}: {_megabytes(html)}, weights in {weights}{_ngrams(source, arrays, html)}"]
     if weights != "float32":
-        lines += _losses(source, unpacked(arrays), weights, cache_dir)
+        lines += _losses(source, weights, cache_dir)
     return ExportReport((output,), (*lines, "Open it in a browser."))
 
 
@@ -50,12 +49,10 @@ def _ngrams(source: ExportSource, arrays: Mapping[str, Any], html: str) -> str:
     alone = page_data(replace(source, companion=None), arrays)
     added = len(page_data(source, arrays)) - len(alone)
     without = len(html.encode()) - added
-    return f", n-grams beside them ({without / 1e6:.2f} MB with --no-ngram)"
+    return f", n-grams of the training text ({without / 1e6:.2f} MB with --no-ngram)"
 
 
-def _losses(
-    source: ExportSource, weights: Mapping[str, np.ndarray], kind: str, cache_dir: str | None
-) -> Iterator[str]:
-    rest = {name: source.weights[name] for name in source.weights.keys() - weights.keys()}
-    engines = {"the run": source.engine(), f"the page ({kind})": source.engine({**weights, **rest})}
+def _losses(source: ExportSource, kind: str, cache_dir: str | None) -> Iterator[str]:
+    page = source.engine(rounded(source.weights, kind))
+    engines = {"the run": source.engine(), f"the page ({kind})": page}
     yield from losses(source, engines, None if cache_dir is None else Path(cache_dir))
