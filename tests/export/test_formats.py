@@ -36,7 +36,7 @@ def test_its_own_file_is_replaced_and_no_other(make_run: MakeRun, tmp_path: Path
 def test_what_does_not_apply_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     for name, output, options, words in (
-        ("htm", None, {}, "formats are html"),
+        ("htm", None, {}, r"unknown format 'htm'; did you mean 'html'\? The formats are html"),
         ("html", tmp_path / "page.txt", {}, "must end in .html"),
         ("html", tmp_path / "no" / "page.html", {}, "there is no folder"),
         ("html", tmp_path / "page.html", {"weights": "bfloat16"}, "html has float16"),

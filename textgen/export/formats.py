@@ -89,7 +89,7 @@ FORMATS: Mapping[str, Format] = {
 def find_format(name: str) -> Format:
     """The format of this name. Raises ConfigError where there is none."""
     if name not in FORMATS:
-        raise ConfigError(f"{unknown_name('format', name, FORMATS)}; the formats are {', '.join(FORMATS)}")
+        raise ConfigError(unknown_name("format", name, FORMATS, f"the formats are {', '.join(FORMATS)}"))
     return FORMATS[name]
 
 
@@ -128,7 +128,7 @@ def _checked(name: str, form: Format, options: Mapping[str, Any]) -> dict[str, A
 def _place(run: Run, name: str, form: Format, output: Path | None) -> Path:
     """Where to write, checked before any work. Raises ConfigError."""
     if output is None:
-        output = Path(run.path.resolve().name + (form.ending or f"-{name}"))
+        output = Path(run.name + (form.ending or f"-{name}"))
     try:
         path = output.resolve()  # a link is kept, and its target written
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, in Python 3.11
