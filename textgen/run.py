@@ -456,6 +456,7 @@ class Run:
             "status": "complete" if measured.final else "not complete",
             "network": f"{model.num_layers} x {model.hidden_size} {model.cell}",
             "parameters": self._count("parameters"),
+            "weights": self.weights_kind if self.has_weights else None,
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.model_vocab_size,
             "ngrams": self.has_companion,

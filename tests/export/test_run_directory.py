@@ -85,6 +85,12 @@ def test_other_commands_take_it(export: Result, cli: Cli, command: list[str]) ->
     assert result.stdout
 
 
+def test_info_names_the_type_of_its_weights(export: Result, cli: Cli, trained: Path) -> None:
+    assert "; weights rounded to int8\n" in cli("info", "small").stdout
+    assert json.loads(cli("info", "small", "--json").stdout)["weights"] == "int8"
+    assert "rounded" not in cli("info", trained).stdout
+
+
 @pytest.mark.parametrize("how", ["--from", "--resume"])
 def test_training_from_it_is_refused_in_one_line(export: Result, cli: Cli, how: str) -> None:
     error = cli("train", how, "small").only_error
