@@ -114,8 +114,13 @@ def export(
 
 
 def _checked(name: str, form: Format, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given. Raises ConfigError for one that the format does not have."""
+    """The options that were given, and the type of the weights where the format has a choice of it.
+
+    Raises ConfigError for an option that the format does not have.
+    """
     given = {option: value for option, value in options.items() if value is not None and value is not False}
+    if form.weights:
+        given.setdefault("weights", form.weights[0])
     for option, value in given.items():
         if option == "weights" and form.weights:
             if value not in form.weights:
