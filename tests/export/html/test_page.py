@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.browser import serious_problems, until
 from tests.export.html.conftest import LOGITS, WRITE, Open
 from textgen.export.html.page import ENGINE_SCRIPTS, wasm
 from textgen.export.source import ExportSource
@@ -241,13 +241,6 @@ def shown(page: Page) -> str:
     return str(page.locator("#text").text_content())
 
 
-def until(page: Page, expression: str, seconds: float = 30) -> None:
-    limit = time.monotonic() + seconds
-    while not page.evaluate(expression):
-        assert time.monotonic() < limit, expression
-        page.wait_for_timeout(20)
-
-
 def test_it_writes_on_a_click_and_a_link_writes_the_same_text(make_run: MakeRun, open_page: Open) -> None:
     run = make_run()
     page = open_page(run)
@@ -296,8 +289,6 @@ def test_its_policy_forbids_the_network(make_run: MakeRun, open_page: Open) -> N
 def test_it_fits_the_screen_and_axe_finds_nothing_serious(
     make_run: MakeRun, open_page: Open, scheme: str, width: int
 ) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     run = make_run(labels=("sad", "glad"), start_id=0, text="word" * 40 + NASTY)
     # Axe's own scripts could not run under the page's policy.
     options = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme, "bypass_csp": True}
@@ -305,10 +296,7 @@ def test_it_fits_the_screen_and_axe_finds_nothing_serious(
     shown(page)
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     until(page, "reading.tokens.length > 50")
-    found = [
-        each for each in Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")
-    ]
-    assert [(each["id"], node["html"]) for each in found for node in each["nodes"]] == []
+    assert serious_problems(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
