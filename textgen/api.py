@@ -45,6 +45,7 @@ from textgen.text.sources import record_stream
 from textgen.text.store import default_cache_dir
 
 if TYPE_CHECKING:
+    from textgen.export.report import ExportReport
     from textgen.models.language_model import LanguageModel
     from textgen.training.session import Session
 
@@ -184,6 +185,21 @@ class TextModel:
         if not tally.report.loss.tokens:
             raise ConfigError("there is no text to score; give some")
         return tally.report
+
+    def export(self, format: str, path: str | os.PathLike[str] | None = None, **options: Any) -> ExportReport:
+        """Write the model in another form; the formats and their options are those of `textgen export`.
+
+        path: the file or folder to write; None: the run's name in the current folder. The n-grams of the run
+        go with it where the format has them, unless the model was loaded without.
+
+        Raises ConfigError for a format or option that there is none of, or that cannot express the model;
+        RunError, OSError.
+        """
+        from textgen.export.formats import export, find_format
+
+        ngram = self._ngram or not find_format(format).ngrams
+        with _few_threads():
+            return export(self.run, format, None if path is None else Path(path), ngram=ngram, **options)
 
     def evaluate(
         self,

@@ -226,9 +226,7 @@ class Run:
         if not self.path.is_dir():
             kind = "a file, not a run directory" if self.path.is_file() else "no such run directory"
             hint = "; textgen info lists the runs in runs/"
-            if self.path.parts[:1] and self.path.parts[0].startswith(
-                "hf:"
-            ):  # hub/ opens those that the user names
+            if str(self.path).startswith("hf:"):  # hub/ opens those that the user names
                 hint = "; a run on the hub is fetched only where you name it yourself, not where a file does"
             if (Path("runs") / self.path.name / CONFIG).is_file():
                 hint = f"; did you mean {Path('runs') / self.path.name}?"
@@ -284,6 +282,13 @@ class Run:
     def load_weights(self) -> dict[str, np.ndarray]:
         """The best weights, under the names of torch.nn, and the model vocabulary. Raises RunError."""
         return load_weights(self.path / WEIGHTS, self.config.model)
+
+    def require_weights(self) -> None:
+        """Raise RunError when there are no weights yet."""
+        if not self.has_weights:
+            raise RunError(
+                f"{self.path / WEIGHTS}: no weights yet; resume the run: textgen train --resume {self.path}"
+            )
 
     @property
     def weights_kind(self) -> str:
@@ -451,6 +456,7 @@ class Run:
             "status": "complete" if measured.final else "not complete",
             "network": f"{model.num_layers} x {model.hidden_size} {model.cell}",
             "parameters": self._count("parameters"),
+            "weights": self.weights_kind if self.has_weights else None,
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.model_vocab_size,
             "ngrams": self.has_companion,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from textgen.api import load
 from textgen.errors import ConfigError, RunError
 from textgen.export.formats import FORMATS, export
 
@@ -35,7 +36,7 @@ def test_its_own_file_is_replaced_and_no_other(make_run: MakeRun, tmp_path: Path
 def test_what_does_not_apply_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run()
     for name, output, options, words in (
-        ("htm", None, {}, "formats are html"),
+        ("htm", None, {}, r"unknown format 'htm'; did you mean 'html'\? The formats are html"),
         ("html", tmp_path / "page.txt", {}, "must end in .html"),
         ("html", tmp_path / "no" / "page.html", {}, "there is no folder"),
         ("html", tmp_path / "page.html", {"weights": "bfloat16"}, "html has float16"),
@@ -46,3 +47,13 @@ def test_what_does_not_apply_is_refused(make_run: MakeRun, tmp_path: Path) -> No
     (run.path / "model.safetensors").unlink()
     with pytest.raises(RunError, match="no weights yet"):
         export(run, "html", tmp_path / "page.html")
+
+
+def test_python_exports_what_the_command_does(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    report = load(run.path).export("html", tmp_path / "page.html", weights="float32")
+    assert report.files == (tmp_path / "page.html",)
+    export(run, "html", tmp_path / "other.html", weights="float32")
+    assert (tmp_path / "page.html").read_bytes() == (tmp_path / "other.html").read_bytes()
+    with pytest.raises(ConfigError, match="the formats are html"):
+        load(run.path).export("pdf")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import Cli, Invoke, MakeRun, Result
 from textgen.errors import RunError
-from textgen.export.run_directory import KINDS
+from textgen.export.formats import FORMATS
 from textgen.run import CONFIG, NGRAM, WEIGHTS, Run
 from textgen.weights.quantized import rounded
 
@@ -39,7 +39,7 @@ def export(cli: Cli, trained: Path) -> Result:
     return result
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORMATS["weights"].weights)
 def test_each_kind_is_small_and_read_as_it_was_rounded(trained: Path, cli: Cli, kind: str) -> None:
     result = cli("export", trained, "weights", "--weights", kind, "--output", kind, "--no-ngram")
     assert result.exit_code == 0, result.stderr
@@ -83,6 +83,12 @@ def test_other_commands_take_it(export: Result, cli: Cli, command: list[str]) ->
     result = cli(*command)
     assert result.exit_code == 0, result.stderr
     assert result.stdout
+
+
+def test_info_names_the_type_of_its_weights(export: Result, cli: Cli, trained: Path) -> None:
+    assert "; weights rounded to int8\n" in cli("info", "small").stdout
+    assert json.loads(cli("info", "small", "--json").stdout)["weights"] == "int8"
+    assert "rounded" not in cli("info", trained).stdout
 
 
 @pytest.mark.parametrize("how", ["--from", "--resume"])

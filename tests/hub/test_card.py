@@ -25,6 +25,7 @@ BEST = {
 }  # fmt: skip
 FACTS = {
     "best": BEST, "parameters": 4321, "train_characters": 98765, "vocab_size": 3, "steps": 1, "seconds": 2.0,
+    "weights": "float32",
 }  # fmt: skip
 HOSTILE = "`````\n---\n# no\n</pre><script>alert(1)</script>\n```\n~~~\n[x](javascript:1) \x1b[2J\u202e"
 
@@ -77,6 +78,14 @@ def test_the_text_says_on_what_and_how_well_it_was_trained() -> None:
         assert part in text
     assert "ngram.safetensors" not in card_of()
     assert "loss.png" not in card_of(has_picture=False)
+
+
+@pytest.mark.parametrize("best", [BEST, {"nats_per_token": 1.25}])
+def test_rounded_weights_are_named_and_the_figures_are_those_before(best: Any) -> None:
+    rounded = card_of(facts=FACTS | {"best": best, "weights": "int8"})
+    assert "weights rounded to int8)" in rounded
+    assert "measured before the weights were rounded to int8." in rounded
+    assert "rounded" not in card_of(facts=FACTS | {"best": best})
 
 
 @pytest.mark.parametrize("best", [None, {"nats_per_token": 1.25}])

@@ -121,10 +121,14 @@ def test_every_command_that_takes_a_run_takes_one_on_the_hub(cli: Cli, tales: Ru
         ["eval", "hf:ada/tales", text],
         ["score", "hf:ada/tales", text],
         ["inspect", "hf:ada/tales", text],
+        ["export", "hf:ada/tales", "html"],
+        ["export", "hf:ada/tales", "weights"],
     ):
         done = cli(*arguments)
         assert done.exit_code == 0, done.stderr
     assert (tmp_path / "inspect-tales.html").is_file()
+    assert "<title>tales</title>" in (tmp_path / "tales.html").read_text()
+    assert (tmp_path / "tales-weights").is_dir()
     # These need more than an untrained run has: they say so of the run that was fetched.
     for arguments in (["info", "hf:ada/tales"], ["gradients", "hf:ada/tales"]):
         assert "snapshots" in cli(*arguments).only_error

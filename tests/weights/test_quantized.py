@@ -74,5 +74,5 @@ def test_a_number_takes_the_bytes_of_its_kind(kind: str, size: int) -> None:
 
 
 def test_what_float16_cannot_hold_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"a has the value 70000, too large for float16; use bfloat16"):
+    with pytest.raises(ConfigError, match=r"a has the value 70000, too large for float16; use another type"):
         narrowed({"a": np.full((1, 1), 70000, np.float32)}, "float16")

@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             from textgen.settings.option import unknown_name
 
-            raise ConfigError(f"{unknown_name('command', cmd_name, COMMANDS)}; --help lists them")
+            raise ConfigError(unknown_name("command", cmd_name, COMMANDS, "--help lists them"))
         command: click.Command = importlib.import_module(f"textgen.cli.{cmd_name}").command
         return command
 

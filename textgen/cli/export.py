@@ -11,11 +11,11 @@ import click
 from textgen.cli.support.options import (
     COMMON,
     OUTPUT,
-    Choice,
     GroupedCommand,
     cache_dir_option,
     fetch_option,
     grouped_option,
+    no_ngram_option,
 )
 from textgen.cli.support.remote import announce, remote_texts
 from textgen.errors import TextgenError
@@ -38,13 +38,10 @@ WEIGHTS = ("float16", "bfloat16", "int8", "float32")
     help="What to write.  [default: the name of RUN, in the current folder]",
 )  # fmt: skip
 @grouped_option(
-    "--weights", type=Choice(WEIGHTS, {}), metavar="TYPE", group=COMMON,
+    "--weights", type=click.Choice(WEIGHTS), metavar="TYPE", group=COMMON,
     help=f"Type of the weights: {', '.join(WEIGHTS)}.  [default: float16]",
 )  # fmt: skip
-@grouped_option(
-    "--no-ngram", "ngram", group=COMMON, is_flag=True, flag_value=False, default=True,
-    help="Leave out the run's n-grams, which hold pieces of the training text.",
-)  # fmt: skip
+@no_ngram_option("Leave out the run's n-grams, which hold pieces of the training text.")
 @grouped_option(
     "--inspect", group=COMMON, is_flag=True,
     help="Show the surprise of what is typed as well, and what was expected instead.",
@@ -62,13 +59,13 @@ def command(
     there.
     """
     from textgen.export.formats import export
-    from textgen.run import Run
+    from textgen.hub.fetch import open_run
     from textgen.system.progress import Reporter
     from textgen.system.threads import few_numpy_threads
 
     reporter = Reporter(sys.stderr)
     remote = remote_texts(options["cache_dir"], reporter, fetch=fetch)
-    run = Run(run_directory, remote, announce)
+    run = open_run(run_directory, remote, announce)
     target = None if output is None else Path(output)
     try:
         with few_numpy_threads():

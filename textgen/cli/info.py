@@ -75,11 +75,15 @@ def _best(facts: dict[str, Any]) -> str:
     return f"{facts['best']['nats_per_token']:.4f} nats/token"
 
 
+def _rounded(facts: dict[str, Any]) -> str:
+    return "" if facts["weights"] in ("float32", None) else f"; weights rounded to {facts['weights']}"
+
+
 def _in_lines(facts: dict[str, Any]) -> str:
     lines = {
         "run": facts["run"],
         "status": _status(facts),
-        "network": f"{facts['network']}; {facts['parameters']:,} parameters",
+        "network": f"{facts['network']}; {facts['parameters']:,} parameters{_rounded(facts)}",
         "tokenizer": f"{facts['tokenizer']}, {facts['vocab_size']:,} distinct tokens in the training text",
         "corpus": f"{', '.join(facts['corpus'])}; {facts['train_characters']:,} characters to train on",
         "training": f"{facts['settings']}; {facts['steps']:,} steps in {facts['seconds']:.0f} s",

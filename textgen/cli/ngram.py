@@ -54,9 +54,8 @@ def command(
     `eval` use the mixture. The file, ngram.safetensors, holds pieces of the training text; delete it to use
     the network alone.
     """
-    from textgen.errors import RunError
     from textgen.hub.fetch import refuse_hub
-    from textgen.run import WEIGHTS, Run
+    from textgen.run import Run
     from textgen.system.device import resolve_device
     from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
@@ -67,10 +66,7 @@ def command(
     remote = remote_texts(cache_dir, reporter, fetch=fetch)
     run = Run(run_directory, remote, announce)
     run.config  # noqa: B018  read now, so that a directory that is not a run is refused as one
-    if not run.has_weights:
-        raise RunError(
-            f"{run.path / WEIGHTS}: no weights yet; resume the run: textgen train --resume {run.path}"
-        )
+    run.require_weights()
     store = run.open_store(remote.cache_dir, reporter.work)
     run.require_part(store, "val")
     with memory_errors():

@@ -90,7 +90,7 @@ FORMATS: Mapping[str, Format] = {
 def find_format(name: str) -> Format:
     """The format of this name. Raises ConfigError where there is none."""
     if name not in FORMATS:
-        raise ConfigError(f"{unknown_name('format', name, FORMATS)}; the formats are {', '.join(FORMATS)}")
+        raise ConfigError(unknown_name("format", name, FORMATS, f"the formats are {', '.join(FORMATS)}"))
     return FORMATS[name]
 
 
@@ -115,8 +115,13 @@ def export(
 
 
 def _checked(name: str, form: Format, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given. Raises ConfigError for one that the format does not have."""
+    """The options that were given, and the type of the weights where the format has a choice of it.
+
+    Raises ConfigError for an option that the format does not have.
+    """
     given = {option: value for option, value in options.items() if value is not None and value is not False}
+    if form.weights:
+        given.setdefault("weights", form.weights[0])
     for option, value in given.items():
         if option == "weights" and form.weights:
             if value not in form.weights:
@@ -129,7 +134,7 @@ def _checked(name: str, form: Format, options: Mapping[str, Any]) -> dict[str, A
 def _place(run: Run, name: str, form: Format, output: Path | None) -> Path:
     """Where to write, checked before any work. Raises ConfigError."""
     if output is None:
-        output = Path(run.path.resolve().name + (form.ending or f"-{name}"))
+        output = Path(run.name + (form.ending or f"-{name}"))
     try:
         path = output.resolve()  # a link is kept, and its target written
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, in Python 3.11

@@ -32,6 +32,7 @@ from textgen.errors import ConfigError
 from textgen.export.parity import losses
 from textgen.export.report import ExportReport
 from textgen.export.source import ExportSource
+from textgen.generation.numpy_engine.engine import input_vectors
 from textgen.run import TOKENIZER
 from textgen.settings.cells import CellWeights, OnnxOperator, find_spec
 from textgen.settings.config import LAYER_NORM_EPSILON
@@ -41,7 +42,6 @@ from textgen.weights.shapes import (
     EMBEDDING,
     HEAD,
     HEAD_BIAS,
-    LABELS,
     LAYERS,
     NORM_NAMES,
     PROJECTION,
@@ -74,7 +74,7 @@ def export_onnx(source: ExportSource, output: Path, cache_dir: str | None = None
             "with the run's n-grams": source.engine(),
             "the network alone, as exported": source.engine(ngram=False),
         }
-        lines += losses(source, engines, None if cache_dir is None else Path(cache_dir))
+        lines += losses(source, engines, cache_dir)
     return ExportReport((output,), tuple(lines))
 
 
@@ -154,7 +154,7 @@ class _Graph:
 
     def __init__(self, source: ExportSource) -> None:
         self._config, self._weights = source.config.model, source.weights
-        self._vocab, self._start_id = source.vocab, source.start_id
+        self._vocab = source.vocab
         self._state = find_spec(self._config.cell).state
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
@@ -191,13 +191,7 @@ class _Graph:
 
     def _embedded(self) -> str:
         """What the first layer reads (T, B, E): rows of the embedding, of its mean and of the labels."""
-        known = self._weights[EMBEDDING]  # (V, E)
-        mean = self._vocab.frequencies.astype(np.float32) @ known
-        rows = [known, mean]
-        if self._config.labels:
-            assert self._start_id is not None  # ModelConfig requires it
-            rows.append(known[self._config.start_id] + self._weights[LABELS])
-        embedding = self._constant(EMBEDDING, np.vstack(rows))  # (V + 1 + S, E)
+        embedding = self._constant(EMBEDDING, input_vectors(self._config, self._weights))  # (V + 1 + S, E)
         places = self._rows_of_tokens
         if self._config.labels:
             labels = self._vocab.size + 1 + np.arange(len(self._config.labels))
@@ -237,9 +231,7 @@ class _Graph:
     def _normalized(self, stream: str, layer: int) -> str:
         names = [LAYERS + layer_name(name, layer) for name in NORM_NAMES]
         inputs = [stream, *(self._constant(name, self._weights[name]) for name in names)]
-        return self._add(
-            "LayerNormalization", inputs, f"norm_{layer}", axis=-1, epsilon=float(LAYER_NORM_EPSILON)
-        )
+        return self._add("LayerNormalization", inputs, f"norm_{layer}", axis=-1, epsilon=LAYER_NORM_EPSILON)
 
     def _head(self, stream: str) -> None:
         """The logits of token ids (T, B, N), from what the head reads (T, B, H)."""

@@ -38,12 +38,12 @@ class Validation:
     costs: TokenCosts
 
     @classmethod
-    def of(cls, source: ExportSource, cache_dir: Path | None = None) -> Validation:
+    def of(cls, source: ExportSource, cache_dir: str | Path | None = None) -> Validation:
         """Read it; cache_dir: None is the user's cache.
 
         Raises TextgenError where the text is not there any more, has changed, or has no validation part.
         """
-        store = source.run.open_store(default_cache_dir() if cache_dir is None else cache_dir, None)
+        store = source.run.open_store(default_cache_dir() if cache_dir is None else Path(cache_dir), None)
         part = source.run.require_part(store, "val")
         token_ids = np.asarray(store.tokens(part)[:MOST_TOKENS], np.int64)
         is_text = token_ids != source.tokenizer.end_of_text_id
@@ -69,7 +69,9 @@ class Validation:
         return total * BITS / max(1.0, self.characters * share)
 
 
-def losses(source: ExportSource, engines: dict[str, Engine], cache_dir: Path | None = None) -> Iterator[str]:
+def losses(
+    source: ExportSource, engines: dict[str, Engine], cache_dir: str | Path | None = None
+) -> Iterator[str]:
     """One line for each engine, by what it is called: bits per character, and how many more than the first.
 
     One line says so where there is no validation text to measure them on.

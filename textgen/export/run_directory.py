@@ -27,13 +27,11 @@ from textgen.system.bounded_files import RUN_FILE_LIMIT, read_bounded
 from textgen.weights.file import weights_file
 from textgen.weights.quantized import narrowed, rounded
 
-KINDS = ("float16", "bfloat16", "int8")
-
 
 def export_run_directory(
-    source: ExportSource, output: Path, *, weights: str = KINDS[0], cache_dir: str | None = None
+    source: ExportSource, output: Path, *, weights: str, cache_dir: str | None = None
 ) -> ExportReport:
-    """Write a run directory with weights in one of KINDS, for every command except `train`.
+    """Write a run directory with weights in one of quantized.KINDS, for every command except `train`.
 
     What resuming needs is left out, and so is the text of a run that was trained on standard input.
     cache_dir: of the encoded validation text, on which the loss is measured; None: the user's.
@@ -64,7 +62,7 @@ def export_run_directory(
         f"{run.path}": source.engine(),
         f"{output}": source.engine(rounded(source.weights, weights)),
     }
-    lines += losses(source, engines, None if cache_dir is None else Path(cache_dir))
+    lines += losses(source, engines, cache_dir)
     return ExportReport((output,), tuple(lines))
 
 
@@ -74,8 +72,7 @@ def _weights_content(source: ExportSource, kind: str) -> bytes:
         arrays = narrowed(source.weights, kind)
     except ConfigError as error:
         raise ConfigError(f"{source.run.path / WEIGHTS}: {error}") from None
-    bits = [name for name, array in arrays.items() if array.dtype == "uint16"] if kind == "bfloat16" else []
-    return weights_file(arrays, bfloat16=bits)
+    return weights_file(arrays, bfloat16=[name for name, array in arrays.items() if array.dtype == "uint16"])
 
 
 def _write_rest(source: ExportSource, output: Path, building: Path) -> None:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from textgen.errors import RunError
 from textgen.generation.engine import Engine
 from textgen.generation.mixed_engine import MixedEngine
 from textgen.generation.numpy_engine.engine import NumpyEngine
 from textgen.ngram.companion import Companion
-from textgen.run import WEIGHTS, Run, vocab_of
+from textgen.run import Run, vocab_of
 from textgen.settings.config import RunConfig
 from textgen.text.model_vocab import ModelVocab, start_id
 from textgen.text.tokenizer import Tokenizer
@@ -42,10 +41,7 @@ class ExportSource:
         Raises RunError, ConfigError and TokenizerError for one that is incomplete or damaged.
         """
         config = run.config
-        if not run.has_weights:
-            raise RunError(
-                f"{run.path / WEIGHTS}: no weights yet; resume the run: textgen train --resume {run.path}"
-            )
+        run.require_weights()
         weights = run.load_weights()
         vocab, tokenizer = vocab_of(weights), run.tokenizer
         companion = run.load_companion(vocab) if ngram else None
@@ -53,8 +49,8 @@ class ExportSource:
 
     @property
     def name(self) -> str:
-        """The name of the run's folder; anything may be in it."""
-        return self.run.path.resolve().name
+        """The name of the run; any text, with a "?" for what is not UTF-8 in it."""
+        return self.run.name.encode("utf-8", "replace").decode()
 
     def engine(self, weights: Mapping[str, np.ndarray] | None = None, *, ngram: bool = True) -> Engine:
         """The NumPy engine of the run, or of other weights in the place of its own.

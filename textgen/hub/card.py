@@ -110,9 +110,10 @@ def _about(config: RunConfig, facts: Mapping[str, Any]) -> str:
         config.data.tokenizer, "tokens of a tokenizer.json"
     )
     layers = f"{model.num_layers} layer{'s' * (model.num_layers != 1)} of {model.hidden_size:,} units"
+    weights = f", weights rounded to {facts['weights']}" if _is_rounded(facts) else ""
     return (
-        f"A recurrent language model ({model.cell.upper()}, {layers}, {facts['parameters']:,} parameters) "
-        f"that reads and writes {kind}. It was trained with textgen {config.textgen_version}."
+        f"A recurrent language model ({model.cell.upper()}, {layers}, {facts['parameters']:,} parameters"
+        f"{weights}) that reads and writes {kind}. It was trained with textgen {config.textgen_version}."
     )
 
 
@@ -136,20 +137,26 @@ def _fetched(config: RunConfig) -> list[tuple[str, dict[str, Any]]]:
     return [(str(entry["url"]), entry) for entry in config.remote if is_url(str(entry.get("url")))]
 
 
+def _is_rounded(facts: Mapping[str, Any]) -> bool:
+    return bool(facts["weights"] != "float32")
+
+
 def _quality(facts: Mapping[str, Any]) -> str:
     best = facts["best"]
     if best is None:
         return "It was trained without validation text, so that nothing was measured."
+    before = f" That was measured before the weights were rounded to {facts['weights']}."
+    rounding = before if _is_rounded(facts) else ""
     if "bits_per_character" not in best:
         return (
             f"{best['nats_per_token']:.4f} nats per token on part of its validation text, during training, "
-            "which was not completed."
+            f"which was not completed.{rounding}"
         )
     return (
         f"On {best['characters']:,} characters of validation text, which training does not see, the network "
         f"alone reaches **{best['bits_per_character']:.4f} bits per character**: "
         f"{best['bits_per_byte']:.4f} bits per byte, {best['nats_per_token']:.4f} nats per token, "
-        f"perplexity {best['perplexity_per_token']:.2f} per token."
+        f"perplexity {best['perplexity_per_token']:.2f} per token.{rounding}"
     )
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import re
 from typing import Any
 
+from textgen.hub.repository import PREFIX, is_on_hub
 from textgen.run import TOKENIZER
 from textgen.settings.config import DataConfig, RunConfig
 from textgen.text.remote.urls import is_url
@@ -63,8 +64,8 @@ def _public_pattern(pattern: str) -> str:
 def _public_run(path: str) -> str:
     """The name of the run that another one started from."""
     if (found := _SNAPSHOT.fullmatch(path)) is not None:
-        return f"hf:{found['user']}/{found['name']}@{found['commit']}"
-    return path if path.startswith("hf:") else public_name(path)
+        return f"{PREFIX}{found['user']}/{found['name']}@{found['commit']}"
+    return path if is_on_hub(path) else public_name(path)
 
 
 def _is_for_all(text: str) -> bool:

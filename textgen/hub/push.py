@@ -68,10 +68,7 @@ def prepare(run: Run, repository: Repository, folder: Path, *, license: str, ngr
 
     Raises RunError where the run has no weights, or no n-grams when they are to be sent, or is damaged.
     """
-    if not run.has_weights:
-        raise RunError(
-            f"{run.path / WEIGHTS}: no weights yet; resume the run: textgen train --resume {run.path}"
-        )
+    run.require_weights()
     vocab = vocab_of(run.load_weights())
     if ngram and run.load_companion(vocab) is None:
         raise RunError(

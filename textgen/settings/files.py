@@ -64,9 +64,8 @@ def _of_settings(content: dict[str, Any]) -> dict[str, Any]:
         inside = {name: value}
         if isinstance(value, dict):
             if name not in SECTIONS:
-                raise ConfigError(
-                    f"{unknown_name('section', name, SECTIONS)}; the sections are {', '.join(SECTIONS)}"
-                )
+                hint = f"the sections are {', '.join(SECTIONS)}"
+                raise ConfigError(unknown_name("section", name, SECTIONS, hint))
             inside = checked_values(SECTIONS[name], value)
         if repeated := names.keys() & inside.keys():
             raise ConfigError(f"{min(repeated)} is given twice; leave one out")

@@ -151,11 +151,14 @@ def check_options(config: Any) -> None:
             raise ConfigError(f"{name}={shown(value)}: {broken}")
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """A message about an unknown name, with the most similar known one."""
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> str:
+    """A message about an unknown name, with the most similar known one, then the hint."""
     # A long one is like none, and comparing it takes time.
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5) if len(name) < 100 else []
-    return f"unknown {kind} {shown(name)}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+    message = f"unknown {kind} {shown(name)}"
+    if nearest:
+        return f"{message}; did you mean {nearest[0]!r}?" + (f" {hint[0].upper()}{hint[1:]}" if hint else "")
+    return f"{message}; {hint}" if hint else message
 
 
 def checked_values(config_class: type, values: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:

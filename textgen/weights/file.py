@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
@@ -87,14 +88,20 @@ def _digest_begun_with(header: Mapping[str, Any]) -> Any:
     return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode())
 
 
+def _read_header(file: BinaryIO) -> dict[str, Any]:
+    """The header of a safetensors file that safe_open has checked; its data is read next."""
+    (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+    header: dict[str, Any] = json.loads(file.read(length))
+    return header
+
+
 def _check_digest(path: Path, *, required: bool) -> None:
     """Raise DamagedError where a file of safetensors has another digest than the one in its metadata.
 
     required: also where it has none there; else that is a warning.
     """
     with path.open("rb") as file:
-        (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-        header = json.loads(file.read(length))
+        header = _read_header(file)
         expected = header.get(_METADATA, {}).get(_DIGEST)
         if expected is None and required:
             raise DamagedError("damaged: it has no SHA-256 to check it against")
@@ -116,7 +123,8 @@ def read_weights(path: Path, config: ModelConfig) -> dict[str, np.ndarray]:
     Raises FileNotFoundError, PermissionError; DamagedError for a file that is not as it was written, or not
     safetensors; RunError for arrays that are not those of the config, and for values that no training gives.
     """
-    with _opened(path, needs_digest=False) as file:
+    with _opened(path) as file:
+        _check_digest(path, required=False)
         headers = _headers(file)
         scales = _take_scales(headers, path)
         _check_headers(headers, config, path)
@@ -136,7 +144,7 @@ def stored_kind(path: Path) -> str:
 
     The file is only looked at, not checked. Raises as read_weights for what is not safetensors.
     """
-    with _opened(path, needs_digest=None) as file:
+    with _opened(path) as file:
         dtype = _headers(file).get(EMBEDDING, _Header("F32", ())).dtype
     return next((kind for kind, name in KINDS.items() if name == dtype), "float32")
 
@@ -166,24 +174,22 @@ def read_arrays(path: Path, largest_bytes: int | None = None) -> dict[str, np.nd
     Raises FileNotFoundError, PermissionError; DamagedError for a file that is not as it was written, not
     safetensors, or longer than largest_bytes (None: any length).
     """
-    with _opened(path, needs_digest=True, largest_bytes=largest_bytes) as file:
+    with _opened(path, largest_bytes) as file:
+        _check_digest(path, required=True)
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
 @contextmanager
-def _opened(path: Path, *, needs_digest: bool | None, largest_bytes: int | None = None) -> Iterator[Any]:
-    """A safetensors file, whose header is of a usual size, and which has the digest in its metadata.
+def _opened(path: Path, largest_bytes: int | None = None) -> Iterator[Any]:
+    """A safetensors file, whose header is of a usual size.
 
-    Raises what read_arrays does. needs_digest: as `required` of _check_digest; None: it is not checked.
-    largest_bytes: as in read_arrays.
+    largest_bytes: as in read_arrays. Raises what read_arrays does, also from within the block.
     """
     try:
         _check_header_size(path)
         if largest_bytes is not None and (size := path.stat().st_size) > largest_bytes:
             raise DamagedError(f"it has {size:,} bytes, and at most {largest_bytes:,} are written")
         with safe_open(path, framework="np") as file:
-            if needs_digest is not None:
-                _check_digest(path, required=needs_digest)
             yield file
     except (FileNotFoundError, PermissionError):
         raise
@@ -252,7 +258,6 @@ def _check_headers(headers: Mapping[str, _Header], config: ModelConfig, path: Pa
 def _bits(path: Path, name: str, header: _Header) -> np.ndarray:
     """The bits of an array of 16-bit numbers, uint16. The file must have been checked by safe_open."""
     with path.open("rb") as file:
-        (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-        begin, end = json.loads(file.read(length))[name]["data_offsets"]
-        file.seek(_LENGTH.size + length + begin)
+        begin, end = _read_header(file)[name]["data_offsets"]
+        file.seek(begin, os.SEEK_CUR)
         return np.frombuffer(file.read(end - begin), "<u2").reshape(header.shape)

@@ -42,7 +42,9 @@ def narrowed(weights: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarr
             found[name] = to_bfloat16(array)
         else:
             if (largest := float(np.abs(array).max(initial=0))) > _LARGEST_FLOAT16:
-                raise ConfigError(f"{name} has the value {largest:g}, too large for float16; use bfloat16")
+                raise ConfigError(
+                    f"{name} has the value {largest:g}, too large for float16; use another type"
+                )
             found[name] = array.astype(np.float16)
     return found
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browser import watch
 from textgen.export.formats import export
 from textgen.run import Run
 
@@ -49,17 +50,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         opened = browser.new_context(**(context or {}))
         contexts.append(opened)
         page = opened.new_page()
-        page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
-        page.on("console", lambda message: problems.append(f"console: {message.text}"))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith(("file:", "data:"))
-                else problems.append(f"request {request.url}")
-            ),
-        )
+        watch(page, problems, ("file:", "data:"))
         page.goto(output.as_uri() + fragment)
         return page
 

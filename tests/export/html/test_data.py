@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,29 +12,31 @@ import numpy as np
 import pytest
 
 from textgen.errors import ConfigError
-from textgen.export.html.data import packed, require_expressible, unpacked
+from textgen.export.html.data import packed, page_data, require_expressible
 from textgen.export.source import ExportSource
+from textgen.weights.shapes import parameter_shapes
 
 if TYPE_CHECKING:
     from tests.conftest import MakeRun
 
 
-def test_int8_is_within_half_a_step_of_each_row_and_vectors_stay_exact() -> None:
-    weights = {
-        "a.weight": np.random.default_rng(0).normal(size=(5, 9)).astype(np.float32),
-        "zero": np.zeros((2, 3), np.float32),
-        "bias": np.array([0.123456], np.float32),
-    }
-    found = unpacked(packed(weights, "int8"))
-    step = np.abs(weights["a.weight"]).max(axis=1, keepdims=True) / 127
-    assert (np.abs(found["a.weight"] - weights["a.weight"]) <= 0.501 * step).all()
-    assert (found["zero"] == 0).all()
-    assert found["bias"] == weights["bias"]
+def test_the_data_has_every_array_that_is_learned_and_int8_a_scale_for_each_row(make_run: MakeRun) -> None:
+    source = ExportSource.open(make_run(labels=("a", "b"), start_id=0, num_layers=2, residual=True))
+    arrays = packed(source.weights, "int8")
+    assert arrays.keys() == parameter_shapes(source.config.model).keys()
+    data = json.loads(page_data(source, arrays))
+    embedding = data["arrays"]["embedding.weight"]
+    assert embedding["type"] == "int8"
+    scale = np.frombuffer(base64.b64decode(embedding["scale"]), "<f4")
+    assert len(scale) == embedding["shape"][0] == source.vocab.size
+    assert data["arrays"]["head.bias"]["type"] == "float32"
+    assert data["config"]["labels"] == ["a", "b"]
 
 
-def test_a_weight_too_large_for_float16_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"head\.bias has a weight too large for float16"):
-        packed({"head.bias": np.array([1e6], np.float32)}, "float16")
+def test_a_name_that_is_not_utf8_is_shown_as_far_as_it_is(make_run: MakeRun) -> None:
+    run = make_run()
+    odd = run.path.rename(os.fsdecode(os.fsencode(run.path) + b"-\xff"))
+    assert ExportSource.open(type(run)(odd)).name == "tiny-?"
 
 
 def test_a_cell_and_a_tokenizer_that_the_page_lacks_are_refused(make_run: MakeRun) -> None:

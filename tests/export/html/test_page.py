@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.browser import serious_problems, until
 from tests.export.html.conftest import LOGITS, WRITE, Open
 from textgen.export.html.page import ENGINE_SCRIPTS, wasm
 from textgen.export.source import ExportSource
@@ -20,6 +20,7 @@ from textgen.generation.generator import Generator
 from textgen.ngram.companion import Companion
 from textgen.ngram.model import NGramModel
 from textgen.settings.config import SampleConfig
+from textgen.weights.quantized import rounded
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -110,15 +111,11 @@ def test_with_n_grams_logits_and_greedy_text_are_those_of_the_mixture(
 def test_float16_is_close_and_int8_computes_with_the_weights_that_were_measured(
     make_run: MakeRun, open_page: Open
 ) -> None:
-    from textgen.export.html.data import packed, unpacked
-
     run = make_run(num_layers=2)
     source, ids = ExportSource.open(run), ids_of(run)
     logits = np.array(open_page(run, weights="float16").evaluate(LOGITS, ids))
     assert 0 < np.abs(logits - expected_logits(run, ids)).max() < 5e-3
-    weights = unpacked(packed(source.weights, "int8"))
-    rest = {name: source.weights[name] for name in source.weights.keys() - weights.keys()}
-    engine = source.engine(weights | rest)
+    engine = source.engine(rounded(source.weights, "int8"))
     engine.reset_state(1)
     logits = np.array(open_page(run, weights="int8").evaluate(LOGITS, ids))
     assert np.abs(logits - engine.read(np.array([ids]))[0]).max() < 1e-4
@@ -244,13 +241,6 @@ def shown(page: Page) -> str:
     return str(page.locator("#text").text_content())
 
 
-def until(page: Page, expression: str, seconds: float = 30) -> None:
-    limit = time.monotonic() + seconds
-    while not page.evaluate(expression):
-        assert time.monotonic() < limit, expression
-        page.wait_for_timeout(20)
-
-
 def test_it_writes_on_a_click_and_a_link_writes_the_same_text(make_run: MakeRun, open_page: Open) -> None:
     run = make_run()
     page = open_page(run)
@@ -292,6 +282,22 @@ def test_its_policy_forbids_the_network(make_run: MakeRun, open_page: Open) -> N
     assert "default-src 'none'" in policy
     assert "connect-src" not in policy
     assert "unsafe-inline" not in policy
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_the_screen_and_axe_finds_nothing_serious(
+    make_run: MakeRun, open_page: Open, scheme: str, width: int
+) -> None:
+    run = make_run(labels=("sad", "glad"), start_id=0, text="word" * 40 + NASTY)
+    # Axe's own scripts could not run under the page's policy.
+    options = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme, "bypass_csp": True}
+    page = open_page(run, "#prompt=" + "word" * 40 + "&seed=1", options, inspect=True)
+    shown(page)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    until(page, "reading.tokens.length > 50")
+    assert serious_problems(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_with_inspect_it_shows_the_surprise_of_what_is_typed(make_run: MakeRun, open_page: Open) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import PATIENCE, until, watch
 from tests.serving.shell import shell
 from textgen.generation.request import Request
 from textgen.serving.asgi import app
@@ -42,7 +42,6 @@ class PageServer:
         return self.service.engine.running + self.service.engine.waiting
 
 
-PATIENCE = 90  # seconds to wait for the browser, because the machine may be busy
 ServePage = Callable[..., PageServer]
 Visit = Callable[..., "Page"]
 PROMPT = "The quick"
@@ -82,24 +81,8 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         contexts.append(context)
         context.set_default_timeout(1000 * PATIENCE)
         page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
-        page.on(
-            "console",
-            lambda message: (
-                None
-                if complaints and "Failed to load resource" in message.text
-                else problems.append(f"console: {message.text}")
-            ),
-        )
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith((url, "data:", "blob:"))
-                else problems.append(f"request to {request.url}")
-            ),
-        )
+        ignored = "Failed to load resource" if complaints else None
+        watch(page, problems, (url, "data:", "blob:"), ignored)
         page.goto(url)
         return page
 
@@ -107,15 +90,6 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert not problems
-
-
-def until(page: Page, expression: str, seconds: float = PATIENCE) -> Any:
-    """The value of an expression in the page once it is true; its policy forbids playwright's own wait."""
-    limit = time.monotonic() + seconds
-    while not (value := page.evaluate(expression)):
-        assert time.monotonic() < limit, f"{expression} is not true after {seconds} s"
-        page.wait_for_timeout(20)
-    return value
 
 
 def set_slider(page: Page, name: str, value: float | str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import until
 from tests.serving.page.conftest import (
     PROMPT,
     ServePage,
@@ -18,7 +19,6 @@ from tests.serving.page.conftest import (
     set_slider,
     texts,
     token,
-    until,
     write,
 )
 

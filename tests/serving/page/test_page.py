@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import serious_problems, until
 from tests.serving.page.conftest import (
     NASTY,
     PROMPT,
@@ -19,15 +20,11 @@ from tests.serving.page.conftest import (
     set_slider,
     texts,
     token,
-    until,
     write,
 )
 from textgen.generation.sampling import keep_min_p, keep_top_k, keep_top_p
 from textgen.serving.page.page import serve_page as assembled
 from textgen.settings.config import SampleConfig
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 
 def test_another_run_can_be_chosen_and_its_labels_with_it(serve_page: ServePage, visit: Visit) -> None:
@@ -183,19 +180,6 @@ def test_the_browser_enforces_the_policy(serve_page: ServePage, browser: Any, wa
         context.close()
 
 
-def problems_of(page: Page) -> list[str]:
-    """What axe-core finds that is serious or worse."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {node['html']}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    ]
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_fits_the_screen_and_axe_finds_nothing_serious(
@@ -205,7 +189,7 @@ def test_it_fits_the_screen_and_axe_finds_nothing_serious(
     # Its own scripts could not run under the page's policy.
     page = visit(server.url, viewport={"width": width, "height": 844}, color_scheme=scheme, bypass_csp=True)
     expect(page.locator("#name")).to_have_text("plain")
-    assert problems_of(page) == []
+    assert serious_problems(page) == []
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     page.select_option("#model", "labelled")
     page.select_option("#model", "plain")
@@ -214,7 +198,7 @@ def test_it_fits_the_screen_and_axe_finds_nothing_serious(
     finished(page, 1)
     page.evaluate("showError(new ServerError('This server wants a key.', 401))")
     token(page, 3).click()
-    assert problems_of(page) == []
+    assert serious_problems(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

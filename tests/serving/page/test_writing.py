@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser import until
 from tests.serving.page.conftest import (
     NASTY,
     PROMPT,
@@ -20,7 +21,6 @@ from tests.serving.page.conftest import (
     set_slider,
     texts,
     token,
-    until,
     write,
 )
 from tests.serving.process import serving

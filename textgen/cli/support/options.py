@@ -100,11 +100,10 @@ def fetch_option(text: str = "the run's text", group: str = TEXT) -> Decorator:
     return grouped_option("--fetch", group=group, is_flag=True, help=help)
 
 
-def no_ngram_option(group: str = COMMON) -> Decorator:
-    """--no-ngram of a command that predicts with a run; the parameter is `ngram`."""
-    help = "Use the network alone, without the run's n-grams."
+def no_ngram_option(help: str = "Use the network alone, without the run's n-grams.") -> Decorator:
+    """--no-ngram of every command that uses a run's n-grams; the parameter is `ngram`."""
     return grouped_option(
-        "--no-ngram", "ngram", group=group, is_flag=True, flag_value=False, default=True, help=help
+        "--no-ngram", "ngram", group=COMMON, is_flag=True, flag_value=False, default=True, help=help
     )
 
 

@@ -15,8 +15,9 @@ function numbersOf(Kind, base64) {
   return new Kind(buffer);
 }
 
-/** Every float16 as a float32. */
-function halves() {
+let halves = null; // every float16 as a float32, once it is needed
+
+function tableOfHalves() {
   const table = new Float32Array(65536);
   for (let bits = 0; bits < 32768; bits++) {
     const exponent = bits >> 10;
@@ -32,8 +33,8 @@ function halves() {
 function floatsOf({ type, data, scale, shape }) {
   if (type === "float32") return numbersOf(Float32Array, data);
   if (type === "float16") {
-    const table = halves();
-    return Float32Array.from(numbersOf(Uint16Array, data), (bits) => table[bits]);
+    halves ??= tableOfHalves();
+    return Float32Array.from(numbersOf(Uint16Array, data), (bits) => halves[bits]);
   }
   const scales = numbersOf(Float32Array, scale);
   const columns = shape[1];

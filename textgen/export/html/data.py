@@ -17,24 +17,23 @@ import numpy as np
 
 from textgen.errors import ConfigError
 from textgen.export.source import ExportSource
-from textgen.generation.numpy_engine.engine import has_twin
 from textgen.models.cost import num_parameters
 from textgen.ngram.companion import Companion
 from textgen.settings.config import LAYER_NORM_EPSILON, SampleConfig
 from textgen.text.token_costs import TokenCosts
 from textgen.text.tokenizer import Tokenizer
+from textgen.weights.quantized import SCALE, narrowed
 from textgen.weights.shapes import LAYERS, RESIDUAL_MARK, TOKEN_COUNTS, TOKEN_IDS
 
 _NOT_WEIGHTS = {TOKEN_IDS, TOKEN_COUNTS, LAYERS + RESIDUAL_MARK}
-_LARGEST_INT8 = 127
-_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
+_CELLS = ("lstm", "gru", "rnn")  # of engine.js
 
 
 def require_expressible(source: ExportSource) -> None:
     """Raise ConfigError for a run that the page cannot be exactly."""
     cell, kind = source.config.model.cell, source.tokenizer.kind
-    if not has_twin(cell):
-        raise ConfigError(f"{source.run.path}: the page has no cell {cell}; it has lstm, gru and rnn")
+    if cell not in _CELLS:
+        raise ConfigError(f"{source.run.path}: the page has no cell {cell}; it has {', '.join(_CELLS)}")
     if kind == "external":
         raise ConfigError(
             f"{source.run.path}: the page has textgen's tokenizers (char, byte, bpe, word), and this one "
@@ -43,37 +42,19 @@ def require_expressible(source: ExportSource) -> None:
 
 
 def packed(weights: Mapping[str, np.ndarray], kind: str) -> dict[str, dict[str, Any]]:
-    """The arrays of a network for the page, by name, in a type: float16, float32, or int8 per row.
+    """The arrays of a network for the page, by name, with matrices in a type: float16, float32 or int8.
 
-    Vectors stay float32 where the type is int8: they are few, and a row of one number has no scale to share.
-
-    Raises ConfigError where a weight is too large for the type.
+    Raises ConfigError for a weight that is too large for the type.
     """
-    return {name: _packed(name, array, kind) for name, array in weights.items() if name not in _NOT_WEIGHTS}
-
-
-def unpacked(arrays: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """The float32 weights that the page computes with, as engine.js makes them of `packed`."""
-    return {name: _unpacked(array) for name, array in arrays.items()}
-
-
-def _packed(name: str, array: np.ndarray, kind: str) -> dict[str, Any]:
-    if kind == "float16" and np.abs(array).max(initial=0) > _LARGEST_FLOAT16:
-        raise ConfigError(f"{name} has a weight too large for float16; use --weights float32")
-    if kind == "int8" and array.ndim == 2:
-        scale = np.abs(array).max(axis=1) / _LARGEST_INT8  # of each row
-        rounded = np.rint(array / np.where(scale > 0, scale, 1)[:, None]).astype(np.int8)
-        return {"type": "int8", "shape": array.shape, "data": rounded, "scale": scale.astype(np.float32)}
-    return {
-        "type": "float32" if kind == "int8" else kind,
-        "shape": array.shape,
-        "data": array.astype(np.float16 if kind == "float16" else np.float32),
-    }
-
-
-def _unpacked(array: Mapping[str, Any]) -> np.ndarray:
-    wide: np.ndarray = array["data"].astype(np.float32)
-    return wide * array["scale"][:, None] if "scale" in array else wide
+    learned = {name: array for name, array in weights.items() if name not in _NOT_WEIGHTS}
+    narrow = narrowed(learned, kind)
+    arrays: dict[str, dict[str, Any]] = {}
+    for name in learned:
+        array = narrow[name]
+        arrays[name] = {"type": array.dtype.name, "shape": array.shape, "data": array}
+        if name + SCALE in narrow:
+            arrays[name]["scale"] = narrow[name + SCALE]
+    return arrays
 
 
 def page_data(source: ExportSource, arrays: Mapping[str, Mapping[str, Any]], *, inspect: bool = False) -> str:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from textgen.export.html.data import packed, page_data, require_expressible, unpacked
+from textgen.export.html.data import packed, page_data, require_expressible
 from textgen.export.html.page import assembled
 from textgen.export.parity import losses
 from textgen.export.report import ExportReport
 from textgen.export.source import ExportSource
 from textgen.system.atomic import write_file
+from textgen.weights.quantized import rounded
 
 
 def export_html(
     source: ExportSource,
     output: Path,
     *,
-    weights: str = "float16",
+    weights: str,
     inspect: bool = False,
     cache_dir: str | None = None,
 ) -> ExportReport:
@@ -31,31 +28,20 @@ def export_html(
     """
     require_expressible(source)
     arrays = packed(source.weights, weights)
-    html = assembled(source.name, page_data(source, arrays, inspect=inspect)).html
-    write_file(output, html)
-    lines = [f"{output}: {_megabytes(html)}, weights in {weights}{_ngrams(source, arrays, html)}"]
+    data = page_data(source, arrays, inspect=inspect)
+    write_file(output, assembled(source.name, data).html)
+    size = output.stat().st_size
+    line = f"{output}: {_megabytes(size)}, weights in {weights}"
+    if source.companion is not None:
+        alone = page_data(replace(source, companion=None), arrays, inspect=inspect)
+        without = size - len(data) + len(alone)
+        line += f", n-grams of the training text ({_megabytes(without)} with --no-ngram)"
+    lines = [line]
     if weights != "float32":
-        lines += _losses(source, unpacked(arrays), weights, cache_dir)
+        page = source.engine(rounded(source.weights, weights))
+        lines += losses(source, {"the run": source.engine(), f"the page ({weights})": page}, cache_dir)
     return ExportReport((output,), (*lines, "Open it in a browser."))
 
 
-def _megabytes(html: str) -> str:
-    return f"{len(html.encode()) / 1e6:.2f} MB"
-
-
-def _ngrams(source: ExportSource, arrays: Mapping[str, Any], html: str) -> str:
-    """What n-grams add to the size of a page; nothing where there are none."""
-    if source.companion is None:
-        return ""
-    alone = page_data(replace(source, companion=None), arrays)
-    added = len(page_data(source, arrays)) - len(alone)
-    without = len(html.encode()) - added
-    return f", n-grams beside them ({without / 1e6:.2f} MB with --no-ngram)"
-
-
-def _losses(
-    source: ExportSource, weights: Mapping[str, np.ndarray], kind: str, cache_dir: str | None
-) -> Iterator[str]:
-    rest = {name: source.weights[name] for name in source.weights.keys() - weights.keys()}
-    engines = {"the run": source.engine(), f"the page ({kind})": source.engine({**weights, **rest})}
-    yield from losses(source, engines, None if cache_dir is None else Path(cache_dir))
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB"

@@ -47,7 +47,7 @@ class Spellings {
 
 const spellingOf = (bytes) => String.fromCharCode(...bytes);
 
-/** Lets a text begin with what its prompt gave back, at least one token of it. */
+/** Lets a text begin with what its prompt gave back, at least one token of it; until it is done. */
 class TokenHealing {
   /** givenBack: model ids, V for a token that training never saw. texts: what they write. model: has read the rest. */
   constructor(spellings, givenBack, texts, model) {
@@ -64,7 +64,6 @@ class TokenHealing {
 
   /** The logits with all tokens forbidden but those that write the text given back. */
   process(logits) {
-    if (this.isDone) return logits;
     const allowed = new Float64Array(logits.length).fill(-Infinity);
     for (const id of this.spellings.beginningWith(this.rests[this.place])) allowed[id] = logits[id];
     const id = this.givenBack[this.place];
@@ -76,7 +75,6 @@ class TokenHealing {
 
   /** Record a token. Returns whether it only wrote text that was there. */
   accept(id) {
-    if (this.isDone) return false;
     const added = this.spellings.byModelId[id].length - this.rests[this.place].length;
     this.place = added < 0 ? this.place + 1 : this.givenBack.length;
     return added <= 0;

@@ -26,7 +26,7 @@ class NGrams {
     this.target = new Int32Array(entries); // (E,) the longest context that the n-gram ends with
     this.logProbs = new Float32Array(entries); // (E,)
     this.build(unpacked, discounts);
-    this.uniform = new Float32Array(V).fill(-log(V));
+    this.uniform = Math.fround(-log(V));
   }
 
   build(levels, discounts) {
@@ -35,17 +35,15 @@ class NGrams {
     let above = null; // the level of the contexts; one context of its own above the first level
     levels.forEach((level, k) => {
       const owners = above ? Array.from(above.children.keys()).filter((i) => above.children[i]) : [0];
-      const end = context + owners.length;
-      for (let place = 0; context < end; context++, place++) {
-        const size = above ? above.children[owners[place]] : level.tokens.length;
-        const dropped = above ? above.dropped[owners[place]] : 0;
-        this.first[context + 1] = entry + size;
-        this.fill(level, k, context, entry, size, dropped, discounts[k], probabilities, entry - this.first[end - owners.length]);
-        entry += size;
+      const start = entry;
+      for (const owner of owners) {
+        const dropped = above ? above.dropped[owner] : 0;
+        entry += above ? above.children[owner] : level.tokens.length;
+        this.first[context + 1] = entry;
+        this.fill(level, start, k, context++, dropped, discounts[k], probabilities);
       }
       // Contexts of the next level, in the order of their entries.
       if (level.children) {
-        const start = entry - level.tokens.length;
         level.children.forEach((children, i) => {
           if (!children) return;
           this.suffix[next] = this.target[start + i];
@@ -57,23 +55,25 @@ class NGrams {
     for (let i = 0; i < probabilities.length; i++) this.logProbs[i] = log(Math.max(probabilities[i], SMALLEST));
   }
 
-  /** The entries of one context: their tokens, targets and probabilities. at: where they are in their level. */
-  fill(level, k, context, entry, size, dropped, discounts, probabilities, at) {
+  /** The entries of one context: their tokens, targets and probabilities. start: the first entry of the level. */
+  fill(level, start, k, context, dropped, discounts, probabilities) {
     const rest = (count) => count - (count ? discounts[Math.min(count, 3) - 1] : 0);
+    const [first, end] = [this.first[context], this.first[context + 1]];
     let [counts, mass] = [0, 0];
-    for (let i = 0; i < size; i++) {
-      counts += level.counts[at + i];
-      mass += rest(level.counts[at + i]);
+    for (let entry = first; entry < end; entry++) {
+      const count = level.counts[entry - start];
+      counts += count;
+      mass += rest(count);
     }
     const total = Math.max(counts + dropped, 1);
     const gamma = counts ? Math.max((counts - mass + dropped) / total, SMALLEST) : 1;
     this.logGamma[context] = log(gamma);
-    for (let i = 0; i < size; i++) {
-      const token = (this.tokens[entry + i] = level.tokens[at + i]);
+    for (let entry = first; entry < end; entry++) {
+      const token = (this.tokens[entry] = level.tokens[entry - start]);
       const found = k ? this.find(this.suffix[context], token) : -1;
       const shorter = k ? probabilities[found] : 1 / this.V;
-      probabilities[entry + i] = rest(level.counts[at + i]) / total + gamma * shorter;
-      this.target[entry + i] = k ? this.target[found] : 0;
+      probabilities[entry] = rest(level.counts[entry - start]) / total + gamma * shorter;
+      this.target[entry] = k ? this.target[found] : 0;
     }
   }
 
@@ -110,7 +110,7 @@ class NGrams {
       if (!context) break;
       context = this.suffix[context];
     }
-    for (let i = 0; i < row.length; i++) row[i] = this.uniform[i] + logWeight;
+    row.fill(this.uniform + logWeight);
     while (chain.length) {
       const [shorter, weight] = chain.pop();
       const end = this.first[shorter + 1];

@@ -17,8 +17,7 @@ class Tokenizer {
     this.form = normalize && normalize.toUpperCase();
     const all = bytesOf(bytes);
     let place = 0;
-    this.tokenBytes = numbersOf(Uint16Array, lengths);
-    this.tokenBytes = Array.from(this.tokenBytes, (length) => all.subarray(place, (place += length)));
+    this.tokenBytes = Array.from(numbersOf(Uint16Array, lengths), (length) => all.subarray(place, (place += length)));
     if (kind === "bpe") this.readMerges(numbersOf(Uint32Array, merges));
     else if (kind !== "byte") this.readVocabulary();
   }

@@ -42,8 +42,8 @@ class TextModel {
 
 /** One text. Only one at a time may use a model.
 
-    request: prompt, label (null: none), temperature, top_k, top_p, min_p (null: off), maxTokens, seed, stops (a list),
-    heal. tokens: of the new text, each with its text and bits; the prompt's are in promptTokens, where it is scored. */
+    request: prompt, label (null: none), temperature, top_k, top_p, min_p (null: off), maxTokens, seed, stops (a list).
+    tokens: of the new text, each with its text and bits. */
 class Writer {
   constructor(model, request) {
     this.model = model;
@@ -64,16 +64,13 @@ class Writer {
   readPrompt() {
     const { model, request } = this;
     const { spellings, tokenizer } = model;
-    let tokenIds = tokenizer.encode(request.prompt);
-    let ids = model.toModelIds(tokenIds);
-    let given = 0;
-    if (spellings && request.heal !== false) {
-      const skipped = ids.length && ids[0] === model.start ? 1 : 0;
-      const texts = tokenIds.slice(skipped).map((tokenId) => spellingOf(tokenizer.tokenBytes[tokenId]));
-      given = spellings.numGivenBack(texts);
-    }
+    const tokenIds = tokenizer.encode(request.prompt);
+    const ids = model.toModelIds(tokenIds);
+    const spelled = (some) => some.map((tokenId) => spellingOf(tokenizer.tokenBytes[tokenId]));
+    const skipped = ids.length && ids[0] === model.start ? 1 : 0;
+    const given = spellings ? spellings.numGivenBack(spelled(tokenIds.slice(skipped))) : 0;
     const givenBack = ids.splice(ids.length - given);
-    const texts = tokenIds.splice(tokenIds.length - given).map((tokenId) => spellingOf(tokenizer.tokenBytes[tokenId]));
+    const texts = spelled(tokenIds.splice(tokenIds.length - given));
     const start = model.startWith(request.label);
     if (start !== null && !(ids.length && ids[0] === start)) ids.unshift(start);
     model.engine.reset();
@@ -163,7 +160,7 @@ class Writer {
 /** The tokens of a text that is read, not written: each with its text, bits, and the likeliest ones in its place.
 
     Bytes that are part of a character go with the token that completes it. */
-function* score(model, text, label = null, numAlternatives = 0) {
+function* score(model, text, label, numAlternatives) {
   const { tokenizer, engine } = model;
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const tokenIds = tokenizer.encode(text);
@@ -172,21 +169,22 @@ function* score(model, text, label = null, numAlternatives = 0) {
   if (start !== null) engine.read(start);
   let [isBegun, bits] = [start !== null, 0];
   for (const [place, id] of model.toModelIds(tokenIds).entries()) {
-    if (!(place === 0 && id === start)) {
+    let alternatives = [];
+    if (place > 0 || id !== start) { // else it was read above
       const logits = isBegun ? engine.logits() : model.frequencies.map(log);
       bits += model.bits(logits, id);
-      const alternatives = numAlternatives ? alternativesOf(model, logits, numAlternatives) : [];
+      alternatives = alternativesOf(logits, numAlternatives);
       engine.read(id);
       isBegun = true;
-      const written = decoder.decode(tokenizer.tokenBytes[tokenIds[place]], { stream: true });
-      yield { id, text: written, bits: written ? bits : 0, alternatives };
-      if (written) bits = 0;
-    } else yield { id, text: decoder.decode(tokenizer.tokenBytes[tokenIds[place]], { stream: true }), bits: 0, alternatives: [] };
+    }
+    const written = decoder.decode(tokenizer.tokenBytes[tokenIds[place]], { stream: true });
+    yield { id, text: written, bits: written ? bits : 0, alternatives };
+    if (written) bits = 0;
   }
 }
 
 /** The likeliest tokens: their model ids and probabilities. */
-function alternativesOf(model, logits, count) {
+function alternativesOf(logits, count) {
   const { weights, total } = weightsOf(logits);
   const ids = Array.from(weights.keys()).sort((one, other) => weights[other] - weights[one] || one - other);
   return ids.slice(0, count).map((id) => ({ id, probability: weights[id] / total }));

@@ -29,6 +29,16 @@ def has_twin(cell: str) -> bool:
     return cell in LAYER_STATES
 
 
+def input_vectors(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What the first layer reads for each model id (V + 1 + number of labels, E), in float32."""
+    known = weights[EMBEDDING].astype(np.float32)  # (V, E)
+    # A token that training never saw: the frequency-weighted mean of those that it did.
+    rows = [known, vocab_of(weights).frequencies.astype(np.float32) @ known]
+    if config.labels:
+        rows.append(known[config.start_id] + weights[LABELS].astype(np.float32))
+    return np.vstack(rows)
+
+
 class NumpyEngine:
     """The network in NumPy, in float32: faster than torch at single steps on a CPU, and does not load it.
 
@@ -42,19 +52,13 @@ class NumpyEngine:
         check_weights(config, weights)
         self.config = config
         self.vocab = vocab_of(weights)
-        known = weights[EMBEDDING].astype(np.float32)  # (V, E)
-        head = known if config.tie_weights else weights[HEAD].astype(np.float32)  # (V, H)
+        head = weights[EMBEDDING if config.tie_weights else HEAD].astype(np.float32)  # (V, E or H)
         if config.projects_to_tied_head:
             # (V, E) becomes (V, H), so that projection and head are one product.
             head = head @ weights[PROJECTION].astype(np.float32)
         head_bias = weights[HEAD_BIAS].astype(np.float32)  # (V,)
         self._stack, first = build_stack(config, weights, (head, head_bias))
-        # A token that training never saw: the frequency-weighted mean of those that it did.
-        rows = [known, self.vocab.frequencies.astype(np.float32) @ known]
-        if config.labels:
-            rows.append(known[config.start_id] + weights[LABELS].astype(np.float32))
-        embedding = np.vstack(rows)  # (V + 1 + number of labels, E)
-        self._first_input = _first_input(embedding, *first)
+        self._first_input = _first_input(input_vectors(config, weights), *first)
         self.reset_state(1)
 
     def start(self, prompt_ids: np.ndarray) -> np.ndarray:
