@@ -33,7 +33,7 @@ from benchmarks.runs import end_together, textgen
 from textgen.errors import TrainingError
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
 from textgen.evaluation.evaluate import TokenScorer, evaluate
-from textgen.evaluation.learning_mixture import LearningMixture
+from textgen.evaluation.learning_mixture import NETWORK_WEIGHTS, LearningMixture
 from textgen.models.language_model import LanguageModel
 from textgen.run import Run
 from textgen.settings.config import DYNAMIC_METHODS, DynamicConfig
@@ -46,7 +46,6 @@ FACTORS = {
     "window": (0.25, 0.5, 2),
     "clip_norm": (0.3, 3),
 }
-NETWORK_WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class Tuning:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from tests.evaluation.conftest import COUNTS, SEEN, TOKENIZER_SIZE, UNSEEN, dynamic_loss
 from textgen.errors import CorpusError, TrainingError
-from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.dynamic import (
     RMS_FACTOR,
     RMS_FLOOR,
@@ -24,10 +24,6 @@ from textgen.models.language_model import LanguageModel
 from textgen.settings.config import DynamicConfig, ModelConfig
 from textgen.text.model_vocab import ModelVocab
 
-TOKENIZER_SIZE = 40
-SEEN, UNSEEN = [3, 5, 8, 13, 21], [7, 30]
-COUNTS = np.zeros(TOKENIZER_SIZE, dtype=np.int64)
-COUNTS[SEEN] = [10, 40, 20, 25, 5]
 CONFIG = DynamicConfig(method="sgd", rate=0.5, window=7, decay=0.01, clip_norm=0.3, mix=False)
 
 
@@ -49,24 +45,6 @@ def token_ids() -> np.ndarray:
     return np.random.default_rng(1).choice(SEEN + UNSEEN, size=150, p=[0.2] * 4 + [0.1, 0.05, 0.05])
 
 
-def dynamic_loss(
-    model: LanguageModel,
-    token_ids: np.ndarray,
-    config: DynamicConfig = CONFIG,
-    start_id: int | None = 2,
-    scales: list[torch.Tensor] | None = None,
-) -> Loss:
-    """The loss of a text by dynamic evaluation of a copy of the model."""
-    return evaluate_dynamically(
-        copy.deepcopy(model),
-        token_ids,
-        vocab_size=TOKENIZER_SIZE,
-        start_id=start_id,
-        config=config,
-        root_mean_squares=scales,
-    )
-
-
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("start_id", [2, None])
 def test_rate_0_equals_static_evaluation(cell: str, start_id: int | None, token_ids: np.ndarray) -> None:
@@ -86,11 +64,11 @@ def test_the_probabilities_of_the_next_token_sum_to_one_so_no_token_is_learned_b
 ) -> None:
     config = DynamicConfig(method=method, rate=2.0, window=7, decay=0.01)
     scales = root_mean_squares(model, np.repeat(SEEN, 9), 7) if method == "rms" else None
-    before = dynamic_loss(model, token_ids[:length], config, scales=scales).total_nats
+    before = dynamic_loss(model, token_ids[:length], config, root_mean_squares=scales).total_nats
     total = 0.0
     for token_id in range(TOKENIZER_SIZE):
         text = np.append(token_ids[:length], token_id)
-        total += math.exp(before - dynamic_loss(model, text, config, scales=scales).total_nats)
+        total += math.exp(before - dynamic_loss(model, text, config, root_mean_squares=scales).total_nats)
     assert total == pytest.approx(1, abs=1e-4)
 
 
@@ -106,10 +84,10 @@ def test_the_loss_of_a_beginning_does_not_depend_on_what_follows(
             return logits, state
 
     model.__class__ = Recording
-    dynamic_loss(model, token_ids)
+    dynamic_loss(model, token_ids, CONFIG)
     whole = reported.copy()
     reported.clear()
-    dynamic_loss(model, token_ids[: 9 * 7])
+    dynamic_loss(model, token_ids[: 9 * 7], CONFIG)
     assert reported == whole[:9]
 
 
@@ -220,7 +198,7 @@ def test_a_text_of_one_token_costs_the_same_as_in_static_evaluation(
     model: LanguageModel, start_id: int | None, token_id: int
 ) -> None:
     ids = np.array([token_id])
-    dynamic = dynamic_loss(model, ids, start_id=start_id)
+    dynamic = dynamic_loss(model, ids, CONFIG, start_id)
     static = evaluate(model, ids, vocab_size=TOKENIZER_SIZE, start_id=start_id)
     assert dynamic.total_nats == pytest.approx(static.total_nats, rel=1e-6)
     assert (dynamic.tokens, dynamic.unseen_tokens) == (1, static.unseen_tokens)

@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.evaluation.conftest import COUNTS, TOKENIZER_SIZE
 from textgen.evaluation.evaluate import Segments, TokenScorer, evaluate, evaluate_whole, evaluate_with_resets
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import ModelConfig
 from textgen.text.model_vocab import ModelVocab
-
-TOKENIZER_SIZE = 40
-COUNTS = np.zeros(TOKENIZER_SIZE, dtype=np.int64)
-COUNTS[[3, 5, 8, 13, 21]] = [10, 40, 20, 25, 5]
 
 
 @pytest.fixture

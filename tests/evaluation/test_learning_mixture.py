@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
 
@@ -10,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.evaluation.conftest import COUNTS, SEEN, TOKENIZER_SIZE, UNSEEN, dynamic_loss
 from textgen.evaluation.cross_entropy import Loss
-from textgen.evaluation.dynamic import evaluate_dynamically
 from textgen.evaluation.evaluate import TokenScorer, evaluate
 from textgen.evaluation.learning_mixture import NETWORK_WEIGHTS, LearningMixture
 from textgen.evaluation.with_ngrams import MixtureObserver
@@ -21,10 +20,6 @@ from textgen.ngram.model import NGramModel
 from textgen.settings.config import DynamicConfig, ModelConfig
 from textgen.text.model_vocab import ModelVocab
 
-TOKENIZER_SIZE = 40
-SEEN, UNSEEN = [3, 5, 8, 13, 21], [7, 30]
-COUNTS = np.zeros(TOKENIZER_SIZE, dtype=np.int64)
-COUNTS[SEEN] = [10, 40, 20, 25, 5]
 COUNTED = np.random.default_rng(4).integers(0, 5, 400)
 START, ORDER, WINDOW = 2, 4, 7
 CONFIG = DynamicConfig(method="sgd", rate=0, window=WINDOW, mix=False)
@@ -59,15 +54,7 @@ def read(
     """The loss of the network while a copy of it adapts, and the sums of the mixture."""
     costs = TokenScorer(model.vocab, TOKENIZER_SIZE - model.vocab.size)
     mixture = LearningMixture(model, companion, costs, weight)
-    loss = evaluate_dynamically(
-        copy.deepcopy(model),
-        token_ids,
-        vocab_size=TOKENIZER_SIZE,
-        start_id=start_id,
-        config=config,
-        ngrams=mixture,
-    )
-    return loss, mixture
+    return dynamic_loss(model, token_ids, config, start_id, ngrams=mixture), mixture
 
 
 @pytest.mark.parametrize("start_id", [START, None])
@@ -104,10 +91,7 @@ def test_the_loss_of_the_network_is_the_same_as_without_n_grams(
 ) -> None:
     config = DynamicConfig(method="sgd", rate=0.5, window=WINDOW)
     loss, mixture = read(model, companion, token_ids, config)
-    alone = evaluate_dynamically(
-        copy.deepcopy(model), token_ids, vocab_size=TOKENIZER_SIZE, start_id=START, config=config
-    )
-    assert loss == alone
+    assert loss == dynamic_loss(model, token_ids, config, START)
     loss, mixture = read(model, companion, token_ids, replace(config, mix=False), weight=1)
     assert mixture.together_nats == pytest.approx(loss.total_nats, rel=1e-6)
 

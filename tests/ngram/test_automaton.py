@@ -16,7 +16,7 @@ def automaton() -> Automaton:
     rng = np.random.default_rng(1)
     words = [rng.integers(0, VOCAB_SIZE, rng.integers(1, 9)) for _ in range(60)]
     text = np.concatenate([words[k] for k in rng.integers(0, 60, 3000)])
-    tables = NGramModel.train(text, VOCAB_SIZE, 6)._tables
+    tables = NGramModel.train(text, VOCAB_SIZE, 6).tables
     return Automaton(tables.levels, tables.discounts, VOCAB_SIZE)
 
 

@@ -19,7 +19,7 @@ def automaton() -> Automaton:
     rng = np.random.default_rng(0)
     words = [rng.integers(0, VOCAB_SIZE, rng.integers(1, 7)) for _ in range(300)]
     text = np.concatenate([words[k] for k in (300 * rng.random(3000) ** 3).astype(int)])
-    tables = NGramModel.train(text, VOCAB_SIZE, 7)._tables
+    tables = NGramModel.train(text, VOCAB_SIZE, 7).tables
     return Automaton(tables.levels, tables.discounts, VOCAB_SIZE)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from textgen.errors import ConfigError
-from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.dynamic import evaluate_dynamically, root_mean_squares
-from textgen.evaluation.evaluate import TokenScorer, evaluate_run, named
+from textgen.evaluation.evaluate import TokenScorer, named
 from textgen.evaluation.learning_mixture import LearningMixture
 from textgen.evaluation.report import DynamicReport, MixtureReport, Report
 from textgen.evaluation.with_ngrams import evaluate_with_companion
@@ -79,12 +77,11 @@ def adapt(
         scales = root_mean_squares(
             model, training_tokens, config.window, named("reading the training text", progress)
         )
-    settings: dict[str, Any] = {"device": device, "model": model, "progress": progress}
+    static = evaluate_with_companion(
+        run, store, part, companion, device=device, model=model, progress=progress
+    )
     ngrams = None
-    if companion is None:
-        static: Report | MixtureReport = evaluate_run(run, store, part, **settings)
-    else:
-        static = evaluate_with_companion(run, store, part, companion, **settings)
+    if companion is not None:
         costs = TokenScorer(model.vocab, run.tokenizer.vocab_size - model.vocab.size)
         ngrams = LearningMixture(model, companion, costs, config.network_weight)
     loss = evaluate_dynamically(
@@ -98,11 +95,12 @@ def adapt(
         ngrams=ngrams,
         progress=named(f"adapting to {part}", progress),
     )
-    dynamic: Report | MixtureReport = Report(loss, store.size(part))
+    network = Report(loss, store.size(part))
+    dynamic: Report | MixtureReport = network
     if ngrams is not None:
         of_ngrams, together = (
-            Report(Loss(nats, loss.tokens, loss.unseen_tokens), store.size(part))
+            replace(network, loss=replace(loss, total_nats=nats))
             for nats in (ngrams.ngrams_nats, ngrams.together_nats)
         )
-        dynamic = MixtureReport(Report(loss, store.size(part)), of_ngrams, together, ngrams.weight)
+        dynamic = MixtureReport(network, of_ngrams, together, ngrams.weight)
     return Adaptation(DynamicReport(static, dynamic, config), model, ngrams)

@@ -7,7 +7,7 @@ The state is carried over the whole text, or reset to zero at regular intervals,
 fixed context. Reading one token at a time is slow, so independent segments are read in one batch: those
 between two resets (evaluate_with_resets), or a few long segments of a long text (evaluate_whole).
 
-For tokens that training never saw, see cross_entropy.py.
+For tokens that training never saw, see text/token_costs.py.
 
 Shapes: B segments in a batch, T window, V model vocabulary.
 """
@@ -51,7 +51,14 @@ class TokenScorer(TokenCosts):
         nats = cross_entropy(
             logits.float().flatten(0, 1), targets.masked_fill(unseen, -100).flatten(), reduction="none"
         )  # -100 is the ignore_index of cross_entropy: the loss there is 0
-        nats = nats.to(widest_float(nats.device)).view_as(targets) + self.seen_nats
+        return self.with_unseen(nats.to(widest_float(nats.device)).view_as(targets), unseen)
+
+    def with_unseen(self, nats: Tensor, unseen: Tensor) -> Tensor:
+        """The nats (..., B, T) of targets, given those under the model's distribution of seen tokens.
+
+        unseen: which targets training never saw, (B, T); their given nats are replaced.
+        """
+        nats = nats + self.seen_nats
         return nats.masked_fill(unseen, self.unseen_nats) if self.num_unseen else nats
 
     def total_nats(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,11 @@ Shapes: T window, V model vocabulary.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from textgen.evaluation.evaluate import TokenScorer
 from textgen.evaluation.mixture import Mixture
-from textgen.evaluation.with_ngrams import mixture_nats
+from textgen.evaluation.with_ngrams import nats_at_weights
 from textgen.models.language_model import LanguageModel
 from textgen.ngram.companion import Companion
 from textgen.ngram.learning import LearningNGrams
@@ -68,12 +67,14 @@ class LearningMixture:
         """
         read = self._costs.vocab.without_labels(inputs, self._start_id)
         ngrams = self._learning.read(read, self._before)[None]
-        alone, *predictors = self._nats(logits, ngrams, targets, 0.0, *self._weights)
+        weights = (0.0, *self._weights)
+        alone, *predictors = nats_at_weights(logits.detach(), ngrams, targets, self._costs, weights)[:, 0]
         self.ngrams_nats += float(alone.sum())
         self._nats_at += [nats.sum() for nats in predictors]
         if trained is not None:
             counted, self._contexts = self._companion.model.read(read[None], self._contexts)
-            predictors += self._nats(trained, counted, targets, self._companion.weight)
+            weights = (self._companion.weight,)
+            predictors.append(nats_at_weights(trained, counted, targets, self._costs, weights)[0, 0])
         self.together_nats += self._mixture.total_nats(*predictors)
         self._learn(read, targets[0].cpu().numpy())
 
@@ -83,20 +84,6 @@ class LearningMixture:
         else:  # nothing has learnt the first token yet
             self._learning.learn(np.append(read[0], targets))
         self._before = np.concatenate([self._before, read])[-self._learning.order :]
-
-    def _nats(self, logits: Tensor, ngrams: np.ndarray, targets: Tensor, *weights: float) -> list[np.ndarray]:
-        """For each weight, the nats of targets in the mixture of network and n-grams (1, T, V): (T,)."""
-        unseen = targets == logits.shape[-1]
-        network = logits.detach().float().log_softmax(-1)
-        log_probs = torch.from_numpy(ngrams).to(network)
-        found = []
-        for weight in weights:
-            nats = mixture_nats(network, log_probs, targets.masked_fill(unseen, 0), weight)
-            nats = nats + self._costs.seen_nats
-            if self._costs.num_unseen:
-                nats = nats.masked_fill(unseen, self._costs.unseen_nats)
-            found.append(nats[0].cpu().numpy().astype(np.float64))
-        return found
 
     def companion(self) -> Companion:
         """The n-grams with all that was learnt, and the best weight of the adapted network beside them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,12 +106,8 @@ class MixtureReport:
 
     def lines(self) -> list[str]:
         """The figures as lines to print, side by side."""
-        lines = [f"{'network':>10} {'n-grams':>10} {'together':>10}"]
-        for unit, network in self.network.by_unit.items():
-            others = f"{self.ngrams.by_unit[unit]:10.5g} {self.together.by_unit[unit]:10.5g}"
-            lines.append(f"{network:10.5g} {others} {unit}")
         return [
-            *lines,
+            *_table(_columns(self)),
             self.network.lines()[-1],
             f"The run predicts with both together; weight of the network: {self.weight:.2f}. "
             "--no-ngram: the network alone.",
@@ -138,10 +135,8 @@ class DynamicReport:
         columns = [*_columns(self.static), *_columns(self.dynamic)]
         each = len(columns) // 2
         lines = [" ".join(f"{name:>{11 * each - 1}}" for name in ("static", "dynamic"))]
-        if each > 1:
-            lines.append(" ".join(f"{name:>10}" for name, _ in columns))
-        for unit in columns[0][1].by_unit:
-            lines.append(" ".join(f"{report.by_unit[unit]:10.5g}" for _, report in columns) + f" {unit}")
+        names, *figures = _table(columns)
+        lines += [names, *figures] if each > 1 else figures
         lines += [columns[0][1].lines()[-1], f"dynamic: {describe_dynamic(self.config)}"]
         if isinstance(self.static, MixtureReport) and isinstance(self.dynamic, MixtureReport):
             how = "at best " if self.config.network_weight is None else ""
@@ -155,6 +150,14 @@ def _columns(report: Report | MixtureReport) -> list[tuple[str, Report]]:
     if isinstance(report, Report):
         return [("network", report)]
     return [("network", report.network), ("n-grams", report.ngrams), ("together", report.together)]
+
+
+def _table(columns: Sequence[tuple[str, Report]]) -> list[str]:
+    """The figures of reports side by side: a line of their names, and one for each unit."""
+    lines = [" ".join(f"{name:>10}" for name, _ in columns)]
+    for unit in columns[0][1].by_unit:
+        lines.append(" ".join(f"{report.by_unit[unit]:10.5g}" for _, report in columns) + f" {unit}")
+    return lines
 
 
 def describe_dynamic(config: DynamicConfig) -> str:

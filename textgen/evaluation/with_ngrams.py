@@ -9,8 +9,9 @@ Shapes: B segments in a batch, T window, V model vocabulary, G weights of the gr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -84,6 +85,26 @@ def _grid_nats(network: Tensor, ngrams: Tensor, targets: Tensor) -> Tensor:
     return torch.stack(sums).log() - (chosen + weights * slope)
 
 
+def nats_at_weights(
+    logits: Tensor, ngrams: np.ndarray, targets: Tensor, costs: TokenScorer, weights: Sequence[float] | None
+) -> np.ndarray:
+    """The nats (G, B, T), float64, of target model ids (B, T) in mixtures of a network and n-grams.
+
+    logits: of the network, (B, T, V). ngrams: log-probabilities, (B, T, V). weights: of the network in each
+    mixture; None: those of grid_nats.
+    """
+    unseen = targets == logits.shape[-1]
+    network = logits.float().log_softmax(-1)
+    log_probs = torch.from_numpy(ngrams).to(network)
+    seen = targets.masked_fill(unseen, 0)
+    if weights is None:
+        nats = grid_nats(network, log_probs, seen)
+    else:
+        nats = torch.stack([mixture_nats(network, log_probs, seen, weight) for weight in weights])
+    found: np.ndarray = costs.with_unseen(nats, unseen).cpu().numpy().astype(np.float64)
+    return found
+
+
 class MixtureObserver:
     """Sums the nats of a text that is evaluated, for the network, the n-grams and mixtures of them.
 
@@ -96,7 +117,8 @@ class MixtureObserver:
 
     def __init__(self, model: LanguageModel, ngrams: NGramModel, costs: TokenScorer, num_tokens: int,
                  weight: float | None = None) -> None:  # fmt: skip
-        self._ngrams, self._costs, self._weight = ngrams, costs, weight
+        self._ngrams, self._costs = ngrams, costs
+        self._weights = None if weight is None else (0.0, weight, 1.0)
         self._start_id = model.config.start_id if model.config.labels else None
         self._middle = num_tokens / 2
         self.nats = np.zeros((2, GRID + 1 if weight is None else 3))
@@ -110,24 +132,12 @@ class MixtureObserver:
         """As Observer.observe."""
         known = self._costs.vocab.without_labels(inputs, self._start_id)
         log_probs, self._contexts = self._ngrams.read(known, self._contexts)
-        network = logits.float().log_softmax(-1)
-        ngrams = torch.from_numpy(log_probs).to(network)
-        unseen = targets == logits.shape[-1]
-        nats = self._nats(network, ngrams, targets.masked_fill(unseen, 0)) + self._costs.seen_nats
-        if self._costs.num_unseen:
-            nats = nats.masked_fill(unseen, self._costs.unseen_nats)
-        summable = nats.cpu().numpy().astype(np.float64)  # (G, B, T)
-        is_unseen = unseen.cpu().numpy()
+        nats = nats_at_weights(logits, log_probs, targets, self._costs, self._weights)  # (G, B, T)
+        is_unseen = (targets == logits.shape[-1]).cpu().numpy()
         for half, is_in in enumerate((positions < self._middle, positions >= self._middle)):
-            self.nats[half] += summable[:, is_in].sum(axis=1)
+            self.nats[half] += nats[:, is_in].sum(axis=1)
             self.tokens[half] += int(is_in.sum())
             self.unseen[half] += int((is_unseen & is_in).sum())
-
-    def _nats(self, network: Tensor, ngrams: Tensor, targets: Tensor) -> Tensor:
-        """(G, B, T)"""
-        if self._weight is None:
-            return grid_nats(network, ngrams, targets)
-        return torch.stack([mixture_nats(network, ngrams, targets, w) for w in (0.0, self._weight, 1.0)])
 
     def loss(self, nats: float, first: Loss) -> Loss:
         """The loss of the whole text; first: of a token that no start token precedes, else empty."""
@@ -196,37 +206,44 @@ def evaluate_run_with_ngrams(
     damaged.
     """
     model = LanguageModel.from_pretrained(run.path)
-    settings: dict[str, Any] = {
-        "device": device, "model": model, "reset_every": reset_every, "progress": progress,
-    }  # fmt: skip
-    companion = run.load_companion(model.vocab)
-    if companion is None:
-        return evaluate_run(run, store, part, **settings)
-    return evaluate_with_companion(run, store, part, companion, **settings)
+    return evaluate_with_companion(
+        run,
+        store,
+        part,
+        run.load_companion(model.vocab),
+        device=device,
+        model=model,
+        reset_every=reset_every,
+        progress=progress,
+    )
 
 
 def evaluate_with_companion(
     run: Run,
     store: TokenStore,
     part: str,
-    companion: Companion,
+    companion: Companion | None,
     *,
     device: str,
     model: LanguageModel,
     reset_every: int | None = None,
     progress: Progress | None = None,
-) -> MixtureReport:
+) -> Report | MixtureReport:
     """Evaluate the network of a run as evaluate_run does, a companion, and both together.
 
-    model: the network, which is moved to the device. Raises RunError when its weights are damaged.
+    companion: None evaluates the network alone. model: the network, which is moved to the device.
+
+    Raises RunError when its weights are damaged.
     """
+    evaluated = partial(
+        evaluate_run, run, store, part, device=device, model=model, reset_every=reset_every, progress=progress
+    )
+    if companion is None:
+        return evaluated()
     costs = TokenScorer(model.vocab, run.tokenizer.vocab_size - model.vocab.size)
     token_ids = store.tokens(part)
     observer = MixtureObserver(model, companion.model, costs, len(token_ids), companion.weight)
-    network = evaluate_run(
-        run, store, part, device=device, model=model, reset_every=reset_every, progress=progress,
-        observer=observer,
-    )  # fmt: skip
+    network = evaluated(observer=observer)
     first = _unobserved(observer, network.loss, costs, token_ids)
     ngrams, together, _ = (observer.loss(float(total), first) for total in observer.nats.sum(axis=0))
     return MixtureReport(

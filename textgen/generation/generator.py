@@ -96,9 +96,7 @@ class Generator:
         """
         engine = _engine_of_run(run, device, set_threads)
         companion = run.load_companion(engine.vocab) if ngram else None
-        if companion is not None:
-            engine = MixedEngine(engine, companion)
-        return cls(engine, run.tokenizer, normalize=run.config.data.normalize)
+        return cls(_mixed(engine, companion), run.tokenizer, normalize=run.config.data.normalize)
 
     @classmethod
     def adapted(
@@ -110,9 +108,7 @@ class Generator:
     ) -> Generator:
         """The generator of a run with other weights, mixed with other n-grams if there are any."""
         engine = _engine_for(model, set_threads)
-        if companion is not None:
-            engine = MixedEngine(engine, companion)
-        return cls(engine, run.tokenizer, normalize=run.config.data.normalize)
+        return cls(_mixed(engine, companion), run.tokenizer, normalize=run.config.data.normalize)
 
     def stream(
         self,
@@ -266,6 +262,10 @@ def _pieces(loop: GenerationLoop, text: SampleState) -> Iterator[str]:
                 yield piece
     if text.error is not None:
         raise text.error
+
+
+def _mixed(network: Engine, companion: Companion | None) -> Engine:
+    return network if companion is None else MixedEngine(network, companion)
 
 
 def _engine_for(model: LanguageModel, set_threads: Callable[[int], None] | None) -> Engine:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from textgen.ngram.automaton import Automaton
+from textgen.ngram.tables import ranges
 
 _AHEAD_BYTES = (
     4 * 2**20
@@ -116,9 +117,7 @@ class Distributions:
     def _entries(self, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All entries of these contexts, and the place in `contexts` of the one that each belongs to."""
         begin = self._automaton.first[contexts]
-        count = self._automaton.first[contexts + 1] - begin
-        of = np.repeat(np.arange(len(contexts)), count)
-        return (begin - np.cumsum(count) + count)[of] + np.arange(len(of)), of
+        return ranges(begin, self._automaton.first[contexts + 1] - begin)
 
 
 def _widest(fan: np.ndarray, most: int) -> np.ndarray:

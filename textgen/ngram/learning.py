@@ -30,7 +30,7 @@ import numpy as np
 
 from textgen.ngram.arrays import Tables
 from textgen.ngram.model import NGramModel
-from textgen.ngram.tables import NUM_DISCOUNTS, Level, compact
+from textgen.ngram.tables import NUM_DISCOUNTS, Level, compact, ranges
 
 MOST_LEARNT = 4_000_000  # n-grams, which take about half a gigabyte: those of a million characters
 _ROOT, _NONE = 0, -1
@@ -66,7 +66,8 @@ class LearningNGrams:
         fan = [np.array([len(levels[0].tokens)]), *(level.children for level in levels[:-1])]
         rest = np.zeros(len(levels[-1].tokens), np.int32)
         self._first = array("i", _int32(1 + np.cumsum(np.concatenate([[0], *fan, rest])[:-1])))
-        self._first.append(int(self._ends[-1]))
+        self._base = int(self._ends[-1])  # how many n-grams the model has; new ones are numbered from there
+        self._first.append(self._base)
         dropped = [np.zeros(1), *(level.dropped for level in levels[:-1]), rest]
         self._dropped = np.concatenate(dropped).astype(np.int32)  # type: ignore[arg-type]
         self._forget()
@@ -123,7 +124,7 @@ class LearningNGrams:
         Returns the place of the context, the token and the share of each n-gram, (E,) each; and gamma (C,),
         what is left for shorter contexts.
         """
-        base = len(self._first) - 1
+        base = self._base
         owner: list[int] = []
         new: list[int] = []
         for k, context in enumerate(contexts):
@@ -135,11 +136,10 @@ class LearningNGrams:
         number, length = np.array(contexts, np.int64), np.array(lengths, np.int64)
         of_base = np.flatnonzero(number < base)
         first = np.frombuffer(self._first, np.int32)
-        begin = first[number[of_base]].astype(np.int64)
-        count = first[number[of_base] + 1] - begin
-        entries = np.repeat(begin - np.cumsum(count) + count, count) + np.arange(count.sum())
+        begin = first[number[of_base]]
+        entries, which = ranges(begin, first[number[of_base] + 1] - begin)
         entries = np.concatenate([entries, np.array(new, np.int64)])
-        owners = np.concatenate([np.repeat(of_base, count), np.array(owner, np.int64)])
+        owners = np.concatenate([of_base[which], np.array(owner, np.int64)])
         counts = np.frombuffer(self._counts, np.int32)[entries]
         table = np.pad(self._tables.discounts, ((0, 0), (1, 0)))  # (order, 1 + NUM_DISCOUNTS)
         mass = counts - table[length[owners], np.minimum(counts, NUM_DISCOUNTS)]
@@ -196,7 +196,7 @@ class LearningNGrams:
         if ngram in self._after_break:
             return False
         self._after_break.add(ngram)
-        if ngram >= len(self._first) - 1:
+        if ngram >= self._base:
             return True
         # Of tokens that precede it one more was counted than there are: the break.
         return bool(self._base_counts[ngram] <= self._preceding[ngram])
@@ -209,7 +209,7 @@ class LearningNGrams:
     def _preceding(self) -> np.ndarray:
         """How many different tokens precede each n-gram of the model, as far as they were kept."""
         first, tokens = np.frombuffer(self._first, np.int32), np.frombuffer(self._tokens, np.int32)
-        base = len(first) - 1
+        base = self._base
         parent = np.repeat(np.arange(base), np.diff(first))  # of n-grams 1, 2, ...
         keys = parent * self.vocab_size + tokens[1:base]
         suffix = np.zeros(base, np.int64)  # each n-gram without its first token
@@ -222,7 +222,7 @@ class LearningNGrams:
         """The n-gram with one more token; _NONE if there is none."""
         if ngram == _NONE:
             return _NONE
-        if ngram < len(self._first) - 1:
+        if ngram < self._base:
             end = self._first[ngram + 1]
             found = bisect_left(self._tokens, token, self._first[ngram], end)
             if found < end and self._tokens[found] == token:
@@ -232,7 +232,7 @@ class LearningNGrams:
     def _is_continued(self, ngram: int) -> bool:
         if self._newest[ngram] != _NONE:
             return True
-        return ngram < len(self._first) - 1 and self._first[ngram] < self._first[ngram + 1]
+        return ngram < self._base and self._first[ngram] < self._first[ngram + 1]
 
     def _walk(self, ids: Iterable[int]) -> _Place:
         place = _Place()
@@ -251,7 +251,7 @@ class LearningNGrams:
 
     def frozen(self) -> NGramModel:
         """A model of what is counted now, that learns no more."""
-        base, size = len(self._first) - 1, len(self._tokens)
+        base, size = self._base, len(self._tokens)
         first, tokens = np.frombuffer(self._first, np.int32), np.frombuffer(self._tokens, np.int32)
         counts = np.frombuffer(self._counts, np.int32)
         new_parents = np.fromiter(self._new, np.int64, len(self._new)) // self.vocab_size

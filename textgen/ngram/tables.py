@@ -53,6 +53,16 @@ def compact(array: np.ndarray) -> np.ndarray:
     return small
 
 
+def ranges(begin: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All numbers of ranges that begin there and have so many, and which range each belongs to.
+
+    >>> [array.tolist() for array in ranges(np.array([5, 9]), np.array([2, 1]))]
+    [[5, 6, 9], [0, 0, 1]]
+    """
+    which = np.repeat(np.arange(len(count)), count)
+    return (begin - np.cumsum(count) + count)[which] + np.arange(len(which)), which
+
+
 def discounts_of(counts_of_counts: np.ndarray) -> np.ndarray:
     """What is subtracted from counts of 1, of 2 and of 3 or more, (3,), as Chen and Goodman estimate it.
 

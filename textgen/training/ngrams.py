@@ -17,8 +17,7 @@ from textgen.evaluation.evaluate import named
 from textgen.evaluation.with_ngrams import Losses, fit
 from textgen.models.language_model import LanguageModel
 from textgen.ngram.companion import Companion, room_for_model
-from textgen.ngram.model import PRUNE_FROM, NGramModel
-from textgen.ngram.reading import MOST_TOKENS
+from textgen.ngram.model import NGramModel
 from textgen.run import Run
 from textgen.system.links import refuse_links
 from textgen.text.encoding import Progress
@@ -109,10 +108,10 @@ def build_companion(
         tokenizer,
         vocab,
         order=order,
+        progress=progress,
         max_bytes=room_for_model(run.config.model),
         prune_from=prune_from(plan.tokens),
-        most_tokens=max(1000, plan.tokens),
-        progress=progress,
+        most_tokens=plan.most_tokens,
     )
     weight, losses = fit(
         model,
@@ -136,14 +135,13 @@ def count_training_text(
     vocab: ModelVocab,
     *,
     order: int | None = None,
-    max_bytes: int | None = None,
-    prune_from: int | None = PRUNE_FROM,
-    most_tokens: int = MOST_TOKENS,
     progress: Progress | None = None,
+    **limits: Any,
 ) -> NGramModel:
     """The n-grams of a store's training text, as model ids of vocab.
 
-    order: of the longest n-grams; None: chosen by the tokenizer. The rest is as in NGramModel.train.
+    order: of the longest n-grams; None: chosen by the tokenizer. limits: max_bytes, prune_from and
+    most_tokens of NGramModel.train.
     """
     ends = int(vocab.to_model_ids(np.array([tokenizer.end_of_text_id]))[0])
     return NGramModel.train(
@@ -151,9 +149,7 @@ def count_training_text(
         vocab.size,
         default_order(tokenizer.kind) if order is None else order,
         start_id=ends if ends < vocab.size else None,
-        max_bytes=max_bytes,
-        prune_from=prune_from,
-        most_tokens=most_tokens,
+        **limits,
     )
 
 

@@ -164,8 +164,9 @@ def load_comparison(
             f"{run_of(plan.runs[0]).path.parent}: not all of its runs were trained on the same text"
         )
     runs = [run_figures(planned, run_of(planned), peak_memory(planned)) for planned in plan.runs]
-    measured: dict[str, Any] = {"characters_per_second": characters_per_second, "throughput": throughput}
-    return summarize(plan, runs, **measured, ngrams=ngrams)
+    return summarize(
+        plan, runs, characters_per_second=characters_per_second, throughput=throughput, ngrams=ngrams
+    )
 
 
 def run_figures(planned: PlannedRun, run: Run, peak_memory: int | None) -> RunFigures:

@@ -18,6 +18,7 @@ import numpy as np
 from textgen.errors import ConfigError, RunError
 from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import Report
+from textgen.evaluation.score import token_nats
 from textgen.ngram.model import NGramModel
 from textgen.run import Run
 from textgen.settings.option import from_mapping
@@ -40,7 +41,7 @@ class NGramFigures:
 
     parameters: its entries, the n-grams of all lengths that were counted and not pruned. order: the length of
     the longest in tokens. seconds: that counting took. nats_per_token, bits_per_character: on the whole
-    validation text, of which tokens says how much it is. remarks: what limits the model.
+    validation text, which has so many tokens. remarks: what limits the model.
     """
 
     order: int
@@ -91,7 +92,7 @@ def _checked(figures: NGramFigures) -> NGramFigures:
 def measure_ngrams(run: Run, cache_dir: Path, progress: Progress | None = None) -> NGramFigures:
     """Count the n-grams of a run's training text, and measure their loss on its validation text.
 
-    The tokens are the network's, but its weights are not read. Raises what Run.open_store raises.
+    The tokens are those of the network, whose weights are not read. Raises what Run.open_store raises.
     """
     from textgen.training.ngrams import count_training_text  # loads torch
 
@@ -139,12 +140,8 @@ def evaluate_ngrams(
         targets = vocab.to_model_ids(token_ids[start : start + step])  # (T,)
         inputs = np.concatenate([[before], targets[:-1]])
         log_probs, state = model.read(inputs[None], state)  # (1, T, V)
-        is_seen = targets < vocab.size
-        nats = -log_probs[0, is_seen, targets[is_seen]].astype(np.float64)
-        unseen = len(targets) - len(nats)
-        total += float(nats.sum()) + len(nats) * costs.seen_nats
-        if unseen:
-            total, num_unseen = total + unseen * costs.unseen_nats, num_unseen + unseen
+        total += float(token_nats(log_probs, targets[None], costs).sum())
+        num_unseen += int((targets == vocab.size).sum())
         before = int(targets[-1])
         if progress is not None:
             progress("evaluating n-grams", start + len(targets), size)

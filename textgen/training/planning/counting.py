@@ -31,14 +31,20 @@ def prune_from(num_tokens: int) -> int | None:
 
 @dataclass(frozen=True)
 class CountingPlan:
-    """How much of a text of `text_tokens` is counted: `tokens` of them, in evenly spread pieces if fewer.
-
-    whole: how many would be counted if it took as long as it takes.
-    """
+    """How much of a text of text_tokens is counted: of more than most_tokens, evenly spread pieces."""
 
     text_tokens: int
-    whole: int
-    tokens: int
+    most_tokens: int
+
+    @property
+    def whole(self) -> int:
+        """How many tokens are counted where there is time enough."""
+        return min(self.text_tokens, MOST_TOKENS)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are counted."""
+        return min(self.text_tokens, self.most_tokens)
 
     @property
     def is_shortened(self) -> bool:
@@ -69,7 +75,8 @@ class CountingPlan:
 
 def counting_plan(text_tokens: int, minutes: float | None) -> CountingPlan:
     """How much of a text to count within the time that a budget of minutes allows; None: all that is ever."""
-    whole = tokens = min(text_tokens, MOST_TOKENS)
+    most_tokens = MOST_TOKENS
     if minutes is not None:
-        tokens = min(whole, int((MOST_FRACTION * minutes * 60 + MOST_SECONDS) / SECONDS_PER_TOKEN))
-    return CountingPlan(text_tokens, whole, tokens)
+        allowed = int((MOST_FRACTION * minutes * 60 + MOST_SECONDS) / SECONDS_PER_TOKEN)
+        most_tokens = min(MOST_TOKENS, allowed)
+    return CountingPlan(text_tokens, most_tokens)
