@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
@@ -21,9 +20,6 @@ from tests.serving.page.conftest import (
     token,
     write,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def test_an_alternative_that_is_chosen_is_written_on_from_beside_the_first_text(
