@@ -181,6 +181,7 @@ def _begin(
     """The session of a new or resumed run; or the run, where nothing is left to train."""
     from textgen.distributed.world import launch_id
     from textgen.hub.fetch import local_path, refuse_hub
+    from textgen.run import Run
     from textgen.training.new_run import find_run_of_launch, new_run
     from textgen.training.resume import resume_run
 

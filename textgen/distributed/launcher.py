@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from textgen.errors import ConfigError, Interrupted, LostProcessError
+from textgen.errors import ConfigError, LostProcessError
 
 # In the environment of the processes: this launcher reports those that are lost.
 LAUNCHED = "TEXTGEN_LAUNCHED"
@@ -31,8 +31,8 @@ def run_processes(arguments: Sequence[str], processes: int, *, run_id: str) -> N
 
     run_id: the launch_id of the processes begins with it.
 
-    Raises LostProcessError when one was killed, Interrupted, and SystemExit with the exit code of one that
-    has reported why it failed.
+    Raises LostProcessError when one was killed, and SystemExit with the exit code of one that has reported
+    why it ended.
     """
     if "RANK" in os.environ:
         raise ConfigError("--processes: torchrun has started this process already; leave it out")
@@ -55,7 +55,7 @@ def run_processes(arguments: Sequence[str], processes: int, *, run_id: str) -> N
     try:
         elastic_launch(config, sys.executable)("-m", "textgen", *arguments)
     except SignalException as error:
-        raise Interrupted("interrupted", error.sigval) from error
+        sys.exit(128 + error.sigval)  # rank 0 says what was saved
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode >= 0 and failure.exitcode != LostProcessError.exit_code:
