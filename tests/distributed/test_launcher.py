@@ -78,9 +78,8 @@ def has_trained(run: str) -> bool:
 
 
 def test_two_processes_train_the_run_of_one_and_print_it_once() -> None:
-    code, out, error = completed(
-        textgen(*COMMON, "--steps", "60", "--evaluations", "4", "--processes", "2", "--run", "two")
-    )
+    steps = ("--steps", "60", "--evaluations", "4")
+    code, out, error = completed(textgen(*COMMON, *steps, "--processes", "2", "--run", "two"))
     assert (code, error) == (0, "")
     assert out.count("Trained for 60 steps") == 1
     assert completed(textgen(*COMMON, *steps, "--run", "one"))[0] == 0
