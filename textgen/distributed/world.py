@@ -77,15 +77,18 @@ class World:
         if size > 1:
             if torch.cuda.is_available():
                 torch.cuda.set_device(local_rank % torch.cuda.device_count())
-            world._connect()
+            # torchrun's store may outlive processes that it has started again.
+            world._connect(attempt=environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
         return world
 
-    def _connect(self) -> None:
+    def _connect(self, attempt: str) -> None:
         from torch import distributed
+        from torch.distributed.distributed_c10d import PrefixStore
         from torch.distributed.rendezvous import rendezvous
 
         with _reporting_lost_processes():
-            self._store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+            store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+            self._store = PrefixStore(f"textgen/{attempt}", store)
             distributed.init_process_group(
                 "gloo", store=self._store, rank=rank, world_size=size, timeout=TIMEOUT
             )
@@ -164,7 +167,7 @@ class World:
 
         assert self._store is not None
         self._announced += 1
-        key = f"textgen/value {self._announced}"
+        key = f"value {self._announced}"
         with _reporting_lost_processes():
             if self.is_first:
                 self._store.set(key, "")
@@ -180,7 +183,7 @@ class World:
         if self._store is None:
             return True
         with contextlib.suppress(RuntimeError):  # the store is gone with the launcher
-            return bool(self._store.add("textgen/messages", 1) == 1)
+            return bool(self._store.add("messages", 1) == 1)
         return True
 
     def leave(self) -> None:

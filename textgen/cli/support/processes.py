@@ -59,7 +59,7 @@ def reporting_once(world: World) -> Iterator[None]:
     try:
         yield
     except TextgenError as error:
-        if not world.is_first:
+        if not world.is_first and not isinstance(error, LostProcessError):
             time.sleep(_SECONDS_FOR_RANK_0)
         is_reported = is_launched() and isinstance(error, LostProcessError)
         if is_reported or not world.may_report():
