@@ -92,7 +92,7 @@ def test_earlier_runs_are_described_and_listed(textgen: Cli) -> None:
     assert listed == {f"runs/{name}" for name in EXPECTED}
 
 
-def test_an_earlier_run_that_was_interrupted_is_resumed_and_ends_with_about_the_same_loss(
+def test_an_earlier_run_that_was_interrupted_is_resumed_and_ends_with_nearly_its_loss(
     textgen: Cli,
 ) -> None:
     result = textgen("train", "--resume", "runs/interrupted", "--json")
