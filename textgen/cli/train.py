@@ -144,6 +144,7 @@ def _train(
     options: dict[str, Any],
 ) -> None:
     """Train in this process, one of a world."""
+    from textgen.distributed.world import launch_id
     from textgen.run import Run
     from textgen.system.interrupts import StopRequest
     from textgen.system.progress import Reporter
@@ -153,7 +154,7 @@ def _train(
 
     cache_dir = default_cache_dir() if options["cache_dir"] is None else Path(options["cache_dir"])
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
-    with StopRequest() as stop:
+    with StopRequest(is_launched=launch_id() is not None) as stop:
         if not world.is_first:
             with received_session(world, cache_dir, fetch=options["fetch"]) as received:
                 if received is not None:

@@ -41,7 +41,9 @@ def run_processes(arguments: Sequence[str], processes: int, *, run_id: str) -> N
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     # It logs each process that it ends, and how the first one failed, in many lines.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(("torch.distributed.elastic", "torch.distributed.launcher")):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
