@@ -46,7 +46,7 @@ from textgen.text.batches import Batch, Rows
 from textgen.training.step import TrainStep
 
 VOCABULARY, WINDOW, BATCH = 96, 64, 32
-CASES = tuple((cell, size) for cell in ("lstm", "gru") for size in (128, 256, 512))
+CASES = tuple((cell, size) for cell in ("lstm", "gru") for size in (128, 256, 384, 512))
 EXCHANGED = (10_000, 100_000, 1_000_000, 10_000_000)
 STEPS = 12  # in a timing
 GIGABIT = 1e9 / 8  # bytes
