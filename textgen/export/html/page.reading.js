@@ -17,7 +17,7 @@ function readNow() {
     return;
   }
   const text = byId("prompt").value.slice(-MOST_READ);
-  reading.tokens = [...score(model, text, byId("label").value || null, NUM_ALTERNATIVES)];
+  reading.tokens = [...score(model, text, chosenLabel(), NUM_ALTERNATIVES)];
   byId("read").replaceChildren(...reading.tokens.map(tokenSpan));
   hideExpected();
   const bits = reading.tokens.reduce((sum, token) => sum + token.bits, 0);
@@ -77,7 +77,7 @@ function wireReading() {
   });
   box.addEventListener("blur", hideExpected);
   byId("prompt").addEventListener("input", readSoon);
-  byId("label").addEventListener("change", readSoon);
+  byId("label").addEventListener("input", readSoon);
   byId("reading").hidden = false;
   readSoon();
 }

@@ -47,6 +47,7 @@ const SLICE_MS = 12; // of writing between two looks at the page
 function run(writer) {
   sheet.begin(writer);
   byId("text").classList.add("writing");
+  byId("share").disabled = false;
   byId("status").textContent = "";
   showButton(true);
   let spent = 0;
@@ -69,8 +70,12 @@ function run(writer) {
   slice();
 }
 
+/** End the text that is being written, where there is one; it has at least one new token. */
 function stopWriting() {
-  if (sheet.writer && !sheet.writer.ending) sheet.writer.finish("stopped");
+  const { writer } = sheet;
+  if (!writer || writer.ending) return;
+  while (!writer.ending && writer.left === writer.request.maxTokens) writer.step();
+  if (!writer.ending) writer.finish("stopped");
 }
 
 function showButton(isWriting) {
