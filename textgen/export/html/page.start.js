@@ -56,8 +56,8 @@ function start() {
     } else if (event.key === "Escape") stopWriting();
   });
   window.addEventListener("hashchange", openLink);
-  if (data.inspect) wireReading();
   byId("main").hidden = false;
+  if (data.inspect) wireReading();
   openLink();
 }
 

@@ -5,10 +5,15 @@ const FULL_BITS = 8; // of the strongest colour
 /** A token as an element, coloured by its surprisal. */
 function tokenSpan({ text, bits }) {
   const span = make("span", { textContent: controlPictures(text) });
-  const opacity = Math.min(bits / FULL_BITS, 1);
-  if (opacity >= 0.02) span.style.backgroundColor = `rgb(var(--surprisal) / ${opacity.toFixed(3)})`;
+  paint(span, "surprisal", bits / FULL_BITS);
   if (bits) span.title = `${bits.toFixed(1)} bits`;
   return span;
+}
+
+/** Give an element a background of a colour and a strength, from 0 to 1. */
+function paint(span, colour, strength) {
+  const opacity = Math.min(strength, 1);
+  span.style.backgroundColor = opacity < 0.02 ? "" : `rgb(var(--${colour}) / ${opacity.toFixed(3)})`;
 }
 
 /** The text that is being written, shown as it grows. */
