@@ -79,6 +79,30 @@ def test_a_pushed_run_comes_back_as_it_was(cli: Cli, hub: FakeHub, run: Path) ->
     )
 
 
+def test_weights_are_sent_as_a_large_file_once(cli: Cli, hub: FakeHub, run: Path) -> None:
+    push(cli, run)
+    sent = [line for line in hub.log if "lfs" in line]
+    assert [line.split()[0] for line in sent] == ["POST", "PUT", "POST"]  # where to, the file, and whole?
+    assert [*hub.objects.values()] == [(run / "model.safetensors").read_bytes()]
+    hub.log.clear()
+    (run / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
+    push(cli, run)
+    assert not [line for line in hub.log if line.startswith("PUT")]
+
+
+@pytest.mark.parametrize(("status", "words"), [(403, "the hub refused (status 403)"), (400, "status 400")])
+def test_a_large_file_that_cannot_be_sent_is_one_line(
+    cli: Cli, hub: FakeHub, run: Path, status: int, words: str
+) -> None:
+    hub.refused_uploads = status
+    done = cli("push", run, "ada/tales", "--license", "mit")
+    assert done.exit_code == 1
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("textgen: hf:ada/tales: ")
+    assert words in error
+    assert hub.repositories["ada/tales"].files == {}
+
+
 def test_nothing_private_leaves(cli: Cli, hub: FakeHub, run: Path, tmp_path: Path) -> None:
     config = (run / "config.json").read_text()
     assert re.search('"/.*val.txt"', config)  # there is something to leave out
@@ -125,6 +149,8 @@ def test_ngrams_are_sent_when_asked_for_and_removed_by_a_push_without(
     assert repository.files.keys() == SENT | {"ngram.safetensors"}
     assert "ngram.safetensors" in repository.files["README.md"].decode()
     assert open_run("hf:ada/tales").has_companion
+    # They were counted after the last measurement.
+    assert "n-grams below was not measured" in repository.files["README.md"].decode()
     repository.files["notes.md"] = b"of the owner"
     push(cli, run)
     assert repository.files.keys() == SENT | {"notes.md"}

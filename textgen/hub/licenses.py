@@ -16,14 +16,14 @@ LICENSES: frozenset[str] = frozenset(
     cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0
     cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0
     odc-by odbl pddl c-uda cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 etalab-2.0
-    openrail openrail++ bigscience-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m creativeml-openrail-m
-    unknown other
+    openrail openrail++ bigscience-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m
+    creativeml-openrail-m unknown other
     """.split()
 )
 
 
 def check_license(license: str | None) -> str:
-    """The identifier of a licence, in lower case. Raises ConfigError where the hub knows none of that name."""
+    """The identifier of a licence, in lower case. Raises ConfigError for one that the hub does not know."""
     if license is None:
         raise ConfigError(
             "--license: say under which licence others may use the model, such as mit, cc-by-4.0 or other; "
