@@ -84,7 +84,7 @@ def test_the_text_says_on_what_and_how_well_it_was_trained() -> None:
 def test_rounded_weights_are_named_and_the_figures_are_those_before(best: Any) -> None:
     rounded = card_of(facts=FACTS | {"best": best, "weights": "int8"})
     assert "weights rounded to int8)" in rounded
-    assert "measured before the weights were rounded to int8." in rounded
+    assert "Measured before the weights were rounded to int8." in rounded
     assert all(
         metric["name"].endswith(", before rounding to int8")
         for metric in split(rounded)[0]["model-index"][0]["results"][0]["metrics"]

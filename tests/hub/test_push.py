@@ -214,8 +214,13 @@ def test_a_damaged_run_is_refused_before_anything_is_sent(cli: Cli, hub: FakeHub
     assert "has the value nan" in cli("push", run, "ada/tales", "--license", "mit").stderr.splitlines()[-1]
     (run / "model.safetensors").unlink()
     assert "no weights yet" in cli("push", run, "ada/tales", "--license", "mit").only_error
+    (run / "metrics.jsonl").write_text("{}\n")
+    error = cli("push", run, "ada/tales", "--license", "mit").only_error
+    assert f"{run / 'metrics.jsonl'}, line 1" in error
     (run / "config.json").write_text("{}")
-    assert cli("push", run, "ada/tales", "--license", "mit").only_error
+    assert "config.json" in cli("push", run, "ada/tales", "--license", "mit").only_error
+    (run / "config.json").unlink()
+    assert "Name a run directory" in cli("push", run, "ada/tales", "--license", "mit").only_error
     assert hub.log == []
 
 

@@ -91,7 +91,7 @@ def losses(
     first: float | None = None
     for name, engine in engines.items():
         bits = validation.bits_per_character(engine)
-        more = "" if first is None else f" ({bits - first:+.5f})"
+        more = "" if first is None else f" ({round(bits - first, 5) + 0:+.5f})"  # + 0, as there is a -0
         first = bits if first is None else first
         yield f"{name}{_parts(source, engine)}: {bits:.4f} bits/character on {validation.extent}{more}"
 

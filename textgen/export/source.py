@@ -53,7 +53,7 @@ class ExportSource:
         return self.run.name.encode("utf-8", "replace").decode()
 
     def engine(self, weights: Mapping[str, np.ndarray] | None = None, *, ngram: bool = True) -> Engine:
-        """The engine of the run, or of other weights in the place of its own; torch's for a cell without twin.
+        """The engine of the run, or of other weights in place of its own; torch's if its cell has no twin.
 
         ngram: mixed with the n-grams, if there are any.
         """

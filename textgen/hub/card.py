@@ -136,7 +136,7 @@ def _training(config: RunConfig, facts: Mapping[str, Any]) -> str:
         f"- Text: {corpus}; {facts['train_characters']:,} characters to train on",
         f"- Vocabulary: {facts['vocab_size']:,} distinct tokens",
         f"- Settings: {code(describe(config))}",
-        f"- {facts['steps']:,} steps in {facts['seconds']:.0f} seconds",
+        f"- {facts['steps']:,} steps in {facts['seconds']:.0f} s",
     ]
     if config.from_run is not None:
         lines.append(f"- Started from the weights of {code(config.from_run)}")
@@ -158,7 +158,7 @@ def _quality(facts: Mapping[str, Any], *, has_ngrams: bool) -> str:
     best = facts["best"]
     if best is None:
         return "It was trained without validation text, so that nothing was measured."
-    before = f" All this was measured before the weights were rounded to {facts['weights']}."
+    before = f" Measured before the weights were rounded to {facts['weights']}."
     rounding = before if _is_rounded(facts) else ""
     if "bits_per_character" not in best:
         return (

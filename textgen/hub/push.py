@@ -68,6 +68,7 @@ def prepare(run: Run, repository: Repository, folder: Path, *, license: str, ngr
 
     Raises RunError where the run has no weights, or no n-grams when they are to be sent, or is damaged.
     """
+    run.facts()  # refuses what is no run, or damaged, by the run's own name
     run.require_weights()
     vocab = vocab_of(run.load_weights())
     if ngram and run.load_companion(vocab) is None:
