@@ -110,7 +110,8 @@ class FakeHub:
             wanted = json.loads(body)
             name = f"{wanted['organization']}/{wanted['name']}"
             status = 409 if name in self.repositories else 200
-            self.repositories.setdefault(name, FakeRepository(wanted.get("visibility") == "private"))
+            is_private = wanted.get("visibility") == "private" or wanted.get("private") is True
+            self.repositories.setdefault(name, FakeRepository(is_private))
             return status, {}, {"url": f"{self.url}/{name}"}
         if found := re.fullmatch("/([^/]+/[^/]+)[.]git/info/lfs/objects/batch", path):
             return self._batch(found[1], json.loads(body))
