@@ -25,11 +25,11 @@ def test_the_page_is_written_beside_and_its_size_printed(make_run: MakeRun, cli:
 
 def test_help_says_which_types_each_format_takes(cli: Cli) -> None:
     shown = " ".join(cli("export", "--help").stdout.split())
-    for name, form in FORMATS.items():
-        if form.weights:
-            assert f"{name}: {', '.join(form.weights[:-1])} or {form.weights[-1]}" in shown
-            assert set(form.weights) <= set(WEIGHTS)
-            assert form.weights[0] == "float16"  # the default that help names
+    assert "float16 or int8; html: also float32; weights: also bfloat16. [default: float16]" in shown
+    assert FORMATS["html"].weights == ("float16", "float32", "int8")
+    assert FORMATS["weights"].weights == ("float16", "bfloat16", "int8")
+    assert FORMATS["onnx"].weights == ()
+    assert set(WEIGHTS) == {kind for form in FORMATS.values() for kind in form.weights}
 
 
 def test_bad_input_is_refused_in_a_line(make_run: MakeRun, cli: Cli, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ WEIGHTS = ("float16", "bfloat16", "int8", "float32")
 )  # fmt: skip
 @grouped_option(
     "--weights", type=click.Choice(WEIGHTS), metavar="TYPE", group=COMMON,
-    help="html: float16, float32 or int8; weights: float16, bfloat16 or int8.  [default: float16]",
+    help="float16 or int8; html: also float32; weights: also bfloat16.  [default: float16]",
 )  # fmt: skip
 @no_ngram_option("Leave out the run's n-grams, which hold pieces of the training text.")
 @grouped_option(
