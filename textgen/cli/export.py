@@ -23,7 +23,7 @@ from textgen.errors import TextgenError
 EXAMPLES = (
     "textgen export runs/tales html                      tales.html, a page that writes",
     "textgen export runs/tales html --weights int8       a quarter of the size of float32",
-    "textgen export runs/tales html --inspect            with the surprise of what you type",
+    "textgen export runs/tales html --inspect            with the surprise of what you type, and the units",
     "textgen export runs/tales onnx                      tales.onnx, for ONNX runtimes",
     "textgen export runs/tales weights --weights int8    tales-weights, a small run directory",
 )
@@ -44,7 +44,7 @@ WEIGHTS = ("float16", "bfloat16", "int8", "float32")
 @no_ngram_option("Leave out the run's n-grams, which hold pieces of the training text.")
 @grouped_option(
     "--inspect", group=COMMON, is_flag=True,
-    help="Show the surprise of what is typed as well, and what was expected instead.",
+    help="Show the surprise of what is typed, what was expected instead, and the units.",
 )  # fmt: skip
 @fetch_option(group=COMMON)
 @cache_dir_option()
