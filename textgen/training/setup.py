@@ -55,9 +55,11 @@ def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
         return None
     if run.weights_kind != "float32":
         raise RunError(
-            f"{run.path}: the weights that it began with are in the run that it was exported from; use that"
+            f"{run.path}: was exported without the weights that its training began with; name the run that "
+            "it was exported from"
         )
     raise RunError(
-        f"{path}: no such file; the weights that {run.path} began with are missing. "
+        f"{path}: no such file; the weights that {run.path} began with are missing, without which it can be "
+        "neither resumed nor measured by gradients. "
         f"Start a new run from its best weights with: textgen train --from {run.path}"
     )
