@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import safetensors.numpy
+import torch
 
 from tests.distributed.processes import ROOT, children, torchrun
 from textgen.distributed.launcher import is_launched, run_processes
@@ -130,6 +131,17 @@ def test_a_stopped_training_is_saved_and_goes_on_with_any_number_of_processes() 
         assert "Resuming" in out
     assert weights("again") == weights("whole"), "bit for bit with the same number of processes"
     assert losses("alone")[-1][1] == pytest.approx(losses("whole")[-1][1], abs=0.02)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two CUDA GPUs")
+def test_two_gpus_train_the_run_of_one() -> None:
+    for run, processes in (("one", "1"), ("two", "2")):
+        steps = ("--steps", "60", "--evaluations", "4", "--device", "cuda")
+        code, _, error = completed(textgen(*COMMON, *steps, "--processes", processes, "--run", run))
+        assert code == 0, error
+    for (_, nats), (_, expected) in zip(losses("two"), losses("one"), strict=True):
+        assert nats == pytest.approx(expected, abs=1e-3)
 
 
 def test_an_error_of_all_processes_is_reported_once() -> None:

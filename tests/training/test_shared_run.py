@@ -100,6 +100,7 @@ def sum_and_train(world: World) -> tuple[np.ndarray, dict[str, Any]]:
     return large.numpy(), train(world, "lstm with all parts")
 
 
+@pytest.mark.slow
 def test_a_number_of_processes_repeats_bit_for_bit() -> None:
     first, second = (in_processes(sum_and_train, 3) for _ in range(2))
     for large, trained in [*first.values(), *second.values()]:
