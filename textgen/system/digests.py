@@ -49,16 +49,23 @@ def require_files(folder: Path, digests: Mapping[str, str]) -> None:
 class CheckedBlocks:
     """Bytes that are checked block by block, each when it is first asked for.
 
-    content: all bytes. digests: as block_digests returns them.
+    content: all bytes. digests: as block_digests returns them. unchecked: the numbers of blocks that are yet
+    to be checked, which is changed; None: all.
     """
 
-    def __init__(self, content: memoryview, digests: Sequence[str], block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(
+        self,
+        content: memoryview,
+        digests: Sequence[str],
+        block_bytes: int = BLOCK_BYTES,
+        unchecked: set[int] | None = None,
+    ) -> None:
         if len(digests) != -(-len(content) // block_bytes):
             raise DamagedError(f"{len(digests)} digests for {len(content)} bytes")
         self._content = content
         self._digests = digests
         self.block_bytes = block_bytes
-        self._unchecked = set(range(len(digests)))
+        self._unchecked = set(range(len(digests))) if unchecked is None else unchecked
 
     @property
     def are_checked(self) -> bool:
