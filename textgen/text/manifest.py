@@ -67,7 +67,8 @@ class Manifest:
 
     tokenizer, corpus: their fingerprints. dtype: of the token ids. files: the digests of all files that are
     not shards. labels: the labels of documents. block_bytes: the size of the blocks that have a digest each.
-    data: the settings that the text was read with, where the folder was made to be trained on.
+    held_out_characters: as of the corpus. data: the settings that the text was read with, where the folder
+    was made to be trained on.
     """
 
     tokenizer: str
@@ -78,6 +79,7 @@ class Manifest:
     records: RecordCount = field(default_factory=RecordCount)
     labels: tuple[str, ...] = ()
     block_bytes: int = BLOCK_BYTES
+    held_out_characters: int = 0
     data: Mapping[str, Any] | None = None
 
     @property
@@ -99,6 +101,7 @@ class Manifest:
             "records": {name: getattr(self.records, name) for name in _RECORDS},
             "labels": list(self.labels),
             "files": dict(self.files),
+            "held_out_characters": self.held_out_characters,
             "data": None if self.data is None else dict(self.data),
         }
         return json.dumps(sealed(json.loads(json.dumps(content))), indent=1)
@@ -162,15 +165,17 @@ def _manifest(found: Mapping[str, Any]) -> Manifest:
     if not 2**10 <= block_bytes <= 2**32 or block_bytes % 4:
         raise DamagedError(f"block_bytes: {block_bytes}")
     labels = tuple(found["labels"])
+    read, absent, null = (_number(found["records"][name], name) for name in _RECORDS)
     manifest = Manifest(
         tokenizer=_digest(found["tokenizer"]),
         corpus=_digest(found["corpus"]),
         dtype=dtype,
         parts={name: _part(part, name, dtype, block_bytes) for name, part in parts.items()},
         files={_name(name): _digest(digest) for name, digest in found["files"].items()},
-        records=RecordCount(*(_number(found["records"][name], name) for name in _RECORDS)),
+        records=RecordCount(read, absent, null),
         labels=labels,
         block_bytes=block_bytes,
+        held_out_characters=_number(found["held_out_characters"], "held_out_characters"),
         data=found["data"],
     )
     if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
