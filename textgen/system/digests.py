@@ -13,7 +13,7 @@ from typing import Any
 
 BLOCK_BYTES = 64 * 2**20
 _READ_BYTES = 2**18
-_DIGEST = "sha256"  # the field of a sealed object that holds its digest
+SEAL = "sha256"  # the field of a sealed object that holds its digest
 
 
 class DamagedError(ValueError):
@@ -84,18 +84,18 @@ class CheckedBlocks:
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """An object for a JSON file with a digest of itself in it."""
-    return {**content, _DIGEST: _digest_of(content)}
+    return {**content, SEAL: _digest_of(content)}
 
 
 def is_sealed(content: Mapping[str, Any]) -> bool:
     """Whether an object has a digest of itself; those of earlier versions have none."""
-    return _DIGEST in content
+    return SEAL in content
 
 
 def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """A sealed object without its digest. Raises DamagedError where it has none, or another one."""
-    inner = {name: value for name, value in content.items() if name != _DIGEST}
-    if content.get(_DIGEST) != _digest_of(inner):
+    inner = {name: value for name, value in content.items() if name != SEAL}
+    if content.get(SEAL) != _digest_of(inner):
         raise DamagedError("it has changed since it was written")
     return inner
 

@@ -25,11 +25,12 @@ import numpy as np
 
 from textgen.system.atomic import write_file
 from textgen.system.bounded_files import MEGABYTE, parse_json, read_bounded
-from textgen.system.digests import BLOCK_BYTES, DamagedError, block_digests, sealed, unsealed
+from textgen.system.digests import BLOCK_BYTES, SEAL, DamagedError, block_digests, sealed, unsealed
 from textgen.text.documents import TextSize
 from textgen.text.records import RecordCount
 
 MANIFEST = "manifest.json"
+KIND = "textgen encoded text"  # the beginning of the file says so
 FORMAT = 1
 LABELS = np.dtype("<u2")
 
@@ -67,8 +68,8 @@ class Manifest:
 
     tokenizer, corpus: their fingerprints. dtype: of the token ids. files: the digests of all files that are
     not shards. labels: the labels of documents. block_bytes: the size of the blocks that have a digest each.
-    held_out_characters: as of the corpus. data: the settings that the text was read with, where the folder
-    was made to be trained on.
+    held_out_characters: as of the corpus. is_collection: whether the documents are in no order. data: the
+    settings that the text was read with, where the folder was made to be trained on.
     """
 
     tokenizer: str
@@ -80,6 +81,7 @@ class Manifest:
     labels: tuple[str, ...] = ()
     block_bytes: int = BLOCK_BYTES
     held_out_characters: int = 0
+    is_collection: bool = False
     data: Mapping[str, Any] | None = None
 
     @property
@@ -92,6 +94,7 @@ class Manifest:
     def to_json(self) -> str:
         """The content of manifest.json."""
         content = {
+            "kind": KIND,
             "format": FORMAT,
             "tokenizer": self.tokenizer,
             "corpus": self.corpus,
@@ -102,9 +105,15 @@ class Manifest:
             "labels": list(self.labels),
             "files": dict(self.files),
             "held_out_characters": self.held_out_characters,
+            "is_collection": self.is_collection,
             "data": None if self.data is None else dict(self.data),
         }
         return json.dumps(sealed(json.loads(json.dumps(content))), indent=1)
+
+    @property
+    def digest(self) -> str:
+        """A digest of everything in it, and so of all files that it names."""
+        return str(json.loads(self.to_json())[SEAL])
 
     def write(self, folder: Path) -> None:
         """Write manifest.json, atomically. Raises OSError."""
@@ -176,6 +185,7 @@ def _manifest(found: Mapping[str, Any]) -> Manifest:
         labels=labels,
         block_bytes=block_bytes,
         held_out_characters=_number(found["held_out_characters"], "held_out_characters"),
+        is_collection=found["is_collection"] is True,
         data=found["data"],
     )
     if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):

@@ -57,13 +57,15 @@ def make_plan(
     tokenizer: Tokenizer,
     data: Mapping[str, Any],
     *,
+    request: str = "",
     labels: Sequence[str] = (),
     shard_characters: int = SHARD_CHARACTERS,
     progress: Progress | None = None,
 ) -> Plan:
     """Read a corpus and say which text each shard holds: about so many characters, but whole chunks.
 
-    data: settings to be kept with the encoded text. labels: those that are stored.
+    data: settings to be kept with the encoded text. request: a digest of what the user asked for. labels:
+    those that are stored.
 
     Raises CorpusError for text that cannot be read or changes while it is read.
     """
@@ -83,6 +85,8 @@ def make_plan(
         sizes={part: planner.sizes[part].size for part in corpus.parts},
         records=dataclasses.replace(corpus.record_count, names={}),
         held_out_characters=corpus.held_out_characters,
+        is_collection=corpus.has_exchangeable_documents,
+        request=request,
         shard_characters=shard_characters,
         data=data,
         shards=tuple(shards),

@@ -29,6 +29,7 @@ from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounde
 from textgen.system.digests import DamagedError, file_digest, require_files, sealed, unsealed
 from textgen.system.locks import locked_temporary, remove_unless_locked
 from textgen.text.documents import Separator
+from textgen.text.encoded import TOKENIZER
 from textgen.text.manifest import LABELS, MANIFEST, Manifest, Shard, StoredPart, require_shard, shard_of
 from textgen.text.planning import SEPARATOR
 from textgen.text.portions import HashRule
@@ -38,7 +39,6 @@ from textgen.text.store import COUNTS, label_numbers
 
 # Smaller than those of the cache: at the start, training reads a little of each of many shards.
 BLOCK_BYTES = 4 * 2**20
-TOKENIZER = "tokenizer.json"
 _TEMPORARY = ".shard-"
 
 
@@ -339,6 +339,7 @@ def assemble(plan: Plan, folder: Path) -> Manifest | None:
         labels=plan.labels,
         block_bytes=BLOCK_BYTES,
         held_out_characters=plan.held_out_characters,
+        is_collection=plan.is_collection,
         data=plan.data,
     )
     manifest.write(folder)

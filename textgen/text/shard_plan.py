@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from textgen.system.digests import sealed, unsealed
 from textgen.text.documents import TextSize
 from textgen.text.external import build_library
 from textgen.text.formats import Place, TextFile
+from textgen.text.manifest import KIND
 from textgen.text.portions import HashRule
 from textgen.text.records import RecordCount
 from textgen.text.sources import Source
@@ -94,7 +95,8 @@ class Plan:
 
     corpus, tokenizer_json: the fingerprint of the text, and the tokenizer. rules: by which documents are
     chosen for a part, where they are. labels: those that are stored. sizes: of each part. records,
-    held_out_characters: as of the corpus. data: the settings of the text, without paths.
+    held_out_characters, is_collection: as of the corpus. request: a digest of what the user asked for. data:
+    the settings of the text, without paths.
     """
 
     corpus: str
@@ -105,11 +107,13 @@ class Plan:
     sizes: Mapping[str, TextSize]
     records: RecordCount
     held_out_characters: int
+    is_collection: bool
+    request: str
     shard_characters: int
     data: Mapping[str, Any]
     shards: tuple[ShardText, ...]
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """A digest of what determines the content of all shards; not of paths."""
         fixed = [self.corpus, self.tokenizer_json, list(self.labels), self.shard_characters, len(self.shards)]
@@ -123,7 +127,7 @@ class Plan:
 
     def write(self, folder: Path) -> None:
         """Write plan.json, atomically. Raises OSError."""
-        content = json.loads(json.dumps({"format": _FORMAT} | asdict(self), default=bytes.hex))
+        content = json.loads(json.dumps({"kind": KIND, "format": _FORMAT} | asdict(self), default=bytes.hex))
         content["records"].pop("names")
         write_file(folder / PLAN, json.dumps(sealed(content), indent=1))
 
@@ -149,6 +153,8 @@ def read_plan(folder: Path) -> Plan | None:
             sizes={part: TextSize(**size) for part, size in found["sizes"].items()},
             records=RecordCount(**found["records"]),
             held_out_characters=found["held_out_characters"],
+            is_collection=found["is_collection"],
+            request=found["request"],
             shard_characters=found["shard_characters"],
             data=found["data"],
             shards=tuple(_shard_text(shard) for shard in found["shards"]),

@@ -13,15 +13,17 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from textgen.errors import ConfigError, CorpusError
-from textgen.system.digests import file_digest, require_files
-from textgen.text.cache import read_or_build
+from textgen.system.digests import DamagedError, file_digest, require_files
+from textgen.text.cache import DAMAGED, read_or_build
 from textgen.text.corpus import Corpus
 from textgen.text.document_labels import DocumentLabels
 from textgen.text.documents import TextSize
+from textgen.text.encoded import TOKENIZER, AnyCorpus, EncodedCorpus, damaged
 from textgen.text.encoding import Progress, encode_corpus
 from textgen.text.manifest import (
     LABELS,
@@ -92,6 +94,17 @@ class TokenStore:
         (self.path / MANIFEST).unlink(missing_ok=True)
         return CorpusError(f"{path}: {error}; start the command again, and the text is encoded again")
 
+    @classmethod
+    def open_encoded(cls, folder: Path) -> EncodedCorpus:
+        """The text in a folder of `textgen encode`. Raises CorpusError, TokenizerError."""
+        try:
+            store = cls(folder, is_cached=False)
+        except (*DAMAGED, DamagedError) as error:
+            raise damaged(folder, error) from error
+        if store.manifest.data is None or TOKENIZER not in store.manifest.files:
+            raise CorpusError(f"{folder}: was not made by textgen encode")
+        return EncodedCorpus(store, Tokenizer.load(folder / TOKENIZER))
+
     @property
     def records(self) -> RecordCount:
         """How many records the text has, and how many of them were skipped."""
@@ -127,7 +140,7 @@ class TokenStore:
     @classmethod
     def open_or_build(
         cls,
-        corpus: Corpus,
+        corpus: AnyCorpus,
         tokenizer: Tokenizer,
         cache_dir: Path,
         progress: Progress | None = None,
@@ -136,11 +149,15 @@ class TokenStore:
     ) -> TokenStore:
         """The store of a corpus, from the cache or built now. Several processes may build it at once.
 
+        That of encoded text is where it is; it must be of this tokenizer, and of these labels if any.
+
         labels: those whose index is stored; a document with another one counts as having none.
 
         Raises CorpusError for text that cannot be read or changes while it is read, and for a cache folder
         that cannot be written.
         """
+        if isinstance(corpus, EncodedCorpus):
+            return cast(TokenStore, corpus.store_of(tokenizer, labels))
         identity = f"{_FORMAT} {corpus.fingerprint} {tokenizer.fingerprint}"
         if labels:
             identity += f" {json.dumps(labels)}"
