@@ -168,9 +168,13 @@ def is_encoded(path: Path) -> bool:
 def encoded_config(manifest: Manifest, folder: Path, given: Mapping[str, Any]) -> DataConfig:
     """The settings of encoded text, with those that the user gave and that do not change its tokens.
 
-    Raises ConfigError for others, and CorpusError for settings that do not exist.
+    Raises ConfigError for others that are not as they were, and CorpusError for settings that do not exist.
     """
-    if refused := sorted(given.keys() - FREE_OPTIONS):
+    known = dict(manifest.data or {})
+    changed = [
+        name for name in given.keys() - FREE_OPTIONS if name not in known or given[name] != known[name]
+    ]
+    if refused := sorted(changed):
         raise ConfigError(
             f"{folder}: its text is encoded already: leave out {', '.join(map(flag, refused))}, or encode it "
             "again with them"
@@ -181,7 +185,8 @@ def encoded_config(manifest: Manifest, folder: Path, given: Mapping[str, Any]) -
     if data.get("tokenizer") == TOKENIZER:
         data["tokenizer"] = str(folder / TOKENIZER)
     try:
-        return DataConfig(**data | dict(given) | {"corpus": (str(folder),)})
+        free = {name: value for name, value in given.items() if name in FREE_OPTIONS}
+        return DataConfig(**data | free | {"corpus": (str(folder),)})
     except (ConfigError, TypeError) as error:
         raise CorpusError(f"{folder / MANIFEST}: data: {error}; encode the text again") from error
 
