@@ -10,9 +10,9 @@ import pytest
 from textgen.settings.config import DataConfig
 from textgen.text import formats
 from textgen.text.corpus import Corpus
-from textgen.text.planning import make_plan
 from textgen.text.shard_encoding import assemble, encode_shard, is_complete
 from textgen.text.shard_plan import read_plan
+from textgen.text.shard_planner import make_plan
 from textgen.text.store import TokenStore
 from textgen.text.tokenizer import Tokenizer
 

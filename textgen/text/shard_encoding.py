@@ -31,9 +31,9 @@ from textgen.system.locks import locked_temporary, remove_unless_locked
 from textgen.text.documents import Separator
 from textgen.text.encoded import TOKENIZER
 from textgen.text.manifest import LABELS, MANIFEST, Manifest, Shard, StoredPart, require_shard, shard_of
-from textgen.text.planning import SEPARATOR
 from textgen.text.portions import HashRule
 from textgen.text.shard_plan import Piece, Plan, ShardText
+from textgen.text.shard_planner import SEPARATOR
 from textgen.text.split import hashed_documents
 from textgen.text.store import COUNTS, label_numbers
 

@@ -52,7 +52,10 @@ class StoredTokens:
         self._unchecked = [set(range(len(shard.blocks))) for shard in shards]
         self._num_unchecked = len(shards)  # shards of which a block is unchecked
         self._open: OrderedDict[int, tuple[np.ndarray, CheckedBlocks]] = OrderedDict()
-        self._opened(0)[1].require([0])
+        try:
+            self._opened(0)[1].require([0])
+        except DamagedError as error:
+            raise DamagedError(f"{shards[0].name}: {error}") from None
         self._note_checked(0)
 
     def __len__(self) -> int:

@@ -15,14 +15,15 @@ from textgen.errors import ConfigError, CorpusError
 from textgen.run import Run
 from textgen.settings.config import DataConfig
 from textgen.settings.given import Section
-from textgen.text.encoded import FREE_OPTIONS, EncodedCorpus, is_encoded, settings_of
+from textgen.text.corpus import Corpus
+from textgen.text.encoded import FREE_OPTIONS, is_encoded, settings_of
 from textgen.text.encoding import Progress
 from textgen.text.manifest import Manifest, read_manifest
-from textgen.text.planning import make_plan
 from textgen.text.remote.texts import RemoteTexts
 from textgen.text.shard_encoding import assemble, is_assembled, is_complete, remove_unfinished
 from textgen.text.shard_jobs import encode_shards
 from textgen.text.shard_plan import Plan, read_plan
+from textgen.text.shard_planner import make_plan
 from textgen.text.sources import find_files
 from textgen.training.planning.data import TokenizedText, prepare_tokenizer
 from textgen.training.planning.fine_tune import require_same_tokenizer
@@ -73,6 +74,8 @@ def encode_text(
         raise ConfigError(
             "-: each shard reads its text again, which standard input cannot: save it to a file"
         )
+    if any(is_encoded(Path(name)) for name in data.get("corpus", ())):
+        raise ConfigError(f"{', '.join(data['corpus'])}: is encoded already; name the text")
     if source is not None:
         require_same_tokenizer(data, source.data, str(source.path))
     output = output.absolute()
@@ -107,11 +110,9 @@ def encode_text(
 def _new_plan(
     text: TokenizedText, request: str, shard_characters: int, progress: Progress | None
 ) -> tuple[Plan, tuple[str, ...]]:
-    corpus = text.corpus
-    if isinstance(corpus, EncodedCorpus):
-        raise ConfigError(f"{corpus.store.path}: is encoded already")
+    assert isinstance(text.corpus, Corpus)
     plan = make_plan(
-        corpus,
+        text.corpus,
         text.tokenizer,
         settings_of(text.config),
         request=request,
