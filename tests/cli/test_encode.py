@@ -78,6 +78,10 @@ def test_shards_of_several_makers_are_put_together(textgen: Cli) -> None:
     done = textgen(*ENCODE, "--output", "together")
     assert "made 0 of" in done.stdout
     assert content("together") == content("whole")
+    for name in ("manifest.json", "train-000002.bin", "shard-000001.json"):  # damaged, or lost
+        Path("whole", name).write_bytes(Path("whole", name).read_bytes()[:-1])
+        assert textgen(*ENCODE, "--output", "whole").exit_code == 0
+        assert content("whole") == content("together")
     for number in (2, 1):
         done = textgen(*ENCODE, "--output", "shared", "--shard", f"{number}/2")
     assert "complete:" in done.stdout

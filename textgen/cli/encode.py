@@ -18,7 +18,6 @@ from textgen.cli.support.options import (
     Number,
     cache_dir_option,
     config_option,
-    fetch_option,
     grouped_option,
     json_option,
 )
@@ -69,7 +68,6 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help=f"Characters in a shard, about.  [default: {SHARD_CHARACTERS:,}]",
 )  # fmt: skip
 @data_options
-@fetch_option()
 @cache_dir_option("Where fetched text is kept.")
 @json_option("the result")
 def command(
@@ -79,7 +77,6 @@ def command(
     jobs: int,
     shard: str | None,
     shard_size: int,
-    fetch: bool,
     cache_dir: str | None,
     as_json: bool,
     **options: Any,
@@ -101,7 +98,7 @@ def command(
     encoded = encode_text(
         data,
         Path(output),
-        remote=remote_texts(cache_dir, reporter, fetch=fetch),
+        remote=remote_texts(cache_dir, reporter),
         source=source,
         turn=turn,
         shard_characters=shard_size,
