@@ -1,8 +1,8 @@
 """Measure the speed of textgen against common alternatives.
 
-SECTIONS are sampling, scoring, mixing, training, encoding and starting; all of them by default. Each line of
-a table compares medians of timings that were taken in turn, so that other programs on the machine affect both
-sides. Compare ratios between machines, not times.
+SECTIONS are sampling, scoring, mixing, training, encoding, shards and starting; all of them by default. Each
+line of a table compares medians of timings that were taken in turn, so that other programs on the machine
+affect both sides. Compare ratios between machines, not times.
 
 Examples:
     python scripts/benchmark.py
@@ -26,7 +26,7 @@ from textgen.system.threads import available_processors
 
 # Before NumPy is imported: two threads for its products, as in `textgen sample`. torch keeps its default.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", str(min(2, available_processors())))
-SECTIONS = ("sampling", "scoring", "mixing", "training", "encoding", "starting")
+SECTIONS = ("sampling", "scoring", "mixing", "training", "encoding", "shards", "starting")
 
 
 @click.command(cls=Script, help=__doc__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -35,7 +35,7 @@ from textgen.cli.support.options import (
 from textgen.cli.support.remote import announce, fetched_file, remote_texts
 from textgen.errors import ConfigError
 from textgen.settings.config import TEXT
-from textgen.settings.option import COUNT
+from textgen.settings.option import COUNT, flag
 
 if TYPE_CHECKING:
     from textgen.evaluation.report import DynamicReport, MixtureReport, Report
@@ -58,7 +58,7 @@ DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
 @click.argument("file", required=False)
 @grouped_option(
     "--part", type=click.Choice(["val", "test", "train"]), group=COMMON,
-    help="Part of the run's corpus to read, without FILE.  [default: val]",
+    help="Part of the run's corpus, or of encoded text.  [default: val]",
 )  # fmt: skip
 @grouped_option(
     "--window", "reset_every", type=Number(int, COUNT), metavar="N", group=COMMON,
@@ -96,9 +96,9 @@ def command(
 ) -> None:
     """Measure how well RUN predicts its validation text or FILE.
 
-    FILE may be a URL, or - for standard input. Every token is predicted once, and the state is carried
-    through the whole text; a long text is read as several segments in parallel. Where RUN was trained on
-    records, a line of a plain text is a document.
+    FILE may be a URL, - for standard input, or a folder of `textgen encode`. Every token is predicted once,
+    and the state is carried through the whole text; a long text is read as several segments in parallel.
+    Where RUN was trained on records, a line of a plain text is a document.
     """
     from textgen.analysis.real_text import RealText
     from textgen.evaluation.adaptation import adapt
@@ -110,6 +110,7 @@ def command(
     from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
     from textgen.text.corpus import Corpus
+    from textgen.text.encoded import encoded_folder
     from textgen.text.sources import standard_input
     from textgen.text.store import TokenStore
 
@@ -130,6 +131,17 @@ def command(
         store = run.open_store(cache, reporter.work)
         part = run.require_part(store, part or "val")
         real = None if trained_on is None else RealText(part, trained_on.stream(part))
+    elif (folder := encoded_folder((file,))) is not None:
+        if given := [flag(name) for name, value in reading.items() if value is not None]:
+            raise ConfigError(f"{file}: its text is encoded already: leave out {', '.join(given)}")
+        encoded = TokenStore.open_encoded(folder)
+        store = cast(TokenStore, encoded.store_of(run.tokenizer))
+        if store.manifest.labels not in ((), run.config.model.labels):
+            raise ConfigError(f"{file}: was encoded with other labels than those of {run.path}")
+        part = part or ("val" if "val" in store.parts else store.parts[0])
+        if part not in store.parts:
+            raise ConfigError(f"--part {part}: {file} has only {', '.join(store.parts)}")
+        real = None if trained_on is None else RealText(file, encoded.stream(part))
     else:
         if part is not None:
             raise ConfigError("--part is for the run's own corpus: leave it out, or leave FILE out")
