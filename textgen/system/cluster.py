@@ -3,17 +3,21 @@
     items ─→ at most MOST_WAITING tasks on the cluster ─→ results, the oldest first
 
 A dask cluster runs whatever code is sent to it, and its answers are unpickled here, so both sides must trust
-each other. Scheduler and workers need textgen in the same version, since what is sent names a function of it.
+each other. Workers need textgen in the same version. What is sent is bytes, which only `call` unpickles: a
+worker without textgen would break off its connection otherwise, and so would the scheduler, which needs none.
 dask is loaded only inside of functions.
 """
 
 from __future__ import annotations
 
+import pickle
+import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
+from concurrent.futures import Future as ThreadFuture
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
@@ -91,22 +95,53 @@ def _until_error(items: Iterable[Item]) -> _Source[Item]:
 def _connected(address: str) -> Iterator[Client]:
     """A client of the cluster; closed afterwards, which cancels its tasks. Raises as cluster_map."""
     distributed = _library()
-    if "://" not in address and ":" not in address:
+    if ":" not in address:
         raise ConfigError(f"--dask {address}: not the address of a dask scheduler, such as tcp://HOST:8786")
+
+    class QuietClient(distributed.Client):  # type: ignore[misc, name-defined]
+        """A client that prints nothing when it is dropped, after it failed to connect."""
+
+        def __del__(self) -> None:
+            with suppress(Exception):
+                super().__del__()
+
+    def connect() -> Client:
+        return QuietClient(address, timeout=CONNECT_SECONDS, set_as_default=False, direct_to_workers=False)
+
     try:
-        client = distributed.Client(
-            address, timeout=CONNECT_SECONDS, set_as_default=False, direct_to_workers=False
-        )
+        client = _within(2 * CONNECT_SECONDS, connect)
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # also for TLS without certificates
         raise TextgenError(
             f"--dask {address}: no dask scheduler answers there ({_first_line(error)}). Check it, or "
-            f"start a cluster: dask scheduler, then dask worker {address} on each machine"
+            "start a cluster: dask scheduler, and dask worker ADDRESS on each machine"
         ) from error
     try:
         yield client
     finally:
         with suppress(OSError, RuntimeError, CancelledError):  # TimeoutError is an OSError
-            client.close(timeout=POLL_SECONDS)
+            client.close(timeout=POLL_SECONDS)  # type: ignore[no-untyped-call]
+
+
+def _within(seconds: float, make: Callable[[], Result]) -> Result:
+    """make(), which is given up after some seconds. Raises TimeoutError, and what it raises.
+
+    dask waits without an end for what accepts connections but is no scheduler.
+    """
+    made: ThreadFuture[Result] = ThreadFuture()
+
+    def work() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return made.result(timeout=seconds)
+    except TimeoutError as error:
+        if made.done():
+            raise
+        raise TimeoutError(f"what listens there has not answered within {seconds:.0f} seconds") from error
 
 
 def _library() -> Any:
@@ -135,13 +170,14 @@ class _Tasks:
         self._wait_for_workers()
         # As the result of a task, it is made again when the workers that have it are lost.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST_SHARED}):
-            self._shared = self._submit(_itself, _Opaque(shared), key=f"{self._name}-shared")
+            self._shared = self._submit(bytes, pickle.dumps(shared), key=f"{self._name}-shared")
 
     def submit(self, item: Any) -> Future[Any]:
         """Send one item."""
         self._count += 1
-        arguments = (VERSION, self._function, self._shared, _Opaque(item))
-        return self._submit(_call, *arguments, key=f"{self._name}-{self._count}")
+        names = {"version": VERSION, "function": pickle.dumps(self._function), "item": pickle.dumps(item)}
+        shared = {"shared_name": self._name, "shared": self._shared}
+        return self._submit(eval, _CALL, names | shared, key=f"{self._name}-{self._count}")
 
     def most_waiting(self) -> int:
         """How many tasks may be on the cluster: enough that each thread finds the next one there."""
@@ -155,7 +191,7 @@ class _Tasks:
 
         while True:
             try:
-                return future.result(timeout=POLL_SECONDS)
+                return pickle.loads(future.result(timeout=POLL_SECONDS))
             except KilledWorker as error:
                 raise self._error(
                     f"a task ended {error.allowed_failures + 1} workers, one after another; give the workers "
@@ -170,9 +206,13 @@ class _Tasks:
                 if future.status == "error":  # the function raised it
                     raise
                 self._look()
-            except (ImportError, RuntimeError) as error:
-                self._report_version(error)
-                raise
+            except (ImportError, AttributeError) as error:
+                if isinstance(error, AttributeError) and "textgen" not in str(error):
+                    raise
+                raise self._error(
+                    f"a worker has no textgen of this version ({_first_line(error)}); install it where the "
+                    f"workers run: {_INSTALL}"
+                ) from error
 
     def _submit(self, function: Callable[..., Any], *arguments: Any, key: str) -> Future[Any]:
         try:
@@ -211,42 +251,38 @@ class _Tasks:
     def _error(self, message: str) -> TextgenError:
         return TextgenError(f"--dask {self._address}: {message}")
 
-    def _report_version(self, error: Exception) -> None:
-        """Raise TextgenError where scheduler or worker could not load what was sent, as they lack it."""
-        causes = [error, error.__cause__]
-        loading = any(isinstance(cause, ImportError | AttributeError) for cause in causes)
-        if loading or "deserializ" in str(error):
-            reason = next((cause for cause in reversed(causes) if cause is not None), error)
-            raise self._error(
-                f"the cluster cannot load textgen {VERSION} ({_first_line(reason)}); "
-                f"install it where the scheduler runs and where each worker runs: {_INSTALL}"
-            ) from error
-
 
 _INSTALL = f"pip install 'textgen[dask]=={VERSION}'"
 
 
-@dataclass(frozen=True, eq=False)
-class _Opaque:
-    """A value that dask must not look into."""
+# dask sends this as it is, and the worker evaluates it with the names that `call` takes.
+_CALL = (
+    "__import__('importlib').import_module('textgen.system.cluster')"
+    ".call(version, function, item, shared_name, shared)"
+)
+_SHARED_KEPT = 2  # of the commands that last used a worker
+_shared_lock = threading.Lock()
+_shared = dict[str, Any]()
 
-    value: Any
 
+def call(version: str, function: bytes, item: bytes, shared_name: str, shared: bytes) -> bytes:
+    """What a worker runs: the pickled result of a pickled function. Raises TextgenError, as that may too.
 
-def _itself(shared: _Opaque) -> _Opaque:
-    return shared
-
-
-def _call(version: str, function: Callable[[Any, Any], Any], shared: _Opaque, item: _Opaque) -> Any:
-    """What a worker runs. Raises TextgenError where it has another version of textgen."""
+    shared_name: of the object in `shared`, which is unpickled once and kept.
+    """
     if version != VERSION:
         from distributed import get_worker
 
         raise TextgenError(
-            f"the worker at {get_worker().address} has textgen {VERSION}, and this command {version}; "
-            f"install it there: pip install 'textgen[dask]=={version}'"
+            f"the worker at {get_worker().address} has textgen {VERSION}, and this command is of {version}; "
+            f"install that there: pip install 'textgen[dask]=={version}'"
         )
-    return function(shared.value, item.value)
+    with _shared_lock:
+        kept = _shared.pop(shared_name) if shared_name in _shared else pickle.loads(shared)
+        _shared[shared_name] = kept  # the last used is the last
+        if len(_shared) > _SHARED_KEPT:
+            del _shared[next(iter(_shared))]
+    return pickle.dumps(pickle.loads(function)(kept, pickle.loads(item)))
 
 
 def _first_line(error: BaseException) -> str:
