@@ -36,6 +36,7 @@ CONNECT_SECONDS = 10.0  # that the scheduler has to answer, at the start and lat
 NO_WORKER_SECONDS = 30.0  # that a cluster may be without workers
 POLL_SECONDS = 2.0  # between two looks at the cluster
 MOST_WAITING = 512  # tasks: what limits memory here on a large cluster
+SENT_WITH_EACH = 2**14  # bytes of a shared object that travels with each item, as that costs nothing
 LARGEST_SHARED = "16GiB"  # that dask sends without a warning
 _LOGGERS = ("distributed", "distributed.client", "tornado", "tornado.application", "bokeh")
 
@@ -168,22 +169,27 @@ class _Tasks:
         self._threads = 0
         self._seen_worker = self._looked = time.monotonic()
         self._wait_for_workers()
-        # As the result of a task, it is made again when the workers that have it are lost.
-        with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST_SHARED}):
-            self._shared = self._submit(bytes, pickle.dumps(shared), key=f"{self._name}-shared")
+        content = pickle.dumps(shared)
+        self._shared: bytes | Future[Any] = content
+        if len(content) > SENT_WITH_EACH:
+            # As the result of a task, it is made again when the workers that have it are lost.
+            with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST_SHARED}):
+                self._shared = self._submit(bytes, content, key=f"{self._name}-shared")
 
     def submit(self, item: Any) -> Future[Any]:
         """Send one item."""
         self._count += 1
         names = {"version": VERSION, "function": pickle.dumps(self._function), "item": pickle.dumps(item)}
         shared = {"shared_name": self._name, "shared": self._shared}
-        return self._submit(eval, _CALL, names | shared, key=f"{self._name}-{self._count}")
+        # While there are more than two of a name for each thread, dask sends each to whatever worker is free;
+        # otherwise to those that have the shared object.
+        return self._submit(eval, _CALL, names | shared, key=(self._name, self._count))
 
     def most_waiting(self) -> int:
         """How many tasks may be on the cluster: enough that each thread finds the next one there."""
         if time.monotonic() - self._looked > POLL_SECONDS:
             self._look()
-        return min(2 * self._threads + 2, MOST_WAITING)
+        return min(3 * self._threads + 1, MOST_WAITING)
 
     def result(self, future: Future[Any]) -> Any:
         """Wait for a result. Raises as cluster_map."""
@@ -214,7 +220,9 @@ class _Tasks:
                     f"workers run: {_INSTALL}"
                 ) from error
 
-    def _submit(self, function: Callable[..., Any], *arguments: Any, key: str) -> Future[Any]:
+    def _submit(
+        self, function: Callable[..., Any], *arguments: Any, key: str | tuple[str, int]
+    ) -> Future[Any]:
         try:
             future: Future[Any] = self._client.submit(function, *arguments, key=key, pure=False)
         except (OSError, RuntimeError, AttributeError) as error:  # the client has closed itself
