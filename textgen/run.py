@@ -46,6 +46,7 @@ from textgen.system.locks import lock_while_alive
 from textgen.system.relocate import relocated_data
 from textgen.text.cache import record_use
 from textgen.text.corpus import Corpus
+from textgen.text.encoded import AnyCorpus, encoded_folder
 from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
@@ -379,7 +380,7 @@ class Run:
         if announce is not None:
             announce_named(self.data.texts, str(self.path), announce)
 
-    def open_corpus(self, cache_dir: Path | None = None) -> Corpus:
+    def open_corpus(self, cache_dir: Path | None = None) -> AnyCorpus:
         """The text that the run was trained on.
 
         cache_dir: where copies of URLs are looked for, unless the run was opened with `remote`; None: the
@@ -393,7 +394,11 @@ class Run:
         stdin = next((path for path in copies if path.is_file()), None)
         fetched = self.fetched_files(cache_dir)
         try:
-            corpus = Corpus(self.data, stdin, fetched=fetched)
+            corpus: AnyCorpus
+            if (folder := encoded_folder(self.data.corpus)) is not None:
+                corpus = TokenStore.open_encoded(folder)
+            else:
+                corpus = Corpus(self.data, stdin, fetched=fetched)
             for path in fetched.values():
                 lock_while_alive(corpus, path)
             fingerprint = corpus.fingerprint

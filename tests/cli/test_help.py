@@ -32,6 +32,7 @@ HEADINGS = {
     "serve": ["Examples", "Common options", "Safety", "Output"],
     "push": ["Examples", "Common options", "Output"],
     "export": ["Examples", "Common options", "Output"],
+    "encode": ["Examples", "Common options", "Text", "Output"],
     "info": ["Examples", "Output"],
     "cache": ["Examples", "Common options", "Output"],
 }  # fmt: skip

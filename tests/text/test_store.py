@@ -99,11 +99,11 @@ def lengthen_tokens(store):
 
 
 def damage_meta(store):
-    (store / "meta.json").write_text('{"dtype"')
+    (store / "manifest.json").write_text('{"dtype"')
 
 
 def damage_meta_keys(store):
-    (store / "meta.json").write_text(json.dumps({"dtype": "uint16", "tokens": [], "sizes": {}}))
+    (store / "manifest.json").write_text(json.dumps({"dtype": "uint16", "tokens": [], "sizes": {}}))
 
 
 def damage_counts(store):
@@ -254,7 +254,7 @@ def test_files_have_the_permissions_of_the_users_umask(path, tmp_path):
     assert stat.S_IMODE((tmp_path / "tokenizer.json").stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize("name", ["meta.json", "train.bin", "val.bin", "counts.npy", "train-labels.npy"])
+@pytest.mark.parametrize("name", ["manifest.json", "train.bin", "val.bin", "counts.npy", "train-labels.bin"])
 def test_a_store_with_a_flipped_bit_is_built_again_and_says_so(tmp_path, cache, name, caplog):
     rows = [{"text": f"line {number}", "kind": "odd" if number % 2 else "even"} for number in range(50)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -282,8 +282,8 @@ def test_a_store_with_a_flipped_bit_is_built_again_and_says_so(tmp_path, cache, 
         (store.path / name).write_bytes(damaged)
         again = opened()
         # A flip in white space of the JSON changes nothing.
-        assert "it is built again" in caplog.text or name == "meta.json"
+        assert "it is built again" in caplog.text or name == "manifest.json"
         assert content(again) == expected
         assert {path.name: path.read_bytes() for path in again.path.iterdir()} == whole | {
-            "meta.json": (again.path / "meta.json").read_bytes()
+            "manifest.json": (again.path / "manifest.json").read_bytes()
         }

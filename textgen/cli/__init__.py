@@ -20,7 +20,7 @@ from textgen.version import VERSION
 
 COMMANDS = (
     "train", "sample", "eval", "score", "compare", "inspect", "gradients", "ngram", "serve", "export",
-    "push", "info", "cache",
+    "push", "encode", "info", "cache",
 )  # fmt: skip
 EXAMPLES = (
     "textgen train corpus.txt       train a model on a text, for two minutes",

@@ -13,7 +13,7 @@ from typing import Any
 
 BLOCK_BYTES = 64 * 2**20
 _READ_BYTES = 2**18
-_DIGEST = "sha256"  # the field of a sealed object that holds its digest
+SEAL = "sha256"  # the field of a sealed object that holds its digest
 
 
 class DamagedError(ValueError):
@@ -49,16 +49,23 @@ def require_files(folder: Path, digests: Mapping[str, str]) -> None:
 class CheckedBlocks:
     """Bytes that are checked block by block, each when it is first asked for.
 
-    content: all bytes. digests: as block_digests returns them.
+    content: all bytes. digests: as block_digests returns them. unchecked: the numbers of blocks that are yet
+    to be checked, which is changed; None: all.
     """
 
-    def __init__(self, content: memoryview, digests: Sequence[str], block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(
+        self,
+        content: memoryview,
+        digests: Sequence[str],
+        block_bytes: int = BLOCK_BYTES,
+        unchecked: set[int] | None = None,
+    ) -> None:
         if len(digests) != -(-len(content) // block_bytes):
             raise DamagedError(f"{len(digests)} digests for {len(content)} bytes")
         self._content = content
         self._digests = digests
         self.block_bytes = block_bytes
-        self._unchecked = set(range(len(digests)))
+        self._unchecked = set(range(len(digests))) if unchecked is None else unchecked
 
     @property
     def are_checked(self) -> bool:
@@ -77,18 +84,18 @@ class CheckedBlocks:
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """An object for a JSON file with a digest of itself in it."""
-    return {**content, _DIGEST: _digest_of(content)}
+    return {**content, SEAL: _digest_of(content)}
 
 
 def is_sealed(content: Mapping[str, Any]) -> bool:
     """Whether an object has a digest of itself; those of earlier versions have none."""
-    return _DIGEST in content
+    return SEAL in content
 
 
 def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """A sealed object without its digest. Raises DamagedError where it has none, or another one."""
-    inner = {name: value for name, value in content.items() if name != _DIGEST}
-    if content.get(_DIGEST) != _digest_of(inner):
+    inner = {name: value for name, value in content.items() if name != SEAL}
+    if content.get(SEAL) != _digest_of(inner):
         raise DamagedError("it has changed since it was written")
     return inner
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,13 +28,13 @@ _log = logging.getLogger(__name__)
 _ENTRY = 64 * "[0-9a-f]"
 _BUILDING = f".{_ENTRY}.*"  # the name that new_directory gives a folder that is still being built
 _UNREAD_SECONDS = 30 * 24 * 60 * 60
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
+DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def read_or_build(path: Path, read: Callable[[Path], Value], build: Callable[[Path], None]) -> Value:
     """Return read(path), building the folder first when it is missing or damaged.
 
-    read: raises one of the errors in _DAMAGED when the folder is missing or damaged. build: fills an empty
+    read: raises one of the errors in DAMAGED when the folder is missing or damaged. build: fills an empty
     folder.
 
     Raises CorpusError when the cache folder cannot be written, and whatever `build` raises.
@@ -41,7 +42,7 @@ def read_or_build(path: Path, read: Callable[[Path], Value], build: Callable[[Pa
     cache_dir = path.parent
     try:
         value = _read(path, read)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if path.exists():
             _log.warning("%s: damaged (%s); it is built again", path, error)
     else:
@@ -51,7 +52,7 @@ def read_or_build(path: Path, read: Callable[[Path], Value], build: Callable[[Pa
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         _remove_stale(cache_dir)
-        with suppress(*_DAMAGED):  # another process may have built it in the meantime
+        with suppress(*DAMAGED):  # another process may have built it in the meantime
             return _read(path, read)
         shutil.rmtree(path, ignore_errors=True)
         # If another process puts the same folder there first, that one is kept.
@@ -68,7 +69,12 @@ _USE = "use.json"  # in an entry: the texts that it was built from, and the runs
 
 
 def record_use(entry: Path, texts: Sequence[str], run: Path) -> None:
-    """Note in an entry whose name is only a hash what it is of: its texts, and a run that uses it."""
+    """Note in an entry whose name is only a hash what it is of: its texts, and a run that uses it.
+
+    Does nothing for a folder that is no entry of a cache.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", entry.name):
+        return
     known, runs = read_use(entry)
     name = str(run.absolute())
     if name not in runs or known != tuple(texts):

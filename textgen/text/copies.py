@@ -27,7 +27,7 @@ from textgen.errors import TextgenError
 from textgen.system.digests import file_digest, require_files, sealed, unsealed
 from textgen.text.blocks import DOCUMENT, Block, copy_blocks, spread_blocks
 from textgen.text.cache import read_or_build
-from textgen.text.corpus import Corpus
+from textgen.text.encoded import AnyCorpus
 from textgen.text.encoding import Progress, reporting
 
 _FORMAT = 3
@@ -84,7 +84,7 @@ class Copies:
         self._suffixes = memoryview(_map(path / "suffixes.bin", 4 * meta["bytes"])).cast("i")
 
     @classmethod
-    def open_or_build(cls, corpus: Corpus, cache_dir: Path, progress: Progress | None = None) -> Copies:
+    def open_or_build(cls, corpus: AnyCorpus, cache_dir: Path, progress: Progress | None = None) -> Copies:
         """The index of the first part of a corpus, from the cache or built now.
 
         Raises CorpusError for text that cannot be read or changes while it is read, and for a cache folder
@@ -193,7 +193,7 @@ def _map(path: Path, num_bytes: int) -> mmap.mmap:
     return mapped
 
 
-def _build(folder: Path, corpus: Corpus, progress: Progress | None) -> None:
+def _build(folder: Path, corpus: AnyCorpus, progress: Progress | None) -> None:
     divsufsort = _suffix_sorter()
     part = corpus.parts[0]
     size = corpus.size(part)

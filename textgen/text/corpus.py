@@ -155,6 +155,10 @@ class Corpus:
         """
         return between_documents(portion.stream() for portion in self._portions[part])
 
+    def portions(self, part: str) -> Sequence[Portion]:
+        """What a part is made of, in order. Raises CorpusError."""
+        return self._portions[part]
+
     def labels(self, part: str) -> Iterator[str | None]:
         """The label of each document of a part; None: it has none. Raises CorpusError."""
         return (label for portion in self._portions[part] for label in portion.labels())

@@ -13,7 +13,7 @@ class DocumentLabels:
     end_of_text: the token that separates documents; there are D-1 of it. Memory: eight bytes a document.
     """
 
-    def __init__(self, tokens: TokenArray, end_of_text: int, labels: np.ndarray) -> None:
+    def __init__(self, tokens: TokenArray, end_of_text: int, labels: TokenArray) -> None:
         self._begins = np.concatenate([[0], np.flatnonzero(np.asarray(tokens) == end_of_text) + 1])
         self._labels = np.asarray(labels).astype(np.int64)
 

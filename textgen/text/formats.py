@@ -51,16 +51,37 @@ _NOT_TEXT = (
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where the reading of a file can begin that is not compressed.
+
+    byte: its offset. held, state: of the decoder there, as its method getstate returns them. skip: characters
+    after that to leave out. In a Parquet file `byte` is the number of a group of rows, and no other counts.
+    """
+
+    byte: int
+    held: bytes = b""
+    state: int = 0
+    skip: int = 0
+
+    def after(self, characters: int) -> Place:
+        """The place so many characters further on."""
+        return Place(self.byte, self.held, self.state, self.skip + characters)
+
+
+@dataclass(frozen=True, slots=True)
 class TextFile:
     """One file of the corpus; the name says what is in it, its first bytes whether that is compressed.
 
     name: how error messages refer to it. is_text: it is plain text, whatever its path ends in. ending: as
-    ending_of. There may be very many: the path is better a string, and endings are kept once.
+    ending_of. place: where the text begins that is read, after a line or record, or anywhere in a text that
+    is one document; None: at the beginning. There may be very many: the path is better a string, and endings
+    are kept once.
     """
 
     path: str | Path
     name: str
     is_text: bool = False
+    place: Place | None = None
     ending: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,9 +114,11 @@ class TextFile:
             raise CorpusError(f"{self.name}: {error.strerror or error}; it must be readable") from error
         return struct.pack("<4q", found.st_ino % 2**63, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
-    def _stored_blocks(self) -> Iterator[bytes]:
+    def _stored_blocks(self, byte: int = 0) -> Iterator[bytes]:
         try:
             with open(self.path, "rb", buffering=0) as raw:  # noqa: PTH123 (a Path takes time)
+                if byte:
+                    raw.seek(byte)
                 yield from _blocks(raw)
         except OSError as error:
             raise CorpusError(f"{self.name}: {error.strerror or error}; it must be readable") from error
@@ -161,11 +184,26 @@ def _blocks(stream: BufferedIOBase | RawIOBase) -> Iterator[bytes]:
 
 
 def text_blocks(file: TextFile, encoding: str) -> Iterator[str]:
-    """The decoded text of a file, in blocks.
+    """The decoded text of a file from its place on, in blocks.
 
     Raises CorpusError for an invalid byte, with its offset in the (decompressed) file, and for binary input.
     """
-    return _decode_blocks(raw_blocks(file), file.name, encoding)
+    if file.place is None:
+        return _decode_blocks(raw_blocks(file), file.name, encoding)
+    return (text for _, text in placed_blocks(file, encoding))
+
+
+def placed_blocks(file: TextFile, encoding: str) -> Iterator[tuple[Place, str]]:
+    """As text_blocks, each block with the place where it begins; for a file that is not compressed."""
+    place = file.place
+    if place is None:
+        yield from _placed_blocks(file._stored_blocks(), file.name, encoding)
+        return
+    skip = place.skip
+    for begins, text in _placed_blocks(file._stored_blocks(place.byte), file.name, encoding, place):
+        if skip < len(text):
+            yield begins.after(skip), text[skip:]
+        skip = max(0, skip - len(text))
 
 
 def decode_stream(stream: BufferedIOBase, name: str, encoding: str) -> Iterator[str]:
@@ -182,24 +220,39 @@ def decode_stream(stream: BufferedIOBase, name: str, encoding: str) -> Iterator[
 
 
 def _decode_blocks(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
+    return (text for _, text in _placed_blocks(blocks, name, encoding))
+
+
+def _placed_blocks(
+    blocks: Iterable[bytes], name: str, encoding: str, place: Place | None = None
+) -> Iterator[tuple[Place, str]]:
+    """The text of each block of bytes, and where it begins.
+
+    place: where the bytes begin; None: at the beginning of the file. A byte-order mark there is left out.
+    """
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     has_escapes = not codecs.lookup(encoding).name.startswith("utf-8")
     num_read = 0
-    first = True
+    first = place is None
+    if place is not None:
+        decoder.setstate((place.held, place.state))
+        num_read = place.byte
     for block in itertools.chain(blocks, [b""]):
         if num_read == 0:
             _refuse_magic(block, name, encoding)
+        begins = Place(num_read, *decoder.getstate())
         num_read += len(block)
         text, error = _decode_block(decoder, block, num_read, name, encoding)
         if first and text:
             if _looks_binary(text, share=0.2):
                 raise CorpusError(f"{name}: {_NOT_TEXT.format(encoding=encoding)}")
+            begins = begins.after(int(text.startswith("\ufeff")))
             text = text.removeprefix("\ufeff")
             first = False
         if has_escapes and not is_utf8(text):
             raise CorpusError(f"{name}: decodes to a lone surrogate; is its encoding really {encoding}?")
         if text:
-            yield text
+            yield begins, text
         if error is not None:
             raise error
 

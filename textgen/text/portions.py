@@ -49,12 +49,39 @@ class Ranges:
             position = end
 
 
+@dataclass(frozen=True)
+class HashRule:
+    """Which side a document is on, by the hash of its content.
+
+    limit: the first hash that is not held out. last: of those held out, the highest rank that is read, where
+    a hash h has the rank h * RANKS // limit.
+    """
+
+    limit: int
+    last: int
+
+    def is_held_out(self, value: int) -> bool:
+        """Whether a document with this hash is held out."""
+        return value < self.limit
+
+    def is_read(self, value: int) -> bool:
+        """Whether it is held out, and among those that are read."""
+        return value < self.limit and value * RANKS // self.limit <= self.last
+
+
+RANKS = 2**16  # hashes of held-out documents are told apart to this precision
+
+
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """Some whole documents of a source, in order: those whose bit is set in `blocks` of packed bits."""
+    """Some whole documents of a source, in order: those whose bit is set in `blocks` of packed bits.
+
+    rule: that chose them; None: something else did.
+    """
 
     source: Source
     blocks: Sequence[np.ndarray]
+    rule: HashRule | None = None
 
     def stream(self) -> Iterator[str | Separator]:
         """The text of the chosen documents, with the separator that precedes each in the source."""

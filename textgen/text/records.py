@@ -8,11 +8,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from textgen.errors import CorpusError
-from textgen.text.formats import TextFile, is_utf8, text_blocks
+from textgen.text.formats import Place, TextFile, is_utf8, placed_blocks, text_blocks
 from textgen.text.parquet import ParquetFile
 
 _MAX_NAMES = 20  # fields that a message names
@@ -102,12 +102,37 @@ def _names(record: dict[str, Any]) -> Iterator[str]:
             prefixes.pop()
 
 
-def _lines(file: TextFile, encoding: str) -> Iterator[str]:
+class NextLine:
+    """Where the line begins that follows those which were read so far of a file that is not compressed."""
+
+    def __init__(self) -> None:
+        self._block = Place(0)
+        self._characters = 0
+
+    @property
+    def place(self) -> Place:
+        """The place of that line."""
+        return self._block.after(self._characters)
+
+    def placed(self, file: TextFile, encoding: str) -> Iterator[str]:
+        """The text blocks of a file, which it follows."""
+        for self._block, text in placed_blocks(file, encoding):
+            self._characters = 0
+            yield text
+
+    def pass_line(self, characters: int) -> None:
+        """A line ended so many characters after the last one of its block, or after its beginning."""
+        self._characters += characters
+
+
+def _lines(file: TextFile, encoding: str, next_line: NextLine | None = None) -> Iterator[str]:
     """The lines of a file with their line ends; only "\\n" ends a line, as in JSON Lines and CSV."""
     pieces: list[str] = []
-    for block in text_blocks(file, encoding):
+    for block in text_blocks(file, encoding) if next_line is None else next_line.placed(file, encoding):
         *ended, rest = block.split("\n")
         for line in ended:
+            if next_line is not None:
+                next_line.pass_line(len(line) + 1)
             yield "".join([*pieces, line, "\n"])
             pieces = []
         pieces.append(rest)
@@ -130,6 +155,7 @@ def records(
     count: RecordCount | None = None,
     *,
     label_field: str | None = None,
+    next_line: NextLine | None = None,
 ) -> Iterator[Record]:
     """The text and the label of each record of a .jsonl, .json, .csv, .tsv or .parquet file.
 
@@ -138,7 +164,8 @@ def records(
     and the first row is a record too. A record of JSON or Parquet without the field, or where it is null, is
     skipped. delimiter: of .csv and .tsv; None finds it in the first row. count: adds up what was read and
     skipped; None does not count. label_field: named like field; a record where it is absent, null or empty
-    has no label, nor has any where this is None.
+    has no label, nor has any where this is None. next_line: follows where the next record begins, in a file
+    whose records are lines, or begin with one.
 
     Raises CorpusError when field is None, and with file and line, or row, for a record that cannot be read or
     whose fields are not text.
@@ -146,11 +173,11 @@ def records(
     count = RecordCount() if count is None else count
     found: Iterator[tuple[int, str | None, str | None]]
     if file.format in ("jsonl", "json"):
-        found = _json_records(file, field, label_field, encoding, count)
+        found = _json_records(file, field, label_field, encoding, count, next_line)
     elif file.format == "parquet":
         found = _parquet_rows(file, field, label_field, count)
     else:
-        found = _table_records(file, field, label_field, encoding, delimiter)
+        found = _table_records(file, field, label_field, encoding, delimiter, next_line)
     for line, text, label in found:
         count.read += 1
         if text is None:
@@ -161,10 +188,15 @@ def records(
 
 
 def _json_records(
-    file: TextFile, field: str | None, label_field: str | None, encoding: str, count: RecordCount
+    file: TextFile,
+    field: str | None,
+    label_field: str | None,
+    encoding: str,
+    count: RecordCount,
+    next_line: NextLine | None,
 ) -> Iterator[tuple[int, str | None, str | None]]:
-    read = _json_lines if file.format == "jsonl" else _json_array
-    for line, record in read(file, encoding):
+    is_lines = file.format == "jsonl"
+    for line, record in _json_lines(file, encoding, next_line) if is_lines else _json_array(file, encoding):
         where = f"{file.name}:{line}"
         text = _json_text(record, field, where, count)
         yield line, text, None if label_field is None else _json_label(record, label_field, where)
@@ -213,10 +245,10 @@ def _json_text(record: Any, field: str | None, where: str, count: RecordCount) -
     return text
 
 
-def _json_lines(file: TextFile, encoding: str) -> Iterator[tuple[int, Any]]:
+def _json_lines(file: TextFile, encoding: str, next_line: NextLine | None) -> Iterator[tuple[int, Any]]:
     """The value of each line of a .jsonl file that is not empty, with its number. Raises CorpusError."""
     decode = json.JSONDecoder().decode
-    for number, line in enumerate(_lines(file, encoding), start=1):
+    for number, line in enumerate(_lines(file, encoding, next_line), start=1):
         if line.isspace():
             continue
         try:
@@ -337,10 +369,15 @@ def _parquet_rows(
 
 
 def _table_records(
-    file: TextFile, field: str | None, label_field: str | None, encoding: str, delimiter: str | None
+    file: TextFile,
+    field: str | None,
+    label_field: str | None,
+    encoding: str,
+    delimiter: str | None,
+    next_line: NextLine | None,
 ) -> Iterator[tuple[int, str, str | None]]:
     csv.field_size_limit(2**31 - 1)  # the default refuses a field of more than 128 KiB
-    lines = _lines(file, encoding)
+    lines = _lines(replace(file, place=None), encoding, next_line)
     first = _first_lines(lines)
     if not first:
         return
@@ -353,7 +390,9 @@ def _table_records(
     line, header = next(rows)
     column = _column(header, field, f"{file.name}:1")
     label_column = None if label_field is None else _column(header, label_field, f"{file.name}:1")
-    if field not in header:
+    if file.place is not None:
+        rows = read(_lines(file, encoding, next_line), delimiter, file.name)
+    elif field not in header:
         rows = itertools.chain([(line, header)], rows)
     for line, row in rows:
         if not row:

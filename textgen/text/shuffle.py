@@ -105,7 +105,7 @@ class DocumentOrder:
         end_of_text: int,
         seed: int,
         *,
-        labels: np.ndarray | None = None,
+        labels: TokenArray | None = None,
         shuffle: bool = True,
         block_tokens: int = BLOCK_TOKENS,
     ) -> None:

@@ -86,27 +86,28 @@ class Source:
 
         Files that were read before are skipped if they end before the slice.
         """
-        first, before = self._file_at(start)
-        files = between_documents(self._file_stream(file, RecordCount()) for file in self.files[first:])
+        first, before = self.file_at(start)
+        files = between_documents(self.file_stream(file, RecordCount()) for file in self.files[first:])
         return stream_slice(files, start - before, None if stop is None else stop - before)
 
     def _measured(self, number: int, count: RecordCount) -> Iterator[str | Separator]:
         """The text of a file, whose end is remembered when it is read for the first time."""
         length = 0
-        for item in self._file_stream(self.files[number], count):
+        for item in self.file_stream(self.files[number], count):
             length += 0 if isinstance(item, Separator) else len(item)
             yield item
         if number == len(self._ends):
             self._ends.append(length + (self._ends[-1] if self._ends else 0))
 
-    def _file_at(self, position: int) -> tuple[int, int]:
+    def file_at(self, position: int) -> tuple[int, int]:
         """The file of a character, or one before it, and how many characters come before that file."""
         number = bisect_right(self._ends, position)
         if number == len(self.files):  # at the end, or all files are empty
             return 0, 0
         return number, self._ends[number - 1] if number else 0
 
-    def _file_stream(self, file: TextFile, count: RecordCount) -> Iterator[str | Separator]:
+    def file_stream(self, file: TextFile, count: RecordCount) -> Iterator[str | Separator]:
+        """The text of one file as a stream. Raises CorpusError."""
         if file.format == "text":
             blocks = normalized(text_blocks(file, self.encoding), self.normalize)
             split = split_at_carriage_returns if self.ends_lines_with_cr(file) else split_documents
@@ -118,7 +119,7 @@ class Source:
         """The characters and the label of each document of `stream`. Raises CorpusError, as that does."""
         for file in self.files:
             if file.format == "text":
-                stream = self._file_stream(file, RecordCount())
+                stream = self.file_stream(file, RecordCount())
                 yield from ((extent, None) for extent in document_lengths(stream))
                 continue
             found = records(file, self.field, self.encoding, self.delimiter, label_field=self.label_field)
@@ -138,6 +139,8 @@ class Source:
         return frozenset(file for file in self.files if file.format == "text" and self._has_cr_only(file))
 
     def _has_cr_only(self, file: TextFile) -> bool:
+        if file.place is not None:  # which is after a line feed
+            return False
         has_return = False
         for block in text_blocks(file, self.encoding):
             if "\n" in block:
@@ -150,9 +153,9 @@ class Source:
 
         The source must have at least two documents; a boundary has text on both sides.
         """
-        first, reached = self._file_at(position)
+        first, reached = self.file_at(position)
         nearest = reached
-        for item in between_documents(self._file_stream(file, RecordCount()) for file in self.files[first:]):
+        for item in between_documents(self.file_stream(file, RecordCount()) for file in self.files[first:]):
             if not isinstance(item, Separator):
                 reached += len(item)
                 continue

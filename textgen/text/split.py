@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from textgen.text.documents import Separator, document_lengths
-from textgen.text.portions import Chosen, Interleaved, Portion, Ranges
+from textgen.text.portions import RANKS, Chosen, HashRule, Interleaved, Portion, Ranges
 from textgen.text.records import RecordCount
 from textgen.text.sources import Source
 
@@ -28,7 +28,6 @@ _MIN_DOCUMENTS_TO_CUT_BETWEEN = 20
 # Validation reads long slices: the first tokens of each have no context.
 _SLICE_CHARACTERS, _MAX_SLICES = 20_000, 64
 _HASHES = 2**64
-_RANKS = 2**16  # hashes of held-out documents are told apart to this precision
 _DOCUMENTS_PER_BLOCK = 2**16
 
 
@@ -141,12 +140,13 @@ class _Survey:
     """
 
     def __init__(self, sources: Iterable[Source], limit: int, count: RecordCount) -> None:
+        self._limit = limit
         self.smallest, self.largest = _HASHES, -1
         self.characters = 0
         self.blocks = list[tuple[Source, list[np.ndarray]]]()
         self._documents = list[int]()  # of each source
         self._ranks = list[list[np.ndarray]]()
-        self._characters_by_rank = np.zeros(_RANKS, np.int64)
+        self._characters_by_rank = np.zeros(RANKS, np.int64)
         for source in sources:
             self._read(source, limit, count)
         self.held_out = int(self._characters_by_rank.sum())
@@ -168,7 +168,7 @@ class _Survey:
             self.characters += characters
             flags.append(value < limit)
             if value < limit:
-                ranks.append(value * _RANKS // limit)
+                ranks.append(value * RANKS // limit)
                 self._characters_by_rank[ranks[-1]] += characters
             if len(flags) == _DOCUMENTS_PER_BLOCK:
                 end_block()
@@ -185,14 +185,18 @@ class _Survey:
     def kept(self, max_characters: int | None) -> tuple[list[Chosen], int]:
         """The documents below the limit that validation reads, and how many characters they have."""
         if max_characters is None or self.held_out <= max_characters:
-            return [Chosen(source, blocks) for source, blocks in self.blocks], self.held_out
+            rule = HashRule(self._limit, RANKS)
+            return [Chosen(source, blocks, rule) for source, blocks in self.blocks], self.held_out
         sums = self._characters_by_rank.cumsum()
         # At least the documents of one rank, even if these are longer.
         first = int(np.flatnonzero(self._characters_by_rank)[0])
         last = max(first, int(np.searchsorted(sums, max_characters, side="right")) - 1)
+        rule = HashRule(self._limit, last)
         portions = [
             Chosen(
-                source, [_subset(bits, ranks <= last) for bits, ranks in zip(blocks, of_source, strict=True)]
+                source,
+                [_subset(bits, ranks <= last) for bits, ranks in zip(blocks, of_source, strict=True)],
+                rule,
             )
             for (source, blocks), of_source in zip(self.blocks, self._ranks, strict=True)
         ]

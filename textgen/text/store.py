@@ -1,13 +1,8 @@
-"""The encoded tokens of a corpus, cached on disk and memory-mapped.
+"""The encoded tokens of a corpus, memory-mapped: an entry of the cache, or what `textgen encode` made.
 
-    <cache folder>/<key>/
-        train.bin  val.bin      token ids, in the smallest unsigned integer type that can hold them
-        train-labels.npy  ...   for each document 0, or 1 + the index of its label; only with labels
-        counts.npy              how often each token id occurs in the first part, int64
-        meta.json               sizes of the parts, and digests of all files
-
-The key is a hash of the content of corpus and tokenizer, not of paths or times: an edited file gets a new
-store, a moved or touched file keeps its store.
+Both have a manifest and shards (manifest.py); an entry of the cache has one shard for each part. Its name is
+a hash of the content of corpus and tokenizer, not of paths or times: an edited file gets a new store, a moved
+or touched file keeps its store.
 """
 
 from __future__ import annotations
@@ -16,25 +11,36 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
-from textgen.errors import ConfigError
-from textgen.system.digests import block_digests, file_digest, require_files, sealed, unsealed
-from textgen.text.cache import read_or_build
+from textgen.errors import ConfigError, CorpusError
+from textgen.system.digests import DamagedError, file_digest, require_files
+from textgen.text.cache import DAMAGED, read_or_build
 from textgen.text.corpus import Corpus
 from textgen.text.document_labels import DocumentLabels
 from textgen.text.documents import TextSize
+from textgen.text.encoded import TOKENIZER, AnyCorpus, EncodedCorpus, damaged
 from textgen.text.encoding import Progress, encode_corpus
+from textgen.text.manifest import (
+    LABELS,
+    MANIFEST,
+    Manifest,
+    Shard,
+    StoredPart,
+    read_manifest,
+    require_shards,
+    shard_of,
+)
 from textgen.text.records import RecordCount
 from textgen.text.stored_tokens import StoredTokens, TokenArray
 from textgen.text.tokenizer import Tokenizer
 
-_FORMAT = 2
+_FORMAT = 3
+COUNTS = "counts.npy"
 
 
 def default_cache_dir() -> Path:
@@ -55,29 +61,54 @@ def default_cache_dir() -> Path:
 class TokenStore:
     """The token ids of each part of a corpus, as read-only memory-mapped arrays.
 
-    counts: how often each token id occurs in the first part, (vocab_size,) int64. records: how many records
-    the text has and how many of them were skipped.
+    counts: how often each token id occurs in the first part, (vocab_size,) int64.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open a store. Raises an error that read_or_build understands when it is missing or damaged."""
+    def __init__(self, path: Path, *, is_cached: bool = True) -> None:
+        """Open a store. Raises an error that read_or_build understands when it is missing or damaged.
+
+        is_cached: whether it is built again by itself, once it is found damaged.
+        """
         self.path = path
-        meta = unsealed(json.loads((path / "meta.json").read_text()))
-        self._dtype = np.dtype(meta["dtype"])
-        self._sizes = {part: TextSize(**size) for part, size in meta["sizes"].items()}
-        self.records = RecordCount(**meta.get("records", {}))  # a store of an earlier version skipped none
-        require_files(path, meta["files"])
-        self._tokens = {part: self._map(part, digests) for part, digests in meta["blocks"].items()}
-        self.counts: np.ndarray = np.load(path / "counts.npy")
-        self._labels: dict[str, np.ndarray] = {
-            part: np.load(_labels_path(path, part), mmap_mode="r")
-            for part in self._tokens
-            if meta.get("labels")
+        self._is_cached = is_cached
+        self.manifest = read_manifest(path)
+        require_files(path, self.manifest.files)
+        require_shards(path, self.manifest)
+        parts = self.manifest.parts
+        self._tokens = {name: self._open(part.tokens, self.manifest.dtype) for name, part in parts.items()}
+        self.counts: np.ndarray = np.load(path / COUNTS)
+        self._labels = {
+            name: self._open(part.labels, LABELS) for name, part in parts.items() if part.labels is not None
         }
 
-    def _map(self, part: str, digests: Sequence[str]) -> TokenArray:
-        tokens = StoredTokens(self.path / f"{part}.bin", self._dtype, digests)
-        return np.asarray(tokens) if tokens.are_checked else tokens
+    def _open(self, shards: Sequence[Shard], dtype: np.dtype[np.unsignedinteger]) -> TokenArray:
+        stored = StoredTokens(
+            self.path.joinpath, shards, dtype, self.manifest.block_bytes, damaged=self._damaged
+        )
+        return np.asarray(stored) if stored.are_checked and stored.num_shards == 1 else stored
+
+    def _damaged(self, path: Path, error: Exception) -> CorpusError:
+        if not self._is_cached:
+            return CorpusError(f"{path}: {error}; remove it, and make it again with textgen encode")
+        # Without this file the folder counts as missing, and is built again.
+        (self.path / MANIFEST).unlink(missing_ok=True)
+        return CorpusError(f"{path}: {error}; start the command again, and the text is encoded again")
+
+    @classmethod
+    def open_encoded(cls, folder: Path) -> EncodedCorpus:
+        """The text in a folder of `textgen encode`. Raises CorpusError, TokenizerError."""
+        try:
+            store = cls(folder, is_cached=False)
+        except (*DAMAGED, DamagedError) as error:
+            raise damaged(folder, error) from error
+        if store.manifest.data is None or TOKENIZER not in store.manifest.files:
+            raise CorpusError(f"{folder}: was not made by textgen encode")
+        return EncodedCorpus(store, Tokenizer.load(folder / TOKENIZER))
+
+    @property
+    def records(self) -> RecordCount:
+        """How many records the text has, and how many of them were skipped."""
+        return self.manifest.records
 
     @property
     def key(self) -> str:
@@ -87,13 +118,13 @@ class TokenStore:
     @property
     def parts(self) -> tuple[str, ...]:
         """The names of the parts."""
-        return tuple(self._sizes)
+        return tuple(self.manifest.parts)
 
     def tokens(self, part: str) -> TokenArray:
         """Token ids of a part, (N,), read-only, in an unsigned integer type."""
         return self._tokens[part]
 
-    def labels(self, part: str) -> np.ndarray | None:
+    def labels(self, part: str) -> TokenArray | None:
         """For each document of a part 0, or 1 + the index of its label, (D,) uint16; None without labels."""
         return self._labels.get(part)
 
@@ -104,12 +135,12 @@ class TokenStore:
 
     def size(self, part: str) -> TextSize:
         """How much text a part has."""
-        return self._sizes[part]
+        return self.manifest.parts[part].size
 
     @classmethod
     def open_or_build(
         cls,
-        corpus: Corpus,
+        corpus: AnyCorpus,
         tokenizer: Tokenizer,
         cache_dir: Path,
         progress: Progress | None = None,
@@ -118,11 +149,15 @@ class TokenStore:
     ) -> TokenStore:
         """The store of a corpus, from the cache or built now. Several processes may build it at once.
 
+        That of encoded text is where it is; it must be of this tokenizer, and of these labels if any.
+
         labels: those whose index is stored; a document with another one counts as having none.
 
         Raises CorpusError for text that cannot be read or changes while it is read, and for a cache folder
         that cannot be written.
         """
+        if isinstance(corpus, EncodedCorpus):
+            return cast(TokenStore, corpus.store_of(tokenizer, labels))
         identity = f"{_FORMAT} {corpus.fingerprint} {tokenizer.fingerprint}"
         if labels:
             identity += f" {json.dumps(labels)}"
@@ -135,28 +170,33 @@ class TokenStore:
         return read_or_build(path, cls, build)
 
 
-def _labels_path(folder: Path, part: str) -> Path:
-    return folder / f"{part}-labels.npy"
-
-
 def _build(
     folder: Path, corpus: Corpus, tokenizer: Tokenizer, labels: Sequence[str], progress: Progress | None
 ) -> None:
     counts = np.zeros(tokenizer.vocab_size, np.int64)
-    parts = encode_corpus(folder, corpus, tokenizer, counts, progress)
-    meta: dict[str, Any] = {
-        "dtype": parts[corpus.parts[0]].dtype.name,
-        "blocks": {name: block_digests(folder / f"{name}.bin") for name in parts},
-        "sizes": {name: asdict(part.meter.size) for name, part in parts.items()},
-    }
-    if labels:
-        number = {label: index for index, label in enumerate(labels, start=1)}
-        for part in parts:
-            numbers = (0 if label is None else number.get(label, 0) for label in corpus.labels(part))
-            np.save(_labels_path(folder, part), np.fromiter(numbers, np.uint16))
+    encoded = encode_corpus(folder, corpus, tokenizer, counts, progress)
+    parts = dict[str, StoredPart]()
+    for name, part in encoded.items():
+        shards = None
+        if labels:
+            path = folder / f"{name}-labels.bin"
+            np.fromiter(label_numbers(corpus.labels(name), labels), LABELS).tofile(path)
+            shards = (shard_of(path, LABELS),)
+        parts[name] = StoredPart(part.meter.size, (shard_of(folder / f"{name}.bin", part.dtype),), shards)
     records = corpus.record_count
-    meta["records"] = {"read": records.read, "absent": records.absent, "null": records.null}
-    meta["labels"] = len(labels)
-    np.save(folder / "counts.npy", counts)
-    meta["files"] = {path.name: file_digest(path) for path in folder.glob("*.npy")}
-    (folder / "meta.json").write_text(json.dumps(sealed(meta), indent=2))
+    np.save(folder / COUNTS, counts)
+    Manifest(
+        tokenizer=tokenizer.fingerprint,
+        corpus=corpus.fingerprint,
+        dtype=encoded[corpus.parts[0]].dtype,
+        parts=parts,
+        files={COUNTS: file_digest(folder / COUNTS)},
+        records=RecordCount(records.read, records.absent, records.null),
+        labels=tuple(labels),
+    ).write(folder)
+
+
+def label_numbers(labels: Iterable[str | None], known: Sequence[str]) -> Iterator[int]:
+    """For each label 1 + its index among those that are known; 0 for none, and for another one."""
+    number = {label: index for index, label in enumerate(known, start=1)}
+    return (0 if label is None else number.get(label, 0) for label in labels)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from textgen.analysis.novelty import NoveltyMeter
     from textgen.analysis.real_text import RealText
     from textgen.run import Run
-    from textgen.text.corpus import Corpus
+    from textgen.text.encoded import AnyCorpus
     from textgen.text.encoding import Progress
 
 ALL_FIELDS = tuple(entry.name for entry in dataclasses.fields(NoveltyConfig))
@@ -44,7 +44,7 @@ def take_novelty_config(
     return NoveltyConfig(**given) if is_given else None
 
 
-def training_corpus(run: Run, option: str) -> Corpus:
+def training_corpus(run: Run, option: str) -> AnyCorpus:
     """The text that a run was trained on, for an option that needs it.
 
     Prints a warning if the run continued one that was trained on another text, which is not searched.
@@ -79,7 +79,7 @@ def _other_text(run: Run) -> str | None:
 
 
 def novelty_meter(
-    run: Run, corpus: Corpus, real: RealText, length: int, cache_dir: Path, progress: Progress
+    run: Run, corpus: AnyCorpus, real: RealText, length: int, cache_dir: Path, progress: Progress
 ) -> NoveltyMeter:
     """The meter that compares texts with a run's training text, next to real text."""
     from textgen.analysis.novelty import NoveltyMeter

@@ -21,6 +21,7 @@ from textgen.settings.given import Section
 from textgen.settings.option import unknown_name
 from textgen.system.locks import lock_while_alive
 from textgen.text.corpus import Corpus
+from textgen.text.encoded import AnyCorpus, EncodedCorpus, encoded_config, encoded_folder
 from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.normalize import form_of_stream
@@ -36,6 +37,18 @@ from textgen.training.planning.fine_tune import TOKENIZER_OPTIONS, inherited, in
 DEFAULT_VAL_CHARACTERS = 2_000_000
 
 
+class OpenedCorpus(NamedTuple):
+    """A corpus with its config, in which only the number of bpe tokens may be open.
+
+    remote: what was fetched from URLs. notes: what the user should know, a line each.
+    """
+
+    config: DataConfig
+    corpus: AnyCorpus
+    remote: tuple[RemoteRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class PreparedText:
     """A text that is ready for training.
@@ -46,7 +59,7 @@ class PreparedText:
     """
 
     config: DataConfig
-    corpus: Corpus
+    corpus: AnyCorpus
     tokenizer: Tokenizer
     store: TokenStore
     vocab: ModelVocab
@@ -93,19 +106,8 @@ def prepare_text(
 
     Raises ConfigError, CorpusError, TokenizerError, RunError.
     """
-    opened = open_corpus(data, remote, named=named, source=source, stdin=stdin)
-    config, corpus, notes = opened.config, opened.corpus, [*opened.notes, *opened.corpus.notes]
-    if source is None:
-        config = _with_vocab_size(config, corpus)
-        tokenizer = _build_tokenizer(config, corpus, notes)
-    else:
-        if _was_trained_on(corpus, source):
-            notes.append(
-                f"Validation reads text that {source.path} was trained on, so it says little about new text: "
-                "split the text as that run did, or name another text with --val."
-            )
-        tokenizer = source.tokenizer
-    labels = _labels(corpus, config, () if source is None else source.config.model.labels)
+    named_text = prepare_tokenizer(data, remote=remote, named=named, source=source, stdin=stdin)
+    config, corpus, tokenizer, labels, opened, notes = named_text
     store = TokenStore.open_or_build(corpus, tokenizer, remote.cache_dir, progress, labels=labels)
     if store.records.skipped:
         notes.append(store.records.note(config.field))
@@ -119,6 +121,65 @@ def prepare_text(
     if labels and text.start_id == vocab.size:
         raise CorpusError("labels need at least two documents to train on; add more records")
     return text
+
+
+class TokenizedText(NamedTuple):
+    """A corpus with all that determines its token ids, which nothing has been encoded of.
+
+    config: complete, with paths as they were given. opened: the corpus before its tokenizer was known.
+    """
+
+    config: DataConfig
+    corpus: AnyCorpus
+    tokenizer: Tokenizer
+    labels: tuple[str, ...]
+    opened: OpenedCorpus
+    notes: list[str]
+
+
+def prepare_tokenizer(
+    data: Section[DataConfig],
+    *,
+    remote: RemoteTexts,
+    named: Mapping[str, NamedText] | None = None,
+    source: Run | None = None,
+    stdin: Path | None = None,
+) -> TokenizedText:
+    """Read and split the text, and learn or load its tokenizer; arguments are those of prepare_text.
+
+    Raises ConfigError, CorpusError, TokenizerError, RunError.
+    """
+    opened = open_corpus(data, remote, named=named, source=source, stdin=stdin)
+    config, corpus, notes = opened.config, opened.corpus, [*opened.notes, *opened.corpus.notes]
+    known = () if source is None else source.config.model.labels
+    if isinstance(corpus, EncodedCorpus):
+        if source is not None:
+            corpus.store_of(source.tokenizer)
+        return TokenizedText(
+            config, corpus, corpus.tokenizer, _labels_of_encoded(corpus, known), opened, notes
+        )
+    if source is None:
+        config = _with_vocab_size(config, corpus)
+        tokenizer = _build_tokenizer(config, corpus, notes)
+    else:
+        if _was_trained_on(corpus, source):
+            notes.append(
+                f"Validation reads text that {source.path} was trained on, so it says little about new text: "
+                "split the text as that run did, or name another text with --val."
+            )
+        tokenizer = source.tokenizer
+    return TokenizedText(config, corpus, tokenizer, _labels(corpus, config, known), opened, notes)
+
+
+def _labels_of_encoded(corpus: EncodedCorpus, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels of encoded text, after those that another run knows. Raises CorpusError."""
+    labels = corpus.store.manifest.labels
+    if labels[: len(known)] != known:
+        raise CorpusError(
+            f"{corpus.store.path}: was encoded with other labels than those of the run; encode the text "
+            "again, with textgen encode --run-config RUN"
+        )
+    return labels
 
 
 def _labels(corpus: Corpus, config: DataConfig, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -137,18 +198,6 @@ def _labels(corpus: Corpus, config: DataConfig, known: tuple[str, ...]) -> tuple
     return labels
 
 
-class OpenedCorpus(NamedTuple):
-    """A corpus with its config, in which only the number of bpe tokens may be open.
-
-    remote: what was fetched from URLs. notes: what the user should know, a line each.
-    """
-
-    config: DataConfig
-    corpus: Corpus
-    remote: tuple[RemoteRecord, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 def open_corpus(
     data: Section[DataConfig],
     remote: RemoteTexts,
@@ -161,6 +210,9 @@ def open_corpus(
 
     Raises ConfigError, CorpusError.
     """
+    if (folder := encoded_folder(data.get("corpus"))) is not None:
+        encoded = TokenStore.open_encoded(folder)
+        return OpenedCorpus(encoded_config(encoded.store.manifest, folder, data), encoded)
     config = data_config(data, None if source is None else source.data)
     texts = remote.localize(config, named or {})
     config, notes = texts.config, list(texts.notes)

@@ -1,0 +1,104 @@
+"""Making several shards at a time, each in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+from textgen.errors import CorpusError
+from textgen.text.encoding import Progress
+from textgen.text.shard_encoding import encode_shard
+from textgen.text.shard_plan import Plan
+
+_AHEAD = 2  # shards a process that are handed out: more would only have to be taken back
+
+# Of a worker: what it makes shards of, and where.
+_plan: Plan | None = None
+_folder = Path()
+
+
+def encode_shards(
+    plan: Plan, indices: Sequence[int], folder: Path, jobs: int = 1, progress: Progress | None = None
+) -> None:
+    """Make these shards in a folder, so many at a time.
+
+    Raises what encode_shard raises, and CorpusError when a process is killed; shards that are complete stay.
+    """
+    total, done = sum(plan.shards[index].characters for index in indices), 0
+    made = _in_processes(plan, indices, folder, jobs) if jobs > 1 else _here(plan, indices, folder)
+    for index in made:
+        done += plan.shards[index].characters
+        if progress is not None:
+            progress("encoding", done, total)
+
+
+def _here(plan: Plan, indices: Iterable[int], folder: Path) -> Iterator[int]:
+    for index in indices:
+        encode_shard(plan, index, folder)
+        yield index
+
+
+def _in_processes(plan: Plan, indices: Sequence[int], folder: Path, jobs: int) -> Iterator[int]:
+    """The shards in the order in which they are finished."""
+    waiting, running = list(indices)[::-1], dict[Future[None], int]()
+    with _workers(plan, folder, min(jobs, len(indices))) as pool:
+        try:
+            while waiting or running:
+                while waiting and len(running) < _AHEAD * jobs:
+                    index = waiting.pop()
+                    running[pool.submit(_encode, index)] = index
+                for finished in wait(running, return_when=FIRST_COMPLETED).done:
+                    finished.result()
+                    yield running.pop(finished)
+        except BrokenProcessPool:
+            raise CorpusError(
+                "a process that encoded text was killed, perhaps for lack of memory; repeat the command, "
+                "with fewer --jobs: what is complete is kept"
+            ) from None
+
+
+@contextmanager
+def _workers(plan: Plan, folder: Path, count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that make shards; they are killed if the block fails."""
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")  # a fork of a process that has threads may hang
+    pool = ProcessPoolExecutor(count, context, _begin, (plan, folder))
+    try:
+        yield pool
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _begin(plan: Plan, folder: Path) -> None:
+    """Prepare a worker."""
+    global _plan, _folder  # what all tasks of a process share
+    _plan, _folder = plan, folder
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes: the first one ends the others
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the other processes use the other cores
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, which may have been killed."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _encode(index: int) -> None:
+    assert _plan is not None
+    encode_shard(_plan, index, _folder)

@@ -1,0 +1,157 @@
+"""Encoding a text ahead of training: `textgen encode`.
+
+data section ─prepare_tokenizer→ TokenizedText ─make_plan→ Plan ─encode_shard→ shards ─assemble→ Manifest
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from textgen.errors import ConfigError, CorpusError
+from textgen.run import Run
+from textgen.settings.config import DataConfig
+from textgen.settings.given import Section
+from textgen.text.encoded import FREE_OPTIONS, EncodedCorpus, is_encoded, settings_of
+from textgen.text.encoding import Progress
+from textgen.text.manifest import Manifest, read_manifest
+from textgen.text.planning import make_plan
+from textgen.text.remote.texts import RemoteTexts
+from textgen.text.shard_encoding import assemble, is_assembled, is_complete, remove_unfinished
+from textgen.text.shard_jobs import encode_shards
+from textgen.text.shard_plan import Plan, read_plan
+from textgen.text.sources import find_files
+from textgen.training.planning.data import TokenizedText, prepare_tokenizer
+from textgen.training.planning.fine_tune import require_same_tokenizer
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Which shards somebody makes, of `count` who share the work: every count-th, from the number-th on."""
+
+    number: int = 1
+    count: int = 1
+
+    def indices(self, plan: Plan) -> range:
+        """The indices of these shards."""
+        return range(self.number - 1, len(plan.shards), self.count)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What is in a folder now. manifest: None while shards are missing. made: shards made by this call."""
+
+    plan: Plan
+    made: int
+    missing: int
+    manifest: Manifest | None
+    notes: tuple[str, ...]
+
+
+def encode_text(
+    data: Section[DataConfig],
+    output: Path,
+    *,
+    remote: RemoteTexts,
+    source: Run | None = None,
+    turn: Turn | None = None,
+    shard_characters: int,
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> Encoded:
+    """Make the shards of a text that are missing in a folder, and the manifest once all are there.
+
+    source: the run whose tokenizer is used; None: one is chosen and learnt as `train` does. turn: make only
+    these shards; None: all.
+
+    Raises ConfigError, CorpusError, TokenizerError, RunError.
+    """
+    if "-" in data.get("corpus", ()):
+        raise ConfigError(
+            "-: each shard reads its text again, which standard input cannot: save it to a file"
+        )
+    if source is not None:
+        require_same_tokenizer(data, source.data, str(source.path))
+    output = output.absolute()
+    try:
+        _require_ours(output)
+        output.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(output)
+        request = _request(data, source, shard_characters)
+        plan, notes = read_plan(output), tuple[str, ...]()
+        if plan is None:
+            text = prepare_tokenizer(data, remote=remote, source=source)
+            plan, notes = _new_plan(text, request, shard_characters, progress)
+            plan.write(output)
+        elif plan.request != request:
+            raise CorpusError(
+                f"{output}: holds another text, or one that is encoded with other options; name another "
+                "--output, or remove this one"
+            )
+        missing = [index for index in (turn or Turn()).indices(plan) if not is_complete(plan, index, output)]
+        encode_shards(plan, missing, output, jobs, progress)
+        manifest = read_manifest(output) if is_assembled(output) and not missing else assemble(plan, output)
+        left = 0
+        if manifest is None:
+            left = sum(not is_complete(plan, index, output) for index in range(len(plan.shards)))
+        return Encoded(plan, len(missing), left, manifest, notes)
+    except OSError as error:
+        raise CorpusError(
+            f"{error.filename or output}: {error.strerror or error}; repeat the command"
+        ) from error
+
+
+def _new_plan(
+    text: TokenizedText, request: str, shard_characters: int, progress: Progress | None
+) -> tuple[Plan, tuple[str, ...]]:
+    corpus = text.corpus
+    if isinstance(corpus, EncodedCorpus):
+        raise ConfigError(f"{corpus.store.path}: is encoded already")
+    plan = make_plan(
+        corpus,
+        text.tokenizer,
+        settings_of(text.config),
+        request=request,
+        labels=text.labels,
+        shard_characters=shard_characters,
+        progress=progress,
+    )
+    notes = list(text.notes)
+    if plan.records.skipped:
+        notes.append(plan.records.note(text.config.field))
+    return plan, tuple(notes)
+
+
+def _request(data: Section[DataConfig], source: Run | None, shard_characters: int) -> str:
+    """A digest of what was asked for: the options, the run, and the names and sizes of the files."""
+    given: dict[str, Any] = {name: value for name, value in data.items() if name not in FREE_OPTIONS}
+    names = [*data.get("corpus", ()), *filter(None, (data.get("val"), data.get("test")))]
+    files = []
+    for name in names:
+        found = find_files(name, None, data.get("include"), fetched={name: Path(name)})
+        sizes = [(Path(file.path).name, _size(file.path)) for file in found]
+        files.append([Path(name).name, sizes])
+    tokenizer = None if source is None else [source.tokenizer.fingerprint, list(source.config.model.labels)]
+    asked = [{k: v for k, v in given.items() if k not in ("val", "test")}, files, tokenizer, shard_characters]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=list).encode()).hexdigest()
+
+
+def _size(path: Path | str) -> int | None:
+    """The size of a file; None for a URL."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return None
+
+
+def _require_ours(output: Path) -> None:
+    """Raise CorpusError for a path that is not a folder, or one with files of something else."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise CorpusError(f"{output}: not a folder; name another --output")
+    if any(output.iterdir()) and not is_encoded(output) and not any(output.glob("shard-*.json")):
+        raise CorpusError(f"{output}: holds other files; name another --output")
