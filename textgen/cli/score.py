@@ -42,9 +42,8 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "textgen score runs/corpus letter.txt                 the bits/character and the hardest lines",
     "textgen score runs/corpus letter.txt --view          in colour, character by character",
-    "textgen score runs/corpus names.txt --lines          line by line",
     "textgen score runs/corpus names.csv --field name     every record is a document",
-    "textgen score runs/corpus *.txt --lines --dask tcp://node1:8786  on a dask cluster",
+    "textgen score runs/corpus a.txt b.txt --lines --dask tcp://node1:8786  on a dask cluster",
     "cat app.log | textgen score runs/log --lines --json  as a filter",
 )
 LINE_ENDS = str.maketrans({"\n": r"\n", "\r": r"\r"})

@@ -60,14 +60,15 @@ def encode_text(
     turn: Turn | None = None,
     shard_characters: int,
     jobs: int = 1,
+    dask: str | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
     """Make the shards of a text that are missing in a folder, and the manifest once all are there.
 
     source: the run whose tokenizer is used; None: one is chosen and learnt as `train` does. turn: make only
-    these shards; None: all.
+    these shards; None: all. jobs, dask: who makes them; see encode_shards.
 
-    Raises ConfigError, CorpusError, TokenizerError, RunError.
+    Raises ConfigError, CorpusError, TokenizerError, RunError, and what encode_shards raises.
     """
     if "-" in data.get("corpus", ()):
         raise ConfigError(
@@ -92,7 +93,7 @@ def encode_text(
                 "--output, or remove this one"
             )
         missing = [index for index in (turn or Turn()).indices(plan) if not is_complete(plan, index, output)]
-        encode_shards(plan, missing, output, jobs, progress)
+        encode_shards(plan, missing, output, jobs, progress, dask=dask)
         manifest = read_manifest(output) if is_assembled(output) and not missing else assemble(plan, output)
         left = 0
         if manifest is None:
