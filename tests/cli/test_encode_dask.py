@@ -1,4 +1,4 @@
-"""`textgen encode --dask` on real workers, one of which is killed: the files are those of `textgen encode`."""
+"""`textgen encode --dask` on real workers, one of which is killed: files as without a cluster."""
 
 from __future__ import annotations
 
