@@ -96,6 +96,8 @@ def _until_error(items: Iterable[Item]) -> _Source[Item]:
 def _connected(address: str) -> Iterator[Client]:
     """A client of the cluster; closed afterwards, which cancels its tasks. Raises as cluster_map."""
     distributed = _library()
+    from dask.config import set as dask_config
+
     if ":" not in address:
         raise ConfigError(f"--dask {address}: not the address of a dask scheduler, such as tcp://HOST:8786")
 
@@ -110,7 +112,9 @@ def _connected(address: str) -> Iterator[Client]:
         return QuietClient(address, timeout=CONNECT_SECONDS, set_as_default=False, direct_to_workers=False)
 
     try:
-        client = _within(2 * CONNECT_SECONDS, connect)
+        # dask would keep the last thousand messages, which hold the items.
+        with dask_config({"distributed.admin.low-level-log-length": 0}):
+            client = _within(2 * CONNECT_SECONDS, connect)
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # also for TLS without certificates
         raise TextgenError(
             f"--dask {address}: no dask scheduler answers there ({_first_line(error)}). Check it, or "
