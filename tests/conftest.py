@@ -39,6 +39,7 @@ from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from distributed import LocalCluster
     from playwright.sync_api import Browser
 
 # Before any test imports torch: on a busy machine its threads would wait for each other otherwise.
@@ -382,3 +383,12 @@ def browser() -> "Iterator[Browser]":
         found = playwright.chromium.launch(executable_path=path, args=[f"--{flag}" for flag in flags])
         yield found
         found.close()
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> "Iterator[LocalCluster]":
+    """A dask cluster of two worker processes with a thread each, which are started again when they die."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as cluster:
+        yield cluster

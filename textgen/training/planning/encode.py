@@ -62,14 +62,15 @@ def encode_text(
     turn: Turn | None = None,
     shard_characters: int,
     jobs: int = 1,
+    dask: str | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
     """Make the shards of a text that are missing in a folder, and the manifest once all are there.
 
     source: the run whose tokenizer is used; None: one is chosen and learnt as `train` does. turn: make only
-    these shards; None: all.
+    these shards; None: all. jobs, dask: who makes them; see encode_shards.
 
-    Raises ConfigError, CorpusError, TokenizerError, RunError.
+    Raises ConfigError, CorpusError, TokenizerError, RunError, and what encode_shards raises.
     """
     if "-" in data.get("corpus", ()):
         raise ConfigError(
@@ -97,7 +98,7 @@ def encode_text(
             )
         missing = _missing(plan, output)
         made = sorted(set(missing).intersection((turn or Turn()).indices(plan)))
-        encode_shards(plan, made, output, jobs, progress)
+        encode_shards(plan, made, output, jobs, progress, dask=dask)
         manifest = None if missing else _known_manifest(output)
         manifest = manifest or assemble(plan, output)
         left = 0 if manifest is not None else len(_missing(plan, output))
