@@ -180,6 +180,7 @@ def test_killed_at_random_moments_and_run_again_it_makes_the_same_bytes(textgen:
         killed += process.poll() is None
         process.kill()  # its workers end by themselves
         process.wait()
+        wait_for(lambda process=process: not group_exists(process.pid))
         if Path("encoded/manifest.json").exists():
             assert content("encoded").keys() >= {"plan.json", "manifest.json"}
             shutil.rmtree("encoded")
@@ -187,6 +188,15 @@ def test_killed_at_random_moments_and_run_again_it_makes_the_same_bytes(textgen:
     assert textgen(*encode, "--output", "encoded").exit_code == 0
     assert content("encoded") == content("whole")
     assert not [path for path in Path("encoded").iterdir() if path.name.startswith(".")]
+
+
+def group_exists(pid: int) -> bool:
+    """Whether any process is left of those that a process has started in its session."""
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

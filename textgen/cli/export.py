@@ -23,7 +23,7 @@ from textgen.errors import TextgenError
 EXAMPLES = (
     "textgen export runs/tales html                      tales.html, a page that writes",
     "textgen export runs/tales html --weights int8       a quarter of the size of float32",
-    "textgen export runs/tales html --inspect            with the surprise of what you type, and the units",
+    "textgen export runs/tales html --inspect            with the surprise of what you type",
     "textgen export runs/tales onnx                      tales.onnx, for ONNX runtimes",
     "textgen export runs/tales weights --weights int8    tales-weights, a small run directory",
 )
