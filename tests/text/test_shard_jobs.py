@@ -36,6 +36,7 @@ def test_processes_make_the_same_files(tmp_path):
         encode_shard(plan, index, tmp_path / "one")
     (tmp_path / "two").mkdir()
     encode_shards(plan, indices, tmp_path / "two", 2, lambda *progress: reported.append(progress))
+    encode_shards(plan, [], tmp_path / "two", 2)  # all are there already
     assert content(tmp_path / "two") == content(tmp_path / "one")
     total = sum(shard.characters for shard in plan.shards)
     assert reported[-1] == ("encoding", total, total)

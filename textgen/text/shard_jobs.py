@@ -48,6 +48,7 @@ def encode_shards(
     if dask is not None:
         made = _on_cluster(plan, indices, folder, dask)
     else:
+        jobs = min(jobs, len(indices))
         made = _in_processes(plan, indices, folder, jobs) if jobs > 1 else _here(plan, indices, folder)
     for index in made:
         done += plan.shards[index].characters
@@ -64,7 +65,7 @@ def _here(plan: Plan, indices: Iterable[int], folder: Path) -> Iterator[int]:
 def _in_processes(plan: Plan, indices: Sequence[int], folder: Path, jobs: int) -> Iterator[int]:
     """The shards in the order in which they are finished."""
     waiting, running = list(indices)[::-1], dict[Future[None], int]()
-    with _workers(plan, folder, min(jobs, len(indices))) as pool:
+    with _workers(plan, folder, jobs) as pool:
         try:
             while waiting or running:
                 while waiting and len(running) < _AHEAD * jobs:
