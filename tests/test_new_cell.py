@@ -195,9 +195,9 @@ def test_the_generator_writes_what_the_equations_make_most_likely(command, tmp_p
             model_ids = torch.cat([model_ids, logits[:, -1:].argmax(dim=2)], dim=1)
     token_ids = model.vocab.to_token_ids(model_ids[0, -20:].numpy())
     config = SampleConfig(temperature=0, max_new_tokens=20)
-    (sample,) = generator.generate("Line 1", config=config)
+    (sample,) = generator.generate("Line 1", config=config, mid_text=True)
     assert sample.text == run.tokenizer.decode(token_ids)
-    (other,) = Generator(model, run.tokenizer).generate("Line 1", config=config)
+    (other,) = Generator(model, run.tokenizer).generate("Line 1", config=config, mid_text=True)
     assert other.text == sample.text
     assert np.isfinite(sample.log_probabilities).all()
 
