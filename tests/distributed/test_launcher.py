@@ -178,7 +178,7 @@ def test_an_error_of_all_processes_is_reported_once() -> None:
     assert (code, out) == (2, "")
     assert error == (
         "textgen: batch_size=6: too small for 7 processes, which divide it; "
-        "use a --batch-size of at least 7\n"
+        "use a --batch-size of at least 7, and a text that is long enough for it\n"
     )
 
 

@@ -25,7 +25,7 @@ def require_training_memory(model: ModelConfig, training: TrainingConfig, world:
         by += [f"--accumulate {training.accumulate}"] if training.accumulate > 1 else []
         raise ConfigError(
             f"batch_size={training.batch_size}: too small for {' and '.join(by)}, which divide it; "
-            f"use a --batch-size of at least {parts}"
+            f"use a --batch-size of at least {parts}, and a text that is long enough for it"
         )
     sequences = -(-training.batch_size // parts)
     logits = sequences * training.seq_len * model.model_vocab_size
