@@ -182,6 +182,7 @@ def test_other_mistakes_are_textgen_errors_too(model: TextModel, folder: Path) -
         textgen.train(folder / "none.txt", progress=False)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_resumed_to_the_same_weights(folder: Path) -> None:
     whole = train(folder, "whole", steps=1500)
     path = folder / "runs" / "stopped"

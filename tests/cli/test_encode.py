@@ -166,7 +166,7 @@ def started(*arguments: object) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signal there")
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_and_run_again_it_makes_the_same_bytes(textgen: Cli, jobs: int) -> None:
     Path("a.txt").write_bytes(Path("a.txt").read_bytes() * 3)
     encode = (*ENCODE, "--tokenizer", "bpe", "--jobs", jobs)

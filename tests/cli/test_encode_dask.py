@@ -29,6 +29,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_shards_and_the_manifest_are_those_made_here_also_when_a_worker_is_killed(
     cli: Cli, dask_cluster: LocalCluster, text: str
 ) -> None:

@@ -82,6 +82,7 @@ def has_trained(run: str) -> bool:
     return any(Path(run, "training").glob("step-*"))
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_run_of_one_and_print_it_once() -> None:
     steps = ("--steps", "60", "--evaluations", "4")
     code, out, error = completed(textgen(*COMMON, *steps, "--processes", "2", "--run", "two"))
@@ -170,6 +171,7 @@ def test_two_gpus_train_the_run_of_one() -> None:
         assert nats == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_an_error_of_all_processes_is_reported_once() -> None:
     code, out, error = completed(textgen("train", "missing.txt", "--processes", "2"))
     assert (code, out) == (1, "")

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 
+@pytest.mark.slow
 def test_it_prints_steps_exchange_and_other_machines(
     import_script: Callable[[str], ModuleType],
     monkeypatch: pytest.MonkeyPatch,

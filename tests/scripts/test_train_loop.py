@@ -7,10 +7,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 RunScript = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_the_sample_is_text(run_script: RunScript) -> None:
     process = run_script("train_loop.py", "--steps", "100")
     assert process.returncode == 0, process.stderr
