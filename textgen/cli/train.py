@@ -16,6 +16,7 @@ from textgen.cli.support.options import (
     OUTPUT,
     GroupedCommand,
     cache_dir_option,
+    cache_size_option,
     config_option,
     fetch_option,
     grouped_option,
@@ -26,7 +27,7 @@ from textgen.cli.support.remote import announce
 from textgen.errors import ConfigError
 from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGULARISATION, TEXT
 from textgen.settings.files import read_options
-from textgen.settings.given import FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
+from textgen.settings.given import CACHE_SIZE, FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import flag, options_of
 
 EXAMPLES = (
@@ -86,6 +87,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @training_options
 @fetch_option("a run's text")
 @cache_dir_option()
+@cache_size_option()
 @json_option("the result")
 def command(
     corpus: tuple[str, ...], resume: str | None, settings: str | None, as_json: bool, **options: Any
@@ -93,7 +95,8 @@ def command(
     """Train a language model on text.
 
     CORPUS is text files, folders, globs, URLs (http, https, s3, gs, hf, sftp), or - for standard input. What
-    a URL names is fetched once, and again when it has changed. Settings that you leave out are chosen for
+    a URL names is fetched once, and again when it has changed; of encoded text, a URL that ends with /, each
+    shard when it is first read. Settings that you leave out are chosen for
     the text and the device, and saved in the run's config.json.
     """
     _load_torch()
@@ -120,7 +123,14 @@ def command(
                 result = resume_complete(run, reporter)
             else:
                 cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
-                session = resume_run(Path(resume), cache_dir, reporter, fetch=given.fetch, announce=announce)
+                session = resume_run(
+                    Path(resume),
+                    cache_dir,
+                    reporter,
+                    fetch=given.fetch,
+                    cache_size=given.cache_size,
+                    announce=announce,
+                )
                 result = session.complete(stop)
         else:
             if settings is not None:
@@ -143,7 +153,9 @@ def _load_torch() -> None:
 
 
 def _refuse_beside_resume(given: UserOptions, settings: str | None) -> None:
-    extra = sorted(given.names().keys() - {"cache_dir", FETCH}) + (["config"] if settings is not None else [])
+    extra = sorted(given.names().keys() - {"cache_dir", CACHE_SIZE, FETCH}) + (
+        ["config"] if settings is not None else []
+    )
     if extra:
         flags = {"corpus": "CORPUS", "from_run": "--from"}
         names = ", ".join(flags.get(name, flag(name)) for name in extra)

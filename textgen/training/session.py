@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from textgen.errors import RunError
-from textgen.evaluation.evaluate import evaluate_run
+from textgen.errors import CorpusError, RunError
+from textgen.evaluation.evaluate import MAX_SEGMENTS, evaluate_run
 from textgen.evaluation.report import Report
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
@@ -63,6 +63,19 @@ class Session:
 
         Raises Interrupted when asked to stop, after saving; TrainingError.
         """
+        if self.store.remote is None:
+            return self._complete(stop)
+        self.store.remote.shards.should_stop = lambda: stop.signal_number is not None
+        try:
+            return self._complete(stop)
+        except CorpusError as error:
+            stop.end_deferral()
+            raise CorpusError(
+                f"{error}. Training can go on from step {self.trainer.state.saved_step:,} with: "
+                f"textgen train --resume {self.run.path} --fetch"
+            ) from error
+
+    def _complete(self, stop: StopRequest) -> dict[str, Any]:
         stop.hint = f"Resume with: textgen train --resume {self.run.path}"
         with memory_errors(), folder_lock(self.run.training_directory) as acquired:
             if not acquired:
@@ -126,6 +139,12 @@ class Session:
         """Build the n-gram companion, outside the budget of time; None where the run is to have none."""
         training = self.run.config.training
         if not training.ngram:
+            return None
+        if not self.store.is_here("train"):
+            self.reporter.line(
+                "n-grams: not counted, as all of the training text would have to be fetched: "
+                f"textgen ngram {self.run.path} --fetch does that."
+            )
             return None
         return build_companion(
             self.run,
@@ -198,6 +217,20 @@ class Session:
             self.reporter.line(f"    {command}")
 
 
+def prepare_reading(store: TokenStore, batch_size: int) -> None:
+    """Fetch what training reads first, where the text is remote: validation, as soon as it is needed.
+
+    Raises ConfigError where the shards that are read at the same time do not fit in the cache.
+    """
+    if store.remote is None:
+        return
+    # Validation during training reads batch_size segments, and the one at the end may read more.
+    places = {"val": max(batch_size, MAX_SEGMENTS), "train": batch_size}
+    store.read_at(places, f"training reads the text at batch_size={batch_size} places at the same time")
+    if "val" in store.parts:
+        store.expect("val")
+
+
 def assemble(
     run: Run,
     store: TokenStore,
@@ -220,6 +253,7 @@ def assemble(
             training.seed,
             labels=store.labels("train"),
             shuffle=training.shuffle,
+            blocks=store.blocks("train"),
         )
     batches = SequenceBatches(
         tokens,

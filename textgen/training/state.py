@@ -46,6 +46,7 @@ class TrainingState:
         self.best_weights: dict[str, np.ndarray] = {}  # empty before the first evaluation
         self._written: dict[str, np.ndarray] = {}  # the best weights that model.safetensors holds
         self.metrics = MetricsLog(run.metrics_path)
+        self.saved_step = 0  # of the newest checkpoint; 0: there is none
         self.start_clock()
 
     def start_clock(self) -> None:
@@ -83,7 +84,7 @@ class TrainingState:
         # A finished run has no rollbacks any more.
         rollback_steps = () if position.finished else (position.good_step, position.candidate_step)
         remove_others(self.run.training_directory, keep={position.step, *rollback_steps})
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), position.step
 
     def checkpoint(self) -> Checkpoint:
         """The current state; its tensors are those in use, not copies."""
@@ -117,7 +118,7 @@ class TrainingState:
                     raise
         else:
             return False
-        self.best_weights = checkpoint.best
+        self.best_weights, self.saved_step = checkpoint.best, self.position.step
         good = self.position.good_step
         if good is not None and not checkpoint_path(self.run.training_directory, good).exists():
             # A rollback went to this checkpoint and removed the others, and the process was killed before

@@ -15,7 +15,7 @@ import time
 
 from torch import Tensor
 
-from textgen.errors import Interrupted
+from textgen.errors import CorpusError, Interrupted
 from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import describe_loss
 from textgen.models.language_model import LanguageModel
@@ -106,8 +106,8 @@ class Trainer:
     def train(self, stop: StopRequest) -> None:
         """Train until the budget is spent, validation stops improving, or a stop is requested.
 
-        Raises Interrupted after a requested stop, with everything saved; TrainingError when training diverges
-        again and again.
+        Raises Interrupted after a requested stop, with everything saved; CorpusError for text that cannot be
+        read any more, saved up to there; TrainingError when training diverges again and again.
         """
         self._start_clocks()
         self.state.metrics.start()
@@ -127,17 +127,28 @@ class Trainer:
         if self.position.best_loss is None and self.position.step == 0 and self.run.config.from_run:
             self._evaluate(0.0)  # the weights of --from may stay the best
         while not self.position.finished:
-            self.advance()
+            try:
+                self.advance()
+            except CorpusError:  # no batch could be read: nothing of the step was done
+                if self.position.step:
+                    self.state.save()
+                self._end_if_asked(stop)
+                raise
             with self._speed.stopped(), self._bar_speed.stopped():
                 self._evaluate_and_save()
             if stop.signal_number is not None and not self.position.finished:
                 self.state.save()
-                self.state.save_weights_to_sample_from()
-                raise Interrupted(
-                    f"stopped at step {self.position.step:,} and saved. "
-                    f"Resume with: textgen train --resume {self.run.path}",
-                    stop.signal_number,
-                )
+                self._end_if_asked(stop)
+
+    def _end_if_asked(self, stop: StopRequest) -> None:
+        """Raise Interrupted if a stop is requested; all is saved."""
+        if stop.signal_number is not None:
+            self.state.save_weights_to_sample_from()
+            raise Interrupted(
+                f"stopped at step {self.position.step:,} and saved. "
+                f"Resume with: textgen train --resume {self.run.path}",
+                stop.signal_number,
+            )
 
     def _evaluate_and_save(self) -> None:
         """Evaluate and save a checkpoint, if they are due."""
