@@ -153,9 +153,8 @@ def _load_torch() -> None:
 
 
 def _refuse_beside_resume(given: UserOptions, settings: str | None) -> None:
-    extra = sorted(given.names().keys() - {"cache_dir", CACHE_SIZE, FETCH}) + (
-        ["config"] if settings is not None else []
-    )
+    extra = sorted(given.names().keys() - {"cache_dir", CACHE_SIZE, FETCH})
+    extra += ["config"] if settings is not None else []
     if extra:
         flags = {"corpus": "CORPUS", "from_run": "--from"}
         names = ", ".join(flags.get(name, flag(name)) for name in extra)
