@@ -39,6 +39,7 @@ from textgen.text.model_vocab import ModelVocab
 from textgen.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from distributed import LocalCluster
     from playwright.sync_api import Browser
 
 # Before any test imports torch: on a busy machine its threads would wait for each other otherwise.
@@ -204,7 +205,7 @@ class Page:
 
     cut_after: it closes the connection after so many bytes of each answer. sent_etag: instead of the one
     that conditions are compared with. pause: seconds after each block. announced: the length that it claims,
-    if not the right one. authorization: the header that it wants.
+    if not the right one. authorization: the header that it wants. failures: the status of the next answers.
     """
 
     content: bytes
@@ -220,6 +221,7 @@ class Page:
     ranges: bool = True
     authorization: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    failures: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,7 @@ class TextServer:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         path, wanted = handler.path, handler.headers
         page = self.pages.get(path) or self.pages.get(path.partition("?")[0], Page(b"", status=404))
-        status, start = page.status, 0
+        status, start = page.failures.pop(0) if page.failures else page.status, 0
         if page.authorization is not None and wanted["Authorization"] != page.authorization:
             status = 401
         if status == 200:
@@ -382,3 +384,12 @@ def browser() -> "Iterator[Browser]":
         found = playwright.chromium.launch(executable_path=path, args=[f"--{flag}" for flag in flags])
         yield found
         found.close()
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> "Iterator[LocalCluster]":
+    """A dask cluster of two worker processes with a thread each, which are started again when they die."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0") as cluster:
+        yield cluster

@@ -38,6 +38,7 @@ PACKAGES = (
     "models",
     "generation",
     "evaluation",
+    "distributed",
     "training",
     "analysis",
     "export",

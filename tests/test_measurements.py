@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from textgen.errors import RunError
-from textgen.measurements import MeasurementSummary, read_measurements, summarize_measurements
+from textgen.measurements import (
+    MeasurementSummary,
+    figures_with_ngrams,
+    read_measurements,
+    summarize_measurements,
+)
 
 TRAIN = {
     "kind": "train", "step": 7, "epoch": 0.5, "nats_per_token": 2.25, "gradient_norm": 0.5,
@@ -125,3 +130,13 @@ def test_a_million_records_take_little_time_and_memory(make_run, tmp_path: Path)
     assert int(lines[1]) < 300_000, "kB"
     # Processor time, as the machine may be busy.
     assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 2
+
+
+def test_the_loss_with_ngrams_is_that_of_the_file_that_the_run_has() -> None:
+    measured = {"together_nats_per_token": 1.5, "network_nats_per_token": 2.0, "bytes": 99}
+    final = {"nats_per_token": 2.0, "bits_per_character": 2.8, "ngram": measured}
+    found = figures_with_ngrams(final, 99)
+    assert found == {"nats_per_token": 1.5, "bits_per_character": pytest.approx(2.1)}
+    assert figures_with_ngrams(final, 98) is None
+    assert figures_with_ngrams(final | {"ngram": measured | {"together_nats_per_token": None}}, 99) is None
+    assert figures_with_ngrams({"bits_per_character": 2.8}, 99) is None

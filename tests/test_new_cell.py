@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from textgen.cli import main
 from textgen.errors import ConfigError
+from textgen.export.formats import export
 from textgen.generation.generator import Generator
 from textgen.generation.torch_engine import TorchEngine
 from textgen.models.cells import CELLS, Cell, Step, layer_norm, run_stack
@@ -193,8 +195,20 @@ def test_the_generator_writes_what_the_equations_make_most_likely(command, tmp_p
             model_ids = torch.cat([model_ids, logits[:, -1:].argmax(dim=2)], dim=1)
     token_ids = model.vocab.to_token_ids(model_ids[0, -20:].numpy())
     config = SampleConfig(temperature=0, max_new_tokens=20)
-    (sample,) = generator.generate("Line 1", config=config)
+    (sample,) = generator.generate("Line 1", config=config, mid_text=True)
     assert sample.text == run.tokenizer.decode(token_ids)
-    (other,) = Generator(model, run.tokenizer).generate("Line 1", config=config)
+    (other,) = Generator(model, run.tokenizer).generate("Line 1", config=config, mid_text=True)
     assert other.text == sample.text
     assert np.isfinite(sample.log_probabilities).all()
+
+
+def test_it_is_exported_as_a_small_run_and_refused_where_it_has_no_equations(command, tmp_path) -> None:
+    command("train", "--config", "settings.toml", "--run", "mgu")
+    written = command("export", "mgu", "weights", "--weights", "float16", "--output", "small")
+    one, other = re.findall(r"(\d+\.\d+) bits/character on all", written)
+    assert float(other) == pytest.approx(float(one), abs=0.01)
+    sample = ("--seed", "3", "--max-new-tokens", "80", "--temperature", "0.01")
+    assert command("sample", "small", *sample) == command("sample", "mgu", *sample)
+    for name, words in (("html", "the page has no cell mgu"), ("onnx", "the cell mgu has no ONNX operator")):
+        with pytest.raises(ConfigError, match=words):
+            export(Run(tmp_path / "mgu"), name)

@@ -40,6 +40,12 @@ class TrainingError(TextgenError):
     """Training that cannot continue: out of memory, or a loss that is not finite."""
 
 
+class LostProcessError(TrainingError):
+    """Another process of the same training has ended, so that it cannot continue."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
+
+
 class Interrupted(TextgenError):
     """Stopped by a signal; the exit code is 128 plus the signal number, as shells expect."""
 

@@ -115,6 +115,26 @@ def summarize_measurements(path: Path) -> MeasurementSummary:
     return MeasurementSummary(last, best, final, is_cut_short)
 
 
+def figures_with_ngrams(final: Record, num_bytes: int) -> dict[str, float] | None:
+    """The loss of a final evaluation with the run's n-grams, in nats per token and bits per character.
+
+    final: of the network alone, with what was measured with n-grams in it. num_bytes: the size of the n-gram
+    file that the run has. None: the loss with these n-grams was not measured.
+    """
+    measured = final.get("ngram")
+    if not isinstance(measured, dict) or measured.get("bytes") != num_bytes:
+        return None
+    names = "together_nats_per_token", "network_nats_per_token"
+    together, alone = (measured.get(name) for name in names)
+    if not isinstance(together, float) or not isinstance(alone, float) or alone <= 0:
+        return None
+    # Of the same tokens, so that both losses have one ratio in every unit.
+    return {
+        "nats_per_token": together,
+        "bits_per_character": final["bits_per_character"] * together / alone,
+    }
+
+
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines with their numbers, none if there is no such file. Raises RunError."""
     try:

@@ -29,7 +29,12 @@ from typing import Any
 import numpy as np
 
 from textgen.errors import ConfigError, CorpusError, RunError
-from textgen.measurements import has_final_record, read_measurements, summarize_measurements
+from textgen.measurements import (
+    figures_with_ngrams,
+    has_final_record,
+    read_measurements,
+    summarize_measurements,
+)
 from textgen.ngram.companion import Companion, companion_file, read_companion
 from textgen.settings.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.option import from_mapping, shown
@@ -455,6 +460,8 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """A summary of the run, by name; `best` is the best validation record, None before the first.
 
+        with_ngrams: the loss with the n-grams that the run has, None where it was not measured.
+
         Raises RunError or ConfigError for damaged files.
         """
         config, measured = self.config, summarize_measurements(self.metrics_path)
@@ -469,6 +476,7 @@ class Run:
             "tokenizer": config.data.tokenizer,
             "vocab_size": model.model_vocab_size,
             "ngrams": self.has_companion,
+            "with_ngrams": self._figures_with_ngrams(measured.final),
             "corpus": list(config.data.corpus),
             "train_characters": self._count("train_characters"),
             "from_run": config.from_run,
@@ -480,6 +488,11 @@ class Run:
             "validates": config.data.val is not None or config.data.holds_out,
             "best": best if best and "nats_per_token" in best else None,
         }
+
+    def _figures_with_ngrams(self, final: dict[str, Any] | None) -> dict[str, float] | None:
+        if final is None or "bits_per_character" not in final or not self.has_companion:
+            return None
+        return figures_with_ngrams(final, (self.path / NGRAM).stat().st_size)
 
 
 def _step_of(progress: Path) -> int:

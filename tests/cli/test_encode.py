@@ -78,6 +78,10 @@ def test_shards_of_several_makers_are_put_together(textgen: Cli) -> None:
     done = textgen(*ENCODE, "--output", "together")
     assert "made 0 of" in done.stdout
     assert content("together") == content("whole")
+    for name in ("manifest.json", "train-000002.bin", "shard-000001.json"):  # damaged, or lost
+        Path("whole", name).write_bytes(Path("whole", name).read_bytes()[:-1])
+        assert textgen(*ENCODE, "--output", "whole").exit_code == 0
+        assert content("whole") == content("together")
     for number in (2, 1):
         done = textgen(*ENCODE, "--output", "shared", "--shard", f"{number}/2")
     assert "complete:" in done.stdout
@@ -170,19 +174,28 @@ def test_killed_at_random_moments_and_run_again_it_makes_the_same_bytes(textgen:
     assert started(*encode, "--output", "whole").wait() == 0
     whole_seconds = time.monotonic() - begun
     rng, killed = random.Random(jobs), 0
-    for _ in range(3):
+    while killed < 3:
         process = started(*encode, "--output", "encoded")
-        time.sleep(rng.uniform(0.4, 1) * whole_seconds)
+        time.sleep(rng.uniform(0.2, 0.9) * whole_seconds)
         killed += process.poll() is None
         process.kill()  # its workers end by themselves
         process.wait()
+        wait_for(lambda process=process: not group_exists(process.pid))
         if Path("encoded/manifest.json").exists():
             assert content("encoded").keys() >= {"plan.json", "manifest.json"}
             shutil.rmtree("encoded")
-    assert killed
     assert textgen(*encode, "--output", "encoded").exit_code == 0
     assert content("encoded") == content("whole")
     assert not [path for path in Path("encoded").iterdir() if path.name.startswith(".")]
+
+
+def group_exists(pid: int) -> bool:
+    """Whether any process is left of those that a process has started in its session."""
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

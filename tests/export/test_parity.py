@@ -11,6 +11,7 @@ import pytest
 from textgen.evaluation.score import Scorer
 from textgen.export.parity import Validation, losses
 from textgen.export.source import ExportSource
+from textgen.run import NGRAM
 
 if TYPE_CHECKING:
     from tests.conftest import Invoke, MakeRun
@@ -43,10 +44,26 @@ def test_each_line_names_its_engine_and_how_much_worse_it_is(trained: Run, tmp_p
     source = ExportSource.open(trained)
     rough = source.weights | {"head.bias": source.weights["head.bias"] + np.arange(source.vocab.size) / 2}
     one, other = losses(source, {"the run": source.engine(), "worse": source.engine(rough)}, tmp_path)
-    assert one.startswith("the run: ")
-    assert "bits/character on validation text" in one
-    assert other.startswith("worse: ")
+    assert one.startswith("the run, with n-grams: ")
+    assert one.endswith(" bits/character on all 402 tokens of the validation text")
+    assert other.startswith("worse, with n-grams: ")
     assert "(+" in other
+
+
+def test_a_figure_says_of_what_part_of_run_and_text_it_is(
+    trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textgen.export.parity.MOST_TOKENS", 300)
+    source = ExportSource.open(trained, ngram=False)
+    (line,) = losses(source, {"the run": source.engine()}, tmp_path)
+    assert line.startswith("the run, network alone: ")
+    assert line.endswith("on the first 300 tokens of the validation text")
+    (trained.path / NGRAM).rename(tmp_path / NGRAM)
+    try:
+        (line,) = losses(source, {"the run": source.engine()}, tmp_path)
+    finally:
+        (tmp_path / NGRAM).rename(trained.path / NGRAM)
+    assert line.startswith("the run: ")
 
 
 def test_where_the_text_is_gone_that_is_said(make_run: MakeRun, tmp_path: Path) -> None:

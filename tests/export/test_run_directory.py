@@ -53,9 +53,9 @@ def test_each_kind_is_small_and_read_as_it_was_rounded(trained: Path, cli: Cli, 
 
 
 def test_the_loss_that_is_printed_is_that_of_eval(export: Result, cli: Cli) -> None:
-    figures = re.findall(r"(\d+\.\d+) bits/character on validation text", export.stdout)
+    figures = re.findall(r", with n-grams: (\d+\.\d+) bits/character on all", export.stdout)
     assert len(figures) == 2
-    difference = re.search(r" \(([+-]\d+\.\d+)\)$", export.stdout.rstrip())
+    difference = re.search(r"^small \(int8\).* \(([+-]\d+\.\d+)\)$", export.stdout, re.MULTILINE)
     assert difference is not None
     assert float(difference[1]) == pytest.approx(float(figures[1]) - float(figures[0]), abs=1.1e-4)
     measured = json.loads(cli("eval", "small", "--json").stdout)
@@ -86,7 +86,12 @@ def test_other_commands_take_it(export: Result, cli: Cli, command: list[str]) ->
 
 
 def test_info_names_the_type_of_its_weights(export: Result, cli: Cli, trained: Path) -> None:
-    assert "; weights rounded to int8\n" in cli("info", "small").stdout
+    described = cli("info", "small").stdout
+    assert "; weights rounded to int8\n" in described
+    assert "(all validation text, the network alone, before its weights were rounded to int8)\n" in described
+    # The loss with n-grams is what training measured.
+    (final,) = [record for record in Run(trained).metrics() if record["kind"] == "final"]
+    assert f"with them {final['ngram']['together_nats_per_token']:.4f} nats/token" in described
     assert json.loads(cli("info", "small", "--json").stdout)["weights"] == "int8"
     assert "rounded" not in cli("info", trained).stdout
 

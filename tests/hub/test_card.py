@@ -25,7 +25,7 @@ BEST = {
 }  # fmt: skip
 FACTS = {
     "best": BEST, "parameters": 4321, "train_characters": 98765, "vocab_size": 3, "steps": 1, "seconds": 2.0,
-    "weights": "float32",
+    "weights": "float32", "with_ngrams": None,
 }  # fmt: skip
 HOSTILE = "`````\n---\n# no\n</pre><script>alert(1)</script>\n```\n~~~\n[x](javascript:1) \x1b[2J\u202e"
 
@@ -84,8 +84,26 @@ def test_the_text_says_on_what_and_how_well_it_was_trained() -> None:
 def test_rounded_weights_are_named_and_the_figures_are_those_before(best: Any) -> None:
     rounded = card_of(facts=FACTS | {"best": best, "weights": "int8"})
     assert "weights rounded to int8)" in rounded
-    assert "measured before the weights were rounded to int8." in rounded
+    assert "Measured before the weights were rounded to int8." in rounded
+    assert all(
+        metric["name"].endswith(", before rounding to int8")
+        for metric in split(rounded)[0]["model-index"][0]["results"][0]["metrics"]
+    )
     assert "rounded" not in card_of(facts=FACTS | {"best": best})
+
+
+def test_the_figures_with_ngrams_stand_beside_those_of_the_network() -> None:
+    figures = {"nats_per_token": 1.2, "bits_per_character": 1.731}
+    front, text = split(card_of(facts=FACTS | {"with_ngrams": figures}, has_ngrams=True))
+    assert "alone reaches **1.8030 bits per character**" in text
+    assert "with the n-grams below, which is the default, it reaches **1.7310 bits per character**" in text
+    metrics = front["model-index"][0]["results"][0]["metrics"]
+    assert {metric["name"]: metric["value"] for metric in metrics} == {
+        "Bits per character, network alone": 1.803, "Nats per token, network alone": 1.25,
+        "Bits per character, with n-grams": 1.731, "Nats per token, with n-grams": 1.2,
+    }  # fmt: skip
+    assert "with the n-grams below was not measured" in card_of(has_ngrams=True)
+    assert "n-grams" not in card_of()
 
 
 @pytest.mark.parametrize("best", [None, {"nats_per_token": 1.25}])

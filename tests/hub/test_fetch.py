@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +42,27 @@ def test_a_run_on_the_hub_writes_the_same_text(cli: Cli, tales: Run) -> None:
     local = cli("sample", tales.path, *SAMPLE)
     assert local.exit_code == 0
     fetched = cli("sample", "hf:ada/tales", *SAMPLE)
-    assert fetched.stdout == local.stdout
+    assert fetched.stdout == local.stdout, fetched.stderr
     assert fetched.stderr == "Fetching hf:ada/tales\n"
     assert cli("sample", "hf:ada/tales", *SAMPLE).stderr == ""  # it is in the cache
+
+
+def test_a_terminal_shows_how_much_is_fetched(hub: FakeHub, tales: Run, hub_cache: Path) -> None:
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(hub_cache), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-m", "textgen", "sample", "hf:ada/tales", *map(str, SAMPLE)]
+    done = subprocess.run(command, env=kept | settings, stdout=subprocess.PIPE, stderr=theirs, check=True)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the end, of a terminal
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert done.stdout
+    assert re.search(rb"hf:ada/tales: +\d+%\|", shown)
+    assert b"%|" not in shown.rpartition(b"\r")[2]  # it is gone in the end
 
 
 def test_only_the_files_of_the_run_are_fetched(hub: FakeHub, tales: Run, hub_cache: Path) -> None:

@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from textgen.errors import ConfigError
 from textgen.hub.fetch import open_run
-from textgen.hub.push import check_license
 from textgen.run import Run, files_json
 
 if TYPE_CHECKING:
@@ -81,6 +79,30 @@ def test_a_pushed_run_comes_back_as_it_was(cli: Cli, hub: FakeHub, run: Path) ->
     )
 
 
+def test_weights_are_sent_as_a_large_file_once(cli: Cli, hub: FakeHub, run: Path) -> None:
+    push(cli, run)
+    sent = [line for line in hub.log if "lfs" in line]
+    assert [line.split()[0] for line in sent] == ["POST", "PUT", "POST"]  # where to, the file, and whole?
+    assert [*hub.objects.values()] == [(run / "model.safetensors").read_bytes()]
+    hub.log.clear()
+    (run / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
+    push(cli, run)
+    assert not [line for line in hub.log if line.startswith("PUT")]
+
+
+@pytest.mark.parametrize(("status", "words"), [(403, "the hub refused (status 403)"), (400, "status 400")])
+def test_a_large_file_that_cannot_be_sent_is_one_line(
+    cli: Cli, hub: FakeHub, run: Path, status: int, words: str
+) -> None:
+    hub.refused_uploads = status
+    done = cli("push", run, "ada/tales", "--license", "mit")
+    assert done.exit_code == 1
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("textgen: hf:ada/tales: ")
+    assert words in error
+    assert hub.repositories["ada/tales"].files == {}
+
+
 def test_nothing_private_leaves(cli: Cli, hub: FakeHub, run: Path, tmp_path: Path) -> None:
     config = (run / "config.json").read_text()
     assert re.search('"/.*val.txt"', config)  # there is something to leave out
@@ -127,6 +149,8 @@ def test_ngrams_are_sent_when_asked_for_and_removed_by_a_push_without(
     assert repository.files.keys() == SENT | {"ngram.safetensors"}
     assert "ngram.safetensors" in repository.files["README.md"].decode()
     assert open_run("hf:ada/tales").has_companion
+    # They were counted after the last measurement.
+    assert "n-grams below was not measured" in repository.files["README.md"].decode()
     repository.files["notes.md"] = b"of the owner"
     push(cli, run)
     assert repository.files.keys() == SENT | {"notes.md"}
@@ -162,10 +186,8 @@ def test_json_has_the_card_and_the_commit(cli: Cli, hub: FakeHub, run: Path) -> 
 
 def test_the_licence_is_asked_for(cli: Cli, run: Path) -> None:
     assert "--license: say under which licence" in cli("push", run, "ada/tales").only_error
-    assert check_license("CC-BY-4.0") == "cc-by-4.0"
-    for wrong in ("", "my own", "mit\nx: 1", "[mit]"):
-        with pytest.raises(ConfigError, match="--license"):
-            check_license(wrong)
+    error = cli("push", run, "ada/tales", "--license", "cc-bi-4.0", "--dry-run").only_error
+    assert "unknown licence 'cc-bi-4.0'; did you mean 'cc-by-4.0'?" in error
 
 
 def test_a_name_that_the_hub_does_not_allow_is_refused(cli: Cli, hub: FakeHub, run: Path) -> None:
@@ -192,8 +214,13 @@ def test_a_damaged_run_is_refused_before_anything_is_sent(cli: Cli, hub: FakeHub
     assert "has the value nan" in cli("push", run, "ada/tales", "--license", "mit").stderr.splitlines()[-1]
     (run / "model.safetensors").unlink()
     assert "no weights yet" in cli("push", run, "ada/tales", "--license", "mit").only_error
+    (run / "metrics.jsonl").write_text("{}\n")
+    error = cli("push", run, "ada/tales", "--license", "mit").only_error
+    assert f"{run / 'metrics.jsonl'}, line 1" in error
     (run / "config.json").write_text("{}")
-    assert cli("push", run, "ada/tales", "--license", "mit").only_error
+    assert "config.json" in cli("push", run, "ada/tales", "--license", "mit").only_error
+    (run / "config.json").unlink()
+    assert "Name a run directory" in cli("push", run, "ada/tales", "--license", "mit").only_error
     assert hub.log == []
 
 

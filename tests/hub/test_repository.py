@@ -59,6 +59,19 @@ def test_errors_of_files_stay_what_they_are() -> None:
         raise ConnectionResetError
 
 
+def test_what_stops_a_large_file_is_one_line() -> None:
+    from huggingface_hub.errors import XetDownloadError
+
+    for error, words in (
+        (RuntimeError("no route\nto the store"), r"the transfer failed \(no route to the store\); try again"),
+        (XetDownloadError("gone"), "hf:ada/tales: "),
+    ):
+        with pytest.raises(RunError, match=words), hub_errors(Repository("ada/tales")):
+            raise error
+    with pytest.raises(PermissionError), hub_errors(Repository("ada/tales")):
+        raise RuntimeError("while uploading") from PermissionError(13, "no", "file")
+
+
 def test_a_run_in_a_directory_loads_no_library_of_the_hub() -> None:
     modules = "textgen.api, textgen.hub.fetch, textgen.hub.push, textgen.cli.push"
     code = f"import sys, {modules}; sys.exit('huggingface_hub' in sys.modules or 'torch' in sys.modules)"

@@ -24,9 +24,11 @@ def test_a_size_has_a_unit_or_is_in_bytes(text, size):
     assert parse_size("cache_size", text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-5GB", "1e9", "0", 0, -1, True, 2.5, "5 iB", "0.1B", "9PB", "1,5GB"])
+@pytest.mark.parametrize(
+    "text", ["", "GB", "-5GB", "1e9", "0", 0, -1, True, 2.5, "5 iB", "0.1B", "9PB", "1,5GB"]
+)
 def test_what_is_no_size_is_refused(text):
-    with pytest.raises(ConfigError, match="--cache-size .*: not a size; give one as in 500MB, 20GB or 2TB"):
+    with pytest.raises(ConfigError, match=r"--cache-size .*: not a size; give one as in 500MB, 20GB or 2TB"):
         parse_size("cache_size", text)
 
 

@@ -18,7 +18,6 @@ from textgen.cli.support.options import (
     Number,
     cache_dir_option,
     config_option,
-    fetch_option,
     grouped_option,
     json_option,
 )
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "textgen encode books/ --tokenizer bpe --output encoded    then: textgen train encoded",
     "textgen encode books/ --output encoded --jobs 8           in eight processes",
+    "textgen encode books/ --output encoded --dask tcp://node1:8786  on a dask cluster",
     "textgen encode books/ --output encoded --shard 2/10       a tenth of the shards",
     "textgen encode more/ --run-config runs/a --output encoded  with the tokenizer of a run",
 )
@@ -63,13 +63,16 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--jobs", type=Number(int, COUNT), metavar="N", default=1, group=COMMON,
     help="Shards that are made at a time, each by one process.  [default: 1]",
 )  # fmt: skip
+@grouped_option(
+    "--dask", metavar="ADDRESS", group=COMMON,
+    help="Make shards on the dask cluster whose scheduler is there.",
+)  # fmt: skip
 @grouped_option("--shard", metavar="I/N", group=COMMON, help="Make every N-th shard, from the I-th on.")
 @grouped_option(
     "--shard-size", type=Number(int, COUNT), metavar="N", default=SHARD_CHARACTERS, group=COMMON,
     help=f"Characters in a shard, about.  [default: {SHARD_CHARACTERS:,}]",
 )  # fmt: skip
 @data_options
-@fetch_option()
 @cache_dir_option("Where fetched text is kept.")
 @json_option("the result")
 def command(
@@ -77,9 +80,9 @@ def command(
     output: str,
     run_config: str | None,
     jobs: int,
+    dask: str | None,
     shard: str | None,
     shard_size: int,
-    fetch: bool,
     cache_dir: str | None,
     as_json: bool,
     **options: Any,
@@ -89,23 +92,32 @@ def command(
     The text is read once to plan the shards; any shard can then be made by anyone, in any order. Run again,
     it makes what is missing, also after it was killed. Several machines share the work with --shard, into one
     folder, or each into its own; put together, they are completed by the same command without --shard.
+
+    With --dask, the workers make the shards, and must see CORPUS and the output FOLDER at the same absolute
+    paths as this machine, on a file system that all share. They need textgen in this version. A dask cluster
+    runs any code that is sent to it, and this command trusts what it answers.
     """
     from textgen.system.progress import Reporter
     from textgen.training.planning.encode import encode_text
 
     if not output or "\0" in output:
         raise ConfigError(f"--output {shown(output)}: not a folder; name one")
+    if dask is not None and jobs > 1:
+        raise ConfigError(
+            "--jobs does nothing with --dask, where each worker makes shards: leave one of them out"
+        )
     turn = None if shard is None else _turn(shard)
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     data, source = _data(corpus, run_config, options)
     encoded = encode_text(
         data,
         Path(output),
-        remote=remote_texts(cache_dir, reporter, fetch=fetch),
+        remote=remote_texts(cache_dir, reporter),
         source=source,
         turn=turn,
         shard_characters=shard_size,
         jobs=jobs,
+        dask=dask,
         progress=reporter.work,
     )
     for note in encoded.notes:

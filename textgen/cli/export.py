@@ -39,12 +39,12 @@ WEIGHTS = ("float16", "bfloat16", "int8", "float32")
 )  # fmt: skip
 @grouped_option(
     "--weights", type=click.Choice(WEIGHTS), metavar="TYPE", group=COMMON,
-    help=f"Type of the weights: {', '.join(WEIGHTS)}.  [default: float16]",
+    help="float16 or int8; html: also float32; weights: also bfloat16.  [default: float16]",
 )  # fmt: skip
 @no_ngram_option("Leave out the run's n-grams, which hold pieces of the training text.")
 @grouped_option(
     "--inspect", group=COMMON, is_flag=True,
-    help="Show the surprise of what is typed as well, and what was expected instead.",
+    help="Show the surprise of what is typed, what was expected instead, and the units.",
 )  # fmt: skip
 @fetch_option(group=COMMON)
 @cache_dir_option()
@@ -54,9 +54,9 @@ def command(
     """Write RUN in another form, to be used elsewhere.
 
     FORMAT is html, one page that writes text, offline, in any browser; onnx, the network alone for ONNX
-    runtimes, with tokenizer.json in its metadata; or weights, a smaller run directory for every command but
-    train. What is printed says how far it is from the run, measured on the validation text if that is still
-    there.
+    runtimes in float32, with tokenizer.json in its metadata; or weights, a smaller run directory for every
+    command but train. What is printed says how far it is from the run, measured on the beginning of the
+    validation text if that is still there.
     """
     from textgen.export.formats import export
     from textgen.hub.fetch import open_run

@@ -57,7 +57,7 @@ def _facts_or_error(run: Run) -> dict[str, Any]:
 
 
 def _summary(facts: dict[str, Any]) -> str:
-    return f"{facts['network']}, {_best(facts)}, {facts['status']}{_cut(facts)}"
+    return f"{facts['network']}, {_best(facts)}, {facts['status']}{_rounded(facts)}{_cut(facts)}"
 
 
 def _status(facts: dict[str, Any]) -> str:
@@ -87,13 +87,13 @@ def _in_lines(facts: dict[str, Any]) -> str:
         "tokenizer": f"{facts['tokenizer']}, {facts['vocab_size']:,} distinct tokens in the training text",
         "corpus": f"{', '.join(facts['corpus'])}; {facts['train_characters']:,} characters to train on",
         "training": f"{facts['settings']}; {facts['steps']:,} steps in {facts['seconds']:.0f} s",
-        "validation": _validation(facts["best"]) if facts["validates"] else "none",
+        "validation": _validation(facts) if facts["validates"] else "none",
     }
     for entry in facts["remote"]:
         lines.setdefault("fetched", "")
         lines["fetched"] += f"{', ' if lines['fetched'] else ''}{entry['url']}, SHA-256 {entry['sha256']}"
     if facts["ngrams"]:
-        lines["n-grams"] = "yes; they hold pieces of the training text"
+        lines["n-grams"] = f"{_with_ngrams(facts)}; they hold pieces of the training text"
     if facts["from_run"] is not None:
         lines["started from"] = facts["from_run"]
     width = max(map(len, lines)) + 2
@@ -105,7 +105,18 @@ def _line(text: str) -> str:
     return text.replace("\n", NEWLINE_PICTURE)
 
 
-def _validation(best: dict[str, Any] | None) -> str:
+def _with_ngrams(facts: dict[str, Any]) -> str:
+    figures = facts["with_ngrams"]
+    if figures is None:
+        return "yes, but the loss with them is in no measurement of the run: textgen eval measures it"
+    return (
+        f"with them {figures['nats_per_token']:.4f} nats/token, "
+        f"{figures['bits_per_character']:.4f} bits/character"
+    )
+
+
+def _validation(facts: dict[str, Any]) -> str:
+    best = facts["best"]
     if best is None:
         return "not evaluated yet"
     figures = [f"{best['nats_per_token']:.4f} nats/token"]
@@ -115,4 +126,7 @@ def _validation(best: dict[str, Any] | None) -> str:
             f"{best['bits_per_byte']:.4f} bits/byte",
         ]
         figures += [f"perplexity {best['perplexity_per_token']:.2f} per token"]
-    return ", ".join(figures) + (" (all validation text)" if len(figures) > 1 else " (during training)")
+    about = ["all validation text" if len(figures) > 1 else "during training"]
+    about += ["the network alone"] if facts["ngrams"] else []
+    about += [f"before its weights were rounded to {facts['weights']}"] if _rounded(facts) else []
+    return f"{', '.join(figures)} ({', '.join(about)})"

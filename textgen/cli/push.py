@@ -51,7 +51,8 @@ def command(
     import json
 
     from textgen.hub.fetch import open_run
-    from textgen.hub.push import check_license, prepare, upload
+    from textgen.hub.licenses import check_license
+    from textgen.hub.push import prepare, upload
     from textgen.hub.repository import PREFIX, Repository, hub_library
     from textgen.system.progress import Reporter
 

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from textgen.evaluation.score import ScoredPiece, Scorer
     from textgen.evaluation.scored_lines import PlainText, Records
     from textgen.evaluation.summary import Summary
+    from textgen.run import Run
     from textgen.settings.config import DataConfig
     from textgen.text.formats import TextFile
     from textgen.text.lines import Line
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "textgen score runs/corpus letter.txt                 the bits/character and the hardest lines",
     "textgen score runs/corpus letter.txt --view          in colour, character by character",
-    "textgen score runs/corpus names.txt --lines          line by line",
     "textgen score runs/corpus names.csv --field name     every record is a document",
+    "textgen score runs/corpus a.txt b.txt --lines --dask tcp://node1:8786  on a dask cluster",
     "cat app.log | textgen score runs/log --lines --json  as a filter",
 )
 LINE_ENDS = str.maketrans({"\n": r"\n", "\r": r"\r"})
@@ -51,7 +53,7 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 
 @click.command(name="score", cls=GroupedCommand, examples=EXAMPLES, headings=(COMMON, TEXT, DEVICE, OUTPUT))
 @click.argument("run_directory", metavar="RUN")
-@click.argument("file", required=False, metavar="[FILE|-]")
+@click.argument("files", nargs=-1, metavar="[FILE|-]...")
 @grouped_option(
     "--lines", "by_line", is_flag=True, group=COMMON,
     help="Print the bits/character of each line, or record, and its text.",
@@ -59,6 +61,10 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 @grouped_option(
     "--context", is_flag=True, group=COMMON,
     help="With --lines: read each as a continuation of those before.",
+)  # fmt: skip
+@grouped_option(
+    "--dask", metavar="ADDRESS", group=COMMON,
+    help="With --lines: score on the dask cluster whose scheduler is there.",
 )  # fmt: skip
 @grouped_option(
     "--tokens", "by_token", is_flag=True, group=COMMON,
@@ -79,9 +85,10 @@ CONTRADICTIONS = (("--lines", "--tokens", "--view"), ("--view", "--json"))
 )  # fmt: skip
 def command(
     run_directory: str,
-    file: str | None,
+    files: tuple[str, ...],
     by_line: bool,
     context: bool,
+    dask: str | None,
     by_token: bool,
     view: bool,
     label: str | None,
@@ -95,71 +102,91 @@ def command(
 
     The text is FILE, or standard input, which is scored as it arrives. The better RUN predicts a text, the
     fewer bits a character needs. In a table (.jsonl, .json, .csv, .tsv) each record is a document. In plain
-    text a document is what it is in the text of RUN; where that is records, each line is a document.
+    text a document is what it is in the text of RUN; where that is records, each line is a document. Several
+    FILEs need --lines.
+
+    With --dask, RUN and the text are sent to the cluster, which needs textgen in this version, but no files.
+    A dask cluster runs any code that is sent to it, and this command trusts what it answers.
     """
     _refuse_contradictions(
-        {"--lines": by_line, "--tokens": by_token, "--view": view, "--json": as_json}, context
+        {"--lines": by_line, "--tokens": by_token, "--view": view, "--json": as_json},
+        {"--context": context, "--dask": dask is not None, "more than one FILE": len(files) > 1},
     )
     set_threads = numpy_threads() if device == "cpu" and multiply_on_few_threads() else None
     from textgen.evaluation.score import Scorer
-    from textgen.evaluation.summary import summarize
     from textgen.hub.fetch import open_run
 
     run = open_run(run_directory, announce=announce)
-    source = _text(file, cache_dir)
-    text = _open(source, run.config.data, reading)
-    scorer = Scorer.from_run(run, device, set_threads, label, ngram=ngram)
+    sources = _sources(files, cache_dir)
+    texts = [_open(source, run.config.data, reading) for source in sources]
+    names = ["-" if source is None else source.name for source in sources]
+    if dask is not None:
+        from textgen.evaluation.cluster_scoring import RunCopy, ScoringSettings, score_on_cluster
 
-    def pieces(*, unbuffered: bool) -> Iterator[ScoredPiece]:
-        return scorer.read(text.stream(), unbuffered=unbuffered)
-
-    if by_line:
-        scored = text.each_in_context(pieces(unbuffered=True)) if context else text.each_alone(scorer)
-        _print_lines(scored, text.unit, as_json)
-    elif by_token:
-        _print_tokens(pieces(unbuffered=True), scorer, as_json)
-    elif view:
-        _print_view(pieces(unbuffered=True))
+        sent = RunCopy(run, ScoringSettings(device, label, ngram))
+        _print_lines(score_on_cluster(dask, sent, texts), texts, names, as_json)
     else:
-        progress = _progress(source) if text.unit == "line" else None
-        summary = summarize(pieces(unbuffered=False), progress, text)
-        name = "standard input" if source is None else source.name
-        if not summary.report.loss.tokens:
-            raise CorpusError(f"{name}: there is no text in it; name another file")
-        about: dict[str, object] = {"run": str(run.path), "text": "-" if source is None else name}
-        if scorer.network_weight is not None:
-            about["network_weight"] = scorer.network_weight
-        if as_json:
-            print(json.dumps(about | summary.as_dict(), allow_nan=False))
+        scorer = Scorer.from_run(run, device, set_threads, label, ngram=ngram)
+        if by_line:
+            _print_lines(_each(scorer, texts, context), texts, names, as_json)
+        elif by_token:
+            _print_tokens(scorer.read(texts[0].stream(), unbuffered=True), scorer, as_json)
+        elif view:
+            _print_view(scorer.read(texts[0].stream(), unbuffered=True))
         else:
-            print("\n".join(_in_lines(summary)))
-            if scorer.network_weight is not None:
-                print(f"with the run's n-grams; weight of the network: {scorer.network_weight:.2f}")
-    if text.skipped is not None:
-        print(text.skipped, file=sys.stderr)
+            _print_summary(run, scorer, sources[0], texts[0], as_json)
+    for name, text in zip(names, texts, strict=True):
+        if text.skipped is not None:
+            print(text.skipped if len(texts) == 1 else f"{name}: {text.skipped}", file=sys.stderr)
 
 
-def _refuse_contradictions(given: dict[str, bool], context: bool) -> None:
-    """Refuse combinations in which an option would do nothing. Raises ConfigError."""
-    if context and not given["--lines"]:
-        raise ConfigError("--context does nothing without --lines: give that too, or leave it out")
+def _refuse_contradictions(given: dict[str, bool], of_lines: dict[str, bool]) -> None:
+    """Refuse combinations in which an option would do nothing. Raises ConfigError.
+
+    of_lines: what is only for --lines, and whether it was given.
+    """
+    for option in [option for option, is_given in of_lines.items() if is_given and not given["--lines"]]:
+        raise ConfigError(f"{option} does nothing without --lines: give that too, or leave it out")
+    if of_lines["--context"] and of_lines["--dask"]:
+        raise ConfigError(
+            "--context does not go with --dask, which scores lines at the same time: leave one of them out"
+        )
     for options in CONTRADICTIONS:
         if len(found := [option for option in options if given[option]]) > 1:
             raise ConfigError(f"{found[0]} does not go with {found[1]}: leave one of them out")
 
 
-def _text(file: str | None, cache_dir: str | None) -> TextFile | None:
-    """The FILE, fetched where it is a URL; None for standard input. Raises ConfigError, CorpusError."""
+def _sources(files: tuple[str, ...], cache_dir: str | None) -> list[TextFile | None]:
+    """The FILEs, fetched where they are URLs; None for standard input. Raises ConfigError, CorpusError."""
     from textgen.system.progress import Reporter
     from textgen.text.formats import TextFile
     from textgen.text.remote.urls import is_url
 
-    if cache_dir is not None and not is_url(file or "-"):
+    if cache_dir is not None and not any(map(is_url, files)):
         raise ConfigError("--cache-dir is for a FILE that is a URL: leave it out")
-    if file is None or file == "-":
-        return None
-    name, fetched = fetched_file(file, cache_dir, Reporter(sys.stderr))
-    return TextFile(fetched.get(name, Path(name)), name)
+    sources = list[TextFile | None]()
+    for file in files or ("-",):
+        if file == "-":
+            sources.append(None)
+            continue
+        name, fetched = fetched_file(file, cache_dir, Reporter(sys.stderr))
+        sources.append(TextFile(fetched.get(name, Path(name)), name))
+    if sources.count(None) > 1:
+        raise ConfigError("- is standard input, which can be read once: name it once")
+    return sources
+
+
+def _each(
+    scorer: Scorer, texts: Sequence[PlainText | Records], context: bool
+) -> Generator[tuple[int, Line, Report], None, None]:
+    """Each line or record of some texts, scored, after the index of its text."""
+    for index, text in enumerate(texts):
+        if context:
+            scored = text.each_in_context(scorer.read(text.stream(), unbuffered=True))
+        else:
+            scored = text.each_alone(scorer)
+        for line, report in scored:
+            yield index, line, report
 
 
 def _open(
@@ -200,21 +227,54 @@ def _progress(source: TextFile | None) -> Callable[[int], None] | None:
     return lambda done: reporter.work(f"scoring {source.name}", min(done, size), size)
 
 
-def _print_lines(scored: Iterable[tuple[Line, Report]], unit: str, as_json: bool) -> None:
-    """Print one line or record at a time, one that is too long for memory in pieces."""
-    for line, report in scored:
-        if as_json:
-            figures = json.dumps({unit: line.number} | report.as_dict(), allow_nan=False)
-            sys.stdout.write(figures[:-1] + ', "text": "')
-            sys.stdout.writelines(json.dumps(piece)[1:-1] for piece in line.without_end())
-            sys.stdout.write('"}\n')
-        else:
-            sys.stdout.write(f"{report.bits_per_character:.3f}\t")
-            pieces = line.without_end()
-            # What is printed has a line for each record, whatever line ends are in it.
-            sys.stdout.writelines(pieces if unit == "line" else (p.translate(LINE_ENDS) for p in pieces))
-            sys.stdout.write("\n")
-        sys.stdout.flush()
+def _print_lines(
+    scored: Generator[tuple[int, Line, Report], None, None],
+    texts: Sequence[PlainText | Records],
+    names: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Print one line or record at a time, one that is too long for memory in pieces.
+
+    JSON names the text where there are several.
+    """
+    with closing(scored):  # so that an interruption ends the work on a cluster
+        for index, line, report in scored:
+            unit = texts[index].unit
+            if as_json:
+                where = {"file": names[index]} if len(names) > 1 else {}
+                figures = json.dumps(where | {unit: line.number} | report.as_dict(), allow_nan=False)
+                sys.stdout.write(figures[:-1] + ', "text": "')
+                sys.stdout.writelines(json.dumps(piece)[1:-1] for piece in line.without_end())
+                sys.stdout.write('"}\n')
+            else:
+                sys.stdout.write(f"{report.bits_per_character:.3f}\t")
+                pieces = line.without_end()
+                # What is printed has a line for each record, whatever line ends are in it.
+                sys.stdout.writelines(pieces if unit == "line" else (p.translate(LINE_ENDS) for p in pieces))
+                sys.stdout.write("\n")
+            sys.stdout.flush()
+
+
+def _print_summary(
+    run: Run, scorer: Scorer, source: TextFile | None, text: PlainText | Records, as_json: bool
+) -> None:
+    """Print the figures of a whole text. Raises CorpusError when there is none in it."""
+    from textgen.evaluation.summary import summarize
+
+    progress = _progress(source) if text.unit == "line" else None
+    summary = summarize(scorer.read(text.stream()), progress, text)
+    name = "standard input" if source is None else source.name
+    if not summary.report.loss.tokens:
+        raise CorpusError(f"{name}: there is no text in it; name another file")
+    about: dict[str, object] = {"run": str(run.path), "text": "-" if source is None else name}
+    if scorer.network_weight is not None:
+        about["network_weight"] = scorer.network_weight
+    if as_json:
+        print(json.dumps(about | summary.as_dict(), allow_nan=False))
+        return
+    print("\n".join(_in_lines(summary)))
+    if scorer.network_weight is not None:
+        print(f"with the run's n-grams; weight of the network: {scorer.network_weight:.2f}")
 
 
 def _print_tokens(pieces: Iterable[ScoredPiece], scorer: Scorer, as_json: bool) -> None:

@@ -1,4 +1,8 @@
-"""`textgen train`: train a model on a text."""
+"""`textgen train`: train a model on a text.
+
+World.join ─rank 0→ new_run or resume_run ─→ Session ─ send_session ─→ Session.complete
+           └others→ received_session ───────→ Session ──────────────→ Session.complete
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from textgen.cli.support.options import (
+    ARGUMENTS,
     COMMON,
     OUTPUT,
     GroupedCommand,
@@ -29,6 +34,12 @@ from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGUL
 from textgen.settings.files import read_options
 from textgen.settings.given import CACHE_SIZE, FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import flag, options_of
+
+if TYPE_CHECKING:
+    from textgen.distributed.world import World
+    from textgen.run import Run
+    from textgen.system.progress import Reporter
+    from textgen.training.session import Session
 
 EXAMPLES = (
     "textgen train corpus.txt                                for two minutes, with chosen settings",
@@ -88,9 +99,25 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @fetch_option("a run's text")
 @cache_dir_option()
 @cache_size_option()
+@grouped_option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    group=DEVICE,
+    help="Processes on this machine that train together.",
+)
 @json_option("the result")
+@click.pass_context
 def command(
-    corpus: tuple[str, ...], resume: str | None, settings: str | None, as_json: bool, **options: Any
+    ctx: click.Context,
+    /,
+    corpus: tuple[str, ...],
+    resume: str | None,
+    settings: str | None,
+    processes: int,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train a language model on text.
 
@@ -100,12 +127,69 @@ def command(
     the text and the device, and saved in the run's config.json.
     """
     _load_torch()
-    from textgen.hub.fetch import local_path, refuse_hub
+    from textgen.cli.support.processes import reporting_once, start_processes
+    from textgen.distributed.world import World
+
+    if processes > 1:
+        start_processes(ctx.meta[ARGUMENTS], processes, options["run"], resume)
+        return
+    world = World.join()
+    with reporting_once(world):
+        _train(world, corpus, resume, settings, as_json, options)
+
+
+def _train(
+    world: World,
+    corpus: tuple[str, ...],
+    resume: str | None,
+    settings: str | None,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Train in this process, one of a world."""
+    from textgen.distributed.world import launch_id
     from textgen.run import Run
     from textgen.system.interrupts import StopRequest
     from textgen.system.progress import Reporter
+    from textgen.text.remote.texts import RemoteTexts
+    from textgen.text.store import default_cache_dir
     from textgen.training.finished import resume_complete
-    from textgen.training.new_run import new_run
+    from textgen.training.shared_run import received_session, send_session
+
+    cache_dir = default_cache_dir() if options["cache_dir"] is None else Path(options["cache_dir"])
+    reporter = Reporter(sys.stderr if as_json else sys.stdout)
+    with StopRequest(is_launched=launch_id() is not None) as stop:
+        if not world.is_first:
+            remote = RemoteTexts(cache_dir, options["fetch"], cache_size=options["cache_size"])
+            with received_session(world, remote, corpus) as received:
+                if received is not None:
+                    received.complete(stop)
+            return
+        begun = _begin(world, corpus, resume, settings, reporter, options)
+        if isinstance(begun, Run):
+            send_session(world, None)
+            result = resume_complete(begun, reporter)
+        else:
+            send_session(world, begun)
+            result = begun.complete(stop)
+    if as_json:
+        print(json.dumps(result))
+
+
+def _begin(
+    world: World,
+    corpus: tuple[str, ...],
+    resume: str | None,
+    settings: str | None,
+    reporter: Reporter,
+    options: dict[str, Any],
+) -> Session | Run:
+    """The session of a new or resumed run; or the run, where nothing is left to train."""
+    from textgen.distributed.world import launch_id
+    from textgen.hub.fetch import local_path, refuse_hub
+    from textgen.run import Run
+    from textgen.text.remote.urls import is_encoded_url
+    from textgen.training.new_run import find_run_of_launch, new_run
     from textgen.training.resume import resume_run
 
     for name in ESCAPED:
@@ -114,30 +198,31 @@ def command(
     if options["from_run"] is not None:
         options["from_run"] = local_path(options["from_run"], announce)
     given = UserOptions.from_names(options | {"corpus": corpus or None})
-    reporter = Reporter(sys.stderr if as_json else sys.stdout)
-    with StopRequest() as stop:
-        if resume is not None:
-            _refuse_beside_resume(given, settings)
-            refuse_hub(resume, "resuming writes to the run", "start from it with --from")
-            if (run := Run(resume)).is_complete:
-                result = resume_complete(run, reporter)
-            else:
-                cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
-                session = resume_run(
-                    Path(resume),
-                    cache_dir,
-                    reporter,
-                    fetch=given.fetch,
-                    cache_size=given.cache_size,
-                    announce=announce,
-                )
-                result = session.complete(stop)
-        else:
-            if settings is not None:
-                given = read_options(Path(local_path(settings, announce))).overridden_by(given)
-            result = new_run(given, reporter, announce).complete(stop)
-    if as_json:
-        print(json.dumps(result))
+    launch, resumed = launch_id(), None
+    if resume is not None:
+        _refuse_beside_resume(given, settings)
+        refuse_hub(resume, "resuming writes to the run", "start from it with --from")
+        resumed = Path(resume)
+    elif launch is not None:
+        resumed = find_run_of_launch(given.run, launch)
+    if resumed is not None:
+        run = Run(resumed)
+        if run.is_complete:
+            return run
+        cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
+        # Processes that torchrun has started again are given the URL again.
+        return resume_run(
+            resumed,
+            cache_dir,
+            reporter,
+            fetch=given.fetch or any(map(is_encoded_url, corpus)),
+            cache_size=given.cache_size,
+            announce=announce,
+            world=world,
+        )
+    if settings is not None:
+        given = read_options(Path(local_path(settings, announce))).overridden_by(given)
+    return new_run(given, reporter, announce, world=world, launch=launch)
 
 
 def _load_torch() -> None:

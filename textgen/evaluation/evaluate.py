@@ -122,9 +122,9 @@ def evaluate(
     state = None
     if observer is not None:
         observer.begin(batch_size)
-    extra_nats, first = 0.0, 0
-    if start_id is None:
-        extra_nats, first = scorer.first_nats(int(vocab.to_model_ids(token_ids[:1])[0])), 1
+    first = 0 if start_id is not None else 1  # of a segment's tokens
+    scores_first = start_id is None and starts[0] == 0
+    extra_nats = scorer.first_nats(int(vocab.to_model_ids(token_ids[:1])[0])) if scores_first else 0.0
     longest = min(max(LOGITS // (batch_size * vocab.size), 16), MAX_WINDOW)
     for start in range(first, length, longest):
         stop = min(start + longest, length)
@@ -149,9 +149,10 @@ def evaluate(
             length = stop
             break
     model.train(was_training)
-    if first and vocab.to_model_ids(token_ids[:1])[0] == vocab.size:
+    if scores_first and vocab.to_model_ids(token_ids[:1])[0] == vocab.size:
         num_unseen += 1
-    return Loss(float(total) + extra_nats, batch_size * (length - first) + first, int(num_unseen))
+    num_read = batch_size * (length - first) + int(scores_first)
+    return Loss(float(total) + extra_nats, num_read, int(num_unseen))
 
 
 def evaluate_with_resets(

@@ -39,7 +39,7 @@ class PlainText:
         self.leading = self._ends = 0
         self._is_open = False
         self._blocks = blocks
-        self._documents = documents
+        self.documents = documents
         self._blanks = {"file": "", "line": "\r\n", "block": " \t\r\n"}[documents]
 
     @property
@@ -60,11 +60,15 @@ class PlainText:
 
     def stream(self) -> Iterator[str | Separator]:
         """The text as a stream of documents."""
-        return split_documents(self, self._documents)
+        return split_documents(self, self.documents)
 
     def each_alone(self, scorer: Scorer) -> Iterator[tuple[Line, Report]]:
         """Each line scored alone: see score_each_line."""
-        return score_each_line(scorer, self, self._documents)
+        return score_batches(scorer, self.batches(), self.documents)
+
+    def batches(self) -> Iterator[list[Line]]:
+        """The lines in the batches in which each_alone scores them."""
+        return lines(self)
 
     def each_in_context(
         self, pieces: Iterable[ScoredPiece], limit: int | None = None
@@ -82,7 +86,7 @@ class Records:
     Reading them raises CorpusError, at the end also where no record has text.
     """
 
-    unit = RECORD
+    unit = documents = RECORD
 
     def __init__(
         self,
@@ -116,7 +120,7 @@ class Records:
 
     def each_alone(self, scorer: Scorer) -> Iterator[tuple[Line, Report]]:
         """Each record scored as a text of its own that ends in end-of-text."""
-        return _score_each(scorer, self._batches(), RECORD)
+        return score_batches(scorer, self.batches(), RECORD)
 
     def each_in_context(
         self, pieces: Iterable[ScoredPiece], limit: int | None = None
@@ -130,7 +134,8 @@ class Records:
         parts = ((piece, isinstance(piece.item, Separator)) for piece in pieces)
         return _numbered(_lines(parts, limit, last_end="\n"), numbers)
 
-    def _batches(self) -> Iterator[list[Line]]:
+    def batches(self) -> Iterator[list[Line]]:
+        """The records in the batches in which each_alone scores them."""
         batch, characters = list[Line](), 0
         for text in self:
             batch.append(record_line(self._count.read, text))
@@ -147,12 +152,16 @@ def score_each_line(scorer: Scorer, blocks: Iterable[str], documents: str) -> It
 
     documents: the run's `documents` option. Each line is closed when the next one is requested.
     """
-    return _score_each(scorer, lines(blocks), documents)
+    return score_batches(scorer, lines(blocks), documents)
 
 
-def _score_each(
+def score_batches(
     scorer: Scorer, batches: Iterable[list[Line]], documents: str
 ) -> Iterator[tuple[Line, Report]]:
+    """Score each line of some batches alone, as score_each_line does.
+
+    Figures depend on the batch of a line, in their last bits.
+    """
     for batch in batches:
         losses = iter(scorer.score_texts([as_text(line, documents) for line in batch if not line.is_long]))
         for line in batch:

@@ -126,6 +126,8 @@ def _checked(name: str, form: Format, options: Mapping[str, Any]) -> dict[str, A
         if option == "weights" and form.weights:
             if value not in form.weights:
                 raise ConfigError(f"--weights {value}: {name} has {', '.join(form.weights)}")
+        elif option == "weights":
+            raise ConfigError(f"--weights does nothing with {name}, whose weights are float32: leave it out")
         elif option not in form.options:
             raise ConfigError(f"--{option.replace('_', '-')} does nothing with {name}: leave it out")
     return given

@@ -70,10 +70,7 @@ def export_onnx(source: ExportSource, output: Path, cache_dir: str | None = None
         f"logits: at most {difference:.1e} from textgen's, over {CHECKED_TOKENS} tokens",
     ]
     if source.companion is not None:
-        engines = {
-            "with the run's n-grams": source.engine(),
-            "the network alone, as exported": source.engine(ngram=False),
-        }
+        engines = {"the run": source.engine(), "the ONNX model": source.engine(ngram=False)}
         lines += losses(source, engines, cache_dir)
     return ExportReport((output,), tuple(lines))
 

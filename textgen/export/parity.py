@@ -17,6 +17,7 @@ from textgen.evaluation.report import BITS
 from textgen.evaluation.score import token_nats
 from textgen.export.source import ExportSource
 from textgen.generation.engine import Engine
+from textgen.generation.mixed_engine import MixedEngine
 from textgen.text.model_vocab import begin
 from textgen.text.store import default_cache_dir
 from textgen.text.token_costs import TokenCosts
@@ -31,11 +32,13 @@ class Validation:
     """The beginning of a run's validation text, at most MOST_TOKENS of it.
 
     model_ids: (N,), the start token first where there is one. characters: of its text. costs: of its tokens.
+    extent: how much of the validation text it is, in words.
     """
 
     model_ids: np.ndarray
     characters: int
     costs: TokenCosts
+    extent: str
 
     @classmethod
     def of(cls, source: ExportSource, cache_dir: str | Path | None = None) -> Validation:
@@ -45,12 +48,15 @@ class Validation:
         """
         store = source.run.open_store(default_cache_dir() if cache_dir is None else Path(cache_dir), None)
         part = source.run.require_part(store, "val")
-        token_ids = np.asarray(store.tokens(part)[:MOST_TOKENS], np.int64)
+        tokens = store.tokens(part)
+        token_ids = np.asarray(tokens[:MOST_TOKENS], np.int64)
+        share = "the first" if len(token_ids) < len(tokens) else "all"
+        extent = f"{share} {len(token_ids):,} tokens of the validation text"
         is_text = token_ids != source.tokenizer.end_of_text_id
         characters = len(source.tokenizer.decode(token_ids[is_text].tolist())) + int((~is_text).sum())
         num_unseen = source.tokenizer.vocab_size - source.vocab.size
         model_ids = begin(source.vocab.to_model_ids(token_ids), source.start_id)
-        return cls(model_ids, characters, TokenCosts(source.vocab, num_unseen))
+        return cls(model_ids, characters, TokenCosts(source.vocab, num_unseen), extent)
 
     def bits_per_character(self, engine: Engine) -> float:
         """The loss of an engine, whose state stays as it is; each segment is read from the zero state."""
@@ -74,7 +80,8 @@ def losses(
 ) -> Iterator[str]:
     """One line for each engine, by what it is called: bits per character, and how many more than the first.
 
-    One line says so where there is no validation text to measure them on.
+    Where the run has n-grams, a line says whether they are in its figure. One line says so where there is no
+    validation text to measure them on.
     """
     try:
         validation = Validation.of(source, cache_dir)
@@ -84,6 +91,12 @@ def losses(
     first: float | None = None
     for name, engine in engines.items():
         bits = validation.bits_per_character(engine)
-        more = "" if first is None else f" ({bits - first:+.5f})"
+        more = "" if first is None else f" ({round(bits - first, 5) + 0:+.5f})"  # + 0, as there is a -0
         first = bits if first is None else first
-        yield f"{name}: {bits:.4f} bits/character on validation text{more}"
+        yield f"{name}{_parts(source, engine)}: {bits:.4f} bits/character on {validation.extent}{more}"
+
+
+def _parts(source: ExportSource, engine: Engine) -> str:
+    if not source.run.has_companion:
+        return ""
+    return ", with n-grams" if isinstance(engine, MixedEngine) else ", network alone"

@@ -59,8 +59,8 @@ def export_run_directory(
             f"the text from standard input is not in it; for textgen eval, copy {run.path / STDIN} there"
         )
     engines = {
-        f"{run.path}": source.engine(),
-        f"{output}": source.engine(rounded(source.weights, weights)),
+        "the run": source.engine(),
+        f"{output.name} ({weights})": source.engine(rounded(source.weights, weights)),
     }
     lines += losses(source, engines, cache_dir)
     return ExportReport((output,), tuple(lines))

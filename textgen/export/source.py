@@ -9,10 +9,10 @@ import numpy as np
 
 from textgen.generation.engine import Engine
 from textgen.generation.mixed_engine import MixedEngine
-from textgen.generation.numpy_engine.engine import NumpyEngine
+from textgen.generation.numpy_engine.engine import NumpyEngine, has_twin
 from textgen.ngram.companion import Companion
 from textgen.run import Run, vocab_of
-from textgen.settings.config import RunConfig
+from textgen.settings.config import ModelConfig, RunConfig
 from textgen.text.model_vocab import ModelVocab, start_id
 from textgen.text.tokenizer import Tokenizer
 
@@ -53,9 +53,20 @@ class ExportSource:
         return self.run.name.encode("utf-8", "replace").decode()
 
     def engine(self, weights: Mapping[str, np.ndarray] | None = None, *, ngram: bool = True) -> Engine:
-        """The NumPy engine of the run, or of other weights in the place of its own.
+        """The engine of the run, or of other weights in place of its own; torch's if its cell has no twin.
 
-        ngram: mixed with the n-grams, if there are any. The cell must have a NumPy twin.
+        ngram: mixed with the n-grams, if there are any.
         """
-        network = NumpyEngine(self.config.model, self.weights if weights is None else weights)
+        network = _network(self.config.model, self.weights if weights is None else weights)
         return network if self.companion is None or not ngram else MixedEngine(network, self.companion)
+
+
+def _network(config: ModelConfig, weights: Mapping[str, np.ndarray]) -> Engine:
+    if has_twin(config.cell):
+        return NumpyEngine(config, weights)
+    from textgen.generation.torch_engine import TorchEngine
+    from textgen.models.language_model import LanguageModel
+
+    model = LanguageModel(config)
+    model.load_weights(weights, "the weights to be exported")
+    return TorchEngine(model.eval())

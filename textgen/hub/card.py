@@ -42,7 +42,7 @@ def model_card(
         _training(config, facts),
         *(["![The loss during training](loss.png)"] if has_picture else []),
         "## How good it is",
-        _quality(facts),
+        _quality(facts, has_ngrams=has_ngrams),
         *([_NGRAMS] if has_ngrams else []),
         "## A sample",
         f"The text of {code(command)}, not chosen among others:",
@@ -55,7 +55,7 @@ def model_card(
 
 def front_matter(repository: Repository, config: RunConfig, facts: Mapping[str, Any], license: str) -> str:
     """The YAML at the beginning of a model card, without its rules. Raises TextgenError."""
-    hub, best = hub_library(), facts["best"]
+    hub = hub_library()
     results = [
         hub.EvalResult(
             task_type="text-generation",
@@ -65,10 +65,9 @@ def front_matter(repository: Repository, config: RunConfig, facts: Mapping[str, 
             dataset_split="validation",
             metric_type=metric,
             metric_name=name,
-            metric_value=round(best[metric], 4),
+            metric_value=round(value, 4),
         )
-        for metric, name in _METRICS.items()
-        if best is not None and metric in best
+        for metric, name, value in _figures(facts)
     ]
     data = hub.ModelCardData(
         license=license,
@@ -78,6 +77,20 @@ def front_matter(repository: Repository, config: RunConfig, facts: Mapping[str, 
         **({"model_name": repository.run_name, "eval_results": results} if results else {}),
     )
     return f"{data.to_yaml(line_break=chr(10))}\n"
+
+
+def _figures(facts: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """Metric, its name with what was measured, and its value."""
+    before = f", before rounding to {facts['weights']}" if _is_rounded(facts) else ""
+    with_ngrams = facts["with_ngrams"]
+    alone = "" if with_ngrams is None else ", network alone"
+    return [
+        (metric, f"{name}{what}{before}", figures[metric])
+        for figures, what in ((facts["best"], alone), (with_ngrams, ", with n-grams"))
+        if figures is not None
+        for metric, name in _METRICS.items()
+        if metric in figures
+    ]
 
 
 def code(text: str) -> str:
@@ -123,7 +136,7 @@ def _training(config: RunConfig, facts: Mapping[str, Any]) -> str:
         f"- Text: {corpus}; {facts['train_characters']:,} characters to train on",
         f"- Vocabulary: {facts['vocab_size']:,} distinct tokens",
         f"- Settings: {code(describe(config))}",
-        f"- {facts['steps']:,} steps in {facts['seconds']:.0f} seconds",
+        f"- {facts['steps']:,} steps in {facts['seconds']:.0f} s",
     ]
     if config.from_run is not None:
         lines.append(f"- Started from the weights of {code(config.from_run)}")
@@ -141,11 +154,11 @@ def _is_rounded(facts: Mapping[str, Any]) -> bool:
     return bool(facts["weights"] != "float32")
 
 
-def _quality(facts: Mapping[str, Any]) -> str:
+def _quality(facts: Mapping[str, Any], *, has_ngrams: bool) -> str:
     best = facts["best"]
     if best is None:
         return "It was trained without validation text, so that nothing was measured."
-    before = f" That was measured before the weights were rounded to {facts['weights']}."
+    before = f" Measured before the weights were rounded to {facts['weights']}."
     rounding = before if _is_rounded(facts) else ""
     if "bits_per_character" not in best:
         return (
@@ -156,7 +169,19 @@ def _quality(facts: Mapping[str, Any]) -> str:
         f"On {best['characters']:,} characters of validation text, which training does not see, the network "
         f"alone reaches **{best['bits_per_character']:.4f} bits per character**: "
         f"{best['bits_per_byte']:.4f} bits per byte, {best['nats_per_token']:.4f} nats per token, "
-        f"perplexity {best['perplexity_per_token']:.2f} per token.{rounding}"
+        f"perplexity {best['perplexity_per_token']:.2f} per token."
+        f"{_together(facts) if has_ngrams else ''}{rounding}"
+    )
+
+
+def _together(facts: Mapping[str, Any]) -> str:
+    figures = facts["with_ngrams"]
+    if figures is None:
+        return " Its loss together with the n-grams below was not measured."
+    return (
+        f" Together with the n-grams below, which is the default, it reaches "
+        f"**{figures['bits_per_character']:.4f} bits per character**, "
+        f"{figures['nats_per_token']:.4f} nats per token."
     )
 
 

@@ -7,11 +7,16 @@ and is not written to. Only the user can name one: what a run's own files name i
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from textgen.errors import ConfigError, RunError
+from textgen.hub.progress import byte_counter
 from textgen.hub.repository import Repository, hub_errors, hub_library, is_on_hub
 from textgen.run import CONFIG, FILES, METRICS, NGRAM, TOKENIZER, WEIGHTS, Announce, Run
+from textgen.system.progress import Reporter
 from textgen.text.remote.texts import RemoteTexts
 from textgen.version import VERSION
 
@@ -49,11 +54,13 @@ def refuse_hub(name: str | os.PathLike[str], what: str, instead: str) -> None:
 def fetch(repository: Repository, announce: Announce | None = None) -> Path:
     """The local directory of a run on the hub; what is not in the cache yet is fetched.
 
-    announce: called with a line if that version is not in the cache. Raises as open_run does.
+    announce: called with a line if that version is not in the cache, and a terminal then shows a bar as well;
+    None: silent. Raises as open_run does.
     """
     hub = hub_library()
     name, revision = repository.name, repository.revision
-    with hub_errors(repository):
+    reporter = Reporter(None if announce is None else sys.stderr)
+    with hub_errors(repository), closing(reporter):
         if announce is not None and hub.try_to_load_from_cache(name, WEIGHTS, revision=revision) is None:
             announce(f"Fetching {repository}")
         path = Path(
@@ -63,6 +70,7 @@ def fetch(repository: Repository, announce: Announce | None = None) -> Path:
                 allow_patterns=list(FETCHED),
                 library_name="textgen",
                 library_version=VERSION,
+                tqdm_class=byte_counter(partial(reporter.work, str(repository))),
             )
         )
     if not (path / CONFIG).is_file():

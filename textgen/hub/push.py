@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from textgen.errors import ConfigError, RunError
+from textgen.errors import RunError
 from textgen.generation.generator import Generator
 from textgen.hub.card import model_card
 from textgen.hub.public import public_config
@@ -68,6 +68,7 @@ def prepare(run: Run, repository: Repository, folder: Path, *, license: str, ngr
 
     Raises RunError where the run has no weights, or no n-grams when they are to be sent, or is damaged.
     """
+    run.facts()  # refuses what is no run, or damaged, by the run's own name
     run.require_weights()
     vocab = vocab_of(run.load_weights())
     if ngram and run.load_companion(vocab) is None:
@@ -147,15 +148,3 @@ def upload(prepared: Prepared, repository: Repository, *, private: bool) -> str:
             commit_message=f"{repository.run_name}, with textgen {VERSION}",
         )
     return str(commit.commit_url)
-
-
-def check_license(license: str | None) -> str:
-    """The identifier of a licence. Raises ConfigError where there is none, or it is no identifier."""
-    if license is None:
-        raise ConfigError(
-            "--license: say under which licence others may use the model, such as mit, cc-by-4.0 or other; "
-            "think of the text that it was trained on"
-        )
-    if not license or not license.isascii() or not license.replace("-", "").replace(".", "").isalnum():
-        raise ConfigError(f"--license {license!r}: not the identifier of a licence, such as mit or cc-by-4.0")
-    return license.lower()

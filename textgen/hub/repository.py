@@ -18,6 +18,7 @@ from textgen.errors import ConfigError, RunError, TextgenError
 from textgen.settings.option import shown
 
 PREFIX = "hf:"
+_PACKAGES = "huggingface_hub", "hf_xet"  # the second moves large files
 _FORM = "hf:USER/NAME or hf:USER/NAME@REVISION"
 _PART = r"[A-Za-z0-9](?:[\w.-]*\w)?"
 _REPOSITORY = re.compile(rf"{_PART}/{_PART}", re.ASCII)
@@ -86,14 +87,21 @@ def hub_errors(repository: Repository) -> Iterator[None]:
     try:
         with _quiet():
             yield
-    except Exception as error:
+    except Exception as raised:
+        # What stops the upload of a large file is the cause of a RuntimeError.
+        wrapped = raised.__cause__ if isinstance(raised, RuntimeError) else None
+        error = wrapped if isinstance(wrapped, Exception) else raised
         # Those of its HTTP library, which is another one in each major version, have this base.
         of_network = errors.HfHubHTTPError.__bases__[0]
-        if not isinstance(error, of_network | ValueError | ConnectionError | TimeoutError) and not isinstance(
-            error, errors.LocalTokenNotFoundError | errors.LocalEntryNotFoundError
-        ):
-            raise
+        expected = of_network | ValueError | ConnectionError | TimeoutError | RuntimeError
+        if not isinstance(error, expected) and _package(error) not in _PACKAGES:
+            raise error  # noqa: B904  (as it was raised, or its cause)
         raise RunError(f"{repository}: {_reason(error)}") from error
+
+
+def _package(error: Exception) -> str:
+    """The package that an error is defined in."""
+    return type(error).__module__.partition(".")[0]
 
 
 @contextmanager
@@ -139,6 +147,8 @@ def _reason(error: Exception) -> str:
             return f"the hub refused (status {status}); {log_in}, with a token that may do this"
         said = " ".join((error.server_message or _line(error)).split())
         return f"the hub answered with status {status} ({said}); try again later"
+    if isinstance(error, RuntimeError) or _package(error) == "hf_xet":
+        return f"the transfer failed ({_line(error)}); try again later"
     if isinstance(error, ValueError):
         return f"refused: {_line(error)}"
     return f"the hub cannot be reached ({type(cause).__name__}); check your connection, or try again later"

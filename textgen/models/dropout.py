@@ -3,15 +3,36 @@
 Each draws one mask per call from torch's global generator and scales what stays by 1 / (1 - p), so that the
 mean is that of eval mode, where dropout is the identity. With p = 0 nothing is drawn.
 
+A batch may be read in parts, one after the other or by several processes. With the same seed before each part
+the masks are those of the whole batch: masks of weights and of the vocabulary are the same for all sequences,
+and in rows_of_batch each sequence has that of its row.
+
 Shapes: B batch, T time, H units, V vocabulary, E embedding_dim.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
 
 from textgen.errors import ConfigError
+from textgen.text.batches import Rows
+
+_rows: ContextVar[Rows | None] = ContextVar("rows", default=None)
+
+
+@contextmanager
+def rows_of_batch(rows: Rows) -> Iterator[None]:
+    """In the block, what is read are these rows of a larger batch, and get the masks of these rows."""
+    token = _rows.set(rows)
+    try:
+        yield
+    finally:
+        _rows.reset(token)
 
 
 class _Dropout(nn.Module):
@@ -46,8 +67,9 @@ class LockedDropout(_Dropout):
         """(B, T, H) -> (B, T, H)."""
         if not self.acts:
             return x
-        mask = x.new_empty(x.shape[0], 1, x.shape[2]).bernoulli_(1 - self.p)  # (B, 1, H)
-        return x * mask.div_(1 - self.p)
+        rows = _rows.get() or Rows.whole(len(x))
+        mask = x.new_empty(rows.total, 1, x.shape[2]).bernoulli_(1 - self.p)[rows.start : rows.stop]
+        return x * mask.div_(1 - self.p)  # the mask is (B, 1, H)
 
 
 class EmbeddingDropout(_Dropout):

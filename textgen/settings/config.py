@@ -321,6 +321,9 @@ class TrainingConfig:
         group=REGULARISATION,
     )
     batch_size: int = option(32, "Sequences per batch.", range=COUNT, auto=True, group=OPTIMISATION)
+    accumulate: int = option(
+        1, "Micro-batches per step: less memory, same result.", range=COUNT, group=OPTIMISATION
+    )
     seq_len: int = option(
         64, "Tokens per window: how far back gradients flow.", range=COUNT, group=OPTIMISATION
     )

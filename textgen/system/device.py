@@ -99,6 +99,20 @@ def set_up(device: str, *, threads: int, seed: int, deterministic: bool) -> None
         torch.use_deterministic_algorithms(True)
 
 
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seed torch's global generators of the CPU and of this device.
+
+    torch.manual_seed seeds those of all kinds of devices, which takes as long as a small part of a step.
+    """
+    import torch
+
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 def widest_float(device: torch.device) -> torch.dtype:
     """The dtype to sum many small numbers in: float64, but float32 on Apple's GPUs, which have no float64."""
     import torch

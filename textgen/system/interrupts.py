@@ -20,10 +20,13 @@ class StopRequest:
             while not stop.signal_number: ...
 
     While `deferred` is False there is nothing to save, and a signal raises Interrupted at once. So does a
-    second signal. Outside the main thread, where Python allows no signal handlers, nothing is changed.
+    second signal, unless `is_launched`: torchrun sends one more than the user did, and ends its processes by
+    itself if they take too long. Outside the main thread, where Python allows no signal handlers, nothing is
+    changed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_launched: bool = False) -> None:
+        self._is_launched = is_launched
         self.signal_number: int | None = None  # the signal that was received
         self.deferred = False
         self.hint = ""  # how to resume, added to the error message once there is something to resume
@@ -41,9 +44,9 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self.deferred or self.signal_number is not None:
+        if not self.deferred or (self.signal_number is not None and not self._is_launched):
             self._end(number)
-        self.signal_number = number
+        self.signal_number = self.signal_number or number
 
     def end_deferral(self) -> None:
         """Stop deferring, as everything is saved. Raises Interrupted if a signal was received before."""

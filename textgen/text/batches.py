@@ -25,6 +25,7 @@ Shapes: B batch_size (one row per sequence), T window length, V model vocabulary
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -40,19 +41,57 @@ _SHORT_WINDOW_SHARE = 0.05  # of the windows have lengths drawn around half of s
 _LENGTH_DEVIATION = 5 / 70  # standard deviation of a window's length, as a share of seq_len
 
 
+@dataclass(frozen=True)
+class Rows:
+    """The sequences start, start + 1, ..., stop - 1 of a batch of `total`."""
+
+    start: int
+    stop: int
+    total: int
+
+    @classmethod
+    def whole(cls, total: int) -> Rows:
+        """All sequences of a batch."""
+        return cls(0, total, total)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def divided(self, parts: int) -> list[Rows]:
+        """Consecutive parts of these rows, none more than one row longer than another.
+
+        >>> [(part.start, part.stop) for part in Rows.whole(5).divided(2)]
+        [(0, 2), (2, 5)]
+        """
+        bounds = [self.start + len(self) * part // parts for part in range(parts + 1)]
+        return [Rows(start, stop, self.total) for start, stop in itertools.pairwise(bounds)]
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """One window of every sequence: inputs and targets, both (B, T) int64.
 
     starts_epoch: the first batch of an epoch, to be read from a zero state. starts_document: the sequences
     (B,) bool whose window begins with a document, to be read from a zero state too, as a text is read that
-    stands alone; None where the text is read as one.
+    stands alone; None where the text is read as one. part: the rows of a larger batch that these are; None:
+    the whole batch is here.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
     starts_epoch: bool
     starts_document: np.ndarray | None = None
+    part: Rows | None = None
+
+    @property
+    def rows(self) -> Rows:
+        """Which sequences of the whole batch these are."""
+        return self.part or Rows.whole(len(self.inputs))
+
+    @property
+    def total_tokens(self) -> int:
+        """The number of targets in the whole batch."""
+        return self.rows.total * int(self.targets.shape[1])
 
 
 @dataclass(frozen=True)
@@ -74,7 +113,8 @@ class SequenceBatches(Iterator[Batch]):
     tokens: an array, which is read in its order in every epoch, or a source that has an order of its own.
     vocab maps token ids to model ids; None leaves the ids unchanged. Where a document has a label, the input
     is the model id of the start token with that label. vary_seq_len: window lengths are drawn around seq_len,
-    a few of them around half of it, instead of all being seq_len.
+    a few of them around half of it, instead of all being seq_len. part: the sequences to read, when other
+    processes read the others of the batch; None: all.
 
     Raises CorpusError when there are fewer pairs than sequences.
     """
@@ -88,6 +128,7 @@ class SequenceBatches(Iterator[Batch]):
         seed: int,
         *,
         vary_seq_len: bool = False,
+        part: Rows | None = None,
     ) -> None:
         self._source = StoredOrder(tokens) if isinstance(tokens, TokenArray) else tokens
         if len(self._source) <= batch_size:
@@ -100,6 +141,8 @@ class SequenceBatches(Iterator[Batch]):
         self._seq_len = seq_len
         self._seed = seed
         self._vary_seq_len = vary_seq_len
+        self._part = part
+        self._rows = part or Rows.whole(batch_size)
         self.restore({"epoch": 0, "position": 0})
 
     @property
@@ -117,7 +160,7 @@ class SequenceBatches(Iterator[Batch]):
             raise ValueError(f"{dict(place)} is not a place in the text")
         self._epoch, self._position = place["epoch"], place["position"]
         self._layout = self._draw_layout(self._epoch)
-        self._source.start_epoch(self._epoch, self._batch_size)
+        self._source.start_epoch(self._epoch, len(self._rows))
 
     @property
     def tokens_per_epoch(self) -> int:
@@ -155,7 +198,8 @@ class SequenceBatches(Iterator[Batch]):
         index = int(np.searchsorted(layout.window_starts, self._position, side="right"))
         last = index == len(layout.window_starts)
         end = layout.pairs_per_sequence if last else int(layout.window_starts[index])
-        along_ring = layout.offset + layout.pairs_per_sequence * np.arange(self._batch_size) + self._position
+        sequences = np.arange(self._rows.start, self._rows.stop)  # (B,)
+        along_ring = layout.offset + layout.pairs_per_sequence * sequences + self._position
         first_pairs = along_ring % (len(self._source) - 1)  # (B,)
         # Pair p is tokens p and p+1, so a window of T pairs is T+1 tokens.
         ids, labels = self._source.gather(first_pairs, end - self._position + 1)  # (B, T+1)
@@ -170,6 +214,7 @@ class SequenceBatches(Iterator[Batch]):
             model_ids[:, 1:],
             starts_epoch=self._position == 0,
             starts_document=None if end_of_text is None else ids[:, 0] == end_of_text,
+            part=self._part,
         )
         if last:
             self.restore({"epoch": self._epoch + 1, "position": 0})

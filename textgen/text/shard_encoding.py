@@ -30,7 +30,7 @@ from textgen.system.digests import DamagedError, file_digest, require_files, sea
 from textgen.system.locks import locked_temporary, remove_unless_locked
 from textgen.text.documents import Separator
 from textgen.text.encoded import TOKENIZER
-from textgen.text.manifest import LABELS, MANIFEST, Manifest, Shard, StoredPart, require_shard, shard_of
+from textgen.text.manifest import LABELS, Manifest, Shard, StoredPart, require_shard, shard_of
 from textgen.text.portions import HashRule
 from textgen.text.shard_plan import Piece, Plan, ShardText
 from textgen.text.shard_planner import SEPARATOR
@@ -366,8 +366,3 @@ def _blocks(plan: Plan, folder: Path, part: StoredPart) -> np.ndarray | None:
         is_checked=True,
     )
     return document_blocks(tokens, plan.tokenizer.end_of_text_id, counted=bool(plan.labels))
-
-
-def is_assembled(folder: Path) -> bool:
-    """Whether a folder has a manifest."""
-    return (folder / MANIFEST).is_file()

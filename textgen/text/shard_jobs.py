@@ -1,21 +1,24 @@
-"""Making several shards at a time, each in a process of its own."""
+"""Making several shards at a time: each in a process of its own, or by a worker of a dask cluster."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from textgen.errors import CorpusError
+from textgen.system.cluster import cluster_map
 from textgen.text.encoding import Progress
-from textgen.text.shard_encoding import encode_shard
-from textgen.text.shard_plan import Plan
+from textgen.text.shard_encoding import encode_shard, is_complete, remove_unfinished
+from textgen.text.shard_plan import Plan, read_plan
 
 _AHEAD = 2  # shards a process that are handed out: more would only have to be taken back
 
@@ -25,14 +28,28 @@ _folder = Path()
 
 
 def encode_shards(
-    plan: Plan, indices: Sequence[int], folder: Path, jobs: int = 1, progress: Progress | None = None
+    plan: Plan,
+    indices: Sequence[int],
+    folder: Path,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    *,
+    dask: str | None = None,
 ) -> None:
-    """Make these shards in a folder, so many at a time.
+    """Make these shards in a folder that has the plan, so many at a time.
 
-    Raises what encode_shard raises, and CorpusError when a process is killed; shards that are complete stay.
+    dask: the address of a cluster whose workers make them, as many as there are; they must see the files of
+    the text and the folder at the same absolute paths. None: `jobs` processes here do.
+
+    Raises what encode_shard and cluster_map raise, and CorpusError when a process is killed or a worker does
+    not see the folder; shards that are complete stay.
     """
     total, done = sum(plan.shards[index].characters for index in indices), 0
-    made = _in_processes(plan, indices, folder, jobs) if jobs > 1 else _here(plan, indices, folder)
+    if dask is not None:
+        made = _on_cluster(plan, indices, folder, dask)
+    else:
+        jobs = min(jobs, len(indices))
+        made = _in_processes(plan, indices, folder, jobs) if jobs > 1 else _here(plan, indices, folder)
     for index in made:
         done += plan.shards[index].characters
         if progress is not None:
@@ -48,7 +65,7 @@ def _here(plan: Plan, indices: Iterable[int], folder: Path) -> Iterator[int]:
 def _in_processes(plan: Plan, indices: Sequence[int], folder: Path, jobs: int) -> Iterator[int]:
     """The shards in the order in which they are finished."""
     waiting, running = list(indices)[::-1], dict[Future[None], int]()
-    with _workers(plan, folder, min(jobs, len(indices))) as pool:
+    with _workers(plan, folder, jobs) as pool:
         try:
             while waiting or running:
                 while waiting and len(running) < _AHEAD * jobs:
@@ -62,6 +79,38 @@ def _in_processes(plan: Plan, indices: Sequence[int], folder: Path, jobs: int) -
                 "a process that encoded text was killed, perhaps for lack of memory; repeat the command, "
                 "with fewer --jobs: what is complete is kept"
             ) from None
+
+
+def _on_cluster(plan: Plan, indices: Sequence[int], folder: Path, address: str) -> Iterator[int]:
+    with closing(cluster_map(address, _encode_on_worker, indices, (plan, folder))) as made:
+        for index in made:
+            if not is_complete(plan, index, folder):
+                raise CorpusError(
+                    f"{folder}: shard {index} was made by a worker, but is not there; the workers must share "
+                    "this folder, at this path"
+                )
+            yield index
+    remove_unfinished(folder)  # of workers that were killed
+
+
+def _encode_on_worker(shared: tuple[Plan, Path], index: int) -> int:
+    """Make a shard on another machine, perhaps. Raises CorpusError where the folder is not there."""
+    plan, folder = shared
+    _require_shared(folder, plan.identity)
+    if not is_complete(plan, index, folder):  # by a worker that was lost before it could say so
+        encode_shard(plan, index, folder)
+    return index
+
+
+@lru_cache(maxsize=2)  # a plan may be long; an error is not cached
+def _require_shared(folder: Path, identity: str) -> None:
+    """Raise CorpusError unless the plan with this identity is in the folder, as seen from here."""
+    plan = read_plan(folder)
+    if plan is None or plan.identity != identity:
+        raise CorpusError(
+            f"{folder}: the worker on {platform.node()} does not see this folder; all workers must share it, "
+            "and the text, at the same paths"
+        )
 
 
 @contextmanager

@@ -12,8 +12,10 @@ import dataclasses
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from textgen.distributed.world import World
 from textgen.errors import RunError
 from textgen.run import (
     CONFIG,
@@ -46,12 +48,21 @@ from textgen.training.session import Session, assemble, prepare_reading
 from textgen.training.setup import INITIAL
 
 RUNS = Path("runs")
+LAUNCH = "launch"  # in training/, of a run that torchrun's processes train: which launch has created it
 
 
-def new_run(given: UserOptions, reporter: Reporter, announce: Announce | None = None) -> Session:
+def new_run(
+    given: UserOptions,
+    reporter: Reporter,
+    announce: Announce | None = None,
+    *,
+    world: World | None = None,
+    launch: str | None = None,
+) -> Session:
     """Create a run with these options, in `given.run` or a free directory in runs/.
 
-    announce: as in Run, for the files that a run names which --config or --from gives.
+    announce: as in Run, for the files that a run names which --config or --from gives. world: the processes
+    that train it; None: this one alone. launch: what find_run_of_launch will find the run by.
 
     Raises ConfigError, CorpusError, TokenizerError, RunError, TrainingError.
     """
@@ -80,14 +91,27 @@ def new_run(given: UserOptions, reporter: Reporter, announce: Announce | None = 
             data, remote=remote, named=named, source=source, stdin=stdin, progress=reporter.work
         )
         with memory_errors():
-            resolved = resolve(text, given.model, given.training, source=source)
+            resolved = resolve(text, given.model, given.training, source=source, world=world)
         prepare_reading(text.store, resolved.config.training.batch_size)
         for note in resolved.notes:
             reporter.line(note)
-        run = create_run(given.run, corpus, text, resolved, stdin=stdin)
+        run = create_run(given.run, corpus, text, resolved, stdin=stdin, launch=launch)
     return assemble(
-        run, text.store, text.tokenizer, resolved.model, reporter, is_resumed=False, started=started
-    )
+        run, text.store, text.tokenizer, resolved.model, reporter,
+        is_resumed=False, started=started, world=world,
+    )  # fmt: skip
+
+
+def find_run_of_launch(name: str | None, launch: str) -> Path | None:
+    """The run that a launch has created, before its processes were started again; None if it has none.
+
+    name: the directory; None: one in runs/.
+    """
+    for path in RUNS.iterdir() if name is None and RUNS.is_dir() else [Path(name or "")]:
+        with suppress(OSError):
+            if (path / TRAINING / LAUNCH).read_text(encoding="utf-8") == launch:
+                return path
+    return None
 
 
 def _named_by_settings(given: UserOptions) -> dict[str, NamedText]:
@@ -107,11 +131,12 @@ def create_run(
     resolved: Resolved,
     *,
     stdin: Path | None = None,
+    launch: str | None = None,
 ) -> Run:
     """Make the run's directory, completely or not at all.
 
     name: the directory; None: a free one in runs/, named after the corpus. stdin: standard input as a file,
-    to be kept with the run. Raises RunError.
+    to be kept with the run. launch: as in new_run. Raises RunError.
     """
     while True:
         path = run_directory(name, corpus)
@@ -123,6 +148,8 @@ def create_run(
                 (building / TOKENIZER).write_text(text.tokenizer.to_json(), encoding="utf-8")
                 (building / FILES).write_text(files_json(building), encoding="utf-8")
                 (building / TRAINING).mkdir()
+                if launch is not None:
+                    (building / TRAINING / LAUNCH).write_text(launch, encoding="utf-8")
                 if config.from_run is not None:
                     save_weights(building / TRAINING / INITIAL, resolved.model.weights())
                 if stdin is not None:

@@ -59,17 +59,18 @@ class AdamW:
         elif not math.isfinite(norm.item()):
             return norm
         elif norm.item() > clip_norm:
-            torch._foreach_mul_(self._gradients(), clip_norm / norm.item())
+            torch._foreach_mul_(self.gradients(), clip_norm / norm.item())
         for group in self.param_groups:
             self._step_group(group, scale, failed)
         return norm
 
-    def _gradients(self) -> list[Tensor]:
+    def gradients(self) -> list[Tensor]:
+        """The gradients of all parameters that have one, always in the same order."""
         return [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
 
     def _norm(self) -> Tensor:
         """The norm of all gradients as one vector."""
-        norms: tuple[Tensor, ...] = torch._foreach_norm(self._gradients())
+        norms: tuple[Tensor, ...] = torch._foreach_norm(self.gradients())
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return norm
 

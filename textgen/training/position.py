@@ -30,7 +30,7 @@ class Position:
     candidate_step: int | None = None  # step of the last evaluation; becomes good_step if training goes well
     rollbacks_in_a_row: int = 0  # those that lowered the rate since there was a new good_step
     retried: bool = False  # whether a rollback kept the rate since there was a new good_step
-    rollbacks: int = 0  # all of this run; with the seed it gives the random state after a rollback
+    rollbacks: int = 0  # all of this run; with seed and step it gives the random numbers of a step
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Position:

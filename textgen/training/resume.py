@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from textgen.distributed.world import World
 from textgen.errors import ConfigError, RunError
 from textgen.models.language_model import LanguageModel
 from textgen.run import CONFIG, Announce, Run, vocab_of
@@ -30,16 +31,19 @@ def resume_run(
     fetch: bool = False,
     cache_size: int | None = None,
     announce: Announce | None = None,
+    world: World | None = None,
 ) -> Session:
     """The session of an interrupted run; Session.complete loads the checkpoint and trains to the end.
 
     cache_dir: where encoded text is kept; None: the user's cache. fetch: whether its text may be fetched from
-    where config.json says. cache_size: as in RemoteTexts. announce: as in Run.
+    where config.json says. cache_size: as in RemoteTexts. announce: as in Run. world: the processes that
+    train it from now on, in any number; None: this one alone.
 
     Raises RunError when the run is complete, is not a run, has links in it or rounded weights, or its corpus
     has changed.
     """
     started = time.monotonic()
+    world = world or World()
     cache_dir = cache_dir or default_cache_dir()
     run = Run(path, RemoteTexts(cache_dir, fetch, reporter.work, cache_size), announce)
     refuse_links(path)
@@ -56,9 +60,9 @@ def resume_run(
                 f"{path / CONFIG}: {name} is missing. It was chosen when the run began; put it back"
             )
     prepare_reading(store, training.batch_size)
-    require_training_memory(run.config.model, training)
+    require_training_memory(run.config.model, training, world)
     try:
-        set_up_training(training)
+        set_up_training(training, world)
     except ConfigError as error:
         raise RunError(
             f"{path}: cannot be resumed on this machine ({error}). Resume it where it was trained, or "
@@ -76,4 +80,4 @@ def resume_run(
         model = LanguageModel(run.config.model, vocab_of(initial))
         model.load_weights(initial, str(run.training_directory))
     model = training_model(model, training)
-    return assemble(run, store, run.tokenizer, model, reporter, is_resumed=True, started=started)
+    return assemble(run, store, run.tokenizer, model, reporter, is_resumed=True, started=started, world=world)

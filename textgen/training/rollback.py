@@ -21,12 +21,9 @@ import math
 from collections.abc import Sequence
 from typing import NoReturn
 
-import numpy as np
-import torch
-
 from textgen.errors import TrainingError
 from textgen.system.progress import Reporter
-from textgen.training.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, remove_others
+from textgen.training.checkpoint import Checkpoint, remove_others
 from textgen.training.position import Position
 from textgen.training.state import TrainingState
 
@@ -52,11 +49,6 @@ def as_record(values: Sequence[float]) -> Record:
 def totals(records: Sequence[Record]) -> Record:
     """Steps, nats and tokens of all records together."""
     return sum(r[0] for r in records), sum(r[1] for r in records), sum(r[2] for r in records)
-
-
-def seed_after_rollbacks(seed: int, rollbacks: int) -> int:
-    """The seed of torch's generators after the n-th rollback of a run with this seed."""
-    return int(np.random.SeedSequence([seed, rollbacks]).generate_state(1, np.uint64)[0])
 
 
 class Rollback:
@@ -144,7 +136,8 @@ class Rollback:
         self._initial = None
 
     def roll_back(self, reason: str, mean_loss: float, *, retry: bool = False) -> None:
-        """Continue from the last good checkpoint, or the initial weights, with other random numbers.
+        """Continue from the last good checkpoint, or the initial weights, with other random numbers: with the
+        same masks a loss that was high because of them would be as high again.
 
         With `retry` the first time at the same learning rate, since the masks of dropout may have been to
         blame; otherwise at a lower one. The same windows are read again, since text that is hard at this rate
@@ -185,16 +178,14 @@ class Rollback:
             assert self._initial is not None  # kept until there is a good step
             checkpoint = self._initial
         else:
-            checkpoint = load_checkpoint(checkpoint_path(state.run.training_directory, failed.good_step))
+            checkpoint = state.load(failed.good_step)
         metrics_size = state.metrics.size
         state.go_to(checkpoint)
         state.metrics.size = metrics_size
         self._keep_of(failed)
-        # With the same masks a loss that was high because of them would be as high again.
-        torch.manual_seed(seed_after_rollbacks(state.run.config.training.seed, failed.rollbacks))
         if target == 0:
             state.save()  # before the others are removed, so that there is always a checkpoint
-        else:
+        elif state.world.is_first:
             remove_others(state.run.training_directory, keep={target})
         self.reporter.line(
             f"Step {failed.step:,}: {reason}. Going back to step {target:,} {remedy} "

@@ -8,11 +8,11 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from textgen.errors import CorpusError, RunError
+from textgen.distributed.world import World
+from textgen.errors import CorpusError, LostProcessError, RunError
 from textgen.evaluation.evaluate import MAX_SEGMENTS, evaluate_run
 from textgen.evaluation.report import Report
 from textgen.generation.generator import Generator
@@ -23,7 +23,7 @@ from textgen.system.interrupts import StopRequest
 from textgen.system.locks import folder_lock
 from textgen.system.memory import memory_errors
 from textgen.system.progress import Reporter
-from textgen.text.batches import SequenceBatches
+from textgen.text.batches import Rows, SequenceBatches
 from textgen.text.cache import record_use
 from textgen.text.model_vocab import start_id
 from textgen.text.shuffle import DocumentOrder, TokenSource
@@ -48,7 +48,8 @@ AFTER_EVALUATION_SECONDS = 3.0  # for a sample and a plot
 class Session:
     """A run with everything that is needed to complete it, from the first step or the newest checkpoint.
 
-    started: when work on it began, by time.monotonic; the text may have been encoded since.
+    started: when work on it began, by time.monotonic; the text may have been encoded since. path: the run's
+    directory, which is another than run.path in processes of a higher rank than 0.
     """
 
     run: Run
@@ -57,25 +58,30 @@ class Session:
     reporter: Reporter
     is_resumed: bool
     started: float
+    path: Path
 
     def complete(self, stop: StopRequest) -> dict[str, Any]:
         """Train to the end, then evaluate the best weights on the validation text; returns the result.
 
-        Raises Interrupted when asked to stop, after saving; TrainingError.
+        The result is empty in processes of a higher rank than 0, which end when the last step is taken.
+
+        Raises Interrupted when asked to stop, after saving; TrainingError; LostProcessError.
         """
         if self.store.remote is None:
             return self._complete(stop)
-        self.store.remote.shards.should_stop = lambda: stop.signal_number is not None
+        if self.trainer.world.size == 1:  # of several, all stop when the last has its batch
+            self.store.remote.shards.should_stop = lambda: stop.signal_number is not None
         try:
             return self._complete(stop)
         except CorpusError as error:
             stop.end_deferral()
             raise CorpusError(
                 f"{error}. Training can go on from step {self.trainer.state.saved_step:,} with: "
-                f"textgen train --resume {self.run.path} --fetch"
+                f"textgen train --resume {self.path} --fetch"
             ) from error
 
     def _complete(self, stop: StopRequest) -> dict[str, Any]:
+        world = self.trainer.world
         stop.hint = f"Resume with: textgen train --resume {self.run.path}"
         with memory_errors(), folder_lock(self.run.training_directory) as acquired:
             if not acquired:
@@ -84,7 +90,9 @@ class Session:
                 remove_leftovers(self.run.path)
                 self._restore()
             seconds_before = self.trainer.state.seconds()
-            self.trainer.train(stop)
+            self._train(stop)
+            if not world.is_first:
+                return {}
             stop.end_deferral()  # all is saved: a signal may end the process at once from here on
             report = self._evaluate(seconds_before)
             seconds = self.trainer.state.seconds()
@@ -108,6 +116,16 @@ class Session:
         self._show_samples()
         return {"run": str(self.run.path), "steps": position.step, "best_step": position.best_step,
                 "seconds": round(seconds, 1)} | figures  # fmt: skip
+
+    def _train(self, stop: StopRequest) -> None:
+        try:
+            self.trainer.train(stop)
+        except LostProcessError as error:
+            raise LostProcessError(
+                f"{self.path}: another process of this training was lost, at step "
+                f"{self.trainer.position.step:,}. Resume with: textgen train --resume {self.path}"
+            ) from error
+        self.trainer.world.leave()
 
     def _evaluate(self, seconds_before: float) -> Report | None:
         """The loss of the best weights on the validation text, as far as time allows; None without one.
@@ -240,10 +258,17 @@ def assemble(
     *,
     is_resumed: bool,
     started: float,
+    world: World | None = None,
 ) -> Session:
-    """Build batches, budget and trainer of a run, new or resumed; started: as in Session."""
-    record_use(store.path, run.config.data.corpus, run.path)
+    """Build batches, budget and trainer of a run, new or resumed; started: as in Session.
+
+    world: the processes that train it; None: this one alone.
+    """
+    world = world or World()
     training = run.config.training
+    world.use_device(training.device)
+    if world.is_first:
+        record_use(store.path, run.config.data.corpus, run.path)
     validates = "val" in store.parts
     tokens: TokenArray | TokenSource = store.tokens("train")
     if training.shuffle or store.labels("train") is not None:
@@ -262,9 +287,8 @@ def assemble(
         seq_len=training.seq_len,
         seed=training.seed,
         vary_seq_len=training.vary_seq_len,
+        part=world.share(Rows.whole(training.batch_size)),
     )
-    # The same random numbers from here on, whether the speed was probed (with dropout) before or not.
-    torch.manual_seed(training.seed)
     trainer = Trainer(
         run=run,
         model=model,
@@ -276,8 +300,9 @@ def assemble(
         val_characters=store.size("val").characters if validates else None,
         budget=_budget(training, batches),
         reporter=reporter,
+        world=world,
     )
-    return Session(run, store, trainer, reporter, is_resumed, started)
+    return Session(run, store, trainer, reporter, is_resumed, started, run.path)
 
 
 def _budget(training: TrainingConfig, batches: SequenceBatches) -> Budget:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from textgen.errors import RunError
+from textgen.distributed.world import World
+from textgen.errors import ConfigError, RunError
 from textgen.models.cost import num_parameters
 from textgen.run import Run, load_weights
 from textgen.settings.config import ModelConfig, TrainingConfig
@@ -14,17 +15,32 @@ from textgen.system.memory import require_memory
 INITIAL = "initial.safetensors"  # in training/, of a run that started from another: its initial weights
 
 
-def require_training_memory(model: ModelConfig, training: TrainingConfig) -> None:
-    """Raises TrainingError when the network and its batches do not fit into this machine's memory."""
-    logits = training.batch_size * training.seq_len * model.model_vocab_size
+def require_training_memory(model: ModelConfig, training: TrainingConfig, world: World) -> None:
+    """Raises TrainingError when the network and its batches do not fit into this machine's memory, and
+    ConfigError when a batch has too few sequences to be divided as it shall be.
+    """
+    parts = world.size * training.accumulate
+    if training.batch_size < parts:
+        by = [f"{world.size} processes"] if world.size > 1 else []
+        by += [f"--accumulate {training.accumulate}"] if training.accumulate > 1 else []
+        raise ConfigError(
+            f"batch_size={training.batch_size}: too small for {' and '.join(by)}, which divide it; "
+            f"use a --batch-size of at least {parts}"
+        )
+    sequences = -(-training.batch_size // parts)
+    logits = sequences * training.seq_len * model.model_vocab_size
     require_memory(num_parameters(model), logits, training.device)
 
 
-def set_up_training(training: TrainingConfig) -> None:
+def set_up_training(training: TrainingConfig, world: World) -> None:
     """Prepare torch as a resolved config says. Raises ConfigError when its device is not there."""
     assert training.threads is not None  # resolved
-    device = resolve_device(training.device)
-    set_up(device, threads=training.threads, seed=training.seed, deterministic=training.deterministic)
+    set_up(
+        resolve_device(training.device),
+        threads=world.threads(training.threads),
+        seed=training.seed,
+        deterministic=training.deterministic,
+    )
 
 
 def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
@@ -39,9 +55,11 @@ def initial_weights(run: Run) -> dict[str, np.ndarray] | None:
         return None
     if run.weights_kind != "float32":
         raise RunError(
-            f"{run.path}: the weights that it began with are in the run that it was exported from; use that"
+            f"{run.path}: was exported without the weights that its training began with; name the run that "
+            "it was exported from"
         )
     raise RunError(
-        f"{path}: no such file; the weights that {run.path} began with are missing. "
+        f"{path}: no such file; the weights that {run.path} began with are missing, without which it can be "
+        "neither resumed nor measured by gradients. "
         f"Start a new run from its best weights with: textgen train --from {run.path}"
     )

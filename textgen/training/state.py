@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -45,27 +45,47 @@ class TrainingState:
         self.position = Position()
         self.best_weights: dict[str, np.ndarray] = {}  # empty before the first evaluation
         self._written: dict[str, np.ndarray] = {}  # the best weights that model.safetensors holds
+        self.world = train_step.world
         self.metrics = MetricsLog(run.metrics_path)
         self.saved_step = 0  # of the newest checkpoint; 0: there is none
         self.start_clock()
 
     def start_clock(self) -> None:
         """Count wall-clock time from now on."""
-        self._started = self.saved_at = time.monotonic()
+        self._started = time.monotonic()
+        self._now = self._saved = self.position.seconds
+
+    def read_clock(self, signal_number: int | None = None) -> int | None:
+        """Let `progress` be that of this moment, by the clock of rank 0, so that all processes decide alike.
+
+        signal_number: of the signal that asked this process to stop; None: none did. Returns that of the
+        first process that was asked.
+        """
+        told = self.world.exchanged([self.seconds(), signal_number or 0])
+        self._now = told[0][0]
+        return next((int(number) for _, number in told if number), None)
 
     def seconds(self) -> float:
         """Wall-clock seconds used by this run, including earlier processes."""
         return self.position.seconds + time.monotonic() - self._started
 
     def progress(self) -> float:
-        """The fraction of the budget that is used: 0 at the start, 1 or more when it is spent."""
-        return self.budget.progress(self.position.step, self.position.tokens, self.seconds())
+        """The fraction of the budget that was used when the clock was read last: 0 at the start, 1 or more
+        when it is spent.
+        """
+        return self.budget.progress(self.position.step, self.position.tokens, self._now)
+
+    def seconds_since_save(self) -> float:
+        """Wall-clock seconds between the last checkpoint and the last reading of the clock."""
+        return self._now - self._saved
 
     def record(self, kind: str, seconds: float | None = None, **figures: Any) -> None:
         """Append a line to metrics.jsonl: kind, step and epoch, the figures, and the seconds used so far.
 
         seconds: None: up to now.
         """
+        if not self.world.is_first:
+            return
         epoch = self.position.tokens / self.run.measured("train_tokens")
         self.metrics.append(
             kind,
@@ -76,15 +96,21 @@ class TrainingState:
         )
 
     def save(self) -> None:
-        """Write a checkpoint and the best weights, then remove checkpoints that are no longer needed."""
+        """Write a checkpoint and the best weights, then remove checkpoints that are no longer needed.
+
+        All processes must call this, as each has some of the state; rank 0 writes.
+        """
+        checkpoint = self.checkpoint()
+        self._saved, self.saved_step = self._now, self.position.step
+        if not self.world.is_first:
+            return
         self.metrics.flush()
-        save_checkpoint(self.run.training_directory, self.checkpoint())
+        save_checkpoint(self.run.training_directory, checkpoint)
         self._replace_best()
         position = self.position
         # A finished run has no rollbacks any more.
         rollback_steps = () if position.finished else (position.good_step, position.candidate_step)
         remove_others(self.run.training_directory, keep={position.step, *rollback_steps})
-        self.saved_at, self.saved_step = time.monotonic(), position.step
 
     def checkpoint(self) -> Checkpoint:
         """The current state; its tensors are those in use, not copies."""
@@ -107,27 +133,42 @@ class TrainingState:
         """Restore the newest checkpoint; returns False, and changes nothing, if there is none.
 
         A checkpoint that is damaged or does not fit config.json is set aside, and the one before it restored.
-        Raises RunError where there is none before it.
+        Raises RunError where there is none before it. Rank 0 reads; the other processes get what it has read.
         """
+        checkpoint = self.world.from_first(self._newest() if self.world.is_first else None)
+        if checkpoint is None:
+            return False
+        if not self.world.is_first:
+            self.go_to(checkpoint)
+        self.best_weights, self.saved_step = checkpoint.best, self.position.step
+        self.position.good_step = self.world.from_first(self.position.good_step)
+        if self.world.is_first:
+            self._replace_best()
+            if self.position.finished:  # a kill may have prevented this
+                remove_others(self.run.training_directory, keep={self.position.step})
+        return True
+
+    def _newest(self) -> Checkpoint | None:
+        """The newest checkpoint that can be restored, to which everything is set; None if there is none."""
         while (path := newest_checkpoint(self.run.training_directory)) is not None:
             try:
                 checkpoint = self._restored(path)
-                break
             except DamagedCheckpoint as error:
                 if not set_aside(path, error):
                     raise
-        else:
-            return False
-        self.best_weights, self.saved_step = checkpoint.best, self.position.step
-        good = self.position.good_step
-        if good is not None and not checkpoint_path(self.run.training_directory, good).exists():
-            # A rollback went to this checkpoint and removed the others, and the process was killed before
-            # the next one was written; this checkpoint still names the good step before it.
-            self.position.good_step = self.position.step
-        self._replace_best()
-        if self.position.finished:  # a kill may have prevented this
-            remove_others(self.run.training_directory, keep={self.position.step})
-        return True
+                continue
+            good = self.position.good_step
+            if good is not None and not checkpoint_path(self.run.training_directory, good).exists():
+                # A rollback went to this checkpoint and removed the others, and the process was killed before
+                # the next one was written; this checkpoint still names the good step before it.
+                self.position.good_step = self.position.step
+            return checkpoint
+        return None
+
+    def load(self, step: int) -> Checkpoint:
+        """The checkpoint of a step, as rank 0 reads it. Raises RunError."""
+        path = checkpoint_path(self.run.training_directory, step)
+        return self.world.from_first(load_checkpoint(path) if self.world.is_first else cast(Checkpoint, None))
 
     def _restored(self, path: Path) -> Checkpoint:
         """Set everything to the checkpoint of a folder, except the best weights. Raises RunError."""
@@ -160,7 +201,7 @@ class TrainingState:
 
     def save_weights_to_sample_from(self) -> None:
         """Write the current weights if none were evaluated yet, so that the run can be sampled."""
-        if not self.best_weights:
+        if self.world.is_first and not self.best_weights:
             with self.train_step.eval_weights():
                 save_weights(self.run.path / WEIGHTS, self.train_step.model.weights())
 

@@ -6,6 +6,10 @@
 
 The learning rate, and when records and evaluations are due, depend only on the progress through the budget.
 So a run with a budget in steps or epochs repeats exactly, even if it is killed and resumed.
+
+Several processes (distributed/world.py) run this loop together, each on its sequences of every batch. What
+they decide by is the same in all: the loss and the gradient norm are those of the whole batch, and the clock
+is that of rank 0, which is read once a step.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import time
 
 from torch import Tensor
 
+from textgen.distributed.world import World
 from textgen.errors import CorpusError, Interrupted
 from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import describe_loss
@@ -32,7 +37,7 @@ from textgen.training.position import Position
 from textgen.training.rollback import Rollback
 from textgen.training.schedule import Budget, learning_rate_factor
 from textgen.training.state import TrainingState
-from textgen.training.step import TrainStep
+from textgen.training.step import TrainStep, step_seed
 from textgen.training.validation import Validation, spread_segments
 
 RECORDS = 200  # records of training loss in metrics.jsonl over the whole budget
@@ -61,13 +66,15 @@ class Trainer:
         start_id: int | None,
         budget: Budget,
         reporter: Reporter,
+        world: World | None = None,
     ) -> None:
         self.run = run
         self.config: TrainingConfig = run.config.training
         self.model = model
         self.batches = batches
         self.reporter = reporter
-        self.train_step = TrainStep(model, self.config)
+        self.world = world or World()
+        self.train_step = TrainStep(model, self.config, self.world)
         self.state = TrainingState(run, self.train_step, batches, budget)
         segments = None
         if val_token_ids is not None:
@@ -83,6 +90,7 @@ class Trainer:
             segments=segments,
             documents=run.config.data.documents,
             labels=val_labels,
+            world=self.world,
         )
         self.rollback = Rollback(self.state, reporter, records=RECORDS, evaluations=self.config.evaluations)
         self._start_clocks()
@@ -110,7 +118,8 @@ class Trainer:
         read any more, saved up to there; TrainingError when training diverges again and again.
         """
         self._start_clocks()
-        self.state.metrics.start()
+        if self.world.is_first:
+            self.state.metrics.start()
         self.model.train()
         stop.deferred = True
         try:
@@ -129,25 +138,26 @@ class Trainer:
         while not self.position.finished:
             try:
                 self.advance()
-            except CorpusError:  # no batch could be read: nothing of the step was done
-                if self.position.step:
+            except CorpusError:  # no batch could be read, and nothing of the step was done
+                if self.position.step and self.world.size == 1:  # each of several has a part of the state
                     self.state.save()
-                self._end_if_asked(stop)
+                    self._end_if_asked(stop.signal_number)
                 raise
+            signal_number = self.state.read_clock(stop.signal_number)
             with self._speed.stopped(), self._bar_speed.stopped():
                 self._evaluate_and_save()
-            if stop.signal_number is not None and not self.position.finished:
+            if signal_number is not None and not self.position.finished:
                 self.state.save()
-                self._end_if_asked(stop)
+                self._end_if_asked(signal_number)
 
-    def _end_if_asked(self, stop: StopRequest) -> None:
-        """Raise Interrupted if a stop is requested; all is saved."""
-        if stop.signal_number is not None:
+    def _end_if_asked(self, signal_number: int | None) -> None:
+        """Raise Interrupted if a signal has asked to stop; all is saved."""
+        if signal_number is not None:
             self.state.save_weights_to_sample_from()
             raise Interrupted(
                 f"stopped at step {self.position.step:,} and saved. "
                 f"Resume with: textgen train --resume {self.run.path}",
-                stop.signal_number,
+                signal_number,
             )
 
     def _evaluate_and_save(self) -> None:
@@ -157,7 +167,7 @@ class Trainer:
             if self._evaluate(progress):
                 self.rollback.propose()
                 self.state.save()
-        elif time.monotonic() - self.state.saved_at > CHECKPOINT_SECONDS:
+        elif self.state.seconds_since_save() > CHECKPOINT_SECONDS:
             self.state.save()
 
     def advance(self) -> None:
@@ -167,14 +177,17 @@ class Trainer:
         """
         batch = next(self.batches)
         loss, norm = self.train_step(
-            batch, learning_rate=self._learning_rate(batch), step=self.position.step + 1
+            batch,
+            learning_rate=self._learning_rate(batch),
+            step=self.position.step + 1,
+            seed=step_seed(self.config.seed, self.position.rollbacks, self.position.step + 1),
         )
         if self.position.step == 0 and math.isfinite(first := loss.item()):
             self.position.first_loss = first
         self.position.step += 1
-        self.position.tokens += batch.targets.size
-        self._speed.count(batch.inputs.size)
-        self._bar_speed.count(batch.inputs.size)
+        self.position.tokens += batch.total_tokens
+        self._speed.count(batch.total_tokens)
+        self._bar_speed.count(batch.total_tokens)
         progress = self.state.progress()
         if self._passed("records", RECORDS, progress):
             self._record_training(norm, self._speed.read())

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from textgen.distributed.world import World
 from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.evaluate import Segments, evaluate
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
+from textgen.text.batches import Rows
 from textgen.text.document_labels import DocumentLabels
 from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
@@ -21,7 +23,8 @@ class Validation:
     """Evaluates a model the same way each time: the same segments of the text, the same seed for the sample.
 
     token_ids (N,) is the whole validation text; only `segments` of it are read. None: there is no such text.
-    labels: of its documents; None: there are none. documents: the run's `documents` option.
+    labels: of its documents; None: there are none. documents: the run's `documents` option. world: the
+    processes that divide the segments among themselves.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Validation:
         segments: Segments | None,
         documents: str,
         labels: DocumentLabels | None = None,
+        world: World | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
@@ -42,19 +46,28 @@ class Validation:
         self._segments = segments
         self._labels = labels
         self._documents = documents
+        self._world = world or World()
 
     def loss(self) -> Loss | None:
         """The loss of the model's current weights on the segments; None without a validation text."""
         if self._token_ids is None:
             return None
-        return evaluate(
-            self._model,
-            self._token_ids,
-            vocab_size=self._tokenizer.vocab_size,
-            start_id=self._start_id,
-            labels=self._labels,
-            segments=self._segments,
-        )
+        assert self._segments is not None
+        rows = self._world.share(Rows.whole(len(self._segments.starts)))
+        own = self._segments._replace(starts=self._segments.starts[rows.start : rows.stop])
+        loss = Loss(0.0, 0, 0)
+        if len(rows):
+            loss = evaluate(
+                self._model,
+                self._token_ids,
+                vocab_size=self._tokenizer.vocab_size,
+                start_id=self._start_id,
+                labels=self._labels,
+                segments=own,
+            )
+        told = self._world.exchanged([loss.total_nats, loss.tokens, loss.unseen_tokens])
+        parts = (Loss(nats, int(tokens), int(unseen)) for nats, tokens, unseen in told)
+        return sum(parts, Loss(0.0, 0, 0))
 
     def sample(self, seed: int) -> list[str]:
         """A short text from the model's current weights, as lines for the screen."""

@@ -19,6 +19,7 @@ from textgen.analysis.memory.report import (
     report_lines,
 )
 from textgen.errors import RunError
+from textgen.export.formats import export
 from textgen.plots.curves import draw_gradients
 from textgen.run import WEIGHTS, Run, save_weights
 from textgen.settings.given import UserOptions
@@ -83,6 +84,9 @@ def test_the_initial_weights_of_a_fine_tuned_run_are_those_that_it_keeps(run: Ru
     weights, began_with = initial_model(later).weights(), run.load_weights()
     for name in began_with.keys() - {"token_counts"}:
         np.testing.assert_array_equal(weights[name], began_with[name])
+    export(later, "weights", tmp_path / "small", weights="int8", cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(RunError, match=r"small: .*name the run that it was exported from"):
+        measure(Run(tmp_path / "small"), tmp_path)
     shutil.rmtree(later.training_directory)
     with pytest.raises(RunError, match=r"weights that .*later began with are missing"):
         measure(later, tmp_path)

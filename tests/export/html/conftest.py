@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser import watch
+from tests.browser import until, watch
 from textgen.export.formats import export
 from textgen.run import Run
 
@@ -33,6 +33,12 @@ LOGITS = """(ids) => {
         return Array.from(model.engine.logits());
     });
 }"""
+
+
+def shown(page: Page) -> str:
+    """The text that the page shows, once it has ended."""
+    until(page, "sheet.writer?.ending")
+    return str(page.locator("#text").text_content())
 
 
 @pytest.fixture

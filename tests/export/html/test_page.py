@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.browser import serious_problems, until
-from tests.export.html.conftest import LOGITS, WRITE, Open
+from tests.export.html.conftest import LOGITS, WRITE, Open, shown
 from textgen.export.html.page import ENGINE_SCRIPTS, wasm
 from textgen.export.source import ExportSource
 from textgen.generation.generator import Generator
@@ -23,8 +23,6 @@ from textgen.settings.config import SampleConfig
 from textgen.weights.quantized import rounded
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
     from tests.conftest import MakeRun
     from textgen.run import Run
 
@@ -234,26 +232,6 @@ def test_the_same_seed_writes_the_same_text_and_a_stop_string_ends_it(
     cut = page.evaluate(WRITE, {"prompt": "The", "seed": 5, "stops": [stop, one["text"][11:13]]})
     assert cut["ending"] == "stop"
     assert cut["text"] == one["text"][: min(one["text"].index(stop), 10)]
-
-
-def shown(page: Page) -> str:
-    until(page, "sheet.writer?.ending")
-    return str(page.locator("#text").text_content())
-
-
-def test_it_writes_on_a_click_and_a_link_writes_the_same_text(make_run: MakeRun, open_page: Open) -> None:
-    run = make_run()
-    page = open_page(run)
-    page.fill("#prompt", "The quick")
-    page.fill("#seed", "7")
-    page.click("#write")
-    text = shown(page)
-    assert text.startswith("The quick")
-    assert len(text) > 50
-    assert page.locator("#text span[style]").count() > 5
-    page.click("#share")
-    other = open_page(run, "#" + page.url.split("#")[1])
-    assert shown(other) == text
 
 
 NASTY = "</script><script>window.hacked=1</script><img src=x onerror=hacked=1>{script} <!-- &amp;"

@@ -39,6 +39,9 @@ class GroupedOption(click.Option):
         return f"--[no-]{self.opts[0][2:]}", record[1]
 
 
+ARGUMENTS = "textgen.arguments"
+
+
 class GroupedCommand(click.Command):
     """A command whose help shows examples, then its options under headings.
 
@@ -56,6 +59,11 @@ class GroupedCommand(click.Command):
         super().__init__(*arguments, **settings)
         self.examples = tuple(examples)
         self.headings = tuple(headings)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; ARGUMENTS in ctx.meta are those of the command as they were given."""
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples and the options."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from textgen.export.source import ExportSource
 from textgen.models.cost import num_parameters
 from textgen.ngram.companion import Companion
 from textgen.settings.config import LAYER_NORM_EPSILON, SampleConfig
+from textgen.settings.option import options_of
 from textgen.text.token_costs import TokenCosts
 from textgen.text.tokenizer import Tokenizer
 from textgen.weights.quantized import SCALE, narrowed
@@ -72,6 +74,7 @@ def page_data(source: ExportSource, arrays: Mapping[str, Mapping[str, Any]], *, 
             "min_p": defaults.min_p or "off",
             "max_tokens": defaults.max_new_tokens,
         },
+        "ranges": _ranges(),
         "config": {
             "cell": config.cell,
             "hidden_size": config.hidden_size,
@@ -94,6 +97,18 @@ def page_data(source: ExportSource, arrays: Mapping[str, Mapping[str, Any]], *, 
         "tokenizer": _tokenizer(source.tokenizer, source.config.data.normalize),
     }
     return json.dumps(data, default=_base64, allow_nan=False, separators=(",", ":"))
+
+
+def _ranges() -> dict[str, dict[str, Any]]:
+    """The numbers that each setting may be, and whether they are whole, by the setting's name on the page."""
+    options = options_of(SampleConfig)
+    names = {name: name for name in ("temperature", "top_p", "top_k", "min_p")}
+    ranges = {}
+    for name, ours in {**names, "max_tokens": "max_new_tokens"}.items():
+        allowed = options[ours].range
+        assert allowed is not None
+        ranges[name] = {**asdict(allowed), "whole": options[ours].kind is int}
+    return ranges
 
 
 def _ngram(companion: Companion) -> dict[str, Any]:

@@ -36,11 +36,10 @@ def export_html(
         alone = page_data(replace(source, companion=None), arrays, inspect=inspect)
         without = size - len(data) + len(alone)
         line += f", n-grams of the training text ({_megabytes(without)} with --no-ngram)"
-    lines = [line]
+    engines = {"the run": source.engine()}
     if weights != "float32":
-        page = source.engine(rounded(source.weights, weights))
-        lines += losses(source, {"the run": source.engine(), f"the page ({weights})": page}, cache_dir)
-    return ExportReport((output,), (*lines, "Open it in a browser."))
+        engines[f"the page ({weights})"] = source.engine(rounded(source.weights, weights))
+    return ExportReport((output,), (line, *losses(source, engines, cache_dir), "Open it in a browser."))
 
 
 def _megabytes(size: int) -> str:

@@ -70,10 +70,19 @@ function threefry(key0, key1, counter0, counter1) {
   return [a >>> 0, b >>> 0];
 }
 
+/** The key of a seed, which is a whole number of any size: its words, of which those beyond two are hashed in. */
+function keyOf(seed) {
+  const word = (bits) => Number(BigInt.asUintN(32, bits));
+  const all = BigInt(seed);
+  let key = [word(all), word(all >> 32n)];
+  for (let rest = all >> 64n; rest; rest >>= 64n) key = threefry(...key, word(rest), word(rest >> 32n));
+  return key;
+}
+
 /** The uniform numbers in [0, 1) of a seed, by their number: each has 53 random bits. */
 class Uniforms {
   constructor(seed) {
-    this.key = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
+    this.key = keyOf(seed);
     this.drawn = 0;
   }
 

@@ -44,7 +44,7 @@ ENGINE_SCRIPTS = (
     "healing",
     "writer",
 )
-_PAGE_SCRIPTS = ("page.text", "page.reading", "page.start")
+_PAGE_SCRIPTS = ("page.form", "page.text", "page.link", "page.reading", "page.units", "page.start")
 # By which `textgen export` knows that a file is its own.
 GENERATOR = "textgen export html"
 

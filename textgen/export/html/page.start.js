@@ -1,65 +1,17 @@
-// Settings, the link to share, the keyboard, and what is done when the page opens.
+// What is on the page as it opens, the keyboard, and the first text.
 
-const data = JSON.parse(byId("model").textContent);
-const settings = { values: {}, model: { tokenizer: data.tokenizer.kind }, onChange() {} };
-let model = null;
-
-/** The request that the page shows. */
-function requestOf(seed) {
-  const chosen = (name) => (settings.values[name] === OFF ? null : settings.values[name]);
-  return {
-    prompt: byId("prompt").value,
-    label: byId("label").value || null,
-    temperature: settings.values.temperature,
-    top_k: chosen("top_k"),
-    top_p: chosen("top_p"),
-    min_p: chosen("min_p"),
-    maxTokens: settings.values.max_tokens,
-    seed,
-    stops: [byId("stop").value.replaceAll("\\n", "\n")],
-  };
-}
-
+/** Write a text from what the form shows. */
 function write() {
-  const field = byId("seed");
-  if (!byId("keep").checked || !/^\d{1,10}$/.test(field.value)) field.value = Math.floor(Math.random() * 1e6);
-  run(new Writer(model, requestOf(Number(field.value))));
+  const seed = takeSeed();
+  if (seed === null) return;
+  showProblem("");
+  run(new Writer(model, requestOf(seed)));
 }
 
-/** The link to this page that writes the same text: what is in the form, in its fragment. */
-function linkToShare() {
-  const parts = new URLSearchParams({ prompt: byId("prompt").value, seed: byId("seed").value });
-  for (const id of ["label", "stop"]) if (byId(id).value) parts.set(id, byId(id).value);
-  for (const { name } of SLIDERS) parts.set(name, settings.values[name]);
-  return `${location.href.split("#")[0]}#${parts}`;
-}
-
-async function share() {
-  const link = linkToShare();
-  let sentence = "The link is in the address bar.";
-  history.replaceState(null, "", link);
-  try {
-    await navigator.clipboard.writeText(link);
-    sentence = "Copied. The link has the beginning, the seed and the settings, and writes the same text.";
-  } catch (error) {
-    // Not allowed here: the address bar has it.
-  }
-  byId("status").textContent = sentence;
-}
-
-/** Fill the form from the fragment of the address, and write. */
-function openLink() {
-  const parts = new URLSearchParams(location.hash.slice(1));
-  if (!parts.has("prompt") && !parts.has("seed")) return;
-  for (const id of ["prompt", "seed", "label", "stop"]) if (parts.has(id)) byId(id).value = parts.get(id);
-  byId("keep").checked = /^\d{1,10}$/.test(byId("seed").value);
-  for (const { name, values } of SLIDERS) {
-    const place = values.findIndex((value) => String(value) === parts.get(name));
-    if (place < 0) continue;
-    byId(`slider-${name}`).value = place;
-    byId(`slider-${name}`).dispatchEvent(new Event("input"));
-  }
-  write();
+/** Show a line about the whole page; an empty one removes it. */
+function showProblem(sentence) {
+  byId("problem").textContent = sentence;
+  byId("problem").hidden = !sentence;
 }
 
 function describe() {
@@ -71,7 +23,8 @@ function describe() {
   byId("summary").textContent = facts.join(", ");
   const labels = config.labels;
   byId("label-choice").hidden = !labels.length;
-  byId("label").append(...["", ...labels].map((label) => make("option", { value: label, textContent: label || "none" })));
+  byId("label").append(make("option", { value: "", textContent: "none" }),
+    ...labels.map((label, place) => make("option", { value: place, textContent: label })));
   byId("how").textContent = model.network.products.isFast
     ? "Products run on vector instructions, through WebAssembly."
     : "This browser has no WebAssembly with vector instructions: the same texts take longer.";
@@ -79,6 +32,7 @@ function describe() {
 
 function start() {
   buildSliders(data.defaults);
+  for (const { name } of SLIDERS) setSlider(name, data.defaults[name]); // exactly
   model = new TextModel(data, bytesOf(JSON.parse(byId("wasm").textContent)));
   describe();
   byId("form").addEventListener("submit", (event) => {
@@ -87,7 +41,10 @@ function start() {
     else write();
   });
   byId("share").addEventListener("click", share);
-  byId("seed").addEventListener("input", () => { byId("keep").checked = byId("seed").value !== ""; });
+  byId("seed").addEventListener("input", () => {
+    byId("keep").checked = byId("seed").value.trim() !== "";
+    showSeedProblem("");
+  });
   byId("colours").addEventListener("change", () => {
     byId("texts").classList.toggle("plain", !byId("colours").checked);
   });
@@ -99,8 +56,8 @@ function start() {
     } else if (event.key === "Escape") stopWriting();
   });
   window.addEventListener("hashchange", openLink);
-  if (data.inspect) wireReading();
   byId("main").hidden = false;
+  if (data.inspect) wireReading();
   openLink();
 }
 
@@ -109,7 +66,6 @@ try {
   start();
 } catch (error) {
   byId("main").hidden = false;
-  byId("problem").hidden = false;
-  byId("problem").textContent = `This page does not work here: ${error.message}. A newer browser may help.`;
+  showProblem(`This page does not work here: ${error.message}. A newer browser may help.`);
   throw error;
 }

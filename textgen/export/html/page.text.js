@@ -5,10 +5,15 @@ const FULL_BITS = 8; // of the strongest colour
 /** A token as an element, coloured by its surprisal. */
 function tokenSpan({ text, bits }) {
   const span = make("span", { textContent: controlPictures(text) });
-  const opacity = Math.min(bits / FULL_BITS, 1);
-  if (opacity >= 0.02) span.style.backgroundColor = `rgb(var(--surprisal) / ${opacity.toFixed(3)})`;
+  paint(span, "surprisal", bits / FULL_BITS);
   if (bits) span.title = `${bits.toFixed(1)} bits`;
   return span;
+}
+
+/** Give an element a background of a colour and a strength, from 0 to 1. */
+function paint(span, colour, strength) {
+  const opacity = Math.min(strength, 1);
+  span.style.backgroundColor = opacity < 0.02 ? "" : `rgb(var(--${colour}) / ${opacity.toFixed(3)})`;
 }
 
 /** The text that is being written, shown as it grows. */
@@ -47,6 +52,7 @@ const SLICE_MS = 12; // of writing between two looks at the page
 function run(writer) {
   sheet.begin(writer);
   byId("text").classList.add("writing");
+  byId("share").disabled = false;
   byId("status").textContent = "";
   showButton(true);
   let spent = 0;
@@ -69,8 +75,12 @@ function run(writer) {
   slice();
 }
 
+/** End the text that is being written, where there is one; it has at least one new token. */
 function stopWriting() {
-  if (sheet.writer && !sheet.writer.ending) sheet.writer.finish("stopped");
+  const { writer } = sheet;
+  if (!writer || writer.ending) return;
+  while (!writer.ending && writer.left === writer.request.maxTokens) writer.step();
+  if (!writer.ending) writer.finish("stopped");
 }
 
 function showButton(isWriting) {

@@ -42,7 +42,8 @@ class TextModel {
 
 /** One text. Only one at a time may use a model.
 
-    request: prompt, label (null: none), temperature, top_k, top_p, min_p (null: off), maxTokens, seed, stops (a list).
+    request: prompt, label (null: none), temperature, top_k, top_p, min_p (null: off), maxTokens, seed (a whole number,
+    as a BigInt if it is large), stops (a list).
     tokens: of the new text, each with its text and bits. */
 class Writer {
   constructor(model, request) {

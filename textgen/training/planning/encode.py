@@ -15,13 +15,14 @@ from textgen.errors import ConfigError, CorpusError
 from textgen.run import Run
 from textgen.settings.config import DataConfig
 from textgen.settings.given import Section
+from textgen.system.digests import DamagedError
 from textgen.text.corpus import Corpus
 from textgen.text.encoded import FREE_OPTIONS, is_encoded, settings_of
 from textgen.text.encoding import Progress
 from textgen.text.manifest import Manifest, read_manifest
 from textgen.text.remote.texts import RemoteTexts
 from textgen.text.remote.urls import is_encoded_url
-from textgen.text.shard_encoding import assemble, is_assembled, is_complete, remove_unfinished
+from textgen.text.shard_encoding import assemble, is_complete, remove_unfinished
 from textgen.text.shard_jobs import encode_shards
 from textgen.text.shard_plan import Plan, read_plan
 from textgen.text.shard_planner import make_plan
@@ -62,14 +63,15 @@ def encode_text(
     turn: Turn | None = None,
     shard_characters: int,
     jobs: int = 1,
+    dask: str | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
     """Make the shards of a text that are missing in a folder, and the manifest once all are there.
 
     source: the run whose tokenizer is used; None: one is chosen and learnt as `train` does. turn: make only
-    these shards; None: all.
+    these shards; None: all. jobs, dask: who makes them; see encode_shards.
 
-    Raises ConfigError, CorpusError, TokenizerError, RunError.
+    Raises ConfigError, CorpusError, TokenizerError, RunError, and what encode_shards raises.
     """
     if "-" in data.get("corpus", ()):
         raise ConfigError(
@@ -95,17 +97,29 @@ def encode_text(
                 f"{output}: holds another text, or one that is encoded with other options; name another "
                 "--output, or remove this one"
             )
-        missing = [index for index in (turn or Turn()).indices(plan) if not is_complete(plan, index, output)]
-        encode_shards(plan, missing, output, jobs, progress)
-        manifest = read_manifest(output) if is_assembled(output) and not missing else assemble(plan, output)
-        left = 0
-        if manifest is None:
-            left = sum(not is_complete(plan, index, output) for index in range(len(plan.shards)))
-        return Encoded(plan, len(missing), left, manifest, notes)
+        missing = _missing(plan, output)
+        made = sorted(set(missing).intersection((turn or Turn()).indices(plan)))
+        encode_shards(plan, made, output, jobs, progress, dask=dask)
+        manifest = None if missing else _known_manifest(output)
+        manifest = manifest or assemble(plan, output)
+        left = 0 if manifest is not None else len(_missing(plan, output))
+        return Encoded(plan, len(made), left, manifest, notes)
     except OSError as error:
         raise CorpusError(
             f"{error.filename or output}: {error.strerror or error}; repeat the command"
         ) from error
+
+
+def _missing(plan: Plan, output: Path) -> list[int]:
+    return [index for index in range(len(plan.shards)) if not is_complete(plan, index, output)]
+
+
+def _known_manifest(output: Path) -> Manifest | None:
+    """The manifest of a folder; None where there is none, or a damaged one. Raises OSError."""
+    try:
+        return read_manifest(output)
+    except (FileNotFoundError, DamagedError):
+        return None
 
 
 def _new_plan(

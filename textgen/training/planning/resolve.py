@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 
 import torch
 
+from textgen.distributed.world import World
 from textgen.errors import ConfigError
 from textgen.models.language_model import LanguageModel
 from textgen.run import FORMAT, Run
 from textgen.settings.config import ModelConfig, RunConfig, TrainingConfig
 from textgen.settings.given import Section
 from textgen.settings.option import from_mapping
-from textgen.system.device import resolve_device, resolve_precision, set_up
-from textgen.system.threads import resolve_threads
+from textgen.system.device import resolve_device, resolve_precision
+from textgen.system.threads import available_processors, resolve_threads
 from textgen.text.model_vocab import ModelVocab
 from textgen.training.planning.configs import (
     DEFAULT_MINUTES,
@@ -60,16 +61,21 @@ def resolve(
     training: Section[TrainingConfig],
     *,
     source: Run | None = None,
+    world: World | None = None,
 ) -> Resolved:
-    """Choose what the user left open. source: the run to start from, if any.
+    """Choose what the user left open. source: the run to start from, if any. world: the processes that will
+    train; None: this one alone.
 
     Raises ConfigError, CorpusError, RunError, TrainingError.
     """
+    world = world or World()
+    if world.size > 1 and "threads" not in training:
+        training = training.replaced(threads=max(available_processors(), world.local_size))
     measured = _sizes(text)
     batches = fitted_batches(training, text.train_tokens)
-    speeds = Speeds(training.get("threads"))
+    speeds = Speeds(training.get("threads"), world)
     if source is None:
-        recipe = _recipe(text, model, training, batches, speeds, measured)
+        recipe = _recipe(text, model, training, batches, speeds, measured, world)
         model_config = complete_model(
             model,
             recipe,
@@ -82,16 +88,16 @@ def resolve(
         model_config = fine_tuning_model(model, source.config.model, text.vocab.size)
         model_config = dataclasses.replace(model_config, labels=text.labels, start_id=text.start_id)
     config = complete_training(training, recipe, model=model_config, batches=batches)
-    require_training_memory(model_config, config)
-    set_up_training(config)
+    require_training_memory(model_config, config, world)
+    set_up_training(config, world)
     network = training_model(_initial_model(model_config, text.vocab, source), config)
     if config.minutes is not None:
         if source is None and "batch_size" not in training:
             config = with_batch(network, config, speeds, text.train_tokens)
-        threads = _measure_speed(network, config, speeds, measured)
+        threads = _measure_speed(network, config, speeds, measured, world)
         if threads != config.threads:
             config = dataclasses.replace(config, threads=threads)
-            set_up_training(config)  # the same initial weights as a resumed run draws
+            set_up_training(config, world)  # the same initial weights as a resumed run draws
             network = training_model(_initial_model(model_config, text.vocab, source), config)
     measured["parameters"] = network.num_parameters
     config = dataclasses.replace(config, shuffle=_shuffles(training, text))
@@ -146,9 +152,10 @@ def _recipe(
     batches: BatchShape,
     speeds: Speeds,
     measured: dict[str, Any],
+    world: World,
 ) -> Recipe:
     """The recipe for the text, the budget and the device."""
-    work = _work(text, model, training, batches, speeds, measured)
+    work = _work(text, model, training, batches, speeds, measured, world)
     return choose_recipe(
         text.train_tokens,
         work.tokens,
@@ -181,6 +188,7 @@ def _work(
     batches: BatchShape,
     speeds: Speeds,
     measured: dict[str, Any],
+    world: World,
 ) -> _Work:
     """What the budget is worth, on this device."""
     if "steps" in training:
@@ -202,9 +210,10 @@ def _work(
     )
     threads = resolve_threads(training.get("threads"), hidden_size=config.hidden_size)
     probed = TrainingConfig(device=device, precision=precision, threads=threads, steps=1)
-    require_training_memory(config, probed)
+    require_training_memory(config, probed, World())
     # With the determinism of the run: cuBLAS reads that setting only once, at its first product.
-    set_up(device, threads=threads, seed=probed.seed, deterministic=training.value("deterministic"))
+    deterministic = training.value("deterministic")
+    set_up_training(dataclasses.replace(probed, deterministic=deterministic), world)
     speed = speeds.of(training_model(LanguageModel(config), probed), probed).tokens_per_second
     measured["reference_tokens_per_second"] = round(speed)
     minutes = training.get("minutes") or DEFAULT_MINUTES
@@ -212,12 +221,12 @@ def _work(
 
 
 def _measure_speed(
-    model: LanguageModel, config: TrainingConfig, speeds: Speeds, measured: dict[str, Any]
+    model: LanguageModel, config: TrainingConfig, speeds: Speeds, measured: dict[str, Any], world: World
 ) -> int:
     """Measure how fast the model trains and reads, record it, and return the best number of threads."""
     fastest = speeds.of(model, config)
     measured["probed_tokens_per_second"] = round(fastest.tokens_per_second)
-    reading = reading_speed(model, config.batch_size, config.seq_len)
+    reading = reading_speed(model, config.batch_size, config.seq_len) * world.size
     measured["probed_reading_tokens_per_second"] = round(reading)
     return fastest.number
 

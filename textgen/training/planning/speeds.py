@@ -7,8 +7,10 @@ import math
 
 import torch
 
+from textgen.distributed.world import World
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import DROPOUTS, TrainingConfig
+from textgen.text.batches import Rows
 from textgen.training.planning.probe import Threads, fastest_threads, training_speed
 from textgen.training.planning.recipe import MIN_SPEED_SHARE_OF_SMALL_BATCHES, max_tokens_in_small_batches
 
@@ -16,31 +18,39 @@ from textgen.training.planning.recipe import MIN_SPEED_SHARE_OF_SMALL_BATCHES, m
 class Speeds:
     """Threads and training speed by network, each measured once: often the reference network is chosen.
 
-    requested: the number of threads that the user asked for; None finds the fastest.
+    requested: the number of threads that the user asked for; None finds the fastest. world: the processes
+    that will train; this one measures with its share of a batch, while the others wait, so that the speed of
+    all together is that without the cost of their exchange.
     """
 
-    def __init__(self, requested: int | None) -> None:
+    def __init__(self, requested: int | None, world: World | None = None) -> None:
         self._requested = requested
+        self._world = world or World()
         self._known: dict[tuple[object, ...], Threads] = {}
 
     def of(self, model: LanguageModel, training: TrainingConfig) -> Threads:
         """The number of threads, which torch is then set to, and the training speed with it."""
         key, size = self._key(model, training), (training.batch_size, training.seq_len)
         if key not in self._known:
-            if self._requested is None and training.device == "cpu":
+            if self._requested is None and training.device == "cpu" and self._world.size == 1:
                 self._known[key] = fastest_threads(model, *size)
             else:
                 assert training.threads is not None  # resolved
-                self._known[key] = Threads(training.threads, training_speed(model, *size))
-        torch.set_num_threads(self._known[key].number)
+                torch.set_num_threads(self._world.threads(training.threads))
+                self._known[key] = Threads(training.threads, self._speed(model, training))
+        torch.set_num_threads(self._world.threads(self._known[key].number))
         return self._known[key]
 
     def remeasured(self, model: LanguageModel, training: TrainingConfig) -> Threads:
         """As `of`, measured once more; the faster speed counts, since the machine may have been busy."""
         threads, before = self.of(model, training)
-        now = training_speed(model, training.batch_size, training.seq_len)
+        now = self._speed(model, training)
         self._known[self._key(model, training)] = Threads(threads, max(before, now))
         return self.of(model, training)
+
+    def _speed(self, model: LanguageModel, training: TrainingConfig) -> float:
+        rows = Rows.whole(training.batch_size).divided(self._world.size)[-1]  # none is longer
+        return training_speed(model, len(rows), training.seq_len) * self._world.size
 
     def _key(self, model: LanguageModel, training: TrainingConfig) -> tuple[object, ...]:
         # Dropout itself takes too little time to be measured again, but with input dropout the model cannot
