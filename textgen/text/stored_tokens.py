@@ -162,7 +162,9 @@ class StoredTokens:
                 within = slice(begin - before, max(begin, end) - before)
                 if self._source is not None:
                     self._expect_next(number)
-                pieces.append(self._checked(number, within)[within])
+                piece = self._checked(number, within)[within]
+                # A view would keep the shard locked in the cache, and with it all others of a long slice.
+                pieces.append(piece if self._source is None else piece.copy())
             begin = end
             if end == stop:
                 break
