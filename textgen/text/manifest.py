@@ -142,7 +142,7 @@ def parse_manifest(content: bytes | str) -> Manifest:
     """The manifest in a JSON text. Raises DamagedError, whose message follows the name of the file."""
     try:
         found = parse_json(content)
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or found.get("kind") != KIND:
             raise DamagedError("not a manifest of encoded text")
         found = unsealed(found)
         if found["format"] != FORMAT:

@@ -92,7 +92,7 @@ def new_run(
         )
         with memory_errors():
             resolved = resolve(text, given.model, given.training, source=source, world=world)
-        prepare_reading(text.store, resolved.config.training.batch_size)
+        prepare_reading(text.store, resolved.config.training)
         for note in resolved.notes:
             reporter.line(note)
         run = create_run(given.run, corpus, text, resolved, stdin=stdin, launch=launch)

@@ -59,7 +59,7 @@ def resume_run(
             raise RunError(
                 f"{path / CONFIG}: {name} is missing. It was chosen when the run began; put it back"
             )
-    prepare_reading(store, training.batch_size)
+    prepare_reading(store, training)
     require_training_memory(run.config.model, training, world)
     try:
         set_up_training(training, world)

@@ -26,7 +26,7 @@ from textgen.system.progress import Reporter
 from textgen.text.batches import Rows, SequenceBatches
 from textgen.text.cache import record_use
 from textgen.text.model_vocab import start_id
-from textgen.text.shuffle import DocumentOrder, TokenSource
+from textgen.text.shuffle import BLOCK_TOKENS, DocumentOrder, TokenSource
 from textgen.text.store import TokenStore
 from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
@@ -235,15 +235,19 @@ class Session:
             self.reporter.line(f"    {command}")
 
 
-def prepare_reading(store: TokenStore, batch_size: int) -> None:
+def prepare_reading(store: TokenStore, training: TrainingConfig) -> None:
     """Fetch what training reads first, where the text is remote: validation, as soon as it is needed.
 
     Raises ConfigError where the shards that are read at the same time do not fit in the cache.
     """
     if store.remote is None:
         return
+    batch_size = training.batch_size
+    # The documents of a block are read in any order, and small shards are smaller than a block.
+    tokens_per_shard = len(store.tokens("train")) // len(store.manifest.parts["train"].tokens)
+    per_sequence = 1 + (BLOCK_TOKENS // max(tokens_per_shard, 1) if training.shuffle else 0)
     # Validation during training reads batch_size segments, and the one at the end may read more.
-    places = {"val": max(batch_size, MAX_SEGMENTS), "train": batch_size}
+    places = {"val": max(batch_size, MAX_SEGMENTS), "train": batch_size * per_sequence}
     store.read_at(places, f"training reads the text at batch_size={batch_size} places at the same time")
     if "val" in store.parts:
         store.expect("val")

@@ -94,7 +94,7 @@ def received_session(
         run = Run(path, remote)
         training = run.config.training
         store = _store(sent, run, remote, corpus)
-        prepare_reading(store, training.batch_size)
+        prepare_reading(store, training)
         require_training_memory(run.config.model, training, world)
         set_up_training(training, world)
         model = LanguageModel(run.config.model, vocab_of(sent.weights))

@@ -10,6 +10,7 @@ ahead, for lack of room or because the server did not answer, is tried again whe
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class RemoteShards:
         self._wanted, self._cache = wanted, cache
         self._refusal, self._progress = refusal, progress
         self.should_stop: Callable[[], bool] = lambda: False
-        self._readers: list[Reader] = []
+        self._readers: weakref.WeakSet[Reader] = weakref.WeakSet()  # which hold this
         self._changed = threading.Condition()
         self._jobs: dict[str, _Job] = {}
         self._queue: deque[str] = deque()
@@ -80,7 +81,7 @@ class RemoteShards:
 
     def adopt(self, reader: Reader) -> None:
         """Note a reader, whose shards are closed when there is no room for others."""
-        self._readers.append(reader)
+        self._readers.add(reader)
 
     def are_here(self, names: Iterable[str]) -> bool:
         """Whether all of these are in the cache."""
