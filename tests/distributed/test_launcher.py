@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,9 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="th
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "text.txt").write_text(TEXT)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # which it has read before
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -90,6 +94,7 @@ def test_two_processes_train_the_run_of_one_and_print_it_once() -> None:
         assert step == expected_step
         assert nats == pytest.approx(expected_nats, abs=1e-4)
     assert not Path("runs").exists()
+    assert not list(Path(tempfile.gettempdir()).iterdir()), "nothing is left in the temporary directory"
 
 
 @needs_proc
@@ -109,6 +114,27 @@ def test_a_killed_process_ends_all_within_ten_seconds_in_one_line() -> None:
         r"runs out|lost another one)\. Resume with: textgen train --resume lost",
         line,
     )
+
+
+@needs_proc
+def test_processes_whose_launcher_is_killed_save_and_end() -> None:
+    process = textgen(*COMMON, "--steps", "100000", "--evaluations", "400", "--processes", "2", "--run", "x")
+    until(lambda: has_trained("x"))
+    process.kill()
+    _, error = process.communicate(timeout=PATIENCE)  # until no process has standard error open
+    assert re.fullmatch(r"textgen: stopped at step [\d,]+ and saved\. Resume with: [^\n]+\n", error)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_impatient_signals_end_all_too() -> None:
+    process = textgen(*COMMON, "--steps", "100000", "--evaluations", "400", "--processes", "2", "--run", "x")
+    until(lambda: has_trained("x"))
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    code, _, error = completed(process)
+    assert code == 130
+    assert "Traceback" not in error
 
 
 @pytest.mark.slow
@@ -152,7 +178,7 @@ def test_an_error_of_all_processes_is_reported_once() -> None:
     assert (code, out) == (2, "")
     assert error == (
         "textgen: batch_size=6: too small for 7 processes, which divide it; "
-        "use a --batch-size of at least 7\n"
+        "use a --batch-size of at least 7, and a text that is long enough for it\n"
     )
 
 

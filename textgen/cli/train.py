@@ -128,9 +128,10 @@ def command(
     """
     _load_torch()
     from textgen.cli.support.processes import reporting_once, start_processes
+    from textgen.distributed.launcher import is_launched
     from textgen.distributed.world import World
 
-    if processes > 1:
+    if processes > 1 and not is_launched():  # those that it starts get the option too
         start_processes(ctx.meta[ARGUMENTS], processes, options["run"], resume)
         return
     world = World.join()

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from textgen.errors import ConfigError, LostProcessError
@@ -36,7 +37,7 @@ def run_processes(arguments: Sequence[str], processes: int, *, run_id: str) -> N
     """
     if "RANK" in os.environ:
         raise ConfigError("--processes: torchrun has started this process already; leave it out")
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -44,18 +45,21 @@ def run_processes(arguments: Sequence[str], processes: int, *, run_id: str) -> N
     for name in list(logging.root.manager.loggerDict):
         if name.startswith(("torch.distributed.elastic", "torch.distributed.launcher")):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=run_id,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",  # of this machine alone, at any free port
-        max_restarts=0,
-    )
     os.environ[LAUNCHED] = "1"
     try:
-        elastic_launch(config, sys.executable)("-m", "textgen", *arguments)
+        with tempfile.TemporaryDirectory(prefix="textgen-") as folder:
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=processes,
+                run_id=run_id,
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",  # of this machine alone, at any free port
+                max_restarts=0,
+                # Without a directory it makes one, which it does not remove.
+                logs_specs=DefaultLogsSpecs(log_dir=folder),
+            )
+            elastic_launch(config, sys.executable)("-m", "textgen", *arguments)
     except SignalException as error:
         sys.exit(128 + error.sigval)  # rank 0 says what was saved
     except ChildFailedError as error:

@@ -45,7 +45,8 @@ class raise_at_signals:  # noqa: N801 (like a function of contextlib, which take
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # a launched process ignores them in the end
+                signal.signal(number, handler)
         sys.unraisablehook = self._hook
 
     def _unraisable(self, unraisable: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 from textgen.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LAUNCHER_SECONDS = 1.0  # between two looks at whether the launcher is still there
 
 
 class StopRequest:
@@ -21,8 +23,8 @@ class StopRequest:
 
     While `deferred` is False there is nothing to save, and a signal raises Interrupted at once. So does a
     second signal, unless `is_launched`: torchrun sends one more than the user did, and ends its processes by
-    itself if they take too long. Outside the main thread, where Python allows no signal handlers, nothing is
-    changed.
+    itself if they take too long. A launched process also gets SIGTERM when its launcher was killed and can
+    send none. Outside the main thread, where Python allows no signal handlers, nothing is changed.
     """
 
     def __init__(self, *, is_launched: bool = False) -> None:
@@ -31,17 +33,28 @@ class StopRequest:
         self.deferred = False
         self.hint = ""  # how to resume, added to the error message once there is something to resume
         self._previous: dict[signal.Signals, Any] = {}
+        self._ended = threading.Event()
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+            if self._is_launched:
+                threading.Thread(target=self._follow_launcher, args=(os.getppid(),), daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._ended.set()
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # A launched process ends now: the launcher's signal, if another one failed, says nothing new.
+            signal.signal(number, signal.SIG_IGN if self._is_launched else handler)
+
+    def _follow_launcher(self, launcher: int) -> None:
+        while not self._ended.wait(LAUNCHER_SECONDS):
+            if os.getppid() != launcher:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self.deferred or (self.signal_number is not None and not self._is_launched):

@@ -107,7 +107,7 @@ def find_run_of_launch(name: str | None, launch: str) -> Path | None:
 
     name: the directory; None: one in runs/.
     """
-    for path in RUNS.iterdir() if name is None and RUNS.is_dir() else [Path(name or "")]:
+    for path in RUNS.glob("*") if name is None else [Path(name)]:
         with suppress(OSError):
             if (path / TRAINING / LAUNCH).read_text(encoding="utf-8") == launch:
                 return path

@@ -35,6 +35,7 @@ from textgen.training.leftovers import remove_leftovers
 from textgen.training.ngrams import Built, build_companion
 from textgen.training.samples import next_commands, samples
 from textgen.training.schedule import Budget, describe_passes
+from textgen.training.setup import use_all_threads
 from textgen.training.trainer import Trainer
 
 FINAL_SAMPLES, FINAL_SAMPLE_TOKENS = 3, 400
@@ -126,6 +127,7 @@ class Session:
                 f"{self.trainer.position.step:,}. Resume with: textgen train --resume {self.path}"
             ) from error
         self.trainer.world.leave()
+        use_all_threads(self.run.config.training)
 
     def _evaluate(self, seconds_before: float) -> Report | None:
         """The loss of the best weights on the validation text, as far as time allows; None without one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from textgen.distributed.world import World
 from textgen.errors import ConfigError, RunError
@@ -25,7 +26,7 @@ def require_training_memory(model: ModelConfig, training: TrainingConfig, world:
         by += [f"--accumulate {training.accumulate}"] if training.accumulate > 1 else []
         raise ConfigError(
             f"batch_size={training.batch_size}: too small for {' and '.join(by)}, which divide it; "
-            f"use a --batch-size of at least {parts}"
+            f"use a --batch-size of at least {parts}, and a text that is long enough for it"
         )
     sequences = -(-training.batch_size // parts)
     logits = sequences * training.seq_len * model.model_vocab_size
@@ -41,6 +42,12 @@ def set_up_training(training: TrainingConfig, world: World) -> None:
         seed=training.seed,
         deterministic=training.deterministic,
     )
+
+
+def use_all_threads(training: TrainingConfig) -> None:
+    """Let torch use the threads of all processes of this machine, when the others have ended."""
+    assert training.threads is not None  # resolved
+    torch.set_num_threads(training.threads)
 
 
 def initial_weights(run: Run) -> dict[str, np.ndarray] | None:

@@ -8,7 +8,7 @@ from textgen.cli.support import processes
 from textgen.cli.support.processes import reporting_once
 from textgen.distributed.launcher import LAUNCHED
 from textgen.distributed.world import World
-from textgen.errors import LostProcessError, RunError
+from textgen.errors import Interrupted, LostProcessError, RunError
 
 
 class Others(World):
@@ -40,3 +40,11 @@ def test_what_the_launcher_reports_its_processes_do_not(monkeypatch: pytest.Monk
     with pytest.raises(SystemExit) as ended, reporting_once(world):
         raise LostProcessError("lost")
     assert ended.value.code == 75
+
+
+def test_a_stop_is_reported_by_rank_0_whoever_has_noticed_it_first() -> None:
+    with pytest.raises(Interrupted), reporting_once(Others(0, have_reported=True)):
+        raise Interrupted("stopped", 15)
+    with pytest.raises(SystemExit) as ended, reporting_once(Others(1, have_reported=False)):
+        raise Interrupted("stopped", 15)
+    assert ended.value.code == 143
