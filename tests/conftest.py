@@ -205,7 +205,7 @@ class Page:
 
     cut_after: it closes the connection after so many bytes of each answer. sent_etag: instead of the one
     that conditions are compared with. pause: seconds after each block. announced: the length that it claims,
-    if not the right one. authorization: the header that it wants.
+    if not the right one. authorization: the header that it wants. failures: the status of the next answers.
     """
 
     content: bytes
@@ -221,6 +221,7 @@ class Page:
     ranges: bool = True
     authorization: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    failures: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,7 @@ class TextServer:
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         path, wanted = handler.path, handler.headers
         page = self.pages.get(path) or self.pages.get(path.partition("?")[0], Page(b"", status=404))
-        status, start = page.status, 0
+        status, start = page.failures.pop(0) if page.failures else page.status, 0
         if page.authorization is not None and wanted["Authorization"] != page.authorization:
             status = 401
         if status == 200:

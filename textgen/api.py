@@ -34,6 +34,7 @@ from textgen.settings.config import SampleConfig
 from textgen.settings.files import read_options
 from textgen.settings.given import UserOptions
 from textgen.settings.option import from_mapping
+from textgen.settings.sizes import parse_size
 from textgen.system.device import resolve_device
 from textgen.system.interrupts import StopRequest
 from textgen.system.progress import Reporter
@@ -289,11 +290,13 @@ def resume(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     fetch: bool = False,
+    cache_size: int | str | None = None,
     progress: bool = True,
 ) -> TextModel:
     """Continue an interrupted run exactly as if it had never stopped; returns when training is done.
 
-    fetch: fetch a corpus that is a URL again, if it is no longer in the cache.
+    fetch: fetch a corpus that is a URL again, if it is no longer in the cache. cache_size: the most that
+    shards of encoded text behind a URL may take there, in bytes or as in "20GB"; None: half of the free disk.
 
     Raises RunError when the run is complete already or its text has changed, and what train raises.
     """
@@ -302,7 +305,13 @@ def resume(
     refuse_hub(run, "resuming writes to the run", "start from it with from_run")
     with _torch_as_it_was():
         with StopRequest() as stop:
-            session = resume_run(Path(run), _cache(cache_dir), _reporter(progress), fetch=fetch)
+            session = resume_run(
+                Path(run),
+                _cache(cache_dir),
+                _reporter(progress),
+                fetch=fetch,
+                cache_size=None if cache_size is None else parse_size("cache_size", cache_size),
+            )
             return _completed(session, stop, progress)
 
 

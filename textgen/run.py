@@ -51,9 +51,10 @@ from textgen.system.locks import lock_while_alive
 from textgen.system.relocate import relocated_data
 from textgen.text.cache import record_use
 from textgen.text.corpus import Corpus
-from textgen.text.encoded import AnyCorpus, encoded_folder
+from textgen.text.encoded import AnyCorpus
 from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.opening import open_encoded
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.store import TokenStore, default_cache_dir
@@ -376,8 +377,10 @@ class Run:
         """The local file of each URL in its text; the argument and the errors are those of open_corpus."""
         if not (named := self.named_texts):
             return {}
-        remote = self._remote or RemoteTexts(default_cache_dir() if cache_dir is None else cache_dir)
-        return remote.localize(self.data, named).files
+        return self._texts(cache_dir).localize(self.data, named).files
+
+    def _texts(self, cache_dir: Path | None) -> RemoteTexts:
+        return self._remote or RemoteTexts(default_cache_dir() if cache_dir is None else cache_dir)
 
     def announce_texts(self) -> None:
         """Say, once, which files its config names, before they are read."""
@@ -397,15 +400,16 @@ class Run:
         # Earlier versions kept the text from standard input in training/.
         copies = [folder / STDIN for folder in (self.path, self.training_directory)]
         stdin = next((path for path in copies if path.is_file()), None)
-        fetched = self.fetched_files(cache_dir)
         try:
             corpus: AnyCorpus
-            if (folder := encoded_folder(self.data.corpus)) is not None:
-                corpus = TokenStore.open_encoded(folder)
+            encoded = open_encoded(self.data.corpus, self._texts(cache_dir), self.named_texts)
+            if encoded is not None:
+                corpus = encoded.corpus
             else:
+                fetched = self.fetched_files(cache_dir)
                 corpus = Corpus(self.data, stdin, fetched=fetched)
-            for path in fetched.values():
-                lock_while_alive(corpus, path)
+                for path in fetched.values():
+                    lock_while_alive(corpus, path)
             fingerprint = corpus.fingerprint
         except CorpusError as error:
             raise CorpusError(f"{error} (the training text of {self.path})") from error

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgen.text.shuffle import DocumentOrder, StoredOrder
+from textgen.system.digests import DamagedError
+from textgen.text.shuffle import DocumentOrder, StoredOrder, document_blocks, require_blocks
 
 END = 9
 documents = st.lists(st.lists(st.integers(0, 8), max_size=6), min_size=1, max_size=12).filter(any)
@@ -130,3 +131,37 @@ def test_a_tenth_of_the_documents_is_read_without_its_label():
     source = DocumentOrder(stored([[1, 2]] * 3000), END, 1, labels=np.ones(3000, np.uint16), block_tokens=500)
     labels = source.gather(np.zeros(1, np.int64), len(source)).labels
     assert 0.08 < 1 - labels.sum() / 3000 < 0.12
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_blocks_that_were_found_before_give_the_same_order(labelled):
+    rng = np.random.default_rng(3)
+    tokens = rng.integers(0, 9, 3000).astype(np.uint8)
+    labels = rng.integers(0, 3, np.count_nonzero(tokens == 0) + 1) if labelled else None
+    blocks = document_blocks(tokens, 0, 300, counted=labelled)
+    require_blocks(blocks, len(tokens))
+    orders = [
+        DocumentOrder(tokens, 0, seed=1, labels=labels, block_tokens=300, blocks=found)
+        for found in (None, blocks)
+    ]
+    starts = np.arange(0, 3000, 100)
+    first, second = (order.gather(starts, 100) for order in orders)
+    assert (first.tokens == second.tokens).all()
+    assert first.labels is None if not labelled else (first.labels == second.labels).all()
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        np.zeros((2, 3)),
+        np.zeros((2, 2), np.int64),
+        np.array([[0, 5, 5, 11], [0, 1, 2, 3]]),
+        np.array([[0, 5, 11], [0, 4, 3]]),
+        np.array([[0, 5, 12], [0, 1, 2]]),
+        np.array([[0, 5, 11]]),
+    ],
+)
+def test_what_cannot_be_blocks_is_refused(blocks):
+    with pytest.raises(DamagedError, match="not blocks of"):
+        require_blocks(blocks, 10)
+    require_blocks(np.array([[0, 5, 11], [0, 1, 3]]), 10)

@@ -18,6 +18,7 @@ from textgen.cli.support.options import (
     READING,
     GroupedCommand,
     cache_dir_option,
+    cache_size_option,
     cell_names,
     config_option,
     grouped_option,
@@ -87,6 +88,7 @@ def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Directory of the runs and the report.  [default: compare/<corpus>]",
 )  # fmt: skip
 @cache_dir_option()
+@cache_size_option()
 @json_option("the results")
 def command(
     corpus: tuple[str, ...],
@@ -96,6 +98,7 @@ def command(
     minutes: float,
     output: str | None,
     cache_dir: str | None,
+    cache_size: int | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -116,10 +119,10 @@ def command(
     shared = {name: value for name, value in settings.items() if value is not None}
     chosen = {"cells": cell_names(cells), "seeds": seeds, "match": match, "minutes": minutes}
     progress = Reporter(sys.stderr)
-    plan = new_plan(corpus, shared, remote_texts(cache_dir, progress), **chosen)
+    plan = new_plan(corpus, shared, remote_texts(cache_dir, progress, cache_size=cache_size), **chosen)
     directory = plan_directory(plan, None if output is None else Path(output), corpus_name(corpus))
     with claimed(plan, directory):
-        runs = ComparedRuns(plan, directory, cache_dir, progress)
+        runs = ComparedRuns(plan, directory, cache_dir, progress, cache_size)
         with StopRequest() as stop:
             runs.train(stop)
         _show(runs, progress, as_json=as_json)

@@ -23,6 +23,7 @@ from textgen.cli.support.options import (
     GroupedCommand,
     Number,
     cache_dir_option,
+    cache_size_option,
     device_option,
     fetch_option,
     grouped_option,
@@ -79,6 +80,7 @@ DYNAMIC, NOVELTY = "Dynamic evaluation", "Novelty"
 )  # fmt: skip
 @novelty_options(ALL_FIELDS, NOVELTY)
 @cache_dir_option()
+@cache_size_option()
 @json_option("the results")
 def command(
     run_directory: str,
@@ -88,6 +90,7 @@ def command(
     is_dynamic: bool,
     novelty: bool,
     fetch: bool,
+    cache_size: int | None,
     device: str,
     ngram: bool,
     cache_dir: str | None,
@@ -96,13 +99,13 @@ def command(
 ) -> None:
     """Measure how well RUN predicts its validation text or FILE.
 
-    FILE may be a URL, - for standard input, or a folder of `textgen encode`. Every token is predicted once,
-    and the state is carried through the whole text; a long text is read as several segments in parallel.
-    Where RUN was trained on records, a line of a plain text is a document.
+    FILE may be a URL, - for standard input, or a folder of `textgen encode` or its URL. Every token is
+    predicted once, and the state is carried through the whole text; a long text is read as several segments
+    in parallel. Where RUN was trained on records, a line of a plain text is a document.
     """
     from textgen.analysis.real_text import RealText
     from textgen.evaluation.adaptation import adapt
-    from textgen.evaluation.evaluate import evaluate_run
+    from textgen.evaluation.evaluate import MAX_SEGMENTS, evaluate_run
     from textgen.evaluation.with_ngrams import evaluate_run_with_ngrams
     from textgen.generation.generator import Generator
     from textgen.hub.fetch import open_run
@@ -110,7 +113,7 @@ def command(
     from textgen.system.memory import memory_errors
     from textgen.system.progress import Reporter
     from textgen.text.corpus import Corpus
-    from textgen.text.encoded import encoded_folder
+    from textgen.text.opening import open_encoded
     from textgen.text.sources import standard_input
     from textgen.text.store import TokenStore
 
@@ -123,7 +126,7 @@ def command(
         )
     measured = take_novelty_config(ALL_FIELDS, novelty, settings)
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
-    remote = remote_texts(cache_dir, reporter, fetch=fetch)
+    remote = remote_texts(cache_dir, reporter, fetch=fetch, cache_size=cache_size)
     run, cache = open_run(run_directory, remote, announce), remote.cache_dir
     trained_on = None if measured is None else training_corpus(run, "--novelty")
     if file is None:
@@ -131,17 +134,19 @@ def command(
         store = run.open_store(cache, reporter.work)
         part = run.require_part(store, part or "val")
         real = None if trained_on is None else RealText(part, trained_on.stream(part))
-    elif (folder := encoded_folder((file,))) is not None:
+    elif (encoded := open_encoded((file,), remote)) is not None:
         if given := [flag(name) for name, value in reading.items() if value is not None]:
             raise ConfigError(f"{file}: its text is encoded already: leave out {', '.join(given)}")
-        encoded = TokenStore.open_encoded(folder)
-        store = cast(TokenStore, encoded.store_of(run.tokenizer))
+        for note in encoded.notes:
+            print(note, file=sys.stderr)
+        file = encoded.name
+        store = cast(TokenStore, encoded.corpus.store_of(run.tokenizer))
         if store.manifest.labels not in ((), run.config.model.labels):
             raise ConfigError(f"{file}: was encoded with other labels than those of {run.path}")
         part = part or ("val" if "val" in store.parts else store.parts[0])
         if part not in store.parts:
             raise ConfigError(f"--part {part}: {file} has only {', '.join(store.parts)}")
-        real = None if trained_on is None else RealText(file, encoded.stream(part))
+        real = None if trained_on is None else RealText(file, encoded.corpus.stream(part))
     else:
         if part is not None:
             raise ConfigError("--part is for the run's own corpus: leave it out, or leave FILE out")
@@ -151,6 +156,8 @@ def command(
             store = TokenStore.open_or_build(corpus, run.tokenizer, cache, reporter.work)
             part = corpus.parts[0]
             real = None if trained_on is None else RealText(file, corpus.stream(part))
+    places = 1 if reset_every is not None or dynamic is not None else MAX_SEGMENTS
+    store.read_at({part: places}, f"a text is evaluated at {places} places at the same time")
     with memory_errors():
         where = resolve_device(device)
         report: Report | DynamicReport | MixtureReport

@@ -21,6 +21,7 @@ from textgen.cli.support.options import (
     OUTPUT,
     GroupedCommand,
     cache_dir_option,
+    cache_size_option,
     config_option,
     fetch_option,
     grouped_option,
@@ -31,7 +32,7 @@ from textgen.cli.support.remote import announce
 from textgen.errors import ConfigError
 from textgen.settings.config import BUDGET, DEVICE, NETWORK, OPTIMISATION, REGULARISATION, TEXT
 from textgen.settings.files import read_options
-from textgen.settings.given import FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
+from textgen.settings.given import CACHE_SIZE, FETCH, FOLLOW_FROM_TEXT, SECTIONS, UserOptions
 from textgen.settings.option import flag, options_of
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @training_options
 @fetch_option("a run's text")
 @cache_dir_option()
+@cache_size_option()
 @grouped_option(
     "--processes",
     type=click.IntRange(min=1),
@@ -120,7 +122,8 @@ def command(
     """Train a language model on text.
 
     CORPUS is text files, folders, globs, URLs (http, https, s3, gs, hf, sftp), or - for standard input. What
-    a URL names is fetched once, and again when it has changed. Settings that you leave out are chosen for
+    a URL names is fetched once, and again when it has changed; of encoded text, a URL that ends with /, each
+    shard when it is first read. Settings that you leave out are chosen for
     the text and the device, and saved in the run's config.json.
     """
     _load_torch()
@@ -149,6 +152,7 @@ def _train(
     from textgen.run import Run
     from textgen.system.interrupts import StopRequest
     from textgen.system.progress import Reporter
+    from textgen.text.remote.texts import RemoteTexts
     from textgen.text.store import default_cache_dir
     from textgen.training.finished import resume_complete
     from textgen.training.shared_run import received_session, send_session
@@ -157,7 +161,8 @@ def _train(
     reporter = Reporter(sys.stderr if as_json else sys.stdout)
     with StopRequest(is_launched=launch_id() is not None) as stop:
         if not world.is_first:
-            with received_session(world, cache_dir, fetch=options["fetch"]) as received:
+            remote = RemoteTexts(cache_dir, options["fetch"], cache_size=options["cache_size"])
+            with received_session(world, remote, corpus) as received:
                 if received is not None:
                     received.complete(stop)
             return
@@ -184,6 +189,7 @@ def _begin(
     from textgen.distributed.world import launch_id
     from textgen.hub.fetch import local_path, refuse_hub
     from textgen.run import Run
+    from textgen.text.remote.urls import is_encoded_url
     from textgen.training.new_run import find_run_of_launch, new_run
     from textgen.training.resume import resume_run
 
@@ -205,7 +211,16 @@ def _begin(
         if run.is_complete:
             return run
         cache_dir = None if given.cache_dir is None else Path(given.cache_dir)
-        return resume_run(resumed, cache_dir, reporter, fetch=given.fetch, announce=announce, world=world)
+        # Processes that torchrun has started again are given the URL again.
+        return resume_run(
+            resumed,
+            cache_dir,
+            reporter,
+            fetch=given.fetch or any(map(is_encoded_url, corpus)),
+            cache_size=given.cache_size,
+            announce=announce,
+            world=world,
+        )
     if settings is not None:
         given = read_options(Path(local_path(settings, announce))).overridden_by(given)
     return new_run(given, reporter, announce, world=world, launch=launch)
@@ -224,7 +239,8 @@ def _load_torch() -> None:
 
 
 def _refuse_beside_resume(given: UserOptions, settings: str | None) -> None:
-    extra = sorted(given.names().keys() - {"cache_dir", FETCH}) + (["config"] if settings is not None else [])
+    extra = sorted(given.names().keys() - {"cache_dir", CACHE_SIZE, FETCH})
+    extra += ["config"] if settings is not None else []
     if extra:
         flags = {"corpus": "CORPUS", "from_run": "--from"}
         names = ", ".join(flags.get(name, flag(name)) for name in extra)

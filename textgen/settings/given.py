@@ -13,12 +13,13 @@ from typing import Any, Generic, TypeVar
 from textgen.errors import ConfigError
 from textgen.settings.config import TOKENIZER_KINDS, DataConfig, ModelConfig, TrainingConfig
 from textgen.settings.option import checked_values, flag, from_mapping, options_of, shown, unknown_name
+from textgen.settings.sizes import parse_size
 
 Config = TypeVar("Config")
 
 SECTIONS: dict[str, type] = {"data": DataConfig, "model": ModelConfig, "training": TrainingConfig}
 FOLLOW_FROM_TEXT = "model_vocab_size", "labels", "start_id"  # fields that the user cannot set
-PATHS, FETCH = ("from_run", "run", "cache_dir"), "fetch"
+PATHS, FETCH, CACHE_SIZE = ("from_run", "run", "cache_dir"), "fetch", "cache_size"
 TEXTS = frozenset({"corpus", "val", "test"})
 FILES = TEXTS | {"tokenizer", "from_run"}  # options that name what is read
 BUDGETS = ("minutes", "epochs", "steps")
@@ -86,8 +87,9 @@ class UserOptions:
 
     from_run: the run whose weights and tokenizer to start from. run: the new run's directory. cache_dir:
     where encoded and fetched text is kept. None: not given. fetch: whether a URL may be fetched that a run
-    names. files_of_runs: those of the files that a run names, whose options are repeated, and not the user;
-    each with that run's directory.
+    names. cache_size: the most bytes that shards of remote texts may have in the cache. files_of_runs: those
+    of the files that a run names, whose options are repeated, and not the user; each with that run's
+    directory.
 
     Raises ConfigError for options that exclude each other.
     """
@@ -99,6 +101,7 @@ class UserOptions:
     run: str | None = None
     cache_dir: str | None = None
     fetch: bool = False
+    cache_size: int | None = None
     files_of_runs: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -126,7 +129,7 @@ class UserOptions:
         """
         sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         places: dict[str, str] = {}
-        fetch = False
+        fetch, cache_size = False, None
         for name, value in given.items():
             if value is None:
                 continue
@@ -138,10 +141,12 @@ class UserOptions:
                 if not isinstance(value, bool):
                     raise ConfigError(f"{name} must be true or false, not {shown(value)}")
                 fetch = value
+            elif name == CACHE_SIZE:
+                cache_size = parse_size(name, value)
             elif name in option_names():
                 sections[_section_of(name)][name] = value
             else:
-                raise ConfigError(unknown_name("option", name, [*option_names(), *PATHS, FETCH]))
+                raise ConfigError(unknown_name("option", name, [*option_names(), *PATHS, FETCH, CACHE_SIZE]))
         return cls(
             data=Section(DataConfig, sections["data"]),
             model=Section(ModelConfig, sections["model"]),
@@ -150,12 +155,16 @@ class UserOptions:
             run=places.get("run"),
             cache_dir=places.get("cache_dir"),
             fetch=fetch,
+            cache_size=cache_size,
         )
 
     def names(self) -> dict[str, Any]:
         """All options, by name."""
         places = {name: getattr(self, name) for name in PATHS if getattr(self, name) is not None}
-        return {**self.data, **self.model, **self.training, **places} | ({FETCH: True} if self.fetch else {})
+        given: dict[str, Any] = {**self.data, **self.model, **self.training, **places}
+        if self.cache_size is not None:
+            given[CACHE_SIZE] = self.cache_size
+        return given | ({FETCH: True} if self.fetch else {})
 
     def overridden_by(self, given: UserOptions) -> UserOptions:
         """These options, of a settings file, overridden by those of the command line.

@@ -83,6 +83,12 @@ def record_use(entry: Path, texts: Sequence[str], run: Path) -> None:
             write_file(entry / _USE, json.dumps(content, indent=2))
 
 
+def note_texts(entry: Path, texts: Sequence[str]) -> None:
+    """Note in an entry which texts it is of, before a run uses it. Raises OSError."""
+    if not read_use(entry)[0]:
+        write_file(entry / _USE, json.dumps({"texts": list(texts), "runs": []}, indent=2))
+
+
 def read_use(entry: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The texts that an entry was built from, and the runs that have used it; empty where that is unknown."""
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from textgen.system.locks import folder_lock, idle_seconds, is_locked, remove_unless_locked
 from textgen.text.cache import read_use
 from textgen.text.remote.copies import REMOTE, fetched_urls, forget_url
+from textgen.text.remote.shard_cache import SHARDS
 
 _ENTRY = re.compile(r"[0-9a-f]{64}")
 _BUILDING = re.compile(r"\.[0-9a-f]{64}\..+")
@@ -63,7 +64,7 @@ def cache_entries(cache_dir: Path) -> list[CacheEntry]:
 
     Raises OSError where it cannot be read.
     """
-    found = [*_built(cache_dir), *_downloads(cache_dir / REMOTE)]
+    found = [*_built(cache_dir), *_downloads(cache_dir / REMOTE), *_stores(cache_dir / SHARDS)]
     return sorted(found, key=lambda entry: entry.last_used, reverse=True)
 
 
@@ -75,6 +76,14 @@ def _built(cache_dir: Path) -> Iterator[CacheEntry]:
             yield _entry(path, kind, texts, tuple(run for run in runs if Path(run).is_dir()))
         elif _BUILDING.fullmatch(path.name):
             yield _entry(path, "unfinished")
+
+
+def _stores(folder: Path) -> Iterator[CacheEntry]:
+    """The remote stores of which shards are kept."""
+    for path in _folders(folder):
+        if _ENTRY.fullmatch(path.name):
+            texts, runs = read_use(path)
+            yield _entry(path, "shards", texts, tuple(run for run in runs if Path(run).is_dir()))
 
 
 def _downloads(remote: Path) -> Iterator[CacheEntry]:

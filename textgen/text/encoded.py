@@ -39,6 +39,8 @@ class StoredText(Protocol):
     manifest: Manifest
 
     @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
     def parts(self) -> tuple[str, ...]: ...  # noqa: D102
     def tokens(self, part: str) -> TokenArray: ...  # noqa: D102
     def labels(self, part: str) -> TokenArray | None: ...  # noqa: D102
@@ -52,7 +54,7 @@ class EncodedCorpus:
         """Raises CorpusError when the tokenizer is not the one that encoded the text."""
         self.store, self.tokenizer = store, tokenizer
         if tokenizer.fingerprint != store.manifest.tokenizer:
-            raise CorpusError(f"{store.path}: was encoded with another tokenizer; encode the text again")
+            raise CorpusError(f"{store.name}: was encoded with another tokenizer; encode the text again")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -97,7 +99,7 @@ class EncodedCorpus:
         known = self.store.manifest.labels
         if tokenizer.fingerprint != self.store.manifest.tokenizer or (labels and known != tuple(labels)):
             raise CorpusError(
-                f"{self.store.path}: was encoded with another tokenizer, or other labels; encode the text "
+                f"{self.store.name}: was encoded with another tokenizer, or other labels; encode the text "
                 "with textgen encode --run-config RUN"
             )
         return self.store
@@ -165,30 +167,37 @@ def is_encoded(path: Path) -> bool:
     return False
 
 
-def encoded_config(manifest: Manifest, folder: Path, given: Mapping[str, Any]) -> DataConfig:
+def encoded_config(
+    manifest: Manifest, folder: Path, given: Mapping[str, Any], name: str | None = None
+) -> DataConfig:
     """The settings of encoded text, with those that the user gave and that do not change its tokens.
+
+    name: as a config has it; None: its folder.
 
     Raises ConfigError for others that are not as they were, and CorpusError for settings that do not exist.
     """
+    name = str(folder) if name is None else name
     known = dict(manifest.data or {})
     changed = [
-        name for name in given.keys() - FREE_OPTIONS if name not in known or given[name] != known[name]
+        option
+        for option in given.keys() - FREE_OPTIONS
+        if option not in known or given[option] != known[option]
     ]
     if refused := sorted(changed):
         raise ConfigError(
-            f"{folder}: its text is encoded already: leave out {', '.join(map(flag, refused))}, or encode it "
+            f"{name}: its text is encoded already: leave out {', '.join(map(flag, refused))}, or encode it "
             "again with them"
         )
     data = dict(manifest.data or {})
     if data.keys() & _PATHS:
-        raise CorpusError(f"{folder / MANIFEST}: names files; encode the text again")
+        raise CorpusError(f"{name}: its {MANIFEST} names files; encode the text again")
     if data.get("tokenizer") == TOKENIZER:
         data["tokenizer"] = str(folder / TOKENIZER)
     try:
-        free = {name: value for name, value in given.items() if name in FREE_OPTIONS}
-        return DataConfig(**data | free | {"corpus": (str(folder),)})
+        free = {option: value for option, value in given.items() if option in FREE_OPTIONS}
+        return DataConfig(**data | free | {"corpus": (name,)})
     except (ConfigError, TypeError) as error:
-        raise CorpusError(f"{folder / MANIFEST}: data: {error}; encode the text again") from error
+        raise CorpusError(f"{name}: data of its {MANIFEST}: {error}; encode the text again") from error
 
 
 def settings_of(config: DataConfig) -> dict[str, Any]:

@@ -28,13 +28,13 @@ from textgen.system.bounded_files import MEGABYTE, parse_json, read_bounded
 from textgen.system.digests import BLOCK_BYTES, SEAL, DamagedError, block_digests, sealed, unsealed
 from textgen.text.documents import TextSize
 from textgen.text.records import RecordCount
+from textgen.text.remote.urls import MANIFEST as MANIFEST
 
-MANIFEST = "manifest.json"
 KIND = "textgen encoded text"  # the beginning of the file says so
 FORMAT = 1
 LABELS = np.dtype("<u2")
 
-_LIMIT = 1000 * MEGABYTE  # digests of a store of tens of terabytes
+LIMIT = 1000 * MEGABYTE  # digests of a store of tens of terabytes
 _LARGEST = 2**53  # of any number: exact in JSON
 _MOST_SHARDS = 10**6
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,99}")
@@ -115,6 +115,14 @@ class Manifest:
         """A digest of everything in it, and so of all files that it names."""
         return str(json.loads(self.to_json())[SEAL])
 
+    def num_bytes(self, part: str, count: int) -> int:
+        """The bytes of the largest so many shards of a part, with as many of labels."""
+        found = self.parts[part]
+        total = 0
+        for shards, dtype in ((found.tokens, self.dtype), (found.labels or (), LABELS)):
+            total += sum(sorted((shard.length for shard in shards), reverse=True)[:count]) * dtype.itemsize
+        return total
+
     def write(self, folder: Path) -> None:
         """Write manifest.json, atomically. Raises OSError."""
         write_file(folder / MANIFEST, self.to_json())
@@ -127,14 +135,14 @@ def shard_of(path: Path, dtype: np.dtype[Any], block_bytes: int = BLOCK_BYTES) -
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder. Raises OSError, and DamagedError for anything but one that textgen writes."""
-    return parse_manifest(read_bounded(folder / MANIFEST, _LIMIT, "a manifest"))
+    return parse_manifest(read_bounded(folder / MANIFEST, LIMIT, "a manifest"))
 
 
 def parse_manifest(content: bytes | str) -> Manifest:
     """The manifest in a JSON text. Raises DamagedError, whose message follows the name of the file."""
     try:
         found = parse_json(content)
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or found.get("kind") != KIND:
             raise DamagedError("not a manifest of encoded text")
         found = unsealed(found)
         if found["format"] != FORMAT:

@@ -34,8 +34,10 @@ from textgen.text.manifest import LABELS, Manifest, Shard, StoredPart, require_s
 from textgen.text.portions import HashRule
 from textgen.text.shard_plan import Piece, Plan, ShardText
 from textgen.text.shard_planner import SEPARATOR
+from textgen.text.shuffle import document_blocks
 from textgen.text.split import hashed_documents
-from textgen.text.store import COUNTS, label_numbers
+from textgen.text.store import COUNTS, block_file, label_numbers
+from textgen.text.stored_tokens import StoredTokens
 
 # Smaller than those of the cache: at the start, training reads a little of each of many shards.
 BLOCK_BYTES = 4 * 2**20
@@ -326,15 +328,19 @@ def assemble(plan: Plan, folder: Path) -> Manifest | None:
         )
         for part, size in plan.sizes.items()
     }
+    names = [COUNTS, TOKENIZER]
     with _files_for(folder, "counts") as building:
         np.save(building / COUNTS, counts)
+        if (blocks := _blocks(plan, folder, parts["train"])) is not None:
+            names.append(block_file("train"))
+            np.save(building / names[-1], blocks)
     write_file(folder / TOKENIZER, plan.tokenizer_json)
     manifest = Manifest(
         tokenizer=tokenizer.fingerprint,
         corpus=plan.corpus,
         dtype=token_dtype(plan),
         parts=parts,
-        files={name: file_digest(folder / name) for name in (COUNTS, TOKENIZER)},
+        files={name: file_digest(folder / name) for name in names},
         records=plan.records,
         labels=plan.labels,
         block_bytes=BLOCK_BYTES,
@@ -344,3 +350,19 @@ def assemble(plan: Plan, folder: Path) -> Manifest | None:
     )
     manifest.write(folder)
     return manifest
+
+
+def _blocks(plan: Plan, folder: Path, part: StoredPart) -> np.ndarray | None:
+    """The blocks in which documents are shuffled, so that training need not look for them everywhere."""
+    if part.size.documents < 2:
+        return None
+    # Not checked, which would take long: whoever reads the tokens checks them.
+    tokens = StoredTokens(
+        folder.joinpath,
+        part.tokens,
+        token_dtype(plan),
+        BLOCK_BYTES,
+        damaged=lambda path, error: CorpusError(f"{path}: {error}; encode the text again"),
+        is_checked=True,
+    )
+    return document_blocks(tokens, plan.tokenizer.end_of_text_id, counted=bool(plan.labels))

@@ -18,7 +18,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from textgen.text.stored_tokens import TokenArray
+from textgen.system.digests import DamagedError
+from textgen.text.stored_tokens import StoredTokens, TokenArray
 
 BLOCK_TOKENS = 2**18
 MIN_BLOCKS_IN_MEMORY = 4
@@ -64,6 +65,7 @@ class StoredOrder:
     def __init__(self, tokens: TokenArray) -> None:
         self.end_of_text: int | None = None
         self._tokens = tokens
+        self._fetched = _fetched(tokens)
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -73,6 +75,8 @@ class StoredOrder:
 
     def gather(self, starts: np.ndarray, length: int) -> Gathered:
         """The tokens (B, length) from each of starts (B,) on."""
+        if self._fetched is not None:
+            self._fetched.expect(starts, shards_ahead=1)
         return Gathered(self._tokens[starts[:, None] + np.arange(length)], None)
 
 
@@ -94,6 +98,7 @@ class DocumentOrder:
 
     end_of_text: the token that separates documents. labels: of each document, (D,), as in Gathered; None: the
     documents have none. shuffle: a new order each epoch, which follows from seed and epoch; else as stored.
+    blocks: as document_blocks finds them; None: they are looked for, all over the text.
 
     A place is an index into the stored tokens plus one: place 0 stands for the end-of-text before the first
     document, which is not stored.
@@ -108,16 +113,16 @@ class DocumentOrder:
         labels: TokenArray | None = None,
         shuffle: bool = True,
         block_tokens: int = BLOCK_TOKENS,
+        blocks: np.ndarray | None = None,
     ) -> None:
-        self._tokens = tokens
+        self._tokens, self._fetched = tokens, _fetched(tokens)
         self.end_of_text: int | None = end_of_text
         self._seed = seed
         self._labels = labels
         self._shuffle = shuffle
-        self._bounds = _block_bounds(self._tokens, end_of_text, block_tokens)
-        if labels is not None:
-            counts = [self._ends(number).size for number in range(len(self._bounds) - 1)]
-            self._first_documents = np.cumsum(counts) - counts  # each document begins with an end-of-text
+        if blocks is None:
+            blocks = document_blocks(tokens, end_of_text, block_tokens, counted=labels is not None)
+        self._bounds, self._first_documents = blocks
         self._blocks: OrderedDict[int, _Block] = OrderedDict()
         self.start_epoch(0, 1)
 
@@ -160,7 +165,10 @@ class DocumentOrder:
 
         The end-of-text after the last document counts as part of the last block.
         """
-        block = self._block(int(self._order[index]))
+        number = int(self._order[index])
+        if self._fetched is not None and number not in self._blocks:
+            self._expect(index)
+        block = self._block(number)
         within = positions - self._starts[index]
         documents = np.searchsorted(block.positions, within, side="right") - 1
         offsets = within - block.positions[documents]
@@ -189,13 +197,19 @@ class DocumentOrder:
             self._blocks.popitem(last=False)
         return block
 
+    def _expect(self, index: int) -> None:
+        """Fetch the block that is read index-th, and the next, in the background."""
+        assert self._fetched is not None
+        numbers = self._order[index : index + 2]
+        ends = np.concatenate([self._bounds[numbers], self._bounds[numbers + 1] - 2])
+        self._fetched.expect(np.clip(ends, 0, len(self._fetched) - 1))
+        if (labels := _fetched(self._labels)) is not None:
+            labels.expect(self._first_documents[numbers])
+
     def _ends(self, number: int) -> np.ndarray:
         """The places of the end-of-texts of a block, with each of which a document begins."""
-        start, stop = int(self._bounds[number]), int(self._bounds[number + 1])
-        stored = max(start, 1) + np.flatnonzero(
-            self._tokens[max(start, 1) - 1 : stop - 1] == self.end_of_text
-        )
-        return stored if start else np.concatenate([[0], stored])
+        assert self.end_of_text is not None
+        return _ends(self._tokens, self.end_of_text, *self._bounds[number : number + 2].tolist())
 
     def _permutation(self, stream: int, count: int) -> np.ndarray:
         return self._rng(stream).permutation(count) if self._shuffle else np.arange(count)
@@ -204,15 +218,42 @@ class DocumentOrder:
         return np.random.default_rng([self._seed, self._epoch, *stream])
 
 
-def _block_bounds(tokens: TokenArray, end_of_text: int, block_tokens: int) -> np.ndarray:
-    """The places where blocks of whole documents begin, and at last one beyond the last token's.
+def _fetched(tokens: TokenArray | None) -> StoredTokens | None:
+    """Tokens, where their shards are fetched; else None."""
+    return tokens if isinstance(tokens, StoredTokens) and tokens.is_fetched else None
 
+
+def document_blocks(
+    tokens: TokenArray, end_of_text: int, block_tokens: int = BLOCK_TOKENS, *, counted: bool = True
+) -> np.ndarray:
+    """The places where blocks of whole documents begin, and last one beyond the last token's, (2, K) int64.
+
+    Below them is how many documents begin before each; 0, unless they are `counted`, which reads all tokens.
     A block has about block_tokens tokens, or one longer document.
     """
-    bounds = [0]
-    while (end := _find(tokens, end_of_text, bounds[-1] + block_tokens)) is not None:
-        bounds.append(end + 1)
-    return np.array([*bounds, len(tokens) + 1])
+    places = [0]
+    while (end := _find(tokens, end_of_text, places[-1] + block_tokens)) is not None:
+        places.append(end + 1)
+    bounds = np.array([*places, len(tokens) + 1])
+    counts = np.zeros(len(bounds), np.int64)
+    if counted:
+        counts[1:] = [len(_ends(tokens, end_of_text, *pair)) for pair in itertools.pairwise(bounds.tolist())]
+    return np.stack([bounds, counts.cumsum()])
+
+
+def require_blocks(blocks: np.ndarray, num_tokens: int) -> None:
+    """Raise DamagedError for what cannot be document_blocks of so many tokens."""
+    if blocks.dtype != np.int64 or blocks.ndim != 2 or blocks.shape[0] != 2 or blocks.shape[1] < 2:
+        raise DamagedError("not blocks of documents")
+    ends = (*blocks[:, 0].tolist(), int(blocks[0, -1]))
+    if ends != (0, 0, num_tokens + 1) or (np.diff(blocks[0]) < 1).any() or (np.diff(blocks[1]) < 0).any():
+        raise DamagedError("not blocks of these documents")
+
+
+def _ends(tokens: TokenArray, end_of_text: int, start: int, stop: int) -> np.ndarray:
+    """The places of the end-of-texts from one place to another, with each of which a document begins."""
+    stored = max(start, 1) + np.flatnonzero(tokens[max(start, 1) - 1 : stop - 1] == end_of_text)
+    return stored if start else np.concatenate([[0], stored])
 
 
 def _find(tokens: TokenArray, token: int, start: int) -> int | None:

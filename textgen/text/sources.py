@@ -31,7 +31,7 @@ from textgen.text.folders import FolderCount, as_options, files_in
 from textgen.text.formats import TextFile, is_utf8, text_blocks
 from textgen.text.normalize import normalize, normalized
 from textgen.text.records import RecordCount, records
-from textgen.text.remote.urls import is_url, public_url
+from textgen.text.remote.urls import MANIFEST, is_url, public_url
 
 _BLOCK_BYTES = 2**16
 
@@ -40,7 +40,7 @@ def corpus_name(corpus: Sequence[str]) -> str:
     """The default name for what is made from a corpus: its first argument without folder and ending."""
     if corpus[0] == "-":
         return "stdin"
-    name = public_url(corpus[0]) if is_url(corpus[0]) else corpus[0]
+    name = public_url(corpus[0]).removesuffix(f"/{MANIFEST}") if is_url(corpus[0]) else corpus[0]
     return Path(name.rstrip("/*")).name.split(".")[0].strip("*?[]") or "corpus"
 
 

@@ -1,8 +1,8 @@
 """The encoded tokens of a corpus, memory-mapped: an entry of the cache, or what `textgen encode` made.
 
-Both have a manifest and shards (manifest.py); an entry of the cache has one shard for each part. Its name is
-a hash of the content of corpus and tokenizer, not of paths or times: an edited file gets a new store, a moved
-or touched file keeps its store.
+Both have a manifest and shards (manifest.py); those of the second kind may be fetched while they are read. An
+entry of the cache has one shard for each part. Its name is a hash of the content of corpus and tokenizer, not
+of paths or times: an edited file gets a new store, a moved or touched file keeps its store.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from textgen.errors import ConfigError, CorpusError
+from textgen.settings.sizes import size_argument
 from textgen.system.digests import DamagedError, file_digest, require_files
 from textgen.text.cache import DAMAGED, read_or_build
 from textgen.text.corpus import Corpus
@@ -36,11 +37,18 @@ from textgen.text.manifest import (
     shard_of,
 )
 from textgen.text.records import RecordCount
+from textgen.text.remote.encoded import RemoteFolder
+from textgen.text.shuffle import require_blocks
 from textgen.text.stored_tokens import StoredTokens, TokenArray
 from textgen.text.tokenizer import Tokenizer
 
 _FORMAT = 3
 COUNTS = "counts.npy"
+
+
+def block_file(part: str) -> str:
+    """The name of the file with the blocks of documents of a part."""
+    return f"{part}-blocks.npy"
 
 
 def default_cache_dir() -> Path:
@@ -64,16 +72,19 @@ class TokenStore:
     counts: how often each token id occurs in the first part, (vocab_size,) int64.
     """
 
-    def __init__(self, path: Path, *, is_cached: bool = True) -> None:
+    def __init__(self, path: Path, *, is_cached: bool = True, remote: RemoteFolder | None = None) -> None:
         """Open a store. Raises an error that read_or_build understands when it is missing or damaged.
 
-        is_cached: whether it is built again by itself, once it is found damaged.
+        is_cached: whether it is built again by itself, once it is found damaged. remote: where its shards are
+        fetched from; None: they are there.
         """
         self.path = path
         self._is_cached = is_cached
+        self.remote = remote
         self.manifest = read_manifest(path)
         require_files(path, self.manifest.files)
-        require_shards(path, self.manifest)
+        if remote is None:
+            require_shards(path, self.manifest)
         parts = self.manifest.parts
         self._tokens = {name: self._open(part.tokens, self.manifest.dtype) for name, part in parts.items()}
         self.counts: np.ndarray = np.load(path / COUNTS)
@@ -83,11 +94,19 @@ class TokenStore:
 
     def _open(self, shards: Sequence[Shard], dtype: np.dtype[np.unsignedinteger]) -> TokenArray:
         stored = StoredTokens(
-            self.path.joinpath, shards, dtype, self.manifest.block_bytes, damaged=self._damaged
+            self.path.joinpath,
+            shards,
+            dtype,
+            self.manifest.block_bytes,
+            damaged=self._damaged,
+            source=None if self.remote is None else self.remote.shards,
         )
         return np.asarray(stored) if stored.are_checked and stored.num_shards == 1 else stored
 
     def _damaged(self, path: Path, error: Exception) -> CorpusError:
+        if self.remote is not None:
+            path.unlink(missing_ok=True)
+            return CorpusError(f"{path}: {error}; it was removed, and is fetched again when it is read")
         if not self._is_cached:
             return CorpusError(f"{path}: {error}; remove it, and make it again with textgen encode")
         # Without this file the folder counts as missing, and is built again.
@@ -104,6 +123,67 @@ class TokenStore:
         if store.manifest.data is None or TOKENIZER not in store.manifest.files:
             raise CorpusError(f"{folder}: was not made by textgen encode")
         return EncodedCorpus(store, Tokenizer.load(folder / TOKENIZER))
+
+    @classmethod
+    def open_remote(cls, remote: RemoteFolder) -> EncodedCorpus:
+        """The encoded text behind a URL. Raises CorpusError, TokenizerError."""
+        try:
+            store = cls(remote.path, is_cached=False, remote=remote)
+            if store.manifest.data is None or TOKENIZER not in store.manifest.files:
+                raise DamagedError("was not made by textgen encode")
+        except (*DAMAGED, DamagedError) as error:
+            raise CorpusError(f"{remote.record.url}: {error}; encode the text again") from error
+        return EncodedCorpus(store, Tokenizer.load(remote.path / TOKENIZER))
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its URL, or else its folder."""
+        return str(self.path) if self.remote is None else self.remote.record.url
+
+    def is_here(self, part: str) -> bool:
+        """Whether all tokens of a part are on this machine."""
+        shards = self.manifest.parts[part].tokens
+        return self.remote is None or self.remote.shards.are_here(shard.name for shard in shards)
+
+    def read_at(self, places: Mapping[str, int], reader: str) -> None:
+        """Prepare for reading parts at so many places at the same time; the parts, in order, are fetched.
+
+        reader: who reads, in words. Does nothing where the shards are on this machine. Raises ConfigError
+        where those that are read at the same time do not fit in the cache.
+        """
+        if self.remote is None:
+            return
+        # A piece may end in the shard after the one that it begins in.
+        counts = {part: number + 1 for part, number in places.items() if part in self.parts}
+        num_bytes = sum(self.manifest.num_bytes(part, count) for part, count in counts.items())
+        self.remote.shards.require_room(
+            num_bytes, f"{reader} and the shards there have {size_argument(num_bytes)}"
+        )
+        for part, count in counts.items():
+            for stored in (self.tokens(part), self.labels(part)):
+                if isinstance(stored, StoredTokens):
+                    stored.read_at(count)
+
+    def expect(self, part: str) -> None:
+        """Fetch the shards of a part in the background, as far as there is room."""
+        if self.remote is not None:
+            found = self.manifest.parts[part]
+            self.remote.shards.expect(shard.name for shard in (*found.tokens, *(found.labels or ())))
+
+    def blocks(self, part: str) -> np.ndarray | None:
+        """The blocks of documents of a part, as document_blocks finds them; None: nobody has looked.
+
+        Raises CorpusError for what cannot be blocks.
+        """
+        name = block_file(part)
+        if name not in self.manifest.files:
+            return None
+        try:
+            found: np.ndarray = np.load(self.path / name)
+            require_blocks(found, len(self.tokens(part)))
+        except (*DAMAGED, DamagedError) as error:
+            raise CorpusError(f"{self.name}: {name}: {error}; encode the text again") from error
+        return found
 
     @property
     def records(self) -> RecordCount:

@@ -44,7 +44,7 @@ from textgen.training.leftovers import remove_unfinished_runs
 from textgen.training.planning.data import PreparedText, prepare_text
 from textgen.training.planning.fine_tune import require_same_network, require_same_tokenizer, source_text
 from textgen.training.planning.resolve import Resolved, resolve
-from textgen.training.session import Session, assemble
+from textgen.training.session import Session, assemble, prepare_reading
 from textgen.training.setup import INITIAL
 
 RUNS = Path("runs")
@@ -85,13 +85,14 @@ def new_run(
         data = source_text(data, source.data, str(source.path))
     corpus = data.get("corpus", ())
     require_usable(run_directory(given.run, corpus))
-    remote = RemoteTexts(cache_dir, given.fetch, reporter.work)
+    remote = RemoteTexts(cache_dir, given.fetch, reporter.work, given.cache_size)
     with standard_input(corpus) as stdin:
         text = prepare_text(
             data, remote=remote, named=named, source=source, stdin=stdin, progress=reporter.work
         )
         with memory_errors():
             resolved = resolve(text, given.model, given.training, source=source, world=world)
+        prepare_reading(text.store, resolved.config.training)
         for note in resolved.notes:
             reporter.line(note)
         run = create_run(given.run, corpus, text, resolved, stdin=stdin, launch=launch)

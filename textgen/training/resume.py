@@ -18,7 +18,7 @@ from textgen.text.model_vocab import ModelVocab
 from textgen.text.remote.texts import RemoteTexts
 from textgen.text.store import default_cache_dir
 from textgen.training.checkpoint import newest_checkpoint
-from textgen.training.session import Session, assemble
+from textgen.training.session import Session, assemble, prepare_reading
 from textgen.training.setup import initial_weights, require_training_memory, set_up_training
 from textgen.training.trainer import training_model
 
@@ -29,14 +29,15 @@ def resume_run(
     reporter: Reporter,
     *,
     fetch: bool = False,
+    cache_size: int | None = None,
     announce: Announce | None = None,
     world: World | None = None,
 ) -> Session:
     """The session of an interrupted run; Session.complete loads the checkpoint and trains to the end.
 
     cache_dir: where encoded text is kept; None: the user's cache. fetch: whether its text may be fetched from
-    where config.json says. announce: as in Run. world: the processes that train it from now on, in any
-    number; None: this one alone.
+    where config.json says. cache_size: as in RemoteTexts. announce: as in Run. world: the processes that
+    train it from now on, in any number; None: this one alone.
 
     Raises RunError when the run is complete, is not a run, has links in it or rounded weights, or its corpus
     has changed.
@@ -44,7 +45,7 @@ def resume_run(
     started = time.monotonic()
     world = world or World()
     cache_dir = cache_dir or default_cache_dir()
-    run = Run(path, RemoteTexts(cache_dir, fetch, reporter.work), announce)
+    run = Run(path, RemoteTexts(cache_dir, fetch, reporter.work, cache_size), announce)
     refuse_links(path)
     run.require_trainable()
     if run.is_complete:
@@ -58,6 +59,7 @@ def resume_run(
             raise RunError(
                 f"{path / CONFIG}: {name} is missing. It was chosen when the run began; put it back"
             )
+    prepare_reading(store, training)
     require_training_memory(run.config.model, training, world)
     try:
         set_up_training(training, world)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from textgen.distributed.world import World
-from textgen.errors import LostProcessError, RunError
-from textgen.evaluation.evaluate import evaluate_run
+from textgen.errors import CorpusError, LostProcessError, RunError
+from textgen.evaluation.evaluate import MAX_SEGMENTS, evaluate_run
 from textgen.evaluation.report import Report
 from textgen.generation.generator import Generator
 from textgen.models.language_model import LanguageModel
@@ -26,7 +26,7 @@ from textgen.system.progress import Reporter
 from textgen.text.batches import Rows, SequenceBatches
 from textgen.text.cache import record_use
 from textgen.text.model_vocab import start_id
-from textgen.text.shuffle import DocumentOrder, TokenSource
+from textgen.text.shuffle import BLOCK_TOKENS, DocumentOrder, TokenSource
 from textgen.text.store import TokenStore
 from textgen.text.stored_tokens import TokenArray
 from textgen.text.tokenizer import Tokenizer
@@ -68,6 +68,20 @@ class Session:
 
         Raises Interrupted when asked to stop, after saving; TrainingError; LostProcessError.
         """
+        if self.store.remote is None:
+            return self._complete(stop)
+        if self.trainer.world.size == 1:  # of several, all stop when the last has its batch
+            self.store.remote.shards.should_stop = lambda: stop.signal_number is not None
+        try:
+            return self._complete(stop)
+        except CorpusError as error:
+            stop.end_deferral()
+            raise CorpusError(
+                f"{error}. Training can go on from step {self.trainer.state.saved_step:,} with: "
+                f"textgen train --resume {self.path} --fetch"
+            ) from error
+
+    def _complete(self, stop: StopRequest) -> dict[str, Any]:
         world = self.trainer.world
         stop.hint = f"Resume with: textgen train --resume {self.run.path}"
         with memory_errors(), folder_lock(self.run.training_directory) as acquired:
@@ -146,6 +160,12 @@ class Session:
         training = self.run.config.training
         if not training.ngram:
             return None
+        if not self.store.is_here("train"):
+            self.reporter.line(
+                "n-grams: not counted, as all of the training text would have to be fetched: "
+                f"textgen ngram {self.run.path} --fetch does that."
+            )
+            return None
         return build_companion(
             self.run,
             self.store,
@@ -217,6 +237,24 @@ class Session:
             self.reporter.line(f"    {command}")
 
 
+def prepare_reading(store: TokenStore, training: TrainingConfig) -> None:
+    """Fetch what training reads first, where the text is remote: validation, as soon as it is needed.
+
+    Raises ConfigError where the shards that are read at the same time do not fit in the cache.
+    """
+    if store.remote is None:
+        return
+    batch_size = training.batch_size
+    # The documents of a block are read in any order, and small shards are smaller than a block.
+    tokens_per_shard = len(store.tokens("train")) // len(store.manifest.parts["train"].tokens)
+    per_sequence = 1 + (BLOCK_TOKENS // max(tokens_per_shard, 1) if training.shuffle else 0)
+    # Validation during training reads batch_size segments, and the one at the end may read more.
+    places = {"val": max(batch_size, MAX_SEGMENTS), "train": batch_size * per_sequence}
+    store.read_at(places, f"training reads the text at batch_size={batch_size} places at the same time")
+    if "val" in store.parts:
+        store.expect("val")
+
+
 def assemble(
     run: Run,
     store: TokenStore,
@@ -246,6 +284,7 @@ def assemble(
             training.seed,
             labels=store.labels("train"),
             shuffle=training.shuffle,
+            blocks=store.blocks("train"),
         )
     batches = SequenceBatches(
         tokens,

@@ -9,20 +9,24 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from textgen.distributed.world import World
+from textgen.errors import CorpusError
 from textgen.models.language_model import LanguageModel
 from textgen.run import CONFIG, FILES, TOKENIZER, TRAINING, Run, vocab_of
 from textgen.system.progress import Reporter
+from textgen.text.opening import open_encoded
 from textgen.text.remote.texts import RemoteTexts
+from textgen.text.remote.urls import is_encoded_url
 from textgen.text.store import TokenStore
-from textgen.training.session import Session, assemble
+from textgen.training.session import Session, assemble, prepare_reading
 from textgen.training.setup import require_training_memory, set_up_training
 from textgen.training.trainer import training_model
 
@@ -32,13 +36,13 @@ class SharedRun:
     """What rank 0 sends of a run before its first step.
 
     path: the run's directory, for messages. files: the content of those that make it a run, by name. store:
-    the path of its encoded text. weights: of the network as it is initialised, with its vocabulary.
-    is_resumed: as in Session.
+    the path of its encoded text; None: that is fetched while it is read. weights: of the network as it is
+    initialised, with its vocabulary. is_resumed: as in Session.
     """
 
     path: Path
     files: dict[str, bytes]
-    store: Path
+    store: Path | None
     weights: dict[str, np.ndarray]
     is_resumed: bool
 
@@ -52,15 +56,30 @@ def send_session(world: World, session: Session | None) -> None:
         run, weights = session.run, session.trainer.model.weights()
         paths = [run.path / name for name in (CONFIG, TOKENIZER, FILES)]
         files = {path.name: path.read_bytes() for path in paths if path.exists()}
-        sent = SharedRun(run.path, files, session.store.path.absolute(), weights, session.is_resumed)
+        store = session.store.path.absolute() if session.store.remote is None else None
+        sent = SharedRun(run.path, files, store, weights, session.is_resumed)
     world.from_first(sent)
 
 
+def _store(sent: SharedRun, run: Run, remote: RemoteTexts, corpus: Sequence[str]) -> TokenStore:
+    """The encoded text of a run that was received."""
+    if sent.store is not None and sent.store.exists():
+        return TokenStore(sent.store)
+    if any(map(is_encoded_url, corpus)) and (found := open_encoded(corpus, remote)) is not None:
+        # The user has named it to this process, and perhaps with a password that the run does not have.
+        if found.corpus.fingerprint != run.measured("corpus_fingerprint"):
+            raise CorpusError(f"{found.name}: has changed while training began; start it again")
+        return cast(TokenStore, found.corpus.store)
+    return run.open_store(remote.cache_dir, None)
+
+
 @contextmanager
-def received_session(world: World, cache_dir: Path, *, fetch: bool = False) -> Iterator[Session | None]:
+def received_session(
+    world: World, remote: RemoteTexts, corpus: Sequence[str] = ()
+) -> Iterator[Session | None]:
     """The session of the run that rank 0 trains; None where there is nothing to train.
 
-    cache_dir: where encoded text is kept on this machine. fetch: as in Run. Raises what resume_run raises.
+    remote: as in Run. corpus: what the user gave to this process too. Raises what resume_run raises.
     """
     started = time.monotonic()
     sent: SharedRun | None = world.from_first(None)
@@ -72,9 +91,10 @@ def received_session(world: World, cache_dir: Path, *, fetch: bool = False) -> I
         for name, content in sent.files.items():
             (path / name).write_bytes(content)
         (path / TRAINING).mkdir()
-        run = Run(path, RemoteTexts(cache_dir, fetch))
-        store = TokenStore(sent.store) if sent.store.exists() else run.open_store(cache_dir, None)
+        run = Run(path, remote)
         training = run.config.training
+        store = _store(sent, run, remote, corpus)
+        prepare_reading(store, training)
         require_training_memory(run.config.model, training, world)
         set_up_training(training, world)
         model = LanguageModel(run.config.model, vocab_of(sent.weights))

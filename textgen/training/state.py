@@ -47,6 +47,7 @@ class TrainingState:
         self._written: dict[str, np.ndarray] = {}  # the best weights that model.safetensors holds
         self.world = train_step.world
         self.metrics = MetricsLog(run.metrics_path)
+        self.saved_step = 0  # of the newest checkpoint; 0: there is none
         self.start_clock()
 
     def start_clock(self) -> None:
@@ -100,7 +101,7 @@ class TrainingState:
         All processes must call this, as each has some of the state; rank 0 writes.
         """
         checkpoint = self.checkpoint()
-        self._saved = self._now
+        self._saved, self.saved_step = self._now, self.position.step
         if not self.world.is_first:
             return
         self.metrics.flush()
@@ -139,7 +140,7 @@ class TrainingState:
             return False
         if not self.world.is_first:
             self.go_to(checkpoint)
-        self.best_weights = checkpoint.best
+        self.best_weights, self.saved_step = checkpoint.best, self.position.step
         self.position.good_step = self.world.from_first(self.position.good_step)
         if self.world.is_first:
             self._replace_best()

@@ -20,7 +20,7 @@ import time
 from torch import Tensor
 
 from textgen.distributed.world import World
-from textgen.errors import Interrupted
+from textgen.errors import CorpusError, Interrupted
 from textgen.evaluation.cross_entropy import Loss
 from textgen.evaluation.report import describe_loss
 from textgen.models.language_model import LanguageModel
@@ -114,8 +114,8 @@ class Trainer:
     def train(self, stop: StopRequest) -> None:
         """Train until the budget is spent, validation stops improving, or a stop is requested.
 
-        Raises Interrupted after a requested stop, with everything saved; TrainingError when training diverges
-        again and again.
+        Raises Interrupted after a requested stop, with everything saved; CorpusError for text that cannot be
+        read any more, saved up to there; TrainingError when training diverges again and again.
         """
         self._start_clocks()
         if self.world.is_first:
@@ -136,18 +136,29 @@ class Trainer:
         if self.position.best_loss is None and self.position.step == 0 and self.run.config.from_run:
             self._evaluate(0.0)  # the weights of --from may stay the best
         while not self.position.finished:
-            self.advance()
+            try:
+                self.advance()
+            except CorpusError:  # no batch could be read, and nothing of the step was done
+                if self.position.step and self.world.size == 1:  # each of several has a part of the state
+                    self.state.save()
+                    self._end_if_asked(stop.signal_number)
+                raise
             signal_number = self.state.read_clock(stop.signal_number)
             with self._speed.stopped(), self._bar_speed.stopped():
                 self._evaluate_and_save()
             if signal_number is not None and not self.position.finished:
                 self.state.save()
-                self.state.save_weights_to_sample_from()
-                raise Interrupted(
-                    f"stopped at step {self.position.step:,} and saved. "
-                    f"Resume with: textgen train --resume {self.run.path}",
-                    signal_number,
-                )
+                self._end_if_asked(signal_number)
+
+    def _end_if_asked(self, signal_number: int | None) -> None:
+        """Raise Interrupted if a signal has asked to stop; all is saved."""
+        if signal_number is not None:
+            self.state.save_weights_to_sample_from()
+            raise Interrupted(
+                f"stopped at step {self.position.step:,} and saved. "
+                f"Resume with: textgen train --resume {self.run.path}",
+                signal_number,
+            )
 
     def _evaluate_and_save(self) -> None:
         """Evaluate and save a checkpoint, if they are due."""

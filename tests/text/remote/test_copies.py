@@ -15,7 +15,7 @@ import pytest
 
 from textgen.errors import CorpusError
 from textgen.system.locks import folder_lock
-from textgen.text.remote import copies
+from textgen.text.remote import partial
 from textgen.text.remote.copies import RemoteCache
 from textgen.text.remote.transfer import Unreachable
 
@@ -89,7 +89,7 @@ def test_a_transfer_that_is_cut_continues_where_it_was(cache: RemoteCache, serve
 def test_a_transfer_that_was_given_up_is_continued_by_the_next(
     cache: RemoteCache, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "_ATTEMPTS", 1)
+    monkeypatch.setattr(partial, "ATTEMPTS", 1)
     url = server.add("/a.txt", CONTENT, etag='"1"', cut_after=30_000)
     with pytest.raises(Unreachable, match="ended after 30,000 of 50,000 bytes; try again to continue"):
         cache.fetch(url)
@@ -103,7 +103,7 @@ def test_a_transfer_that_was_given_up_is_continued_by_the_next(
 def test_a_partial_copy_of_another_version_is_dropped(
     cache: RemoteCache, server: Server, monkeypatch: pytest.MonkeyPatch, ranges: bool
 ) -> None:
-    monkeypatch.setattr(copies, "_ATTEMPTS", 1)
+    monkeypatch.setattr(partial, "ATTEMPTS", 1)
     url = server.add("/a.txt", CONTENT, etag='"1"', cut_after=30_000)
     with pytest.raises(Unreachable):
         cache.fetch(url)
@@ -115,7 +115,7 @@ def test_a_range_of_another_version_is_not_appended(
     cache: RemoteCache, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As sent by a server that does not know If-Range."""
-    monkeypatch.setattr(copies, "_ATTEMPTS", 1)
+    monkeypatch.setattr(partial, "ATTEMPTS", 1)
     url = server.add("/a.txt", CONTENT, etag='"1"', cut_after=30_000)
     with pytest.raises(Unreachable):
         cache.fetch(url)

@@ -3,7 +3,15 @@
 import pytest
 
 from textgen.errors import CorpusError
-from textgen.text.remote.urls import checked_url, endings, is_shortened, is_url, public_url
+from textgen.text.remote.urls import (
+    checked_url,
+    endings,
+    file_url,
+    is_encoded_url,
+    is_shortened,
+    is_url,
+    public_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +92,28 @@ def test_what_names_no_file_is_refused_in_one_line(url: str, reason: str) -> Non
         checked_url(url)
     assert "\n" not in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "is_encoded"),
+    [
+        ("https://host/encoded/", True),
+        ("https://host/encoded/manifest.json", True),
+        ("https://ada:b@host/encoded/manifest.json?token=1", True),
+        ("s3://bucket/encoded/", True),
+        ("https://host/encoded", False),
+        ("https://host/file/?id=3", False),
+        ("https://host/my-manifest.json", False),
+        ("https://[host/", False),
+        ("encoded/", False),
+        ("encoded/manifest.json", False),
+    ],
+)
+def test_encoded_text_is_a_url_of_a_folder_or_of_a_manifest(argument: str, is_encoded: bool) -> None:
+    assert is_encoded_url(argument) == is_encoded
+
+
+def test_the_files_of_encoded_text_have_the_password_and_query_of_its_url() -> None:
+    secret = "https://ada:b@host/x/"
+    assert file_url(f"{secret}manifest.json?token=1#top", "a.bin") == f"{secret}a.bin?token=1"
+    assert file_url("hf://datasets/ada/books/x/", "a.bin") == "hf://datasets/ada/books/x/a.bin"

@@ -24,9 +24,11 @@ from textgen.analysis.comparison.throughput import Throughput, measure_throughpu
 from textgen.errors import RunError
 from textgen.plots.curves import LossCurve, draw_comparison
 from textgen.plots.style import can_draw
+from textgen.run import Run
 from textgen.system.atomic import write_file
 from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounded
 from textgen.system.progress import Reporter
+from textgen.text.remote.texts import RemoteTexts
 from textgen.text.sources import corpus_name
 from textgen.text.store import default_cache_dir
 
@@ -63,8 +65,10 @@ def _ngrams(runs: ComparedRuns, reporter: Reporter) -> NGramFigures | None:
     if NGRAM not in runs.plan.cells:
         return None
     cache_dir = default_cache_dir() if runs.cache_dir is None else Path(runs.cache_dir)
-    # All runs have the same text and tokens.
-    return kept_ngrams(runs.directory, runs.run(runs.plan.runs[0]), cache_dir, reporter)
+    # All runs have the same text and tokens; where it is, the user has named to this command.
+    remote = RemoteTexts(cache_dir, True, reporter.work, runs.cache_size)
+    run = Run(runs.directory / runs.plan.runs[0].name, remote)
+    return kept_ngrams(runs.directory, run, cache_dir, reporter)
 
 
 def _measure(runs: ComparedRuns) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from textgen.system.bounded_files import RUN_FILE_LIMIT, parse_json, read_bounde
 from textgen.system.interrupts import StopRequest
 from textgen.system.locks import folder_lock
 from textgen.system.progress import Reporter
+from textgen.text.remote.urls import is_encoded_url
 
 MEMORY = "memory.json"  # the peak memory of each run's processes, in bytes
 RESUME_HINT = "Run the same command again to continue."
@@ -35,12 +36,19 @@ class ComparedRuns:
     """The runs of a comparison in its directory."""
 
     def __init__(
-        self, plan: ComparisonPlan, directory: Path, cache_dir: str | None, reporter: Reporter
+        self,
+        plan: ComparisonPlan,
+        directory: Path,
+        cache_dir: str | None,
+        reporter: Reporter,
+        cache_size: int | None = None,
     ) -> None:
         self.plan = plan
         self.directory = directory
         self.cache_dir = cache_dir
+        self.cache_size = cache_size
         self._cache = [] if cache_dir is None else ["--cache-dir", cache_dir]
+        self._cache += [] if cache_size is None else ["--cache-size", str(cache_size)]
         self._reporter = reporter
 
     def run(self, planned: PlannedRun) -> Run:
@@ -91,6 +99,8 @@ class ComparedRuns:
         path = self.directory / planned.name
         if (path / CONFIG).is_file():
             arguments = ["--resume", str(path)]
+            if any(map(is_encoded_url, self.plan.corpus)):  # which the user has named to this command
+                arguments.append("--fetch")
         else:
             options = self.plan.options(planned, self.config) | {"run": str(path)}
             arguments = [*self.plan.corpus, *train_arguments(options)]

@@ -10,6 +10,7 @@ import click
 from textgen.errors import ConfigError
 from textgen.settings.config import DEVICE, DEVICES, DOCUMENT_KINDS, TEXT
 from textgen.settings.option import Option, Range, flag, options_of, shown
+from textgen.settings.sizes import parse_size
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -93,6 +94,19 @@ def cache_dir_option(what: str = "Where encoded and fetched text is kept.") -> D
     """--cache-dir of every command that encodes or fetches text; `what` is its help."""
     help = f"{what}  [default: the user's cache]"
     return grouped_option("--cache-dir", group=OUTPUT, metavar="DIR", help=help, callback=_a_path)
+
+
+def cache_size_option() -> Decorator:
+    """--cache-size of a command that may read encoded text behind a URL; in bytes."""
+    return grouped_option(
+        "--cache-size", group=OUTPUT, metavar="SIZE", callback=_a_size,
+        help="Most that shards of URLs take, as in 20GB.  [default: half of the free disk]",
+    )  # fmt: skip
+
+
+def _a_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """The bytes of a size. Raises ConfigError."""
+    return None if value is None else parse_size("cache_size", value)
 
 
 def _a_path(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:

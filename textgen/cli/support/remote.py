@@ -17,13 +17,15 @@ def announce(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def remote_texts(cache_dir: str | None, reporter: Reporter, *, fetch: bool = False) -> RemoteTexts:
-    """How URLs become local files, by --cache-dir and --fetch."""
+def remote_texts(
+    cache_dir: str | None, reporter: Reporter, *, fetch: bool = False, cache_size: int | None = None
+) -> RemoteTexts:
+    """How URLs become local files, by --cache-dir, --fetch and --cache-size."""
     from textgen.text.remote.texts import RemoteTexts
     from textgen.text.store import default_cache_dir
 
     cache = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-    return RemoteTexts(cache, fetch, reporter.work)
+    return RemoteTexts(cache, fetch, reporter.work, cache_size)
 
 
 def fetched_file(file: str, cache_dir: str | None, reporter: Reporter) -> tuple[str, Mapping[str, Path]]:

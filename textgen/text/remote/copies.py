@@ -13,27 +13,24 @@ A copy is complete when it appears. A version is what the server calls it: an ET
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from textgen.errors import CorpusError
-from textgen.system.atomic import move_file, write_file
+from textgen.system.atomic import move_file
 from textgen.system.locks import folder_lock, locked_temporary, remove_unless_locked
-from textgen.text.remote.transfer import Held, Transfer, Unreachable
-from textgen.text.remote.urls import WEB, checked_url, endings, is_shortened, public_url
-
-Progress = Callable[[str, int, int], None]  # called with what is being done, the bytes done so far, the total
+from textgen.text.remote.partial import Entry, PartialCopy, Progress, fetch_in_parts, partial_report
+from textgen.text.remote.transfer import Unreachable
+from textgen.text.remote.urls import checked_url, endings, is_shortened, public_url
 
 REMOTE = "remote"  # the folder of the copies in a cache folder
-_ATTEMPTS = 20  # of one fetch; each must have brought something new
 _UNUSED_SECONDS = 30 * 24 * 60 * 60
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -51,62 +48,6 @@ class RemoteCopy:
     sha256: str
     shortened: bool
     note: str | None = None
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """What copy.json or partial.json says: of which version and URL, and how many bytes the whole has."""
-
-    version: str | None
-    size: int | None
-    sha256: str = ""
-    url: str = ""  # without secrets; "" in what earlier versions wrote
-
-    @classmethod
-    def read(cls, path: Path) -> _Entry | None:
-        """The entry of a file; None where it is missing or damaged."""
-        try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def write(self, path: Path) -> None:
-        write_file(path, json.dumps(asdict(self)))
-
-
-class _Partial:
-    """A copy that is being fetched, in a folder that only this process writes to."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path, self._about = folder / "partial", folder / "partial.json"
-
-    @property
-    def received(self) -> int:
-        """How many bytes are there."""
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    @property
-    def version(self) -> str | None:
-        """The version that these bytes are of; None: they cannot be continued."""
-        entry = _Entry.read(self._about)
-        return None if entry is None or not self.received else entry.version
-
-    def receive(self, url: str, transfer: Transfer, report: Callable[[int], None]) -> None:
-        """Write what a transfer brings, from its start on; the URL is without secrets. Raises Unreachable."""
-        if not transfer.start:
-            self.remove()
-            _Entry(transfer.version, transfer.size, url=url).write(self._about)
-        with self.path.open("r+b" if transfer.start else "wb") as file:
-            file.truncate(transfer.start)
-            file.seek(transfer.start)
-            for block in transfer.blocks:
-                file.write(block)
-                report(file.tell())
-
-    def remove(self) -> None:
-        """Forget it."""
-        self.path.unlink(missing_ok=True)
-        self._about.unlink(missing_ok=True)
 
 
 class RemoteCache:
@@ -146,18 +87,19 @@ class RemoteCache:
         folder = self._folder / hashlib.sha256(url.partition("#")[0].encode()).hexdigest()
         try:
             with _own_folder(folder) as own:
-                return self._fetch(url, folder, _Partial(own))
+                return self._fetch(url, folder, PartialCopy(own))
         except OSError as error:
             raise CorpusError(
                 f"{self._folder}: {error.strerror or error}; choose another folder with --cache-dir"
             ) from error
 
-    def _fetch(self, url: str, folder: Path, partial: _Partial) -> RemoteCopy:
-        copy = _Entry.read(folder / "copy.json")
+    def _fetch(self, url: str, folder: Path, partial: PartialCopy) -> RemoteCopy:
+        copy = Entry.read(folder / "copy.json")
         found = None if copy is None or not _SHA256.fullmatch(copy.sha256) else self.find(url, copy.sha256)
         name, shortened = public_url(url), is_shortened(url)
         try:
-            fetched = self._fetch_in_parts(url, None if copy is None or not found else copy.version, partial)
+            known = None if copy is None or not found else copy.version
+            fetched = fetch_in_parts(url, known, partial, partial_report(name, self._progress))
         except Unreachable as error:
             if copy is None or found is None:
                 raise
@@ -174,49 +116,9 @@ class RemoteCache:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         path = self._folder / f"{sha256}{endings(url)}"
         move_file(partial.path, path)
-        _Entry(fetched.version, fetched.size, sha256, name).write(folder / "copy.json")
+        Entry(fetched.version, fetched.size, sha256, name).write(folder / "copy.json")
         partial.remove()
         return RemoteCopy(name, path, sha256, shortened)
-
-    def _fetch_in_parts(self, url: str, copy: str | None, partial: _Partial) -> Transfer | None:
-        """Complete `partial`, over several connections where one is lost.
-
-        Returns None instead when the version of the copy is still the newest.
-        """
-        for attempt in range(1, _ATTEMPTS + 1):
-            received = partial.received
-            try:
-                return self._fetch_part(url, Held(copy, partial.version, received), partial)
-            except Unreachable:
-                if attempt == _ATTEMPTS or partial.version is None or partial.received <= received:
-                    raise
-        raise AssertionError
-
-    def _fetch_part(self, url: str, held: Held, partial: _Partial) -> Transfer | None:
-        name = public_url(url)
-        with _open(url, held) as transfer:
-            if transfer.version is not None and transfer.version == held.copy:
-                return None
-            try:
-                partial.receive(name, transfer, lambda done: self._report(name, done, transfer.size))
-            finally:
-                self._report(name, 1, 1)
-        received = partial.received
-        if transfer.size is not None and received < transfer.size:
-            again = "try again" if transfer.version is None else "try again to continue"
-            raise Unreachable(
-                f"{name}: the connection ended after {received:,} of {transfer.size:,} bytes; {again}"
-            )
-        if transfer.size is not None and received > transfer.size:
-            partial.remove()
-            raise CorpusError(
-                f"{name}: the server announced {transfer.size:,} bytes and sent {received:,}; try again"
-            )
-        return transfer
-
-    def _report(self, name: str, done: int, total: int | None) -> None:
-        if self._progress is not None and total is not None:
-            self._progress(f"fetching {name}", done, total)
 
     def _remove_unused(self) -> None:
         """Remove copies, and what is known of URLs, that have not been used for thirty days."""
@@ -248,7 +150,7 @@ def fetched_urls(remote: Path) -> list[FetchedUrl]:
             and _SHA256.fullmatch(folder.name)
             and {path.name for path in folder.iterdir()} - {"lock"}
         ):
-            entries = [_Entry.read(folder / name) for name in ("copy.json", "partial.json")]
+            entries = [Entry.read(folder / name) for name in ("copy.json", "partial.json")]
             url = next((entry.url for entry in entries if entry is not None), "")
             found.append(FetchedUrl(folder, url, "" if entries[0] is None else entries[0].sha256))
     return found
@@ -274,14 +176,3 @@ def _own_folder(folder: Path) -> Iterator[Path]:
                 yield own
             finally:
                 shutil.rmtree(own, ignore_errors=True)
-
-
-def _open(url: str, held: Held) -> AbstractContextManager[Transfer]:
-    """The transfer of a URL by its protocol, whose library is loaded now."""
-    if url.partition("://")[0].lower() in WEB:
-        from textgen.text.remote.web import open_web
-
-        return open_web(url, held)
-    from textgen.text.remote.file_systems import open_file_system
-
-    return open_file_system(url, held)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from textgen.errors import ConfigError, CorpusError
 from textgen.settings.config import DataConfig
-from textgen.text.remote.copies import Progress, RemoteCache, RemoteCopy
+from textgen.text.remote.copies import RemoteCache, RemoteCopy
+from textgen.text.remote.partial import Progress
 from textgen.text.remote.urls import is_url
 
 
@@ -62,11 +63,13 @@ class RemoteTexts:
 
     cache_dir: where copies are kept. may_fetch: whether also what a run names is fetched; without it a run
     from a stranger cannot make this machine call a server. progress: called while a text is fetched.
+    cache_size: the most bytes that shards of encoded texts may have in the cache; None: as ShardCache says.
     """
 
     cache_dir: Path
     may_fetch: bool = False
     progress: Progress | None = None
+    cache_size: int | None = None
 
     @property
     def _cache(self) -> RemoteCache:

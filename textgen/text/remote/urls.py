@@ -14,6 +14,7 @@ from textgen.errors import CorpusError
 
 WEB = ("http", "https")
 PROTOCOLS = (*WEB, "s3", "gs", "hf", "sftp")
+MANIFEST = "manifest.json"
 
 # The first part is that of chained protocols, zip::https://, which are recognised to be refused.
 _URL = re.compile(r"(?:[A-Za-z][\w+.-]*::)*[A-Za-z][A-Za-z0-9+.-]*://")
@@ -51,6 +52,26 @@ def endings(url: str) -> str:
             break
         found = ending.lower() + found
     return found
+
+
+def is_encoded_url(argument: str) -> bool:
+    """Whether an argument is the URL of encoded text: of a folder, or of its manifest.
+
+    With a query, only that of a manifest: another may well name a file.
+    """
+    if not is_url(argument):
+        return False
+    try:
+        path, query = urlsplit(argument)[2:4]
+    except ValueError:
+        return False
+    return path.endswith(f"/{MANIFEST}") or (path.endswith("/") and not query)
+
+
+def file_url(folder: str, name: str) -> str:
+    """The URL of a plain file name in the folder of a URL of encoded text, with all that belongs to that."""
+    parts = urlsplit(folder)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.removesuffix(MANIFEST) + name, parts.query, ""))
 
 
 def checked_url(url: str) -> SplitResult:

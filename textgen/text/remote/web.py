@@ -31,13 +31,13 @@ from textgen.text.remote.urls import checked_url, public_url
 from textgen.version import VERSION
 
 _ETAG, _MODIFIED = "etag ", "modified "  # what a version begins with
-_NOT_MODIFIED, _PARTIAL, _RANGE_REFUSED = 304, 206, 416
+_NOT_MODIFIED, _PARTIAL, _RANGE_REFUSED, _TOO_MANY = 304, 206, 416, 429
 _ADVICE = {
     401: "the server wants a user and password; give them as https://user:password@host/...",
     403: "the server refuses access; check the URL and your permissions",
     404: "no such file on the server; check the URL",
     410: "the file was removed from the server; find its new URL",
-    429: "the server refuses so many requests; try again later",
+    _TOO_MANY: "the server refuses so many requests; try again later",
 }
 
 
@@ -115,6 +115,8 @@ def _send(url: str, held: Held) -> Any:
 
 
 def _refused(name: str, status: int) -> CorpusError:
+    if status == _TOO_MANY:
+        return Unreachable(f"{name}: {_ADVICE[status]} ({status})")
     if status >= 500:
         return Unreachable(f"{name}: the server has an error ({status}); try again later")
     if 300 <= status < 400:

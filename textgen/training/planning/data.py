@@ -21,10 +21,11 @@ from textgen.settings.given import Section
 from textgen.settings.option import unknown_name
 from textgen.system.locks import lock_while_alive
 from textgen.text.corpus import Corpus
-from textgen.text.encoded import AnyCorpus, EncodedCorpus, encoded_config, encoded_folder
+from textgen.text.encoded import AnyCorpus, EncodedCorpus, encoded_config
 from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.normalize import form_of_stream
+from textgen.text.opening import open_encoded
 from textgen.text.remote.texts import NamedText, RemoteRecord, RemoteTexts
 from textgen.text.remote.urls import is_url
 from textgen.text.round_trip import measure_round_trip
@@ -176,7 +177,7 @@ def _labels_of_encoded(corpus: EncodedCorpus, known: tuple[str, ...]) -> tuple[s
     labels = corpus.store.manifest.labels
     if labels[: len(known)] != known:
         raise CorpusError(
-            f"{corpus.store.path}: was encoded with other labels than those of the run; encode the text "
+            f"{corpus.store.name}: was encoded with other labels than those of the run; encode the text "
             "again, with textgen encode --run-config RUN"
         )
     return labels
@@ -210,9 +211,10 @@ def open_corpus(
 
     Raises ConfigError, CorpusError.
     """
-    if (folder := encoded_folder(data.get("corpus"))) is not None:
-        encoded = TokenStore.open_encoded(folder)
-        return OpenedCorpus(encoded_config(encoded.store.manifest, folder, data), encoded)
+    if (encoded := open_encoded(data.get("corpus"), remote, named)) is not None:
+        stored = encoded.corpus.store
+        config = encoded_config(stored.manifest, stored.path, data, encoded.name)
+        return OpenedCorpus(config, encoded.corpus, encoded.remote, encoded.notes)
     config = data_config(data, None if source is None else source.data)
     texts = remote.localize(config, named or {})
     config, notes = texts.config, list(texts.notes)

@@ -21,6 +21,7 @@ from textgen.text.encoded import FREE_OPTIONS, is_encoded, settings_of
 from textgen.text.encoding import Progress
 from textgen.text.manifest import Manifest, read_manifest
 from textgen.text.remote.texts import RemoteTexts
+from textgen.text.remote.urls import is_encoded_url
 from textgen.text.shard_encoding import assemble, is_complete, remove_unfinished
 from textgen.text.shard_jobs import encode_shards
 from textgen.text.shard_plan import Plan, read_plan
@@ -76,7 +77,7 @@ def encode_text(
         raise ConfigError(
             "-: each shard reads its text again, which standard input cannot: save it to a file"
         )
-    if any(is_encoded(Path(name)) for name in data.get("corpus", ())):
+    if any(is_encoded_url(name) or is_encoded(Path(name)) for name in data.get("corpus", ())):
         raise ConfigError(f"{', '.join(data['corpus'])}: is encoded already; name the text")
     if source is not None:
         require_same_tokenizer(data, source.data, str(source.path))
