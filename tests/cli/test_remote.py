@@ -173,10 +173,12 @@ def test_what_cannot_be_fetched_is_one_line(cli: Cli, server: Server) -> None:
     for argument, reason in {
         server.url("/no.txt"): "no such file on the server",
         "ftp://host/a.txt": "textgen does not read ftp://",
-        "s3://bucket/folder/": "names no file",
         "http://nowhere.invalid/a.txt": "no such host",
     }.items():
         assert f"textgen: {argument}: {reason}" in cli("train", argument, *TINY).only_error
+    folder = cli("train", "ftp://host/folder/", *TINY).only_error
+    assert "ftp://host/folder/manifest.json: textgen does not read ftp://" in folder
+    assert "A URL that ends with / is that of encoded text" in folder
 
 
 def test_an_error_in_the_text_names_the_url_and_not_the_copy(cli: Cli, server: Server, url: str) -> None:

@@ -32,8 +32,8 @@ def run_processes(arguments: Sequence[str], processes: int, *, run_id: str) -> N
 
     run_id: the launch_id of the processes begins with it.
 
-    Raises LostProcessError when one was killed, and SystemExit with the exit code of one that has reported
-    why it ended.
+    A signal ends this process too, when the others have ended. Raises LostProcessError when one was killed,
+    and SystemExit with the exit code of one that has reported why it ended.
     """
     if "RANK" in os.environ:
         raise ConfigError("--processes: torchrun has started this process already; leave it out")
@@ -61,7 +61,9 @@ def run_processes(arguments: Sequence[str], processes: int, *, run_id: str) -> N
             )
             elastic_launch(config, sys.executable)("-m", "textgen", *arguments)
     except SignalException as error:
-        sys.exit(128 + error.sigval)  # rank 0 says what was saved
+        # Rank 0 has said what was saved. At once: further signals may have left a thread of torch's store,
+        # which would abort the process while Python ends.
+        os._exit(128 + error.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode >= 0 and failure.exitcode != LostProcessError.exit_code:
