@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from textgen.text.shard_plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +73,7 @@ def test_shards_of_several_makers_are_put_together(textgen: Cli) -> None:
     textgen(*ENCODE, "--output", "whole")
     for number in (1, 2, 3):
         done = textgen(*ENCODE, "--output", f"part{number}", "--shard", f"{number}/3")
-        assert "are missing" in done.stdout
+        assert "still missing" in done.stdout
     Path("together").mkdir()
     for number in (3, 1, 2):
         for path in Path(f"part{number}").iterdir():
@@ -108,19 +111,20 @@ def test_the_tokenizer_and_labels_of_a_run_are_used(textgen: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("encode", "-", "--output", "x"), "standard input cannot"),
-        (("encode", "a.txt", "--output", "x", "--shard", "3/2"), "two numbers as in 2/10"),
-        (("encode", "a.txt", "--output", "x", "--shard", "0/2"), "two numbers as in 2/10"),
+        (("encode", "-", "--output", "x"), "standard input can be read only once"),
+        (("encode", "a.txt", "--output", "x", "--shard", "3/2"), "give I/N with I from 1 to N"),
+        (("encode", "a.txt", "--output", "x", "--shard", "0/2"), "give I/N with I from 1 to N"),
         (("encode", "a.txt", "--output", "a.txt"), "not a folder; name another --output"),
         (("encode", "a.txt", "--output", "other"), "holds other files; name another --output"),
-        (("encode", "a.txt", "--output", "encoded"), "encoded with other options; name another"),
+        (("encode", "a.txt", "--output", "encoded"), "with other options; name another --output"),
         (("encode", "encoded", "--output", "x"), "is encoded already"),
         (("encode", "none.txt", "--output", "x"), "no such file or folder"),
         (("encode", "a.txt", "--output", "x", "--run-config", "none"), "none"),
         (("train", "encoded", "--documents", "file"), "leave out --documents, or encode it again"),
+        (("train", "encoded/manifest.json"), "the manifest of encoded text; name its folder: encoded"),
         (("train", "encoded", "a.txt"), "cannot be read together with other texts"),
-        (("train", "part"), "not all shards are there; repeat the textgen encode"),
-        (("compare", "part"), "not all shards are there; repeat the textgen encode"),
+        (("train", "part"), "some shards are missing; run the same textgen encode again"),
+        (("compare", "part"), "some shards are missing; run the same textgen encode again"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(textgen: Cli, arguments: tuple[str, ...], message: str) -> None:
@@ -131,12 +135,44 @@ def test_what_cannot_be_done_is_one_line(textgen: Cli, arguments: tuple[str, ...
     assert message in textgen(*arguments).only_error
 
 
+def test_an_output_in_which_nothing_was_encoded_is_removed(textgen: Cli) -> None:
+    Path("mine").mkdir()
+    for folder in ("new", "mine"):
+        assert "no such file" in textgen("encode", "none.txt", "--output", folder).only_error
+    assert not Path("new").exists()
+    assert Path("mine").is_dir()
+
+
+def test_another_tokenizer_than_that_of_run_config_is_refused_by_its_name(textgen: Cli) -> None:
+    assert textgen("train", "a.txt", *TRAIN, "--run", "run").exit_code == 0
+    refused = textgen("encode", "a.txt", "--output", "x", "--run-config", "run", "--tokenizer", "bpe")
+    assert "--tokenizer does not go with --run-config" in refused.only_error
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room and run the command again"),
+        (errno.EROFS, "name an --output that you can write to"),
+        (errno.EIO, "run the command again"),
+    ],
+)
+def test_a_failing_disk_says_what_to_do(
+    textgen: Cli, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def fails(plan: Plan, folder: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Plan, "write", fails)
+    assert advice in textgen(*ENCODE, "--output", "new").only_error
+
+
 def test_a_text_that_changed_or_a_shard_of_another_text_is_refused(textgen: Cli) -> None:
     textgen(*ENCODE, "--output", "encoded", "--shard", "1/2")
     text = Path("a.txt").read_text(encoding="utf-8")
     Path("a.txt").write_text(text.replace("alpha", "omega"), encoding="utf-8")  # of the same size
     error = textgen(*ENCODE, "--output", "encoded").only_error
-    assert "a.txt: has changed since it was planned" in error
+    assert "a.txt: has changed since the shards were planned" in error
     assert textgen(*ENCODE, "--output", "new").exit_code == 0
     shutil.copy("encoded/shard-000000.json", "new/shard-000000.json")
     Path("new/manifest.json").unlink()

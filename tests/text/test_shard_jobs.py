@@ -71,6 +71,6 @@ def test_an_error_in_a_process_is_that_error(tmp_path):
     plan = plan_of(tmp_path, 2000, 5000)
     text = (tmp_path / "a.txt").read_text()
     (tmp_path / "a.txt").write_text(text.replace("words", "wordy"))
-    with pytest.raises(CorpusError, match=r"a\.txt: has changed since it was planned"):
+    with pytest.raises(CorpusError, match=r"a\.txt: has changed since the shards were planned"):
         encode_shards(plan, range(len(plan.shards)), tmp_path, 2)
     assert not list(tmp_path.glob("*.bin"))

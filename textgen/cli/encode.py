@@ -134,7 +134,7 @@ def _turn(shard: str) -> Turn:
     found = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,7})", shard)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise ConfigError(
-            f"--shard {shown(shard)}: give two numbers as in 2/10, the first at most the second"
+            f"--shard {shown(shard)}: not a share of the shards; give I/N with I from 1 to N, as in 2/10"
         )
     return Turn(int(found[1]), int(found[2]))
 
@@ -178,6 +178,6 @@ def _summary(encoded: Encoded, output: str) -> str:
     figures = _figures(encoded, output)
     made = f"{output}: made {figures['made']:,} of {figures['shards']:,} shards"
     if encoded.manifest is None:
-        return f"{made}; {encoded.missing:,} are missing. Whoever makes the last one completes the folder."
+        return f"{made}; {encoded.missing:,} still missing. Train on it once all are there."
     tokens = ", ".join(f"{count:,} tokens for {part}" for part, count in figures["tokens"].items())
     return f"{made}; complete: {tokens}. Train on it with: textgen train {output}"

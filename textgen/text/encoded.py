@@ -142,16 +142,20 @@ AnyCorpus = Corpus | EncodedCorpus
 def encoded_folder(corpus: Sequence[str] | None) -> Path | None:
     """The folder of encoded text that a corpus is; None where it is text.
 
-    Raises CorpusError for one that is not complete, and beside other texts.
+    Raises CorpusError for one that is not complete, beside other texts, and for its manifest.
     """
-    folders = [Path(name) for name in corpus or () if name != "-" and is_encoded(Path(name))]
+    paths = [Path(name) for name in corpus or () if name != "-"]
+    for path in paths:
+        if path.name == MANIFEST and is_encoded(path.parent):  # would be read as the text of a .json file
+            raise CorpusError(f"{path}: the manifest of encoded text; name its folder: {path.parent}")
+    folders = [path for path in paths if is_encoded(path)]
     if not folders:
         return None
     folder = folders[0]
     if len(corpus or ()) > 1:
         raise CorpusError(f"{folder}: encoded text cannot be read together with other texts; encode them too")
     if not (folder / MANIFEST).exists():
-        raise CorpusError(f"{folder}: not all shards are there; repeat the textgen encode that made it")
+        raise CorpusError(f"{folder}: some shards are missing; run the same textgen encode again")
     return folder
 
 
@@ -185,8 +189,8 @@ def encoded_config(
     ]
     if refused := sorted(changed):
         raise ConfigError(
-            f"{name}: its text is encoded already: leave out {', '.join(map(flag, refused))}, or encode it "
-            "again with them"
+            f"{name}: its text is encoded already: leave out {', '.join(map(flag, refused))}, or encode "
+            f"it again with {'it' if len(refused) == 1 else 'them'}"
         )
     data = dict(manifest.data or {})
     if data.keys() & _PATHS:

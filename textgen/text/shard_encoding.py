@@ -217,7 +217,7 @@ def _encoded(plan: Plan, text: ShardText, reader: ShardReader) -> Iterator[tuple
     if digest.hexdigest() != text.digest:
         names = ", ".join(dict.fromkeys(name for piece in text.pieces for _, name, _ in piece.files))
         raise CorpusError(
-            f"{names[:200]}: has changed since it was planned; choose a new --output, or restore it"
+            f"{names[:200]}: has changed since the shards were planned; restore it, or name another --output"
         )
 
 

@@ -49,6 +49,12 @@ def test_a_redirect_is_followed(server: Server) -> None:
     assert read(server.add("/a.txt", "", status=302, location=server.url("/b.txt"))) == b"text"
 
 
+def test_a_redirect_to_the_listing_of_a_folder_is_refused(server: Server) -> None:
+    server.add("/encoded/", "<html>a listing</html>")
+    with pytest.raises(CorpusError, match="for encoded text end the URL with /"):
+        read(server.add("/encoded", "", status=301, location=server.url("/encoded/")))
+
+
 def test_a_circle_of_redirects_is_refused(server: Server) -> None:
     url = server.add("/a.txt", "", status=302, location=server.url("/a.txt"))
     with pytest.raises(CorpusError, match="redirects do not lead to a file"):

@@ -178,6 +178,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         here, there = _origin(req.full_url), _origin(newurl)
+        if here == there and urlsplit(newurl).path == f"{urlsplit(req.full_url).path}/":
+            # What follows is a page that lists the folder, and not a text.
+            name = public_url(req.full_url)
+            raise CorpusError(f"{name}: a folder; for encoded text end the URL with /, or name a file in it")
         if there[0] not in ("https", here[0]):
             name = public_url(req.full_url)
             raise CorpusError(f"{name}: redirected to {there[0]}, which is not safe; find another URL")

@@ -5,8 +5,10 @@ data section ─prepare_tokenizer→ TokenizedText ─make_plan→ Plan ─encod
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,13 +77,14 @@ def encode_text(
     """
     if "-" in data.get("corpus", ()):
         raise ConfigError(
-            "-: each shard reads its text again, which standard input cannot: save it to a file"
+            "-: each shard reads the text again, and standard input can be read only once; save it to a file"
         )
     if any(is_encoded_url(name) or is_encoded(Path(name)) for name in data.get("corpus", ())):
         raise ConfigError(f"{', '.join(data['corpus'])}: is encoded already; name the text")
     if source is not None:
-        require_same_tokenizer(data, source.data, str(source.path))
+        require_same_tokenizer(data, source.data, str(source.path), "--run-config")
     output = output.absolute()
+    is_new = not output.exists()
     try:
         _require_ours(output)
         output.mkdir(parents=True, exist_ok=True)
@@ -91,11 +94,12 @@ def encode_text(
         if plan is None:
             text = prepare_tokenizer(data, remote=remote, source=source)
             plan, notes = _new_plan(text, request, shard_characters, progress)
+            output.mkdir(parents=True, exist_ok=True)  # another process may have failed, and removed it
             plan.write(output)
         elif plan.request != request:
             raise CorpusError(
-                f"{output}: holds another text, or one that is encoded with other options; name another "
-                "--output, or remove this one"
+                f"{output}: was planned for another text, for files that have changed since, or with other "
+                "options; name another --output, or remove this folder"
             )
         missing = _missing(plan, output)
         made = sorted(set(missing).intersection((turn or Turn()).indices(plan)))
@@ -106,8 +110,20 @@ def encode_text(
         return Encoded(plan, len(made), left, manifest, notes)
     except OSError as error:
         raise CorpusError(
-            f"{error.filename or output}: {error.strerror or error}; repeat the command"
+            f"{error.filename or output}: {error.strerror or error}; {_advice(error)}"
         ) from error
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is not empty, unless nothing could be encoded
+                output.rmdir()
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room and run the command again: complete shards are kept"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "name an --output that you can write to"
+    return "run the command again: complete shards are kept"
 
 
 def _missing(plan: Plan, output: Path) -> list[int]:

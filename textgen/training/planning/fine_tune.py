@@ -123,12 +123,19 @@ def _can_read(records: list[TextFile], config: DataConfig) -> bool:
     return True
 
 
-def require_same_tokenizer(data: Section[DataConfig], source: DataConfig, source_path: str) -> None:
-    """Refuse an option that the other run's tokenizer contradicts. Raises ConfigError."""
+def require_same_tokenizer(
+    data: Section[DataConfig], source: DataConfig, source_path: str, option: str = "--from"
+) -> None:
+    """Refuse an option that the other run's tokenizer contradicts. Raises ConfigError.
+
+    option: what named the other run.
+    """
     for name in TOKENIZER_OPTIONS:
         value, known = data.get(name), getattr(source, name)
         if value not in (None, known) and not _is_path_of(value, known):
-            raise ConfigError(f"{flag(name)} does not go with --from: the tokenizer is that of {source_path}")
+            raise ConfigError(
+                f"{flag(name)} does not go with {option}: the tokenizer is that of {source_path}"
+            )
 
 
 def _is_path_of(value: object, known: object) -> bool:
