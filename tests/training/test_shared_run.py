@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,14 @@ from tests.distributed.processes import in_processes
 from textgen.distributed.world import World
 from textgen.models.language_model import LanguageModel
 from textgen.settings.config import ModelConfig, TrainingConfig
+from textgen.settings.given import UserOptions
+from textgen.system.progress import Reporter
 from textgen.text.batches import Rows, SequenceBatches
 from textgen.text.model_vocab import ModelVocab
+from textgen.text.remote.texts import RemoteTexts
 from textgen.text.shuffle import DocumentOrder
+from textgen.training.new_run import new_run
+from textgen.training.shared_run import SharedRun, received_session
 from textgen.training.step import TrainStep, step_seed
 
 STEPS = 200
@@ -108,3 +114,34 @@ def test_a_number_of_processes_repeats_bit_for_bit() -> None:
         assert np.array_equal(trained["losses"], first[0][1]["losses"])
         for key, tensor in trained["tensors"].items():
             assert np.array_equal(tensor, first[0][1]["tensors"][key]), key
+
+
+class Receiving(World):
+    """A world whose rank 0 has sent something."""
+
+    def __init__(self, sent: SharedRun | None) -> None:
+        super().__init__()
+        self._sent = sent
+
+    def from_first(self, value: Any) -> Any:
+        return self._sent
+
+
+def test_a_machine_without_the_encoded_text_encodes_it_again(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("The quick brown fox jumps over the lazy dog. " * 60)
+    options = {"corpus": (str(tmp_path / "text.txt"),), "run": str(tmp_path / "run"), "steps": 2}
+    options |= {"cache_dir": str(tmp_path / "here"), "hidden_size": 8, "seq_len": 16}
+    begun = new_run(UserOptions.from_names(options), Reporter(None))
+    files = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.json")}
+    weights = begun.trainer.model.weights()
+    sent = SharedRun(begun.run.path, files, tmp_path / "not here", weights, is_resumed=False)
+    with received_session(Receiving(sent), RemoteTexts(tmp_path / "there")) as session:
+        assert session is not None
+        assert session.path == begun.run.path != session.run.path
+        assert session.store.path.parent == tmp_path / "there"
+        assert np.array_equal(session.store.tokens("train"), begun.store.tokens("train"))
+        for name, array in session.trainer.model.weights().items():
+            assert np.array_equal(array, weights[name]), name
+    assert not session.run.path.exists()
+    with received_session(Receiving(None), RemoteTexts(tmp_path / "there")) as nothing:
+        assert nothing is None
