@@ -51,7 +51,7 @@ from textgen.system.locks import lock_while_alive
 from textgen.system.relocate import relocated_data
 from textgen.text.cache import record_use
 from textgen.text.corpus import Corpus
-from textgen.text.encoded import AnyCorpus
+from textgen.text.encoded import AnyCorpus, is_encoded
 from textgen.text.encoding import Progress
 from textgen.text.model_vocab import ModelVocab
 from textgen.text.opening import open_encoded
@@ -77,6 +77,10 @@ def _read_json(path: Path) -> dict[str, Any]:
         require_as_written(path, text)
         content = parse_json(text)
     except OSError as error:
+        if is_encoded(path.parent):
+            raise RunError(
+                f"{path.parent}: encoded text, not a run. Train on it with: textgen train {path.parent}"
+            ) from error
         raise RunError(
             f"{path}: {error.strerror or error}. Name a run directory, such as runs/<name>."
         ) from error

@@ -125,6 +125,8 @@ def test_the_tokenizer_and_labels_of_a_run_are_used(textgen: Cli) -> None:
         (("train", "encoded", "a.txt"), "cannot be read together with other texts"),
         (("train", "part"), "some shards are missing; run the same textgen encode again"),
         (("compare", "part"), "some shards are missing; run the same textgen encode again"),
+        (("info", "encoded"), "encoded text, not a run. Train on it with: textgen train encoded"),
+        (("export", "part", "html"), "encoded text, not a run. Train on it with: textgen train part"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(textgen: Cli, arguments: tuple[str, ...], message: str) -> None:
