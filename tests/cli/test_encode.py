@@ -244,7 +244,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signal there")
 def test_ctrl_c_ends_it_and_its_processes_in_one_line(textgen: Cli) -> None:
-    Path("a.txt").write_bytes(Path("a.txt").read_bytes() * 20)
+    Path("a.txt").write_bytes(Path("a.txt").read_bytes() * 100)
     command = [sys.executable, "-m", "textgen", *map(str, ENCODE), "--output", "encoded", "--jobs", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     wait_for(lambda: any(Path("encoded").glob("shard-*.json")))

@@ -70,7 +70,8 @@ def _in_processes(plan: Plan, indices: Sequence[int], folder: Path, jobs: int) -
             while waiting or running:
                 while waiting and len(running) < _AHEAD * jobs:
                     index = waiting.pop()
-                    running[pool.submit(_encode, index)] = index
+                    with _interrupts_held():  # it starts the processes
+                        running[pool.submit(_encode, index)] = index
                 for finished in wait(running, return_when=FIRST_COMPLETED).done:
                     finished.result()
                     yield running.pop(finished)
@@ -129,13 +130,27 @@ def _workers(plan: Plan, folder: Path, count: int) -> Iterator[ProcessPoolExecut
     pool.shutdown()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block, and never reach processes that are started in it.
+
+    In a terminal it is sent to all processes, but the first one ends the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(plan: Plan, folder: Path) -> None:
     """Prepare a worker."""
     global _plan, _folder  # what all tasks of a process share
     _plan, _folder = plan, folder
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes: the first one ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the other processes use the other cores
     threading.Thread(target=_end_with_parent, daemon=True).start()
