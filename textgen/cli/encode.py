@@ -23,7 +23,7 @@ from textgen.cli.support.options import (
 )
 from textgen.cli.support.remote import announce, remote_texts
 from textgen.errors import ConfigError
-from textgen.settings.config import TEXT, DataConfig
+from textgen.settings.config import SHARD_CHARACTERS, TEXT, DataConfig
 from textgen.settings.option import COUNT, options_of, shown
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ EXAMPLES = (
     "textgen encode more/ --run-config runs/a --output encoded  with the tokenizer of a run",
 )
 NOT_FOR_ENCODING = ("corpus", "tokenizer", "chat_template", "chat_stop")
-SHARD_CHARACTERS = 2**26
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -54,6 +54,7 @@ TEXT, NETWORK, REGULARISATION, OPTIMISATION = "Text", "Network", "Regularisation
 BUDGET, DEVICE = "Budget and validation", "Device"
 
 MAX_LABELS = 1000
+SHARD_CHARACTERS = 2**26  # of text, in a shard of `textgen encode`
 # Of a tokenizer and of a model: enough for every character of Unicode.
 MAX_VOCAB_SIZE = 2**21
 _VOCAB_SIZE = Range(1, MAX_VOCAB_SIZE, f"at least 1 and at most {MAX_VOCAB_SIZE:,}")

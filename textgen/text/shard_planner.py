@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from textgen.settings.config import SHARD_CHARACTERS
 from textgen.text.corpus import Corpus
 from textgen.text.documents import Meter, Separator
 from textgen.text.encoding import Progress
@@ -21,7 +22,6 @@ from textgen.text.shard_plan import Piece, Plan, Reading, ShardText
 from textgen.text.sources import Source
 from textgen.text.tokenizer import Tokenizer
 
-SHARD_CHARACTERS = 2**26
 _RESTARTS_PER_SHARD = 16  # so that finding the beginning of a shard takes little of the time to make it
 _LARGEST_GAP = 2**20  # characters between two documents of a piece that belong to no part
 _BOUNDARY = Separator(0, 0, line_ends=0)
