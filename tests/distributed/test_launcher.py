@@ -57,9 +57,13 @@ def completed(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, out, error or ""
 
 
-def losses(run: str) -> list[tuple[int, float]]:
+def validations(run: str) -> list[dict[str, Any]]:
     records = map(json.loads, Path(run, "metrics.jsonl").read_text().splitlines())
-    return [(record["step"], record["nats_per_token"]) for record in records if record["kind"] == "val"]
+    return [record for record in records if record["kind"] == "val"]
+
+
+def losses(run: str) -> list[tuple[int, float]]:
+    return [(record["step"], record["nats_per_token"]) for record in validations(run)]
 
 
 def weights(run: str) -> dict[str, Any]:
@@ -94,6 +98,9 @@ def test_two_processes_train_the_run_of_one_and_print_it_once() -> None:
     for (step, nats), (expected_step, expected_nats) in zip(found, expected, strict=True):
         assert step == expected_step
         assert nats == pytest.approx(expected_nats, abs=1e-4)
+    # Validation is divided: together the processes read each token once.
+    for together, alone in zip(validations("two"), validations("one"), strict=True):
+        assert together["tokens"] == alone["tokens"]
     assert not Path("runs").exists()
     assert not list(Path(tempfile.gettempdir()).iterdir()), "nothing is left in the temporary directory"
 
